@@ -1,0 +1,193 @@
+"""
+What Airflow asks a provider about itself, the connection form above all.
+
+Airflow reads the form in two shapes: 3.2 and later from the provider info, without importing the hook;
+2.11 to 3.1 from two class methods of the hook that build wtforms fields. Both shapes are made from `FIELDS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+CONNECTION_TYPE = "astronomer"
+HOOK_NAME = "Astronomer Deployment"
+INTEGRATION = "Astronomer"
+
+
+class Field(NamedTuple):
+    """One key of a connection's extra: how it is called, explained, typed and checked."""
+
+    name: str
+    label: str
+    description: str
+    type: str = "string"
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+
+
+FIELDS = (
+    Field(
+        name="auth",
+        label="Authentication",
+        description="How to log in. 'auto' decides by the fields that are filled in and by what answers.",
+        default="auto",
+        choices=("auto", "astro_token", "software_api_key", "basic", "airflow_login", "none"),
+    ),
+    Field(
+        name="api",
+        label="Airflow API",
+        description="Airflow 1.10: 'experimental', 2: 'v1', 3: 'v2'. 'auto' finds out and remembers.",
+        default="auto",
+        choices=("auto", "experimental", "v1", "v2"),
+    ),
+    Field(
+        name="connect_timeout",
+        label="Connect timeout (seconds)",
+        description="How long to wait for the Deployment to accept a connection.",
+        type="number",
+        default=10,
+    ),
+    Field(
+        name="read_timeout",
+        label="Read timeout (seconds)",
+        description="How long to wait for the Deployment to send the next piece of a reply.",
+        type="number",
+        default=30,
+    ),
+    Field(
+        name="verify",
+        label="Verify TLS certificate",
+        description="Never off in production: for a private authority, name its certificates below.",
+        type="boolean",
+        default=True,
+    ),
+    Field(
+        name="ca_file",
+        label="CA file",
+        description="Path (workers and triggerer) of the certificates to trust instead of the system's.",
+    ),
+    Field(
+        name="client_certificate",
+        label="Client certificate",
+        description="Path of a PEM file with the certificate to show to the Deployment.",
+    ),
+    Field(
+        name="client_key_file",
+        label="Client key file",
+        description="Path of a PEM file with the certificate's key, if it is not in the certificate's file.",
+    ),
+    Field(
+        name="proxy",
+        label="Proxy",
+        description="URL of the proxy that leads to the Deployment, e.g. http://proxy.example.com:3128.",
+    ),
+    Field(
+        # Airflow masks an extra by its name, so the name has to hold a word that it knows.
+        name="secret_headers",
+        label="Extra headers",
+        description='Headers to send with each request, as a JSON object, e.g. {"X-Gateway-Key": "..."}.',
+        secret=True,
+    ),
+)
+
+# The URL holds scheme and port, so the form does not ask for them again.
+HIDDEN = ["port", "schema"]
+RELABELING = {
+    "host": "Deployment URL",
+    "login": "User name",
+    "password": "Password, API token or API key",
+}
+PLACEHOLDERS = {
+    "host": "https://deployments.example.com/my-release/airflow",
+    "login": "empty for an API token or key",
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return what the entry point `apache_airflow_provider` promises."""
+    return {
+        "package-name": "airflow-provider-astronomer-remote",
+        "name": "Astronomer Remote",
+        "description": "Trigger, watch and manage work in another Airflow deployment.",
+        "integrations": [
+            {
+                "integration-name": INTEGRATION,
+                "external-doc-url": "https://www.astronomer.io/docs/",
+                "tags": ["service"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": CONNECTION_TYPE,
+                "hook-class-name": "astronomer_remote.hooks.astronomer.AstronomerHook",
+                "hook-name": HOOK_NAME,
+                "ui-field-behaviour": {
+                    "hidden-fields": HIDDEN,
+                    "relabeling": RELABELING,
+                    "placeholders": PLACEHOLDERS,
+                },
+                "conn-fields": {field.name: _conn_field(field) for field in FIELDS},
+            }
+        ],
+        "hooks": _modules("hooks.astronomer"),
+        "operators": _modules("operators.dag_run"),
+        "sensors": _modules("sensors.dag_run"),
+        "triggers": _modules("triggers.dag_run"),
+        # Airflow 2 follows a stored link only to classes that are named here.
+        "extra-links": ["astronomer_remote.links.RemoteDagRunLink"],
+    }
+
+
+def ui_field_behaviour() -> dict[str, Any]:
+    """Return what the hook's `get_ui_field_behaviour` has to return, for Airflow 2.11 to 3.1."""
+    return {"hidden_fields": HIDDEN, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
+
+
+def connection_form_widgets() -> dict[str, Any]:
+    """Return what the hook's `get_connection_form_widgets` has to return, for Airflow 2.11 to 3.1."""
+    # Airflow 3 puts stand-ins into these modules while it calls this, so nothing may be imported earlier, by
+    # another path, or beyond the names that it stands in for. Where they are missing, Airflow wants the
+    # ImportError.
+    from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+    from flask_babel import lazy_gettext
+    from wtforms import BooleanField, IntegerField, PasswordField, StringField
+    from wtforms.validators import Optional, any_of
+
+    def widget(field: Field) -> Any:
+        label = lazy_gettext(field.label)
+        if field.type == "boolean":
+            return BooleanField(label, description=field.description, default=field.default)
+        description, validators = field.description, [Optional()]
+        if field.choices:
+            # Airflow 2 has no list to pick from, only a box to type into.
+            description = f"{description} One of: {', '.join(field.choices)}."
+            validators.append(any_of(list(field.choices)))
+        arguments = {"description": description, "default": field.default, "validators": validators}
+        if field.secret:
+            return PasswordField(label, widget=BS3PasswordFieldWidget(), **arguments)
+        # There is no field for fractions of a second; JSON, URI and the newer form take them.
+        kind = IntegerField if field.type == "number" else StringField
+        return kind(label, widget=BS3TextFieldWidget(), **arguments)
+
+    return {field.name: widget(field) for field in FIELDS}
+
+
+def _conn_field(field: Field) -> dict[str, Any]:
+    # Nullable, since the form stores null for what is left empty.
+    schema: dict[str, Any] = {"type": [field.type, "null"]}
+    if field.default is not None:
+        schema["default"] = field.default
+    if field.choices:
+        schema["enum"] = list(field.choices)
+    if field.type == "number":
+        schema.update(minimum=1, maximum=3600)
+    if field.secret:
+        schema["format"] = "password"
+    return {"label": field.label, "description": field.description, "schema": schema}
+
+
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [
+        {"integration-name": INTEGRATION, "python-modules": [f"astronomer_remote.{name}" for name in names]}
+    ]
