@@ -1,0 +1,313 @@
+"""A complete, real Airflow deployment of a given version that lives as long as it is wanted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+
+from dev import health
+from dev.environments import environment
+from dev.places import ROOT, subfolder
+from dev.ports import free_port
+from dev.processes import ComponentEnded, Processes
+from dev.settings import DEFAULT_USERS, Place, Users, settings
+from dev.state import State
+from dev.templates import fill_home
+from dev.versions import Generation, Version
+
+__all__ = ["ROOT", "Deployment", "StartError", "environment"]
+
+FAB_REQUIREMENT = "apache-airflow-providers-fab"
+PORT_ATTEMPTS = 3
+POLL_SECONDS = 0.25
+
+
+class StartError(RuntimeError):
+    """A deployment did not come up; the text ends with the last lines that its components wrote."""
+
+
+class Deployment:
+    """A deployment on free loopback ports; a context manager that starts it and surely ends it.
+
+    `dags` is a folder whose files are copied into the deployment's DAG folder. `env` overrides any setting.
+    `users` maps a role (admin, op, user, viewer) to a user name and a password. `components` names the
+    processes to start, all when None. With `keep` the AIRFLOW_HOME is left behind when it ends.
+    `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        *,
+        name: str = "airflow",
+        dags: Path | None = None,
+        project: bool = False,
+        extras: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        users: Users | None = None,
+        components: Sequence[str] | None = None,
+        auth_manager: str | None = None,
+        keep: bool = False,
+        start_timeout: float = 180.0,
+    ) -> None:
+        self._version = Version.parse(version)
+        self.name = name
+        self.users: dict[str, tuple[str, str]] = dict(users or DEFAULT_USERS)
+        self._source = dags
+        self._project = project
+        self._extras = (*extras, *([FAB_REQUIREMENT] if auth_manager == "fab" else []))
+        self._overrides = dict(env or {})
+        self._auth_manager = auth_manager
+        self._wanted = tuple(self._version.components if components is None else components)
+        self._keep = keep
+        self._start_timeout = start_timeout
+        self._folder: Path | None = None
+        self._place: Place | None = None
+        self._processes: Processes | None = None
+        self._started: dict[str, str] = {}
+        self._pids: dict[str, int] = {}
+        if unknown := set(self._wanted) - set(self._version.components):
+            raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {self._version.components}")
+
+    # -- what it is ---------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> str:
+        """The version of Airflow."""
+        return self._version.text
+
+    @property
+    def generation(self) -> Generation:
+        """The REST API it speaks: experimental, v1 or v2."""
+        return self._version.generation
+
+    @property
+    def url(self) -> str:
+        """The base of the web UI and the API, without a trailing slash."""
+        return self._located.url
+
+    @property
+    def home(self) -> Path:
+        """Its AIRFLOW_HOME."""
+        return self._located.home
+
+    @property
+    def dags(self) -> Path:
+        """Its DAG folder; files added later are found within a few seconds."""
+        return self._located.dags
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The whole environment of a process of this deployment."""
+        return settings(self._version, self._located, self.users, self._auth_manager, self._overrides)
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """The pid of each component that was started and not stopped."""
+        return dict(self._pids)
+
+    @property
+    def _located(self) -> Place:
+        if self._place is None:
+            raise RuntimeError(f"the deployment {self.name!r} has not been started")
+        return self._place
+
+    @property
+    def _owned(self) -> Processes:
+        if self._processes is None:
+            raise RuntimeError(f"the deployment {self.name!r} does not run")
+        return self._processes
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Deployment:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Install what is missing, start every component and wait until all are healthy."""
+        if self._processes is not None:
+            raise RuntimeError(f"the deployment {self.name!r} runs already")
+        installed = environment(self.version, extras=self._extras, project=self._project)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=subfolder("run")))
+        try:
+            self._fill(installed)
+            self._processes = Processes(self._folder, keep=self._keep)
+            self._start_components()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _fill(self, installed: Path) -> None:
+        assert self._folder is not None
+        home = self._folder / "home"
+        self._place = Place(installed, home, home / "dags", free_port())
+        (self._folder / "logs").mkdir()
+        home.mkdir()
+        fill_home(self._version, self._place, self.users, self._auth_manager)
+        if self._source is None:
+            self.dags.mkdir()
+        else:
+            shutil.copytree(self._source, self.dags, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def _start_components(self) -> None:
+        """Start all at once; on the rare chance that someone took the port meanwhile, start again."""
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            for name in self._wanted:
+                self._launch(name)
+            try:
+                self.wait_healthy(timeout=self._start_timeout)
+                return
+            except StartError as error:
+                if attempt == PORT_ATTEMPTS or "address already in use" not in str(error).lower():
+                    raise
+            for name in self._wanted:
+                self._owned.stop(name, grace=1.0)
+            where = self._located
+            self._place = Place(where.environment, where.home, where.dags, free_port())
+
+    def stop(self) -> None:
+        """End every process and, unless `keep`, remove its folder; harmless when it has ended already."""
+        if self._processes is not None:
+            self._processes.end()
+        self._processes = None
+        self._pids.clear()
+        self._started.clear()
+        if self._folder is not None and not self._keep:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs: ``python -m dev stop`` may have ended it from outside."""
+        return self._processes is not None and self._processes.alive
+
+    # -- components ---------------------------------------------------------------------------------------
+
+    def start_component(self, name: str, timeout: float = 60.0) -> None:
+        """Start one component that was stopped, with the same port and home, and wait until it is up."""
+        if name in self._pids:
+            raise RuntimeError(f"{name} runs already")
+        self._launch(name)
+        self.wait_healthy(timeout=timeout)
+
+    def stop_component(self, name: str, sig: int = signal.SIGTERM, grace: float = 15.0) -> None:
+        """Signal one component and wait until it and all its descendants are gone.
+
+        SIGKILL hits the whole family at once, as the loss of a container would. Any other signal goes to
+        the component alone; what is left after `grace` seconds is killed.
+        """
+        self._owned.stop(name, sig, grace)
+        del self._pids[name]
+        del self._started[name]
+        self._write_state()
+
+    def _launch(self, name: str) -> None:
+        command = [str(self._located.environment / "bin" / "airflow"), name]
+        if name in ("scheduler", "triggerer") and self._version.minor >= (2, 2):
+            command.append("--skip-serve-logs")  # their log servers would listen on every interface
+        self._started[name] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S.%f}"
+        self._pids[name] = self._owned.start(name, command, self.env, self._log_path(name))
+        self._write_state()
+
+    def _log_path(self, name: str) -> Path:
+        assert self._folder is not None
+        return self._folder / "logs" / f"{name}.log"
+
+    def log(self, name: str, lines: int = 200) -> str:
+        """Return the last lines that a component wrote."""
+        path = self._log_path(name)
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+
+    def _write_state(self) -> None:
+        State(
+            name=self.name,
+            version=self.version,
+            url=self.url,
+            folder=str(self._folder),
+            home=str(self.home),
+            owner=os.getpid(),
+            supervisor=self._owned.pid,
+            processes=self._pids,
+            logins=self.users,
+            keep=self._keep,
+        ).write()
+
+    # -- waiting ------------------------------------------------------------------------------------------
+
+    def wait_healthy(self, timeout: float = 120.0) -> None:
+        """Wait until every started component is up and each DAG file that was copied has been parsed.
+
+        A file counts as a DAG file as in Airflow (it mentions both "dag" and "airflow"), unless its name starts
+        with an underscore: name modules so that only help DAG files.
+        """
+        self._wait(self._why_not_healthy, timeout)
+        if {"scheduler", "dag-processor"} & set(self._pids) and self._source is not None:
+            files = health.dag_files(self.dags)
+            self._wait(lambda: self._why_not_parsed(files), timeout)
+
+    def wait_dags(self, dag_ids: Sequence[str], timeout: float = 60.0) -> None:
+        """Wait until these DAGs can be triggered."""
+
+        def missing() -> str | None:
+            lacking = set(dag_ids) - health.known_dags(self.home)
+            return f"DAGs not known: {sorted(lacking)}" if lacking else None
+
+        self._wait(missing, timeout)
+
+    def _why_not_healthy(self) -> str | None:
+        return health.unhealthy(self._version, self.url, self.home, self._started)
+
+    def _why_not_parsed(self, files: Sequence[Path]) -> str | None:
+        left = health.unparsed(self.home, files)
+        return f"DAG files not parsed: {sorted(left)}" if left else None
+
+    def _wait(self, problem: Callable[[], str | None], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while why := problem():
+            self._check_components()
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {name} ---\n{self.log(name, 30)}" for name in self._pids)
+                raise StartError(f"{self.name} ({self.version}), after {timeout:.0f} s: {why}\n{logs}")
+            time.sleep(POLL_SECONDS)
+
+    def _check_components(self) -> None:
+        try:
+            found = self._owned.poll()
+        except ComponentEnded as error:
+            raise StartError(f"{self.name} ({self.version}): {error}") from error
+        for name, (_, code) in found.items():
+            if code is not None:
+                raise StartError(
+                    f"{self.name} ({self.version}): {name} ended with {code}; it wrote:\n{self.log(name, 60)}"
+                )
+
+    # -- commands -----------------------------------------------------------------------------------------
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run its own `airflow` command."""
+        return self._command("airflow", arguments, check)
+
+    def python(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run its own Python."""
+        return self._command("python", arguments, check)
+
+    def _command(
+        self, program: str, arguments: Sequence[str], check: bool
+    ) -> subprocess.CompletedProcess[str]:
+        command = [str(self._located.environment / "bin" / program), *arguments]
+        return subprocess.run(
+            command, env=self.env, cwd=self.home, capture_output=True, text=True, check=check
+        )

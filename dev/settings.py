@@ -1,0 +1,168 @@
+"""The environment variables that make an Airflow of any version small, quick, local and predictable."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.versions import Version
+
+# These secrets are constants made for throw-away deployments on the loopback interface. They protect nothing.
+FERNET_KEY = "dGhyb3ctYXdheS1kZXYtZGVwbG95bWVudC1rZXktMDE="
+SECRET = "throw-away secret of a development deployment; long enough for HMAC with SHA-512"  # noqa: S105
+FAB_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
+PASSWORDS_FILE = "simple_auth_manager_passwords.json"  # noqa: S105
+DATABASE_FILE = "airflow.db"
+
+# Role -> (user name, password).
+Users = Mapping[str, tuple[str, str]]
+DEFAULT_USERS: dict[str, tuple[str, str]] = {role: (role, role) for role in ("admin", "viewer", "user", "op")}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one deployment lives and how it is reached."""
+
+    environment: Path
+    home: Path
+    dags: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The base of its web UI and API."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+def settings(
+    version: Version, place: Place, users: Users, auth_manager: str | None, extra: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the whole environment for a process of this deployment; `extra` wins over everything."""
+    options = _common(version, place)
+    if version.generation == "v2":
+        options |= _airflow_3(place, users, auth_manager)
+    elif version.generation == "v1":
+        options |= _airflow_2(version, place)
+    else:
+        options |= _airflow_1(place)
+    named = {f"AIRFLOW__{name.upper()}": value for name, value in options.items()}
+    return _clean_environment(place.environment) | {"AIRFLOW_HOME": str(place.home)} | named | dict(extra)
+
+
+def _clean_environment(environment: Path) -> dict[str, str]:
+    """Return this process's environment without what would leak another Airflow's or Python's settings."""
+    prefixes = ("AIRFLOW", "_AIRFLOW", "PYTHON", "VIRTUAL_ENV", "COVERAGE_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
+    path = f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    # macOS ends forked children that touch its frameworks unless told otherwise.
+    return kept | {
+        "PATH": path,
+        "VIRTUAL_ENV": str(environment),
+        "PYTHONUNBUFFERED": "1",
+        "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
+    }
+
+
+def _common(version: Version, place: Place) -> dict[str, str]:
+    """Return what every generation understands; an option that a version does not know does no harm."""
+    database = "database" if version.minor >= (2, 3) else "core"
+    return {
+        f"{database}__sql_alchemy_conn": f"sqlite:///{place.home / DATABASE_FILE}",
+        f"{database}__load_default_connections": "False",
+        "core__dags_folder": str(place.dags),
+        "core__load_examples": "False",
+        "core__dags_are_paused_at_creation": "False",
+        "core__fernet_key": FERNET_KEY,
+        "core__execute_tasks_new_python_interpreter": "False",
+        "core__test_connection": "Enabled",
+        # The default asks the DNS for this machine's full name, which may take seconds.
+        "core__hostname_callable": "socket:gethostname" if version.minor < (2, 0) else "socket.gethostname",
+        "scheduler__scheduler_heartbeat_sec": "1",
+        "scheduler__job_heartbeat_sec": "2",
+        "usage_data_collection__enabled": "False",
+    }
+
+
+def _classic(place: Place) -> dict[str, str]:
+    """Return what 1.10 and 2.x share: a gunicorn web server, and a scheduler that parses the DAG files."""
+    return {
+        "webserver__web_server_host": "127.0.0.1",
+        "webserver__web_server_port": str(place.port),
+        "webserver__base_url": place.url,
+        "webserver__secret_key": SECRET,
+        "webserver__workers": "1",
+        "webserver__worker_refresh_interval": "0",
+        "webserver__warn_deployment_exposure": "False",
+        "scheduler__parsing_processes": "1",
+        "scheduler__dag_dir_list_interval": "2",
+        "scheduler__min_file_process_interval": "10",
+        "scheduler__scheduler_idle_sleep_time": "0.3",
+        "scheduler__print_stats_interval": "0",
+    }
+
+
+def _airflow_1(place: Place) -> dict[str, str]:
+    return _classic(place) | {
+        "core__executor": "SequentialExecutor",
+        "webserver__rbac": "True",
+        "api__auth_backend": "airflow.api.auth.backend.default",
+        "scheduler__processor_poll_interval": "0.3",
+        "scheduler__max_threads": "1",
+    }
+
+
+def _airflow_2(version: Version, place: Place) -> dict[str, str]:
+    options = _classic(place) | {
+        "core__executor": "SequentialExecutor",
+        # Before 2.2 the scheduler's pause between two loops had the name it had in 1.10.
+        "scheduler__processor_poll_interval": "0.3",
+        # Roles are synchronised when the database is prepared, not at each start of the web server.
+        "webserver__update_fab_perms": "False",
+        "fab__update_fab_perms": "False",
+    }
+    if version.minor >= (2, 9):
+        fab = "airflow.providers.fab.auth_manager.api.auth.backend"
+        options["api__auth_backends"] = f"{fab}.basic_auth,airflow.api.auth.backend.session"
+    elif version.minor >= (2, 3):
+        options["api__auth_backends"] = "airflow.api.auth.backend.basic_auth,airflow.api.auth.backend.session"
+    else:
+        options["api__auth_backend"] = "airflow.api.auth.backend.basic_auth"
+    return options
+
+
+def _airflow_3(place: Place, users: Users, auth_manager: str | None) -> dict[str, str]:
+    options = {
+        "core__executor": "LocalExecutor",
+        "core__parallelism": "8",
+        "core__execution_api_server_url": f"{place.url}/execution/",
+        "api__host": "127.0.0.1",
+        "api__port": str(place.port),
+        "api__base_url": place.url,
+        "api__workers": "1",
+        "api__secret_key": SECRET,
+        "api_auth__jwt_secret": SECRET,
+        "dag_processor__refresh_interval": "2",
+        "dag_processor__bundle_refresh_check_interval": "1",
+        "dag_processor__min_file_process_interval": "10",
+        "dag_processor__parsing_processes": "1",
+        "dag_processor__print_stats_interval": "0",
+        "scheduler__scheduler_idle_sleep_time": "0.2",
+    }
+    if auth_manager == "fab":
+        return options | {
+            "core__auth_manager": FAB_AUTH_MANAGER,
+            "fab__auth_backends": "airflow.providers.fab.auth_manager.api.auth.backend.basic_auth",
+            "fab__update_fab_perms": "False",
+        }
+    return options | {
+        "core__simple_auth_manager_users": ",".join(f"{login}:{role}" for role, (login, _) in users.items()),
+        "core__simple_auth_manager_passwords_file": str(place.home / PASSWORDS_FILE),
+    }
+
+
+def passwords_file(users: Users) -> str:
+    """Return what Airflow 3's simple auth manager reads its passwords from."""
+    return json.dumps(dict(users.values()))

@@ -1,0 +1,99 @@
+"""What is known about each line of Airflow: its Python, the date to resolve its dependencies at, its parts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+Generation = Literal["experimental", "v1", "v2"]
+PRE_RELEASE = re.compile(r"(a|b|rc|\.dev)\d+$")
+
+
+@dataclass(frozen=True)
+class Line:
+    """How one minor line of Airflow is installed.
+
+    Old releases name their dependencies without upper bounds, so they only work with what existed at their
+    time: `exclude_newer` is a date a few weeks after the line's last release.
+    """
+
+    python: str
+    exclude_newer: str | None
+    pins: tuple[str, ...] = field(default=())
+
+
+LINES: dict[tuple[int, int], Line] = {
+    (1, 10): Line(
+        "3.8",
+        "2021-06-01",
+        # A plain resolution takes SQLAlchemy 1.4, which the flask-admin of that time cannot import.
+        ("sqlalchemy==1.3.24", "sqlalchemy-jsonfield==0.9.0", "sqlalchemy-utils==0.36.8"),
+    ),
+    (2, 0): Line("3.8", "2021-05-20"),
+    (2, 1): Line("3.8", "2021-10-15"),
+    (2, 2): Line("3.9", "2022-05-20"),
+    (2, 3): Line("3.9", "2022-09-15"),
+    (2, 4): Line("3.9", "2022-12-01"),
+    (2, 5): Line("3.10", "2023-04-25"),
+    (2, 6): Line("3.10", "2023-08-10"),
+    (2, 7): Line("3.10", "2023-12-01"),
+    (2, 8): Line("3.11", "2024-04-05"),
+    (2, 9): Line("3.11", "2024-08-10"),
+    (2, 10): Line("3.11", "2025-03-20"),
+    (2, 11): Line("3.11", "2026-03-20"),
+    (3, 0): Line("3.12", "2025-09-05"),
+    (3, 1): Line("3.12", "2026-03-25"),
+    (3, 2): Line("3.12", "2026-06-15"),
+}
+# Lines that still get releases (and those not known yet) are resolved as of today.
+NEWEST = Line("3.12", None)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of Airflow and what follows from it."""
+
+    text: str
+    minor: tuple[int, int]
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Read ``2.11.2``; a bare line such as ``2.11`` is refused, since it does not name one release."""
+        match = re.match(r"(\d+)\.(\d+)\.\d+", text)
+        if not match:
+            raise ValueError(f"{text!r} is not a full Airflow version such as 2.11.2")
+        return cls(text, (int(match[1]), int(match[2])))
+
+    @property
+    def line(self) -> Line:
+        """How this version is installed."""
+        if PRE_RELEASE.search(self.text):
+            return NEWEST
+        return LINES.get(self.minor, NEWEST)
+
+    @property
+    def generation(self) -> Generation:
+        """Which REST API it speaks."""
+        if self.minor < (2, 0):
+            return "experimental"
+        return "v1" if self.minor < (3, 0) else "v2"
+
+    @property
+    def web(self) -> str:
+        """The name of the component that serves the UI and the API."""
+        return "api-server" if self.minor >= (3, 0) else "webserver"
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Every process a complete deployment has, in the order in which they are best started."""
+        if self.minor >= (3, 0):
+            return ("api-server", "dag-processor", "scheduler", "triggerer")
+        if self.minor >= (2, 2):
+            return ("webserver", "scheduler", "triggerer")
+        return ("webserver", "scheduler")
+
+    @property
+    def health_path(self) -> str:
+        """The address that reports health without a login."""
+        return "/api/v2/monitor/health" if self.minor >= (3, 0) else "/health"
