@@ -1,0 +1,80 @@
+# A machine with Python 3.10 or later and make is enough: everything else is fetched by `make venv`.
+
+PYTHON ?= python3
+LOCAL ?= 3.3.2
+REMOTE ?= 2.11.2
+KEEP ?=
+PYTEST_ARGS ?=
+
+# Where mypy and the unit tests find the newest and the oldest Airflow that the package runs in.
+NEWEST := 3.3.2
+OLDEST := 2.11.2
+
+BIN := .venv/bin
+UV := $(or $(shell command -v uv),.dev/uv/bin/uv)
+PYTEST := -m pytest $(PYTEST_ARGS)
+UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract tests/airflow tests/dev)
+NOT_LIVE := -m 'not live and not matrix and not browser'
+
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+# Each part of `make test` uses both cores of a small machine already.
+.NOTPARALLEL:
+.PHONY: help venv format lint unit unit-newest unit-oldest live test matrix demo clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nmake demo takes LOCAL=%s REMOTE=%s KEEP=1; the tests take PYTEST_ARGS="-k name".\n' $(LOCAL) $(REMOTE)
+
+venv: .venv/.ready ## make .venv: the tools, Airflow and this package
+
+.venv/.ready: pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python '>=3.10,<3.14' .venv
+	$(UV) pip install --quiet --python $(BIN)/python uv 'apache-airflow==$(NEWEST)' --group lint --group test --editable .
+	@touch $@
+
+.dev/uv/bin/uv:
+	@mkdir -p .dev
+	$(PYTHON) -m pip install --quiet --target .dev/uv uv || \
+	  { $(PYTHON) -m venv .dev/uv && .dev/uv/bin/pip install --quiet uv; }
+
+format: venv ## rewrite the code as `make lint` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: venv ## format, lint, types, and the one direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+unit: unit-newest unit-oldest ## the tests that need no deployment, in the newest and the oldest Airflow
+
+unit-newest: venv
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run $(PYTEST) $(NOT_LIVE) $(UNIT)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include 'astronomer_remote/api/*' --fail-under 100
+	$(BIN)/coverage report --omit 'astronomer_remote/api/*' --fail-under 85
+
+# Asking for pytest makes this an environment apart from those that deployments run in.
+unit-oldest: venv
+	set -e; env=$$($(BIN)/python -m dev env $(OLDEST) --project --extra pytest); \
+	  $(UV) pip install --quiet --python "$$env/bin/python" --group test; \
+	  "$$env/bin/python" $(PYTEST) $(NOT_LIVE) $(filter-out tests/dev,$(UNIT))
+
+live: venv ## the tests that start real deployments and run DAGs in them
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live
+
+test: lint unit live ## everything above
+
+matrix: venv ## every remote with every local Airflow; takes long
+	$(BIN)/python $(PYTEST) -m matrix tests/live
+
+demo: venv ## two real deployments, one triggers a DAG in the other
+	$(BIN)/python -m dev.demo --local $(LOCAL) --remote $(REMOTE) $(if $(KEEP),--keep)
+
+clean: ## remove everything that was made here, cached environments included
+	rm -rf .venv .dev build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

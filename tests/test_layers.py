@@ -1,0 +1,67 @@
+"""The contracts in pyproject.toml let no import through that goes the wrong way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("importlinter", reason="a tool of the newest environment only")
+
+ROOT = Path(__file__).parent.parent
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    # Its path comes first, so that the copy is judged and not the package that is installed.
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    linter = "from importlinter.cli import lint_imports_command as lint; lint()"
+    options = ["--no-cache", "--no-logo", "--config", str(ROOT / "pyproject.toml")]
+    command = [sys.executable, "-c", linter, *options]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of the package that may be spoiled."""
+    folder = tmp_path / "astronomer_remote"
+    shutil.copytree(ROOT / "astronomer_remote", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def test_the_package_keeps_its_contracts(package: Path) -> None:
+    done = lint(package.parent)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("api/models.py", "airflow.models"),
+        ("api/models.py", "astronomer_remote.get_provider_info"),
+        ("api/errors.py", "astronomer_remote.api.auth"),
+        ("api/wire.py", "astronomer_remote.api.errors"),
+        ("api/transport.py", "astronomer_remote.api.conversation"),
+        ("api/transport.py", "astronomer_remote.api.runs"),
+        ("api/retry.py", "astronomer_remote.api.auth"),
+        ("hooks/other.py", "astronomer_remote.operators.other"),
+        ("sensors/other.py", "astronomer_remote.operators.other"),
+        ("compat.py", "astronomer_remote.hooks.other"),
+    ],
+)
+def test_an_import_that_goes_up_breaks_a_contract(package: Path, module: str, imported: str) -> None:
+    for path in (module, "hooks/other.py", "operators/other.py", "sensors/other.py"):
+        (package / path).parent.mkdir(exist_ok=True)
+        (package / path).parent.joinpath("__init__.py").touch()
+        (package / path).touch()
+    with (package / module).open("a") as file:
+        file.write(f"\nimport {imported}\n")
+    done = lint(package.parent)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert (
+        f"astronomer_remote.{module.removesuffix('.py').replace('/', '.')} -> {imported.split('.models')[0]}"
+        in done.stdout
+    )
