@@ -1,0 +1,151 @@
+"""
+How any request is carried out: with patience, with credentials, and with one reading of the reply.
+
+Everything above asks :meth:`Conversation.ask` with an :class:`~astronomer_remote.api.dialects.base.Exchange`;
+nothing else in the package knows what 403 means or when to try again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import TypeVar
+
+from astronomer_remote.api import auth, replies
+from astronomer_remote.api.dialects import detect
+from astronomer_remote.api.dialects.base import Dialect, Exchange
+from astronomer_remote.api.errors import AuthenticationFailed, PassingError, RemoteUnavailable
+from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, send
+
+T = TypeVar("T")
+
+
+class Conversation:
+    """
+    What is remembered while talking to one remote: how it is spoken to and who we are to it.
+
+    :param settings: where the remote is and how to reach it.
+    :param retry: how patiently a single request is repeated.
+    :param clock: seconds since the epoch; only differences and the expiry of tokens depend on it.
+    :param jitter: a random number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        retry: RetryPolicy | None = None,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings
+        self._retry = retry or RetryPolicy()
+        self.clock = clock
+        self._jitter = jitter
+        self._dialect: Dialect | None = None
+        self._authentication: auth.Authentication | None = None
+
+    def dialect(self) -> Flow[Dialect]:
+        """How the remote is spoken to, found out once and remembered."""
+        if self._dialect is None:
+            static = auth.static(self.settings)
+            self._dialect = yield from detect.dialect(self.settings, self._deliver, static)
+        return self._dialect
+
+    def ask(self, exchange: Exchange[T]) -> Flow[T]:
+        """
+        Send an exchange's request and read its reply.
+
+        :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.errors`.
+        """
+        response = yield from self.respond(exchange.request)
+        replies.check(exchange, response)
+        return replies.read(exchange, response)
+
+    def respond(self, request: Request) -> Flow[Response]:
+        """Send a request with patience and credentials. :return: the reply, whatever its status."""
+        if not request.authenticated:
+            return (yield from self._deliver(request))
+        authentication = yield from self._authenticate()
+        response = yield from self._deliver(request.with_headers(authentication.headers()))
+        reloaded = False
+        while authentication.refused(response):
+            if not authentication.renew():
+                if reloaded or not (yield from self._reload()):
+                    raise self._refusal(request, response)
+                reloaded = True
+            authentication = yield from self._authenticate()
+            response = yield from self._deliver(request.with_headers(authentication.headers()))
+        return response
+
+    def authorization(self) -> Flow[dict[str, str]]:
+        """Headers that authenticate a request which somebody else sends."""
+        authentication = yield from self._authenticate()
+        return dict(authentication.headers())
+
+    def _authenticate(self) -> Flow[auth.Authentication]:
+        dialect = yield from self.dialect()
+        if self._authentication is None:
+            self._authentication = auth.choose(self.settings, dialect.generation, dialect.version)
+        yield from self._authentication.prepare(self.clock(), self._deliver)
+        return self._authentication
+
+    def _reload(self) -> Flow[bool]:
+        """After a refusal: read the connection anew, as its secret may have been changed meanwhile."""
+        settings: Settings = yield Reload()
+        changed = settings != self.settings
+        self.settings, self._authentication = settings, None
+        return changed
+
+    def _refusal(self, request: Request, response: Response) -> AuthenticationFailed:
+        detail = replies.detail(response)
+        return AuthenticationFailed(
+            replies.authentication_advice(self.settings, response, self._dialect),
+            status=response.status,
+            method=request.method,
+            path=request.path,
+            detail=detail,
+        )
+
+    def pause(self, failure: PassingError, attempt: int, started: float) -> Flow[None]:
+        """
+        Wait before another attempt.
+
+        :param attempt: number of the attempt that failed, from 1.
+        :param started: when the first attempt started.
+        :raises PassingError: the failure itself, once patience is at its end.
+        """
+        asked = failure.retry_after if isinstance(failure, RemoteUnavailable) else None
+        wait = self._retry.wait(attempt, self.clock() - started, self._jitter(), asked)
+        if wait is None:
+            raise failure
+        yield Sleep(wait)
+
+    def _deliver(self, request: Request) -> Flow[Response]:
+        """
+        Send a request, again if need be.
+
+        A request that may not be repeated is, only if it certainly did nothing: it never left, or the remote
+        said that it takes no more for now.
+        """
+        started, attempt = self.clock(), 0
+        while True:
+            attempt += 1
+            try:
+                response = yield from send(request)
+            except TransportError as error:
+                failure: PassingError = replies.unreachable(self.settings, request, error)
+                harmless = not error.sent
+            else:
+                if response.status not in PASSING_STATUSES:
+                    replies.check_size(request, response)
+                    return response
+                failure = replies.unavailable(request, response, datetime.now(timezone.utc))
+                harmless = response.status == 429
+            if not (request.may_repeat or harmless):
+                raise failure
+            yield from self.pause(failure, attempt, started)

@@ -1,0 +1,101 @@
+"""Conversations about DAGs: does it exist, is it paused, why is it missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.errors import DagIsPaused, DagNotFound, NotFound, RemoteError
+from astronomer_remote.api.models import Dag, ImportFailure
+from astronomer_remote.api.wire import Flow
+
+FAILURES_TOLD = 3
+"""How many broken DAG files an error names."""
+
+
+class Dags:
+    """DAGs of one deployment."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def get(self, dag_id: str) -> Flow[Dag]:
+        """Read one DAG. :raises DagNotFound: if there is none."""
+        dialect = yield from self._conversation.dialect()
+        try:
+            return (yield from self._conversation.ask(dialect.dag(dag_id)))
+        except DagNotFound as error:
+            raise (yield from self.explain_missing(dag_id, error)) from None
+
+    def refuse_paused(self, dag_id: str) -> Flow[None]:
+        """:raises DagIsPaused: if the DAG is paused."""
+        dialect = yield from self._conversation.dialect()
+        try:
+            paused = yield from self._conversation.ask(dialect.is_paused(dag_id))
+        except DagNotFound as error:
+            raise (yield from self.explain_missing(dag_id, error)) from None
+        if paused:
+            raise DagIsPaused(
+                f"DAG {dag_id!r} is paused in the remote, so that its runs would not start. Unpause it there, or leave "
+                "fail_when_dag_is_paused off."
+            )
+
+    def set_paused(self, dag_id: str, *, paused: bool) -> Flow[None]:
+        """Pause or unpause a DAG."""
+        dialect = yield from self._conversation.dialect()
+        yield from self._conversation.ask(dialect.set_paused(dag_id, paused=paused))
+
+    def check_existence(self, dag_id: str, task_ids: Sequence[str], task_group_id: str | None) -> Flow[None]:
+        """
+        Make sure that a DAG has certain tasks.
+
+        :raises NotFound: naming what is missing.
+        """
+        dialect = yield from self._conversation.dialect()
+        yield from self.get(dag_id)
+        for task_id in task_ids:
+            try:
+                yield from self._conversation.ask(dialect.task(dag_id, task_id))
+            except NotFound as error:
+                raise NotFound(f"The remote's DAG {dag_id!r} has no task {task_id!r}.", status=error.status) from None
+        if task_group_id is not None:
+            known = yield from self._conversation.ask(dialect.task_ids(dag_id))
+            if not any(in_group(task_id, task_group_id) for task_id in known):
+                raise NotFound(
+                    f"The remote's DAG {dag_id!r} has no task group {task_group_id!r}; a group made with "
+                    "prefix_group_id=False cannot be seen through the REST API."
+                )
+
+    def explain_missing(self, dag_id: str, error: DagNotFound) -> Flow[DagNotFound]:
+        """Add to a missing DAG what the remote says of DAG files it could not parse, as far as it tells."""
+        dialect = yield from self._conversation.dialect()
+        failures: list[ImportFailure] = []
+        told = "The remote does not tell"
+        try:
+            failures = yield from self._conversation.ask(dialect.import_failures())
+            told = "It reports no broken DAG file"
+        except RemoteError:
+            # Whatever keeps us from this extra must not hide the error it would only explain.
+            pass
+        failures.sort(key=lambda failure: dag_id not in failure.filename + failure.stack_trace)
+        if failures:
+            named = "; ".join(_last_line(failure) for failure in failures[:FAILURES_TOLD])
+            told = f"It could not import {len(failures)} DAG file(s), and the DAG may be in one of them: {named}"
+        return DagNotFound(
+            f"The remote knows no DAG {dag_id!r}, or does not show it to this account. {told}. A new DAG file may not "
+            "be parsed yet.",
+            status=error.status,
+            method=error.method,
+            path=error.path,
+            detail=error.detail,
+        )
+
+
+def in_group(task_id: str, task_group_id: str) -> bool:
+    """Whether a task belongs to a group, as its id tells: the REST API names no groups."""
+    return task_id.startswith(f"{task_group_id}.")
+
+
+def _last_line(failure: ImportFailure) -> str:
+    lines = failure.stack_trace.strip().splitlines()
+    return f"{failure.filename} ({lines[-1].strip()[:200] if lines else 'no reason told'})"

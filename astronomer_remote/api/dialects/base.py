@@ -1,0 +1,228 @@
+"""What a dialect can be asked for. What a generation cannot do is refused here, by name, before any request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, TypeVar
+
+from astronomer_remote.api.errors import NotFound, NotSupported, RemoteError
+from astronomer_remote.api.models import (
+    Dag,
+    DagRun,
+    Generation,
+    Health,
+    ImportFailure,
+    Pool,
+    TaskInstance,
+    TriggerIntent,
+    Version,
+)
+from astronomer_remote.api.wire import Request
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+PAGE = 100
+"""Items asked for at once: the most that Airflow gives by default (``[api] maximum_page_limit``)."""
+
+
+@dataclass(frozen=True)
+class Exchange(Generic[T]):
+    """
+    One request and how its reply is read.
+
+    :param request: what to send.
+    :param read: turns the reply's JSON into a model.
+    :param operation: what it does, as an error puts it: "Could not <operation>".
+    :param least_role: the least of Airflow's own roles that may do it.
+    :param missing: the error for a reply that says there is no such thing.
+    :param missing_status: the HTTP status that says so.
+    """
+
+    request: Request
+    read: Callable[[Any], T]
+    operation: str
+    least_role: str | None = None
+    missing: type[NotFound] = NotFound
+    missing_status: int = 404
+
+    def reading(self, read: Callable[[Any], U], operation: str | None = None) -> Exchange[U]:
+        """The same request, for something else that its reply tells."""
+        return Exchange(
+            self.request,
+            read,
+            operation or self.operation,
+            self.least_role,
+            self.missing,
+            self.missing_status,
+        )
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Part of a listing. :param total: length of the whole listing."""
+
+    items: list[T]
+    total: int
+
+
+class Dialect:
+    """
+    The requests of one generation, for one version of it.
+
+    :param base_url: URL of the deployment.
+    :param version: the remote's version; ``None`` on 1.10, which does not tell it.
+    """
+
+    generation: Generation
+
+    lists_task_instances = True
+    """Whether one request lists the task instances of a run."""
+
+    orders_runs = True
+    """Whether a listing of runs can begin with the newest."""
+
+    needs_logical_date = False
+    """Whether a run must be given a logical date, lest the server's own choice collides with another run's."""
+
+    def __init__(self, base_url: str, version: Version | None) -> None:
+        self.base_url = base_url
+        self.version = version
+
+    @property
+    def label(self) -> str:
+        """The remote as a person calls it."""
+        return f"Airflow {self.version}" if self.version else self.generation.label
+
+    def cannot(self, operation: str, instead: str = "") -> NotSupported:
+        """The error that refuses an operation by name."""
+        return NotSupported(f"{self.label} cannot {operation}.{f' {instead}' if instead else ''}")
+
+    def says_it_exists(self, error: RemoteError) -> bool:
+        """Whether the refusal of a trigger means that there is such a run already."""
+        return error.status == 409
+
+    def _refuse(self, operation: str) -> NoReturn:
+        raise self.cannot(operation)
+
+    # Runs
+
+    def trigger(self, intent: TriggerIntent) -> Exchange[DagRun]:
+        """Make a DAG run."""
+        self._refuse("trigger a DAG run")
+
+    def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
+        """Read one DAG run."""
+        self._refuse("read a DAG run")
+
+    def dag_runs(
+        self,
+        dag_id: str,
+        *,
+        logical_date: str | None = None,
+        newest_first: bool = False,
+        limit: int = PAGE,
+        offset: int = 0,
+    ) -> Exchange[Page[DagRun]]:
+        """List DAG runs of a DAG, those of one logical date if it is given."""
+        self._refuse("list DAG runs")
+
+    def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
+        """Set a DAG run to ``success`` or ``failed``, which ends its tasks."""
+        self._refuse("cancel a DAG run" if state == "failed" else "set the state of a DAG run")
+
+    def clear_run(self, run: DagRun, *, only_failed: bool) -> Exchange[None]:
+        """Let a DAG run, or only its failed tasks, run again."""
+        self._refuse("clear a DAG run")
+
+    def delete_run(self, dag_id: str, run_id: str) -> Exchange[None]:
+        """Delete a DAG run."""
+        self._refuse("delete a DAG run")
+
+    def run_url(self, run: DagRun) -> str:
+        """Page of a run in the remote's UI."""
+        return self.base_url
+
+    # DAGs and tasks
+
+    def dag(self, dag_id: str) -> Exchange[Dag]:
+        """Read one DAG."""
+        self._refuse("describe a DAG")
+
+    def is_paused(self, dag_id: str) -> Exchange[bool]:
+        """Read whether a DAG is paused."""
+        self._refuse("tell whether a DAG is paused")
+
+    def set_paused(self, dag_id: str, *, paused: bool) -> Exchange[None]:
+        """Pause or unpause a DAG."""
+        self._refuse("pause a DAG")
+
+    def import_failures(self) -> Exchange[list[ImportFailure]]:
+        """List the DAG files that the remote could not parse."""
+        self._refuse("list import errors")
+
+    def task(self, dag_id: str, task_id: str) -> Exchange[None]:
+        """Read whether a DAG has a task."""
+        self._refuse("read a task")
+
+    def task_ids(self, dag_id: str) -> Exchange[list[str]]:
+        """List the tasks of a DAG."""
+        self._refuse("list the tasks of a DAG")
+
+    def task_instances(self, run: DagRun, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[TaskInstance]]:
+        """List the task instances of a run."""
+        self._refuse("list the task instances of a DAG run")
+
+    def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
+        """Read one task instance of a run."""
+        self._refuse("read a task instance")
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:
+        """Read an XCom value."""
+        self._refuse("read XComs")
+
+    # Pools
+
+    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[Pool]]:
+        """List pools."""
+        self._refuse("list pools")
+
+    def pool(self, name: str) -> Exchange[Pool]:
+        """Read one pool."""
+        self._refuse("read a pool")
+
+    def create_pool(self, pool: Pool) -> Exchange[Pool]:
+        """Create a pool."""
+        self._refuse("create a pool")
+
+    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Exchange[Pool]:
+        """Change a pool. :param pool: as it shall be. :param changed: names of the fields that differ."""
+        self._refuse("update a pool")
+
+    def delete_pool(self, name: str) -> Exchange[None]:
+        """Delete a pool."""
+        self._refuse("delete a pool")
+
+    # The deployment itself
+
+    def health(self) -> Exchange[Health]:
+        """Read the state of the remote's components."""
+        self._refuse("tell its health")
+
+    def config(self) -> Exchange[dict[str, dict[str, str]]]:
+        """Read the remote's configuration, as far as it shows it."""
+        self._refuse("show its configuration")
+
+    def endpoint(self, endpoint: str) -> str:
+        """Full path of an endpoint given as in Airflow's reference, for example ``/dags/x/dagRuns``."""
+        self._refuse("be called")
+
+
+def health_of(body: Mapping[str, Any]) -> Health:
+    """Every generation tells its health in the same shape."""
+    return Health({name: component.get("status") for name, component in body.items() if isinstance(component, dict)})
+
+
+def nothing(_: Any) -> None:
+    """Reads a reply whose body does not matter."""

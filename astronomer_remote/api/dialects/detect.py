@@ -1,0 +1,89 @@
+"""Finds out which generation and version of Airflow a URL belongs to, in at most three requests without credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from astronomer_remote.api.auth import Authentication, Deliver
+from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.dialects.experimental import ExperimentalDialect
+from astronomer_remote.api.dialects.v1 import V1Dialect
+from astronomer_remote.api.dialects.v2 import V2Dialect
+from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteError, UnexpectedReply
+from astronomer_remote.api.models import Generation, Version
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Flow, Request, Response
+
+PROBES: Mapping[Generation, str] = {
+    Generation.V2: "/api/v2/version",
+    Generation.V1: "/api/v1/version",
+    Generation.EXPERIMENTAL: "/api/experimental/test",
+}
+
+
+def dialect(settings: Settings, deliver: Deliver, static: Authentication | None) -> Flow[Dialect]:
+    """
+    The dialect of the remote.
+
+    :param settings: names the generation, if the connection does; then only its version is asked for.
+    :param static: a token or key of the connection. A gateway before a hosted deployment lets nobody through
+        without; it is shown only to one that refused us.
+    :raises RemoteError: telling what answered instead of an Airflow.
+    """
+    wanted = [settings.generation] if settings.generation else list(PROBES)
+    if settings.generation is Generation.EXPERIMENTAL:
+        return ExperimentalDialect(settings.base_url, None)
+    answers: dict[str, Response] = {}
+    for generation in wanted:
+        request = Request("GET", PROBES[generation], authenticated=False)
+        reply = yield from deliver(request)
+        while static and static.refused(reply):
+            reply = yield from deliver(request.with_headers(static.headers()))
+            if static.refused(reply) and not static.renew():
+                break
+        found = _recognise(settings, generation, reply)
+        if found:
+            return found
+        answers[request.path] = reply
+    raise _nothing_found(settings, answers)
+
+
+def _recognise(settings: Settings, generation: Generation, reply: Response) -> Dialect | None:
+    if reply.status != 200:
+        return None
+    try:
+        body = reply.json()
+    except ValueError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    if generation is Generation.EXPERIMENTAL:
+        return ExperimentalDialect(settings.base_url, None) if body.get("status") == "OK" else None
+    version = Version(str(body.get("version", "")))
+    if not version.numbers:
+        return None
+    if generation is Generation.V1:
+        return V1Dialect(settings.base_url, version)
+    return V2Dialect(settings.base_url, version)
+
+
+def _nothing_found(settings: Settings, answers: Mapping[str, Response]) -> RemoteError:
+    said = ", ".join(f"{path} → {_describe(reply)}" for path, reply in answers.items())
+    statuses = {reply.status for reply in answers.values()}
+    experimental = answers.get(PROBES[Generation.EXPERIMENTAL])
+    if experimental is not None and experimental.status in (401, 403) and statuses <= {404, 401, 403}:
+        return AccessDenied(
+            f"{settings.base_url} answers like an Airflow 1.10 whose experimental API is closed. Set its "
+            f"[api] auth_backend to airflow.api.auth.backend.default, behind a gateway of your own. Asked: {said}."
+        )
+    where = f"No Airflow REST API found at {settings.base_url}"
+    if statuses <= {404, 405}:
+        return NotFound(f"{where}. Check the connection's host, with its whole path. Asked: {said}.")
+    return UnexpectedReply(
+        f"{where}; a proxy or login page may stand before it. Check the connection's host and token. Asked: {said}."
+    )
+
+
+def _describe(reply: Response) -> str:
+    kind = {"text/html": " an HTML page", "": " nothing"}.get(reply.content_type, f" {reply.content_type}")
+    return f"{reply.status}{kind}"

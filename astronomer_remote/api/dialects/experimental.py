@@ -1,0 +1,185 @@
+"""Airflow 1.10's experimental API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
+from astronomer_remote.api.dialects.rest import quoted
+from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, InvalidSettings, RemoteError
+from astronomer_remote.api.ids import checked
+from astronomer_remote.api.models import (
+    Dag,
+    DagRun,
+    Generation,
+    Health,
+    Pool,
+    TaskInstance,
+    TriggerIntent,
+    same_moment,
+)
+from astronomer_remote.api.wire import Request, path
+
+PREFIX = "/api/experimental"
+
+
+class ExperimentalDialect(Dialect):
+    """
+    An API that knows runs by their date, tells little of them and cannot change any.
+
+    Nearly all of what it lists comes unpaged; listings are cut to size here.
+    """
+
+    generation = Generation.EXPERIMENTAL
+    lists_task_instances = False
+    needs_logical_date = True
+
+    def endpoint(self, endpoint: str) -> str:
+        own = "/" + endpoint.strip().removeprefix(self.base_url).lstrip("/")
+        if "://" in own or any(part in (".", "..") for part in own.partition("?")[0].split("/")):
+            raise InvalidSettings(f"endpoint={endpoint!r} leads out of the API; give it as /pools, for example.")
+        return own if own.startswith(PREFIX + "/") else PREFIX + own
+
+    def says_it_exists(self, error: RemoteError) -> bool:
+        return error.status == 400 and "already exists" in (error.detail or "")
+
+    # Runs
+
+    def trigger(self, intent: TriggerIntent) -> Exchange[DagRun]:
+        for name in ("run_after", "data_interval", "note", "partition_key"):
+            if getattr(intent, name) is not None:
+                raise self.cannot(f"trigger with {name}")
+        body: dict[str, Any] = {"run_id": checked(intent.run_id, "trigger_run_id"), "conf": dict(intent.conf)}
+        if intent.logical_date:
+            # Without "replace_microseconds", and only as text, 1.10 would cut a given date to its second.
+            body |= {"execution_date": intent.logical_date, "replace_microseconds": "false"}
+        request = Request("POST", self._at("dags", checked(intent.dag_id, "trigger_dag_id"), "dag_runs"), body=body)
+
+        def read(answer: Any) -> DagRun:
+            # The answer tells no state; a run starts out running here, even if its DAG is paused.
+            return self._run(intent.dag_id, answer["run_id"], "running", answer["execution_date"])
+
+        return Exchange(request, read, f"trigger DAG {intent.dag_id!r}", missing=DagNotFound)
+
+    def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
+        listing = self.dag_runs(dag_id, limit=0)
+
+        def read(body: Any) -> DagRun:
+            for run in listing.read(body).items:
+                if run.run_id == run_id:
+                    return run
+            raise DagRunNotFound(f"{self.label} knows no run {run_id!r} of DAG {dag_id!r}.", status=404)
+
+        return listing.reading(read, f"read run {run_id!r} of DAG {dag_id!r}")
+
+    def dag_runs(
+        self,
+        dag_id: str,
+        *,
+        logical_date: str | None = None,
+        newest_first: bool = False,
+        limit: int = PAGE,
+        offset: int = 0,
+    ) -> Exchange[Page[DagRun]]:
+        request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "dag_runs"))
+
+        def read(body: Any) -> Page[DagRun]:
+            runs = [self._run(dag_id, r["run_id"], r["state"], r["execution_date"], r["start_date"]) for r in body]
+            if logical_date:
+                runs = [run for run in runs if same_moment(run.logical_date, logical_date)]
+            if newest_first:
+                runs.sort(key=lambda run: run.logical_date or "", reverse=True)
+            return Page(runs[offset:][: limit or None], len(runs))
+
+        # 1.10 says 400 where later ones say 404.
+        return Exchange(request, read, f"list runs of DAG {dag_id!r}", missing=DagNotFound, missing_status=400)
+
+    def run_url(self, run: DagRun) -> str:
+        return f"{self.base_url}/graph?dag_id={quoted(run.dag_id)}&execution_date={quoted(run.logical_date or '')}"
+
+    def _run(self, dag_id: str, run_id: str, state: str, date: str, start: str | None = None) -> DagRun:
+        run = DagRun(dag_id, run_id, state, logical_date=date, start_date=start or None)
+        return DagRun(**{**run.as_dict(), "url": self.run_url(run)})
+
+    # DAGs and tasks
+
+    def dag(self, dag_id: str) -> Exchange[Dag]:
+        # There is no endpoint that describes a DAG; the listing of its runs at least tells whether it exists.
+        return self.dag_runs(dag_id).reading(lambda _: Dag(dag_id), f"read DAG {dag_id!r}")
+
+    def task(self, dag_id: str, task_id: str) -> Exchange[None]:
+        where = self._at("dags", checked(dag_id, "dag_id"), "tasks", checked(task_id, "task_id"))
+        return Exchange(Request("GET", where), nothing, f"read task {task_id!r} of DAG {dag_id!r}")
+
+    def is_paused(self, dag_id: str) -> Exchange[bool]:
+        request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "paused"))
+        return Exchange(request, lambda body: bool(body["is_paused"]), f"read whether DAG {dag_id!r} is paused")
+
+    def set_paused(self, dag_id: str, *, paused: bool) -> Exchange[None]:
+        request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "paused", str(paused).lower()))
+        return Exchange(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}")
+
+    def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
+        where = ("dags", run.dag_id, "dag_runs", run.logical_date or "", "tasks", checked(task_id, "task_id"))
+
+        def read(body: Any) -> TaskInstance:
+            # Every value comes as text here, a missing one as "None".
+            known = {key: value for key, value in body.items() if value not in ("None", "")}
+            return TaskInstance(
+                task_id=task_id,
+                state=known.get("state"),
+                try_number=int(known.get("try_number", 0)),
+                operator=known.get("operator"),
+                start_date=known.get("start_date"),
+                end_date=known.get("end_date"),
+                duration=float(known["duration"]) if "duration" in known else None,
+            )
+
+        return Exchange(Request("GET", self._at(*where)), read, f"read task {task_id!r} of run {run.run_id!r}")
+
+    # Pools
+
+    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[Pool]]:
+        def read(body: Any) -> Page[Pool]:
+            pools = [_read_pool(item) for item in body]
+            return Page(pools[offset:][: limit or None], len(pools))
+
+        return Exchange(Request("GET", self._at("pools")), read, "list pools")
+
+    def pool(self, name: str) -> Exchange[Pool]:
+        request = Request("GET", self._at("pools", checked(name, "pool name")))
+        return Exchange(request, _read_pool, f"read pool {name!r}")
+
+    def create_pool(self, pool: Pool) -> Exchange[Pool]:
+        return self._write_pool(pool, f"create pool {pool.name!r}")
+
+    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Exchange[Pool]:
+        return self._write_pool(pool, f"update pool {pool.name!r}")
+
+    def delete_pool(self, name: str) -> Exchange[None]:
+        request = Request("DELETE", self._at("pools", checked(name, "pool name")))
+        return Exchange(request, nothing, f"delete pool {name!r}")
+
+    def _write_pool(self, pool: Pool, operation: str) -> Exchange[Pool]:
+        if pool.include_deferred is not None:
+            raise self.cannot("count deferred tasks in a pool")
+        body = {
+            "name": checked(pool.name, "pool name"),
+            "slots": pool.slots,
+            "description": pool.description or "",
+        }
+        # One request creates and updates alike, so that sending it twice does no harm.
+        request = Request("POST", self._at("pools"), body=body, repeatable=True)
+        return Exchange(request, _read_pool, operation)
+
+    # The deployment itself
+
+    def health(self) -> Exchange[Health]:
+        return Exchange(Request("GET", "/health", authenticated=False), health_of, "read the deployment's health")
+
+    def _at(self, *segments: str) -> str:
+        return PREFIX + path(*segments)
+
+
+def _read_pool(body: Any) -> Pool:
+    return Pool(name=body["pool"], slots=body["slots"], description=body.get("description"))

@@ -1,0 +1,247 @@
+"""What Airflow 2's and Airflow 3's REST APIs have in common, which is most of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote
+
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
+from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, InvalidSettings
+from astronomer_remote.api.ids import checked
+from astronomer_remote.api.models import Dag, DagRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
+from astronomer_remote.api.wire import Request, path
+
+T = TypeVar("T")
+
+
+class RestDialect(Dialect):
+    """The stable REST API; subclasses hold what differs."""
+
+    health_path = "/health"
+    date_field: str
+    """The field of a run's logical date in requests."""
+    newest: str
+    """What to order a listing of runs by to get the newest first."""
+    slash_in_pool_names = False
+
+    def at(self, *segments: str) -> str:
+        """Path of an endpoint."""
+        return f"/api/{self.generation.value}{path(*segments)}"
+
+    def endpoint(self, endpoint: str) -> str:
+        prefix = f"/api/{self.generation.value}"
+        own = "/" + endpoint.strip().removeprefix(self.base_url).lstrip("/")
+        own = own if own.startswith(prefix + "/") else prefix + own
+        if "://" in own or any(unquote(part) in (".", "..") for part in own.partition("?")[0].split("/")):
+            raise InvalidSettings(f"endpoint={endpoint!r} leads out of the API; give it as /dags/my_dag, for example.")
+        return own
+
+    # Runs
+
+    def trigger(self, intent: TriggerIntent) -> Exchange[DagRun]:
+        body: dict[str, Any] = {
+            "dag_run_id": checked(intent.run_id, "trigger_run_id"),
+            "conf": dict(intent.conf),
+            **self.trigger_fields(intent),
+        }
+        request = Request("POST", self.at("dags", checked(intent.dag_id, "trigger_dag_id"), "dagRuns"), body=body)
+        return Exchange(request, self.read_run, f"trigger DAG {intent.dag_id!r}", "User", DagNotFound)
+
+    def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
+        """The fields of a trigger that not every version has."""
+        raise NotImplementedError
+
+    def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
+        request = Request("GET", self._run_path(dag_id, run_id))
+        operation = f"read run {run_id!r} of DAG {dag_id!r}"
+        return Exchange(request, self.read_run, operation, "Viewer", DagRunNotFound)
+
+    def dag_runs(
+        self,
+        dag_id: str,
+        *,
+        logical_date: str | None = None,
+        newest_first: bool = False,
+        limit: int = PAGE,
+        offset: int = 0,
+    ) -> Exchange[Page[DagRun]]:
+        query: dict[str, Any] = {"limit": limit, "offset": offset}
+        if logical_date:
+            query |= {f"{self.date_field}_gte": logical_date, f"{self.date_field}_lte": logical_date}
+        if newest_first:
+            query["order_by"] = self.newest
+        request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "dagRuns"), query)
+        return self._listing(request, "dag_runs", self.read_run, f"list runs of DAG {dag_id!r}")
+
+    def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
+        request = Request("PATCH", self._run_path(dag_id, run_id), body={"state": state})
+        operation = f"set run {run_id!r} of DAG {dag_id!r} to {state}"
+        return Exchange(request, self.read_run, operation, "User", DagRunNotFound)
+
+    def delete_run(self, dag_id: str, run_id: str) -> Exchange[None]:
+        request = Request("DELETE", self._run_path(dag_id, run_id))
+        return Exchange(request, nothing, f"delete run {run_id!r} of DAG {dag_id!r}", "User", DagRunNotFound)
+
+    def read_run(self, body: Any) -> DagRun:
+        """A run as the remote tells it."""
+        run = DagRun(
+            dag_id=body["dag_id"],
+            run_id=body["dag_run_id"],
+            state=body.get("state"),
+            logical_date=body.get("logical_date") or body.get("execution_date"),
+            run_after=body.get("run_after"),
+            start_date=body.get("start_date"),
+            end_date=body.get("end_date"),
+            run_type=body.get("run_type"),
+            conf=body.get("conf"),
+            note=body.get("note"),
+        )
+        return DagRun(**{**run.as_dict(), "url": self.run_url(run)})
+
+    def _run_path(self, dag_id: str, run_id: str) -> str:
+        return self.at("dags", checked(dag_id, "dag_id"), "dagRuns", checked(run_id, "run_id"))
+
+    # DAGs and tasks
+
+    def dag(self, dag_id: str) -> Exchange[Dag]:
+        request = Request("GET", self.at("dags", checked(dag_id, "dag_id")))
+        return Exchange(request, _read_dag, f"read DAG {dag_id!r}", "Viewer", DagNotFound)
+
+    def is_paused(self, dag_id: str) -> Exchange[bool]:
+        return self.dag(dag_id).reading(lambda body: bool(body["is_paused"]))
+
+    def set_paused(self, dag_id: str, *, paused: bool) -> Exchange[None]:
+        request = Request("PATCH", self.at("dags", checked(dag_id, "dag_id")), body={"is_paused": paused})
+        return Exchange(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}", "User", DagNotFound)
+
+    def import_failures(self) -> Exchange[list[ImportFailure]]:
+        def read(body: Any) -> list[ImportFailure]:
+            return [ImportFailure(item["filename"], item.get("stack_trace") or "") for item in body["import_errors"]]
+
+        return Exchange(Request("GET", self.at("importErrors"), {"limit": PAGE}), read, "list import errors", "Viewer")
+
+    def task_ids(self, dag_id: str) -> Exchange[list[str]]:
+        request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "tasks"))
+        return Exchange(
+            request,
+            lambda body: [task["task_id"] for task in body["tasks"]],
+            f"list tasks of DAG {dag_id!r}",
+            "Viewer",
+        )
+
+    def task_instances(self, run: DagRun, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[TaskInstance]]:
+        request = Request(
+            "GET",
+            f"{self._run_path(run.dag_id, run.run_id)}/taskInstances",
+            {"limit": limit, "offset": offset},
+        )
+        return self._listing(request, "task_instances", _read_task_instance, f"list tasks of run {run.run_id!r}")
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:
+        entry = path("taskInstances", checked(task_id, "task_id"), "xcomEntries", checked(key, "key"))
+        query = self.xcom_query() | ({"map_index": map_index} if map_index >= 0 else {})
+        request = Request("GET", self._run_path(dag_id, run_id) + entry, query)
+        return Exchange(request, lambda body: body["value"], f"read XCom {key!r} of task {task_id!r}", "Viewer")
+
+    def xcom_query(self) -> dict[str, Any]:
+        """What makes the remote give an XCom as JSON rather than as Python's representation of it."""
+        return {}
+
+    # Pools
+
+    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[Pool]]:
+        request = Request("GET", self.at("pools"), {"limit": limit, "offset": offset})
+        return self._listing(request, "pools", read_pool, "list pools")
+
+    def pool(self, name: str) -> Exchange[Pool]:
+        return Exchange(Request("GET", self._pool_path(name)), read_pool, f"read pool {name!r}", "Viewer")
+
+    def create_pool(self, pool: Pool) -> Exchange[Pool]:
+        body = {"name": self.pool_name(pool.name), "slots": pool.slots, **self.pool_fields(pool)}
+        return Exchange(Request("POST", self.at("pools"), body=body), read_pool, f"create pool {pool.name!r}", "Op")
+
+    def delete_pool(self, name: str) -> Exchange[None]:
+        return Exchange(Request("DELETE", self._pool_path(name)), nothing, f"delete pool {name!r}", "Op")
+
+    def pool_fields(self, pool: Pool) -> dict[str, Any]:
+        """The fields of a pool that not every version has."""
+        raise NotImplementedError
+
+    def pool_name(self, name: str) -> str:
+        """A pool's name that this generation can address."""
+        return checked(name, "pool name", slash=self.slash_in_pool_names)
+
+    def _pool_path(self, name: str) -> str:
+        return self.at("pools", self.pool_name(name))
+
+    # The deployment itself
+
+    def health(self) -> Exchange[Health]:
+        path_ = f"/api/{self.generation.value}{self.health_path}"
+        return Exchange(Request("GET", path_, authenticated=False), health_of, "read the deployment's health")
+
+    def config(self) -> Exchange[dict[str, dict[str, str]]]:
+        def read(body: Any) -> dict[str, dict[str, str]]:
+            return {
+                section["name"]: {option["key"]: option["value"] for option in section["options"]}
+                for section in body["sections"]
+            }
+
+        return Exchange(Request("GET", self.at("config")), read, "read the remote's configuration", "Op")
+
+    def _listing(self, request: Request, key: str, item: Callable[[Any], T], operation: str) -> Exchange[Page[T]]:
+        def read(body: Any) -> Page[T]:
+            return Page([item(entry) for entry in body[key]], int(body["total_entries"]))
+
+        return Exchange(request, read, operation, "Viewer")
+
+
+def read_pool(body: Any) -> Pool:
+    """A pool as the remote tells it."""
+    return Pool(
+        name=body["name"],
+        slots=body["slots"],
+        **{
+            name: body.get(name)
+            for name in (
+                "description",
+                "include_deferred",
+                "occupied_slots",
+                "running_slots",
+                "queued_slots",
+                "scheduled_slots",
+                "deferred_slots",
+                "open_slots",
+                "team_name",
+            )
+        },
+    )
+
+
+def _read_dag(body: Any) -> Dag:
+    return Dag(
+        dag_id=body["dag_id"],
+        is_paused=body.get("is_paused"),
+        has_import_errors=body.get("has_import_errors"),
+        fileloc=body.get("fileloc"),
+        max_active_runs=body.get("max_active_runs"),
+    )
+
+
+def _read_task_instance(body: Any) -> TaskInstance:
+    return TaskInstance(
+        task_id=body["task_id"],
+        map_index=body.get("map_index", -1),
+        state=body.get("state"),
+        try_number=body.get("try_number") or 0,
+        operator=body.get("operator"),
+        start_date=body.get("start_date"),
+        end_date=body.get("end_date"),
+        duration=body.get("duration"),
+    )
+
+
+def quoted(text: str) -> str:
+    """Text as it stands in a query of a link."""
+    return quote(text, safe="~")

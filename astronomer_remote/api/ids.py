@@ -1,0 +1,59 @@
+"""Ids: which are safe to put into a path, and the run id that stands for one intent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from astronomer_remote.api.errors import InvalidSettings
+
+LONGEST_ID = 250
+"""Characters of a DAG or run id: the width of Airflow's database columns."""
+
+UNSAFE_IN_RUN_ID = re.compile(r"[^A-Za-z0-9_.~:+-]")
+"""What Airflow 2.6.3 and later refuse in a run id by default (``[scheduler] allowed_run_id_pattern``)."""
+
+
+def checked(value: object, name: str, *, slash: bool = False) -> str:
+    """
+    An id that is safe in a path: it names one thing and cannot reach another endpoint.
+
+    :param value: the id, after templates are rendered.
+    :param name: what to call it in an error.
+    :param slash: whether this kind of id may hold a slash, which only Airflow 3's pools can.
+    :raises InvalidSettings: for what no generation can address.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidSettings(f"{name} must be a non-empty text, not {value!r}.")
+    if value in (".", "..", "~"):
+        raise InvalidSettings(f"{name}={value!r} has a meaning of its own in a path and cannot be an id.")
+    if ("/" in value and not slash) or re.search(r"[\x00-\x1f\x7f]", value):
+        raise InvalidSettings(f"{name}={value!r} holds a character that no Airflow API can address.")
+    if len(value) > LONGEST_ID:
+        raise InvalidSettings(f"{name} is {len(value)} characters long; Airflow stores {LONGEST_ID}.")
+    return value
+
+
+def run_id_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tuple[str, ...]) -> str:
+    """
+    The run id that stands for one wish of one local task to run a remote DAG.
+
+    It is readable, and a pure function of what makes the wish one: whoever repeats the wish, after whatever
+    kind of death, arrives at the same id.
+
+    :param dag_id: the local DAG.
+    :param task_id: the local task.
+    :param map_index: the local task's map index, -1 if it is not mapped.
+    :param identity: the rest of what tells one wish from another, in a fixed order.
+    """
+    seed = json.dumps([dag_id, task_id, map_index, *identity])
+    digest = hashlib.sha256(seed.encode()).hexdigest()[:16]
+    index = f".{map_index}" if map_index >= 0 else ""
+    readable = UNSAFE_IN_RUN_ID.sub("_", f"{dag_id}.{task_id}{index}")
+    return f"remote__{readable[: LONGEST_ID - 40]}__{digest}"
+
+
+def run_id_of_repetition(run_id: str, number: int) -> str:
+    """The run id of the ``number``-th run for the same wish, after those before it failed; the first is 1."""
+    return run_id if number == 1 else f"{run_id}.{number}"

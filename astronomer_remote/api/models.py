@@ -1,0 +1,253 @@
+"""
+What a remote tells, in one shape for every generation.
+
+Models read only the keys they need and tolerate what they do not know: a remote may be newer than this code.
+What a generation does not tell is ``None``.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from functools import total_ordering
+from typing import Any
+
+from astronomer_remote.api.errors import InvalidSettings
+
+FINISHED_RUN_STATES = frozenset({"success", "failed"})
+FINISHED_TASK_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+class Generation(str, enum.Enum):
+    """The three REST APIs Airflow has had."""
+
+    EXPERIMENTAL = "experimental"
+    V1 = "v1"
+    V2 = "v2"
+
+    @property
+    def label(self) -> str:
+        """How a person calls it."""
+        return {
+            Generation.EXPERIMENTAL: "Airflow 1.10's experimental API",
+            Generation.V1: "Airflow 2's /api/v1",
+            Generation.V2: "Airflow 3's /api/v2",
+        }[self]
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Version:
+    """
+    Version of a remote Airflow, compared by its numbers alone.
+
+    :param text: as the remote gives it, which may have a vendor's suffix (``2.10.5+astro.1``).
+    """
+
+    text: str
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        leading = re.match(r"\d+(\.\d+)*", self.text)
+        return tuple(int(part) for part in leading.group().split(".")) if leading else ()
+
+    def __lt__(self, other: Version | tuple[int, ...]) -> bool:
+        return self.numbers < (other.numbers if isinstance(other, Version) else other)
+
+    def __ge__(self, other: Version | tuple[int, ...]) -> bool:
+        return not self < other
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """
+    A DAG run of the remote.
+
+    :param dag_id: id of its DAG.
+    :param run_id: its run id.
+    :param state: ``queued``, ``running``, ``success``, ``failed`` or one this package does not know yet.
+    :param logical_date: ISO 8601 with zone; ``None`` where Airflow 3 has none.
+    :param run_after: ISO 8601 with zone; Airflow 3 only.
+    :param start_date: ISO 8601 with zone; ``None`` before it started.
+    :param end_date: ISO 8601 with zone; ``None`` before it ended, and on 1.10.
+    :param run_type: ``manual``, ``scheduled``, …; from 2.2 on.
+    :param conf: what it was triggered with; not told by 1.10.
+    :param note: its note; from 2.5 on.
+    :param url: page of the run in the remote's UI.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str | None = None
+    logical_date: str | None = None
+    run_after: str | None = None
+    start_date: str | None = None
+    end_date: str | None = None
+    run_type: str | None = None
+    conf: dict[str, Any] | None = None
+    note: str | None = None
+    url: str = ""
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED_RUN_STATES
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, as it goes to XCom."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TriggerIntent:
+    """
+    The wish for one DAG run.
+
+    :param dag_id: DAG to run.
+    :param run_id: id the run shall have; chosen before the first attempt, so that every attempt means one run.
+    :param conf: JSON object for the run.
+    :param logical_date: ISO 8601 with zone, or ``None`` for a run "now".
+    :param run_after: ISO 8601 with zone: not to start before; Airflow 3.
+    :param data_interval: start and end, ISO 8601 with zone.
+    :param note: note for the run; Airflow 3.
+    :param partition_key: Airflow 3.3.
+    """
+
+    dag_id: str
+    run_id: str
+    conf: Mapping[str, Any] = field(default_factory=dict)
+    logical_date: str | None = None
+    run_after: str | None = None
+    data_interval: tuple[str, str] | None = None
+    note: str | None = None
+    partition_key: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskInstance:
+    """
+    A task instance of the remote.
+
+    :param task_id: id of its task.
+    :param map_index: index of a mapped task, else -1.
+    :param state: ``None`` before it is scheduled.
+    :param try_number: number of the try.
+    """
+
+    task_id: str
+    map_index: int = -1
+    state: str | None = None
+    try_number: int = 0
+    operator: str | None = None
+    start_date: str | None = None
+    end_date: str | None = None
+    duration: float | None = None
+
+
+@dataclass(frozen=True)
+class Dag:
+    """
+    A DAG of the remote.
+
+    :param is_paused: whether its scheduled and triggered runs do not start.
+    :param has_import_errors: whether its file could not be parsed lately; from 2.11 on.
+    :param fileloc: its file, as the remote names it.
+    """
+
+    dag_id: str
+    is_paused: bool | None = None
+    has_import_errors: bool | None = None
+    fileloc: str | None = None
+    schedule: str | None = None
+    max_active_runs: int | None = None
+
+
+@dataclass(frozen=True)
+class ImportFailure:
+    """A DAG file the remote could not parse."""
+
+    filename: str
+    stack_trace: str
+
+
+@dataclass(frozen=True)
+class Pool:
+    """
+    A pool of the remote.
+
+    :param name: its name.
+    :param slots: its size; -1 is unlimited.
+    :param description: free text.
+    :param include_deferred: whether deferred tasks hold slots; from 2.7 on.
+    :param occupied_slots: slots in use, running and queued; the other counts likewise, ``None`` where not told.
+    """
+
+    name: str
+    slots: int
+    description: str | None = None
+    include_deferred: bool | None = None
+    occupied_slots: int | None = None
+    running_slots: int | None = None
+    queued_slots: int | None = None
+    scheduled_slots: int | None = None
+    deferred_slots: int | None = None
+    open_slots: int | None = None
+    team_name: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, as it goes to XCom."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Health:
+    """State of the remote's components by name: ``healthy``, ``unhealthy``, or ``None`` where there is none."""
+
+    components: Mapping[str, str | None]
+
+
+def plain_json(value: Any, name: str) -> Any:
+    """
+    A value that can be sent as JSON, as it will arrive.
+
+    :param name: what to call it in an error.
+    :raises InvalidSettings: when it holds anything else, such as a datetime or NaN.
+    """
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidSettings(f"{name} must be JSON: {error}.") from None
+
+
+def utc_text(value: str | datetime, name: str) -> str:
+    """
+    A date as the remote wants it: ISO 8601 in UTC with ``Z``, which every generation reads in a URL too.
+
+    :param value: a datetime or ISO 8601 text; without a zone it is taken as UTC.
+    :param name: what to call it in an error.
+    :raises InvalidSettings: when it is neither.
+    """
+    moment = value
+    if isinstance(moment, str):
+        try:
+            # Python 3.10 does not read the "Z" that Airflow writes.
+            moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", moment.strip()))
+        except ValueError:
+            raise InvalidSettings(
+                f"{name}={value!r} is not a date; write ISO 8601, such as 2021-11-16T11:34:00+00:00."
+            ) from None
+    if not isinstance(moment, datetime):
+        raise InvalidSettings(f"{name} must be a datetime or ISO 8601 text, not {type(value).__name__}.")
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return aware.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def same_moment(one: str | None, other: str | None) -> bool:
+    """Whether two dates as remotes write them (``Z``, ``+00:00``, other zones) mean the same moment."""
+    return bool(one and other) and utc_text(str(one), "date") == utc_text(str(other), "date")

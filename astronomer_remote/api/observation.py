@@ -1,0 +1,141 @@
+"""Conversations that look at what is waited for, once or until the wait is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.dags import in_group
+from astronomer_remote.api.errors import DagRunNotFound, DagRunVanished, NotFound, PassingError
+from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.runs import Runs
+from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.wire import Flow, Sleep
+
+log = logging.getLogger(__name__)
+
+SECONDS_OF_PATIENCE = 600.0
+"""How long a remote may be out of reach during a wait: longer than a deployment's restart or upgrade takes."""
+
+
+class Observer:
+    """Looks at runs and tasks of one deployment."""
+
+    def __init__(self, conversation: Conversation, runs: Runs) -> None:
+        self._conversation = conversation
+        self._runs = runs
+
+    def look(self, wanted: Wanted) -> Flow[Observation]:
+        """
+        Look once.
+
+        :raises DagRunVanished: if the run was seen before and is there no more.
+        """
+        runs = yield from self._find(wanted)
+        things: dict[str, list[str | None]] = {}
+        for name, run in runs.items():
+            if not wanted.task_ids and wanted.task_group_id is None:
+                things[name] = [run.state] if run else []
+                continue
+            instances = (yield from self._instances(run, wanted)) if run else []
+            if wanted.task_group_id is not None:
+                things[f"{name}, group {wanted.task_group_id}"] = [
+                    each.state for each in instances if in_group(each.task_id, wanted.task_group_id)
+                ]
+            for task_id in wanted.task_ids:
+                things[f"{name}, task {task_id}"] = [each.state for each in instances if each.task_id == task_id]
+        return Observation(things, next(iter(runs.values())) if len(runs) == 1 else None)
+
+    def wait(
+        self,
+        wanted: Wanted,
+        *,
+        poke_interval: float,
+        deadline: float | None,
+        told: Callable[[str], None] = log.info,
+    ) -> Flow[Outcome]:
+        """
+        Look until the wait is over.
+
+        A remote that cannot be reached for a while is no reason to give up.
+
+        :param poke_interval: seconds between two looks.
+        :param deadline: when to give up, in seconds since the epoch.
+        :param told: gets a line whenever something changed.
+        :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OF_PATIENCE`.
+        """
+        clock = self._conversation.clock
+        reached, last = clock(), ""
+        while True:
+            try:
+                observation = yield from self.look(wanted)
+            except PassingError as error:
+                if clock() - reached > SECONDS_OF_PATIENCE:
+                    raise
+                told(f"Waiting on, although the remote could not be asked: {error}")
+            else:
+                reached, summary = clock(), observation.summary()
+                if summary != last:
+                    told(f"Waiting for {wanted}: {summary or 'no run yet'}")
+                verdict, last = judge(observation, wanted), summary
+                if verdict:
+                    return Outcome(verdict, summary, observation.run)
+                wanted = _remember(wanted, observation)
+            left = deadline - clock() if deadline is not None else poke_interval
+            if left <= 0:
+                return Outcome(Verdict.TIMEOUT, last, None)
+            yield Sleep(min(poke_interval, left))
+
+    def _find(self, wanted: Wanted) -> Flow[dict[str, DagRun | None]]:
+        """The runs that are waited for, by what to call them."""
+        if wanted.run_id is not None:
+            return {f"run {wanted.run_id}": (yield from self._find_by_id(wanted, wanted.run_id))}
+        if wanted.newest:
+            newest = yield from self._runs.newest(wanted.dag_id)
+            return {f"run {newest.run_id}": newest} if newest else {}
+        found: dict[str, DagRun | None] = {}
+        for date in wanted.logical_dates:
+            of_date = yield from self._runs.of_date(wanted.dag_id, date)
+            found[f"run of {date}"] = of_date[0] if of_date else None
+        return found
+
+    def _find_by_id(self, wanted: Wanted, run_id: str) -> Flow[DagRun | None]:
+        try:
+            return (yield from self._runs.get(wanted.dag_id, run_id))
+        except DagRunNotFound as error:
+            if not wanted.exists:
+                return None
+            raise DagRunVanished(
+                f"Run {run_id!r} of DAG {wanted.dag_id!r} was there and is gone: somebody deleted it in the remote.",
+                status=error.status,
+                method=error.method,
+                path=error.path,
+            ) from None
+
+    def _instances(self, run: DagRun, wanted: Wanted) -> Flow[list[TaskInstance]]:
+        """The task instances of a run, as far as they are of interest."""
+        dialect = yield from self._conversation.dialect()
+        instances: list[TaskInstance] = []
+        if not dialect.lists_task_instances:
+            if wanted.task_group_id is not None:
+                raise dialect.cannot("wait for a task group")
+            for task_id in wanted.task_ids:
+                try:
+                    instances.append((yield from self._conversation.ask(dialect.task_instance(run, task_id))))
+                except NotFound:
+                    log.debug("No instance of task %s in run %s yet", task_id, run.run_id)
+            return instances
+        while True:
+            page = yield from self._conversation.ask(dialect.task_instances(run, offset=len(instances)))
+            instances += page.items
+            if len(instances) >= page.total or not page.items:
+                return instances
+
+
+def _remember(wanted: Wanted, observation: Observation) -> Wanted:
+    """A run that was seen is held on to: the newest stays the one that was newest, and it must not vanish."""
+    if observation.run and (wanted.newest or wanted.run_id) and not wanted.exists:
+        return replace(wanted, run_id=observation.run.run_id, newest=False, exists=True)
+    return wanted

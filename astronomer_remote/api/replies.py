@@ -1,0 +1,169 @@
+"""Reads replies: either a model comes out, or the one error that fits, with a sentence on what to do."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, TypeVar
+
+from astronomer_remote.api.dialects.base import Dialect, Exchange
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    Conflict,
+    RemoteError,
+    RemoteUnavailable,
+    RequestRefused,
+    UnexpectedReply,
+    Unreachable,
+)
+from astronomer_remote.api.models import Generation
+from astronomer_remote.api.retry import retry_after_seconds
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Request, Response, TransportError
+
+T = TypeVar("T")
+
+LONGEST_DETAIL = 1000
+"""Characters of the server's words that an error repeats."""
+
+CAUSES: dict[int, type[RemoteError]] = {403: AccessDenied, 409: Conflict}
+
+
+def check(exchange: Exchange[T], response: Response) -> None:
+    """Raise the error that fits a reply, if it is one."""
+    request, operation = exchange.request, exchange.operation
+    if 200 <= response.status < 300:
+        return
+    said = detail(response)
+    if 300 <= response.status < 400:
+        cause: type[RemoteError] = UnexpectedReply
+        why = (
+            "The remote redirects instead of answering, to "
+            f"{_without_query(response.headers.get('location', 'nowhere'))!r}; redirects are not followed. "
+            "The connection's host may be wrong, or the credentials are missing."
+        )
+    elif not response.is_json and response.content_type == "text/html" and response.status != 404:
+        cause = UnexpectedReply if response.status < 500 else RemoteUnavailable
+        why = f"Could not {operation}: an HTML page came back where JSON was due ({_title(response)})."
+    else:
+        missing = response.status == exchange.missing_status
+        cause = exchange.missing if missing else CAUSES.get(response.status, RequestRefused)
+        why = f"Could not {operation}{_advice(404 if missing else response.status, exchange.least_role)}"
+    raise cause(why, status=response.status, method=request.method, path=request.path, detail=said)
+
+
+def read(exchange: Exchange[T], response: Response) -> T:
+    """Turn the body of a good reply into what the exchange promises."""
+    request = exchange.request
+    facts: dict[str, Any] = {"status": response.status, "method": request.method, "path": request.path}
+    if response.status == 204 or not response.body.strip():
+        return exchange.read(None)
+    try:
+        body = response.json()
+    except ValueError:
+        page = f" but a page ({_title(response)})" if response.content_type == "text/html" else ""
+        raise UnexpectedReply(
+            f"Could not {exchange.operation}: the reply is not JSON{page}. A proxy or login page may stand before "
+            "the deployment, or the connection's host is not an Airflow.",
+            **facts,
+        ) from None
+    try:
+        return exchange.read(body)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UnexpectedReply(
+            f"Could not {exchange.operation}: the reply is not what Airflow sends ({type(error).__name__}: {error}).",
+            **facts,
+        ) from None
+
+
+def detail(response: Response) -> str | None:
+    """The server's own words, shortened. Each generation has its own place for them."""
+    try:
+        body = response.json()
+    except ValueError:
+        return None if response.content_type == "text/html" else _short(response.text) or None
+    said = (body.get("detail") or body.get("error") or body.get("title")) if isinstance(body, dict) else body
+    if isinstance(said, list):
+        said = "; ".join(_problem(item) for item in said)
+    elif isinstance(said, dict):
+        said = said.get("message") if said.get("reason") is None else said["reason"]
+    return _short(str(said)) if said else None
+
+
+def unreachable(settings: Settings, request: Request, error: TransportError) -> Unreachable:
+    """The error for a request that got no reply."""
+    return Unreachable(
+        f"No reply from {settings.base_url}: {error.reason}. Check the connection's host, the network between the "
+        "two deployments, and whether the remote is up.",
+        method=request.method,
+        path=request.path,
+    )
+
+
+def unavailable(request: Request, response: Response, now: datetime) -> RemoteUnavailable:
+    """The error for a remote that is overloaded or broken for now. :param now: the local time."""
+    error = RemoteUnavailable(
+        f"The remote could not answer now (HTTP {response.status}).",
+        status=response.status,
+        method=request.method,
+        path=request.path,
+        detail=detail(response),
+    )
+    error.retry_after = retry_after_seconds(response.headers, now)
+    return error
+
+
+def check_size(request: Request, response: Response) -> None:
+    """Refuse a reply that was cut because it is too large."""
+    if response.truncated:
+        raise UnexpectedReply(
+            "The reply is larger than this package reads, or does not end; ask for less at once.",
+            status=response.status,
+            method=request.method,
+            path=request.path,
+        )
+
+
+def authentication_advice(settings: Settings, response: Response, dialect: Dialect | None) -> str:
+    """What to do about credentials that were refused."""
+    who = f"login {settings.login!r}" if settings.login else "token or key" if settings.password else None
+    if who is None:
+        return "The remote wants credentials, and the connection holds none: give it login and password, or a token."
+    advice = f"The remote did not accept the connection's {who}."
+    if response.status == 403 and dialect is not None and dialect.generation is Generation.V1:
+        advice += (
+            " Airflow 2.11 answers wrong credentials with 403 and no reason; if they are right, the account may "
+            "lack every permission."
+        )
+    return f"{advice} Check the connection's login, password and authentication; a token may have expired."
+
+
+def _advice(status: int, least_role: str | None) -> str:
+    if status == 403:
+        least = f"; of Airflow's own roles, {least_role} is the least that may" if least_role else ""
+        return f": the account behind the connection lacks the permission{least}."
+    return {
+        404: ": there is no such thing, or the account may not see it.",
+        405: ": this version of Airflow does not offer it.",
+        409: ": it conflicts with what is there.",
+    }.get(status, ": the remote refused the request.")
+
+
+def _problem(item: Any) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    return f"{'.'.join(str(part) for part in item.get('loc', ()))}: {item.get('msg')}"
+
+
+def _title(response: Response) -> str:
+    title = re.search(r"<title[^>]*>\s*(.*?)\s*</title>", response.text[:20_000], re.IGNORECASE | re.DOTALL)
+    return f"titled {_short(title[1])!r}" if title else "without a title"
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_DETAIL else text[:LONGEST_DETAIL] + "…"

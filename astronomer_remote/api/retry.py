@@ -1,0 +1,68 @@
+"""When to try again, as a pure function; the loop that sends and sleeps is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """
+    How patiently a single request is repeated.
+
+    :param attempts: how often it is sent at most.
+    :param total_seconds: no attempt starts later than this after the first.
+    :param first_wait: seconds before the second attempt, doubled for each further one.
+    :param longest_wait: cap of a wait.
+    :param longest_retry_after: cap of what a ``Retry-After`` header may ask for.
+    """
+
+    attempts: int = 6
+    total_seconds: float = 180.0
+    first_wait: float = 1.0
+    longest_wait: float = 30.0
+    longest_retry_after: float = 60.0
+
+    def wait(self, attempt: int, elapsed: float, jitter: float, retry_after: float | None = None) -> float | None:
+        """
+        Seconds to wait after a failed attempt, or ``None`` to give up.
+
+        :param attempt: number of the attempt that failed, from 1.
+        :param elapsed: seconds since the first attempt started.
+        :param jitter: a random number in [0, 1): spreads clients that failed together.
+        :param retry_after: what the remote asked for, in seconds.
+        """
+        if attempt >= self.attempts:
+            return None
+        backoff = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1)) * (0.5 + jitter / 2)
+        asked = min(retry_after, self.longest_retry_after) if retry_after is not None else 0.0
+        wait = max(backoff, asked)
+        return wait if elapsed + wait < self.total_seconds else None
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
+    """
+    Read a ``Retry-After`` header, in its seconds or its date form (RFC 9110 §10.2.3).
+
+    :param headers: header fields, names in lower case.
+    :param now: the local time; the remote's own ``Date``, where it sent one, is preferred to it, so that a
+        clock that is off does no harm.
+    """
+    asked = headers.get("retry-after", "").strip()
+    if asked.isascii() and asked.isdigit():
+        return float(asked)
+    until, date = _date(asked), _date(headers.get("date", "")) or now
+    return max(0.0, (until - date).total_seconds()) if until else None
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

@@ -1,0 +1,219 @@
+"""Conversations about DAG runs: make one exactly once, read, cancel, clear, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.dags import Dags
+from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.errors import (
+    DagNotFound,
+    DagRunAlreadyExists,
+    DagRunNotFound,
+    PassingError,
+    RemoteError,
+    RequestRefused,
+)
+from astronomer_remote.api.ids import UNSAFE_IN_RUN_ID, run_id_of_repetition
+from astronomer_remote.api.models import DagRun, TriggerIntent, utc_text
+from astronomer_remote.api.wire import Flow
+
+ON_RETRY = ("new_run", "clear", "clear_failed")
+
+
+@dataclass(frozen=True)
+class Triggered:
+    """
+    What became of a wish for a run.
+
+    :param run: the run that stands for it.
+    :param existed: whether it was there before this wish's first request.
+    """
+
+    run: DagRun
+    existed: bool
+
+
+@dataclass(frozen=True)
+class IfExists:
+    """
+    What to do about a run that is there already.
+
+    :param generated_id: whether the run id was derived from the wish, so that a run of this id was made for it.
+    :param retrying: whether this is a further attempt at the same wish, so that what is there is its own.
+    :param reset: whether somebody else's run is cleared and taken over.
+    :param on_retry: what to do about our own run that has failed: ``new_run``, ``clear``, ``clear_failed``.
+    :param failed_states: the states that count as failed.
+    """
+
+    generated_id: bool = False
+    retrying: bool = False
+    reset: bool = False
+    on_retry: str = "new_run"
+    failed_states: Collection[str] = ("failed",)
+
+    def is_ours(self, run: DagRun, intent: TriggerIntent) -> bool:
+        """Whether an existing run was made, or taken over, for the same wish."""
+        same_id = run.run_id == intent.run_id
+        return (same_id and (self.generated_id or self.retrying)) or (self.reset and self.retrying)
+
+
+class Runs:
+    """DAG runs of one deployment."""
+
+    def __init__(self, conversation: Conversation, dags: Dags) -> None:
+        self._conversation = conversation
+        self._dags = dags
+
+    def obtain(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered]:
+        """
+        Make the run that an intent stands for, or find the one that was made for it before.
+
+        :raises DagRunAlreadyExists: when somebody else's run is in the way.
+        """
+        number = 1
+        while True:
+            wish = replace(intent, run_id=run_id_of_repetition(intent.run_id, number))
+            triggered = yield from self.trigger(wish)
+            run = triggered.run
+            if not triggered.existed:
+                return triggered
+            if not if_exists.is_ours(run, wish):
+                if not if_exists.reset:
+                    raise _in_the_way(run)
+                return Triggered((yield from self.clear(run)), existed=True)
+            if run.state not in if_exists.failed_states:
+                return triggered
+            if if_exists.reset or if_exists.on_retry != "new_run":
+                cleared = yield from self.clear(run, only_failed=if_exists.on_retry == "clear_failed")
+                return Triggered(cleared, existed=True)
+            if not if_exists.generated_id:
+                return triggered
+            number += 1
+
+    def trigger(self, intent: TriggerIntent) -> Flow[Triggered]:
+        """
+        Make one run, however often its request or reply is lost.
+
+        :return: the run with the intent's run id or, where one of the same logical date is in its way, that one.
+        :raises DagNotFound: with what the remote says of DAG files it could not parse.
+        """
+        dialect = yield from self._conversation.dialect()
+        started, attempt, uncertain = self._conversation.clock(), 0, False
+        while True:
+            attempt += 1
+            wish = self._dated(intent, dialect)
+            try:
+                run = yield from self._conversation.ask(dialect.trigger(wish))
+                return Triggered(run, existed=False)
+            except DagNotFound as error:
+                raise (yield from self._dags.explain_missing(intent.dag_id, error)) from None
+            except RemoteError as error:
+                if not (isinstance(error, PassingError) or dialect.says_it_exists(error)):
+                    raise
+                failure = error
+            there = yield from self._look_up(wish, dialect)
+            if there and there.run_id == intent.run_id:
+                return Triggered(there, existed=not (uncertain or isinstance(failure, PassingError)))
+            if there:
+                return Triggered(there, existed=True)
+            if not isinstance(failure, PassingError):
+                raise failure
+            uncertain = True
+            _check_run_id(intent.run_id, failure)
+            yield from self._conversation.pause(failure, attempt, started)
+
+    def get(self, dag_id: str, run_id: str) -> Flow[DagRun]:
+        """Read one run. :raises DagRunNotFound: if there is none."""
+        dialect = yield from self._conversation.dialect()
+        return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id)))
+
+    def find(self, dag_id: str, run_id: str) -> Flow[DagRun | None]:
+        """Read one run, or ``None`` if there is none."""
+        try:
+            return (yield from self.get(dag_id, run_id))
+        except DagRunNotFound:
+            return None
+
+    def of_date(self, dag_id: str, logical_date: str) -> Flow[list[DagRun]]:
+        """The runs of a logical date, of which there is at most one but on odd servers."""
+        dialect = yield from self._conversation.dialect()
+        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, logical_date=logical_date))
+        return page.items
+
+    def newest(self, dag_id: str) -> Flow[DagRun | None]:
+        """The newest run of a DAG, by its logical date or, in Airflow 3, the date it was to run after."""
+        dialect = yield from self._conversation.dialect()
+        if dialect.orders_runs:
+            page = yield from self._conversation.ask(dialect.dag_runs(dag_id, newest_first=True, limit=1))
+        else:
+            # Airflow 2.0 lists runs in the order they were made, so that the last one of the listing is wanted.
+            page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=1))
+            if page.total > 1:
+                page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=1, offset=page.total - 1))
+        return page.items[0] if page.items else None
+
+    def cancel(self, dag_id: str, run_id: str) -> Flow[DagRun]:
+        """
+        Set a run to failed, which ends its tasks, unless it has ended already.
+
+        :return: the run as it is afterwards.
+        """
+        dialect = yield from self._conversation.dialect()
+        change = dialect.set_run_state(dag_id, run_id, "failed")
+        run = yield from self.get(dag_id, run_id)
+        if run.finished:
+            return run
+        yield from self._conversation.ask(change)
+        return (yield from self.get(dag_id, run_id))
+
+    def clear(self, run: DagRun, *, only_failed: bool = False) -> Flow[DagRun]:
+        """
+        Let a run, or only its failed tasks, run again under the same run id.
+
+        :return: the run as it is afterwards.
+        """
+        dialect = yield from self._conversation.dialect()
+        yield from self._conversation.ask(dialect.clear_run(run, only_failed=only_failed))
+        return (yield from self.get(run.dag_id, run.run_id))
+
+    def delete(self, dag_id: str, run_id: str) -> Flow[None]:
+        """Delete a run."""
+        dialect = yield from self._conversation.dialect()
+        yield from self._conversation.ask(dialect.delete_run(dag_id, run_id))
+
+    def _dated(self, intent: TriggerIntent, dialect: Dialect) -> TriggerIntent:
+        if intent.logical_date or not dialect.needs_logical_date:
+            return intent
+        now = datetime.fromtimestamp(self._conversation.clock(), timezone.utc)
+        return replace(intent, logical_date=utc_text(now, "now"))
+
+    def _look_up(self, intent: TriggerIntent, dialect: Dialect) -> Flow[DagRun | None]:
+        """The run that may be in the way of an intent: the one of its run id, else the one of its date."""
+        run = yield from self.find(intent.dag_id, intent.run_id)
+        if run is None and intent.logical_date:
+            of_date = yield from self.of_date(intent.dag_id, intent.logical_date)
+            run = of_date[0] if of_date else None
+        return run
+
+
+def _in_the_way(run: DagRun) -> DagRunAlreadyExists:
+    return DagRunAlreadyExists(
+        f"DAG {run.dag_id!r} already has the run {run.run_id!r} of logical date {run.logical_date}, "
+        f"in state {run.state}: {run.url} . Give another trigger_run_id or logical_date, or set reset_dag_run or skip_when_already_exists."
+    )
+
+
+def _check_run_id(run_id: str, failure: PassingError) -> None:
+    """Airflow 2.6.3 to 2.11 answer a run id of a form they do not allow with an error page of status 500."""
+    if failure.status == 500 and UNSAFE_IN_RUN_ID.search(run_id):
+        raise RequestRefused(
+            f"The remote broke on trigger_run_id={run_id!r}, which holds characters that Airflow refuses by default. "
+            "Use letters, digits and _.~:+- only.",
+            status=failure.status,
+            method=failure.method,
+            path=failure.path,
+        ) from failure

@@ -1,0 +1,127 @@
+"""
+What is waited for, and when the wait is over: decided here, once, for every mode and generation.
+
+Nothing here asks anybody; :mod:`astronomer_remote.api.observation` does.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from astronomer_remote.api.models import DagRun
+
+
+class Verdict(str, enum.Enum):
+    """How a wait ends."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """
+    What is waited for; plain JSON through and through, so that it survives a deferral.
+
+    :param dag_id: DAG of the remote.
+    :param run_id: one run by its id.
+    :param logical_dates: else the runs of these dates, ISO 8601 in UTC.
+    :param newest: else the newest run, whichever that is at the first look.
+    :param task_ids: tasks of those runs, instead of the runs themselves.
+    :param task_group_id: a task group of those runs, instead of the runs themselves.
+    :param allowed_states: states that end the wait well, once everything is in one of them.
+    :param failed_states: states that end it badly, as soon as anything is in one of them.
+    :param skipped_states: states that end it as skipped, likewise.
+    :param exists: whether the run has been seen, so that it must still be there.
+    """
+
+    dag_id: str
+    run_id: str | None = None
+    logical_dates: tuple[str, ...] = ()
+    newest: bool = False
+    task_ids: tuple[str, ...] = ()
+    task_group_id: str | None = None
+    allowed_states: tuple[str, ...] = ("success",)
+    failed_states: tuple[str, ...] = ()
+    skipped_states: tuple[str, ...] = ()
+    exists: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, lists for tuples."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Wanted:
+        """The inverse of :meth:`as_dict`."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**values)
+
+    def __str__(self) -> str:
+        runs = f"run {self.run_id!r}" if self.run_id else f"the runs of {', '.join(self.logical_dates)}"
+        of = "the newest run" if self.newest and not self.run_id else runs
+        part = f"task group {self.task_group_id!r} in " if self.task_group_id else ""
+        part = f"task(s) {', '.join(self.task_ids)} in " if self.task_ids else part
+        return f"{part}{of} of DAG {self.dag_id!r}"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """
+    One look at what is waited for.
+
+    :param things: for each expected thing (a run, a task of a run, a task group of a run) the states found for
+        it: none if it does not exist yet, several for a mapped task or a group.
+    :param run: the run that was looked at, if it is a single one.
+    """
+
+    things: Mapping[str, Sequence[str | None]]
+    run: DagRun | None = None
+
+    def summary(self) -> str:
+        """How things stand, for a log line."""
+        return ", ".join(
+            f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
+            for name, states in self.things.items()
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    How a wait ended.
+
+    :param verdict: how.
+    :param summary: how things stood at the end.
+    :param run: the run that was waited for, if it is a single one.
+    """
+
+    verdict: Verdict
+    summary: str
+    run: DagRun | None = field(default=None)
+
+
+def judge(observation: Observation, wanted: Wanted) -> Verdict | None:
+    """
+    Whether the wait is over; ``None`` while it is not.
+
+    Anything failed ends it at once, then anything skipped; it ends well only if every expected thing is there
+    and in an allowed state. Nothing found is never success, and a state nobody has heard of means "not yet".
+    """
+    states = [state for found in observation.things.values() for state in found]
+    if _any_in(states, wanted.failed_states):
+        return Verdict.FAILED
+    if _any_in(states, wanted.skipped_states):
+        return Verdict.SKIPPED
+    complete = bool(observation.things) and all(observation.things.values())
+    return Verdict.SUCCESS if complete and all(state in wanted.allowed_states for state in states) else None
+
+
+def _any_in(states: Sequence[str | None], those: Collection[str]) -> bool:
+    return any(state in those for state in states)

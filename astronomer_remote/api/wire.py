@@ -1,0 +1,148 @@
+"""
+What a conversation with a remote consists of: requests, replies, pauses; and no I/O at all.
+
+A conversation is written once, as a generator (a *flow*). It yields what it wants done next, a
+:class:`Request`, a :class:`Sleep` or a :class:`Reload`, and is resumed with the outcome, or with a
+:class:`TransportError` thrown in. Two small drivers in :mod:`astronomer_remote.api.transport` carry flows
+out, one over ``requests``, one over ``aiohttp``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
+
+T = TypeVar("T")
+
+NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    One HTTP request to the remote.
+
+    Bodies and headers may hold secrets and are therefore left out of the representation.
+
+    :param method: HTTP verb in capitals.
+    :param path: path below the deployment's URL, already quoted (see :func:`path`).
+    :param query: names and values of the query; a list of values repeats the name.
+    :param body: what to send as JSON; ``None`` sends no body.
+    :param form: what to send as an HTML form instead of JSON.
+    :param headers: headers of this request alone.
+    :param authenticated: whether the credentials of the connection belong to this request.
+    :param repeatable: whether sending it twice has the same effect as sending it once. It says so itself,
+        because many reads of this API are POSTs. Defaults to what HTTP says of the verb.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str | int | bool | list[str]] = field(default_factory=dict)
+    body: Any = field(default=None, repr=False)
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default=NOTHING, repr=False)
+    authenticated: bool = True
+    repeatable: bool | None = None
+
+    @property
+    def may_repeat(self) -> bool:
+        return self.method != "POST" if self.repeatable is None else self.repeatable
+
+    @property
+    def target(self) -> str:
+        """Path with the query, quoted."""
+        if not self.query:
+            return self.path
+        named = {name: _text(value) for name, value in self.query.items()}
+        return f"{self.path}?{urlencode(named, doseq=True, quote_via=quote, safe='~')}"
+
+    def content(self) -> bytes | None:
+        """The body's bytes, if there is a JSON body."""
+        return None if self.body is None else json.dumps(self.body, allow_nan=False).encode()
+
+    def with_headers(self, headers: Mapping[str, str]) -> Request:
+        return replace(self, headers={**self.headers, **headers})
+
+
+def _text(value: str | int | bool | list[str]) -> str | list[str]:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, list) else str(value)
+
+
+@dataclass(frozen=True)
+class Response:
+    """
+    One HTTP reply, its body read up to the transport's limit.
+
+    :param status: HTTP status.
+    :param headers: header fields, names in lower case.
+    :param body: the body's bytes.
+    :param truncated: whether the body was longer than the limit and was cut.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    truncated: bool = False
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the remote calls the body JSON; Airflow 2 calls its errors ``application/problem+json``."""
+        return self.content_type == "application/json" or self.content_type.endswith("+json")
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", errors="replace")
+
+    def json(self) -> Any:
+        """The body as JSON. :raises ValueError: when it is none."""
+        return json.loads(self.body)
+
+
+class TransportError(Exception):
+    """
+    No (whole) reply arrived.
+
+    :param reason: what happened, in words that hold no secret.
+    :param sent: whether the request may have reached the remote; ``False`` only if it certainly did not.
+    """
+
+    def __init__(self, reason: str, *, sent: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Wish for a pause. :param seconds: how long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reload:
+    """Wish for the connection's settings read anew, after its secret was refused."""
+
+
+Step: TypeAlias = Request | Sleep | Reload
+Flow: TypeAlias = Generator[Step, Any, T]
+
+
+def send(request: Request) -> Flow[Response]:
+    """Yield a request and name the type of what comes back, which the type of a generator cannot."""
+    response: Response = yield request
+    return response
+
+
+def path(*segments: str) -> str:
+    """Join segments into a path, each quoted once and whole, so that none can reach another endpoint."""
+    return "/" + "/".join(quote(segment, safe="~") for segment in segments)
