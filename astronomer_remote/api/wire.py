@@ -17,8 +17,6 @@ from urllib.parse import quote, urlencode
 
 T = TypeVar("T")
 
-NOTHING: Mapping[str, str] = {}
-
 
 @dataclass(frozen=True)
 class Request:
@@ -43,7 +41,7 @@ class Request:
     query: Mapping[str, str | int | bool | list[str]] = field(default_factory=dict)
     body: Any = field(default=None, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default=NOTHING, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     authenticated: bool = True
     repeatable: bool | None = None
 
