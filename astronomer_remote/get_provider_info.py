@@ -133,7 +133,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": _modules("hooks.astronomer"),
         "operators": _modules("operators.dag_run"),
         "sensors": _modules("sensors.dag_run"),
-        "triggers": _modules("triggers.dag_run"),
+        "triggers": _modules("triggers.wait"),
         # Airflow 2 follows a stored link only to classes that are named here.
         "extra-links": ["astronomer_remote.links.RemoteDagRunLink"],
     }
@@ -188,6 +188,4 @@ def _conn_field(field: Field) -> dict[str, Any]:
 
 
 def _modules(*names: str) -> list[dict[str, Any]]:
-    return [
-        {"integration-name": INTEGRATION, "python-modules": [f"astronomer_remote.{name}" for name in names]}
-    ]
+    return [{"integration-name": INTEGRATION, "python-modules": [f"astronomer_remote.{name}" for name in names]}]

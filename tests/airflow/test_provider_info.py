@@ -54,16 +54,12 @@ def test_the_form_keeps_the_stricter_schema_that_providers_are_written_in() -> N
 def test_the_standard_fields_keep_the_schema_of_this_airflow() -> None:
     behaviour = get_provider_info.ui_field_behaviour()
     jsonschema.validate(behaviour, schema("customized_form_field_behaviours.schema.json"))
-    assert behaviour == {
-        key.replace("-", "_"): value for key, value in CONNECTION["ui-field-behaviour"].items()
-    }
+    assert behaviour == {key.replace("-", "_"): value for key, value in CONNECTION["ui-field-behaviour"].items()}
 
 
 def test_the_form_asks_for_what_a_connection_is_read_for() -> None:
     def name_of(setting: str) -> str:
-        return {"authentication": "auth", "generation": "api", "headers": "secret_headers"}.get(
-            setting, setting
-        )
+        return {"authentication": "auth", "generation": "api", "headers": "secret_headers"}.get(setting, setting)
 
     from_standard_fields = {"base_url", "login", "password"}
     assert set(CONN_FIELDS) == {name_of(field.name) for field in fields(Settings)} - from_standard_fields
