@@ -215,9 +215,7 @@ class Deployment:
         self._write_state()
 
     def _launch(self, name: str) -> None:
-        command = [str(self._located.environment / "bin" / "airflow"), name]
-        if name in ("scheduler", "triggerer") and self._version.minor >= (2, 2):
-            command.append("--skip-serve-logs")  # their log servers would listen on every interface
+        command = [str(self._located.environment / "bin" / "airflow"), *self._version.command(name)]
         self._started[name] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S.%f}"
         self._pids[name] = self._owned.start(name, command, self.env, self._log_path(name))
         self._write_state()

@@ -58,7 +58,7 @@ def dag_files(folder: Path) -> list[Path]:
     """Return the files that should lead to a DAG or to an import error."""
     named = [path for path in folder.rglob("*.py") if not path.name.startswith("_")]
     texts = {path: path.read_text(errors="replace") for path in named}
-    return [path for path, text in texts.items() if "dag" in text.lower() and "airflow" in text.lower()]
+    return [path for path, text in texts.items() if "dag" in text.lower() and "airflow" in text]
 
 
 def unparsed(home: Path, files: Iterable[Path]) -> set[str]:

@@ -14,18 +14,26 @@ from collections.abc import Iterator
 from typing import Any
 
 
+def module(name: str) -> Any:
+    """Return a module, or None when this Airflow does not have it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
 @contextlib.contextmanager
 def app_builder() -> Iterator[Any]:
     """Yield Flask-AppBuilder as each line of Airflow offers it."""
-    with contextlib.suppress(ImportError):
-        module = importlib.import_module("airflow.providers.fab.auth_manager.cli_commands.utils")
-        with module.get_application_builder() as builder:
+    newer = module("airflow.providers.fab.auth_manager.cli_commands.utils")
+    older = module("airflow.www_rbac.app")  # 1.10, whose airflow.www is a UI without roles
+    if newer:
+        with newer.get_application_builder() as builder:
             yield builder
-            return
-    with contextlib.suppress(ImportError):
+    elif older:
+        yield older.cached_appbuilder()
+    else:
         yield importlib.import_module("airflow.www.app").cached_app().appbuilder
-        return
-    yield importlib.import_module("airflow.www_rbac.app").cached_appbuilder()
 
 
 def make_users(users: dict[str, tuple[str, str]]) -> None:

@@ -93,6 +93,15 @@ class Version:
             return ("webserver", "scheduler", "triggerer")
         return ("webserver", "scheduler")
 
+    def command(self, component: str) -> list[str]:
+        """Return the arguments of `airflow` that start a component.
+
+        Log servers are left out, since they would listen on every network interface.
+        """
+        serves_logs = {"scheduler": (2, 1), "triggerer": (2, 6)}
+        since = serves_logs.get(component)
+        return [component, "--skip-serve-logs"] if since and self.minor >= since else [component]
+
     @property
     def health_path(self) -> str:
         """The address that reports health without a login."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import a_module_that_is_not_installed  # noqa: F401
-from _compat import DAG, OPTIONS, python_task
+from _airflow_compat import DAG, OPTIONS, python_task
 
 with DAG("broken_dag", **OPTIONS) as dag:
     python_task("never", lambda conf: None)

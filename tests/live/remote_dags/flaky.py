@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _compat import DAG, OPTIONS, python_task
+from _airflow_compat import DAG, OPTIONS, python_task
 
 
 def maybe(conf: dict[str, Any]) -> str:

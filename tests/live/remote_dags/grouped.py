@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _compat import DAG, OPTIONS, TaskGroup, python_task
+from _airflow_compat import DAG, OPTIONS, TaskGroup, python_task
 from airflow.exceptions import AirflowSkipException
 
 

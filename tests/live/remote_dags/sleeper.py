@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from _compat import DAG, OPTIONS, python_task
+from _airflow_compat import DAG, OPTIONS, python_task
 
 
 def sleep(conf: dict[str, Any]) -> None:
