@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from astronomer_remote.api.errors import AuthenticationFailed
+from astronomer_remote.api.errors import AuthenticationFailed, PassingError
 from astronomer_remote.api.models import Generation, Version
 from astronomer_remote.api.settings import AUTO, Settings
 from astronomer_remote.api.wire import Flow, Request, Response
@@ -43,7 +43,8 @@ class Authentication:
 
     def refused(self, response: Response) -> bool:
         """Whether a reply says that the credentials were not accepted, rather than that a permission is missing."""
-        return response.status == 401
+        # Airflow 2.11 answers missing and wrong credentials with 403 and no detail; with a detail it is a permission.
+        return response.status == 401 or (response.status == 403 and _detail(response) is None)
 
     def renew(self) -> bool:
         """After a refusal: try another way of presenting the same credentials. :return: whether there is one."""
@@ -107,10 +108,6 @@ class Basic(Authentication):
         pair = f"{self._login}:{self._password}".encode()
         return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
-    def refused(self, response: Response) -> bool:
-        # Airflow 2.11 answers wrong credentials with 403 and no detail; with a detail it is a permission.
-        return response.status == 401 or (response.status == 403 and _detail(response) is None)
-
     def renew(self) -> bool:
         if not self._cookie:
             return False
@@ -120,6 +117,13 @@ class Basic(Authentication):
         return True
 
     def _open_session(self, deliver: Deliver) -> Flow[str | None]:
+        try:
+            return (yield from self._log_in(deliver))
+        except PassingError:
+            # The login page may be broken, or allow few logins at a time, where the API works.
+            return None
+
+    def _log_in(self, deliver: Deliver) -> Flow[str | None]:
         page = yield from deliver(Request("GET", "/login/", authenticated=False))
         token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
         if page.status != 200 or not token:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from astronomer_remote.api import auth, replies
 from astronomer_remote.api.dialects import detect
-from astronomer_remote.api.dialects.base import Dialect, Exchange
+from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
 from astronomer_remote.api.errors import AuthenticationFailed, PassingError, RemoteUnavailable
 from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy
 from astronomer_remote.api.settings import Settings
@@ -30,7 +30,8 @@ class Conversation:
 
     :param settings: where the remote is and how to reach it.
     :param retry: how patiently a single request is repeated.
-    :param clock: seconds since the epoch; only differences and the expiry of tokens depend on it.
+    :param clock: seconds since the epoch; only differences, the expiry of tokens and dates in ``Retry-After`` depend
+        on it.
     :param jitter: a random number in [0, 1).
     """
 
@@ -66,21 +67,34 @@ class Conversation:
         replies.check(exchange, response)
         return replies.read(exchange, response)
 
+    def ask_all(self, page: Callable[[int], Exchange[Page[T]]]) -> Flow[list[T]]:
+        """Ask for page after page of a listing. :param page: makes the exchange for those from an offset on."""
+        items: list[T] = []
+        while True:
+            part = yield from self.ask(page(len(items)))
+            items += part.items
+            if len(items) >= part.total or not part.items:
+                return items
+
     def respond(self, request: Request) -> Flow[Response]:
         """Send a request with patience and credentials. :return: the reply, whatever its status."""
         if not request.authenticated:
             return (yield from self._deliver(request))
-        authentication = yield from self._authenticate()
-        response = yield from self._deliver(request.with_headers(authentication.headers()))
-        reloaded = False
-        while authentication.refused(response):
-            if not authentication.renew():
-                if reloaded or not (yield from self._reload()):
-                    raise self._refusal(request, response)
-                reloaded = True
+        renewed = reloaded = False
+        while True:
             authentication = yield from self._authenticate()
-            response = yield from self._deliver(request.with_headers(authentication.headers()))
-        return response
+            shown = authentication.headers()
+            response = yield from self._deliver(request.with_headers(shown))
+            if not authentication.refused(response):
+                return response
+            # Another flow of this conversation may have met the same refusal, and renewed meanwhile.
+            stale = authentication is not self._authentication or authentication.headers() != shown
+            if not renewed and (stale or authentication.renew()):
+                renewed = True
+            elif reloaded or not (yield from self._reload()):
+                raise self._refusal(request, response)
+            else:
+                renewed, reloaded = False, True
 
     def authorization(self) -> Flow[dict[str, str]]:
         """Headers that authenticate a request which somebody else sends."""
@@ -89,17 +103,26 @@ class Conversation:
 
     def _authenticate(self) -> Flow[auth.Authentication]:
         dialect = yield from self.dialect()
-        if self._authentication is None:
-            self._authentication = auth.choose(self.settings, dialect.generation, dialect.version)
-        yield from self._authentication.prepare(self.clock(), self._deliver)
-        return self._authentication
+        reloaded = False
+        while True:
+            if self._authentication is None:
+                self._authentication = auth.choose(self.settings, dialect.generation, dialect.version)
+            authentication = self._authentication
+            try:
+                yield from authentication.prepare(self.clock(), self._deliver)
+            except AuthenticationFailed:
+                if reloaded or not (yield from self._reload()):
+                    raise
+                reloaded = True
+            else:
+                return authentication
 
     def _reload(self) -> Flow[bool]:
         """After a refusal: read the connection anew, as its secret may have been changed meanwhile."""
+        before = self.settings
         settings: Settings = yield Reload()
-        changed = settings != self.settings
         self.settings, self._authentication = settings, None
-        return changed
+        return settings != before
 
     def _refusal(self, request: Request, response: Response) -> AuthenticationFailed:
         detail = replies.detail(response)
@@ -144,7 +167,7 @@ class Conversation:
                 if response.status not in PASSING_STATUSES:
                     replies.check_size(request, response)
                     return response
-                failure = replies.unavailable(request, response, datetime.now(timezone.utc))
+                failure = replies.unavailable(request, response, datetime.fromtimestamp(self.clock(), timezone.utc))
                 harmless = response.status == 429
             if not (request.may_repeat or harmless):
                 raise failure

@@ -1,17 +1,35 @@
-"""Everything that can be said to one remote deployment, as flows."""
+"""
+Everything that can be said to one remote deployment, as flows.
+
+The hook offers each public method below by the same name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dags import Dags
 from astronomer_remote.api.dialects.base import Exchange
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import Generation, Health, Version, plain_json
+from astronomer_remote.api.errors import InvalidSettings, RemoteError
+from astronomer_remote.api.models import (
+    Dag,
+    DagRun,
+    Generation,
+    Health,
+    Pool,
+    TaskInstance,
+    TriggerIntent,
+    Version,
+    plain_json,
+    utc_text,
+)
 from astronomer_remote.api.observation import Observer
 from astronomer_remote.api.pools import Pools
+from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Request
@@ -24,40 +42,221 @@ class Deployment:
     A remote deployment.
 
     :param settings: where it is and how to reach it.
-    :param conversation: how to talk to it, if not in the default way.
+    :param retry: how patiently a single request is repeated.
+    :param conversation: how to talk to it, instead of both.
     """
 
-    def __init__(self, settings: Settings, conversation: Conversation | None = None) -> None:
-        self.conversation = conversation or Conversation(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        retry: RetryPolicy | None = None,
+        conversation: Conversation | None = None,
+    ) -> None:
+        self.conversation = conversation or Conversation(settings, retry=retry)
         self.dags = Dags(self.conversation)
         self.runs = Runs(self.conversation, self.dags)
         self.pools = Pools(self.conversation)
         self.observer = Observer(self.conversation, self.runs)
 
-    def version(self) -> Flow[tuple[Generation, Version | None]]:
-        """Generation and version of the remote; 1.10 does not tell its version."""
-        dialect = yield from self.conversation.dialect()
-        return dialect.generation, dialect.version
+    @property
+    def settings(self) -> Settings:
+        """Where it is and how to reach it, as last read."""
+        return self.conversation.settings
 
-    def health(self) -> Flow[Health]:
-        """State of the remote's components."""
-        dialect = yield from self.conversation.dialect()
-        return (yield from self.conversation.ask(dialect.health()))
+    # DAG runs
 
-    def config(self) -> Flow[dict[str, dict[str, str]]]:
-        """The remote's configuration by section and key, as far as it shows it."""
-        dialect = yield from self.conversation.dialect()
-        return (yield from self.conversation.ask(dialect.config()))
+    def trigger_dag_run(
+        self,
+        dag_id: str,
+        *,
+        run_id: str | None = None,
+        conf: Mapping[str, Any] | None = None,
+        logical_date: str | datetime | None = None,
+        run_after: str | datetime | None = None,
+        data_interval: tuple[str | datetime, str | datetime] | None = None,
+        note: str | None = None,
+        partition_key: str | None = None,
+    ) -> Flow[DagRun]:
+        """
+        Trigger a DAG run, exactly once however often its request or reply is lost on the way.
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Flow[Any]:
-        """An XCom value of the remote."""
+        :param dag_id: DAG of the remote.
+        :param run_id: id of the run; by default a unique one.
+        :param conf: JSON object for the run, default ``{}``.
+        :param logical_date: datetime or ISO 8601 text, UTC if without a zone; by default the run is for "now".
+        :param run_after: do not start before; Airflow 3.
+        :param data_interval: start and end; Airflow 2.3 and later.
+        :param note: note of the run; Airflow 2.5 and later.
+        :param partition_key: partition of the run; Airflow 3.2 and later.
+        :return: the run. If one of this id or logical date exists already, that one is meant by
+            ``DagRunAlreadyExists``.
+        :raises DagNotFound: with the import errors that the remote reports, as far as it tells.
+        :raises DagRunAlreadyExists: naming the existing run, its state and link.
+        :raises NotSupported: for what the remote's generation cannot do.
+        """
+        intent = TriggerIntent(
+            dag_id=dag_id,
+            run_id=run_id if run_id is not None else f"remote__{uuid4()}",
+            conf=plain_json(dict(conf or {}), "conf"),
+            logical_date=utc_text(logical_date, "logical_date") if logical_date else None,
+            run_after=utc_text(run_after, "run_after") if run_after else None,
+            data_interval=_interval(data_interval),
+            note=note,
+            partition_key=partition_key,
+        )
+        triggered = yield from self.runs.obtain(intent)
+        return triggered.run
+
+    def get_dag_run(self, dag_id: str, run_id: str) -> Flow[DagRun]:
+        """Read one DAG run. :raises DagRunNotFound: if there is none."""
+        return (yield from self.runs.get(dag_id, run_id))
+
+    def get_newest_dag_run(self, dag_id: str) -> Flow[DagRun | None]:
+        """
+        Read the newest DAG run of a DAG.
+
+        :return: the one of the latest logical date or, in Airflow 3, of the latest date it was to run after;
+            ``None`` if the DAG has no runs.
+        """
+        return (yield from self.runs.newest(dag_id))
+
+    def list_dag_runs(self, dag_id: str, *, logical_date: str | datetime | None = None) -> Flow[list[DagRun]]:
+        """
+        List the runs of a DAG, all of them.
+
+        :param logical_date: only those of this date.
+        """
+        date = utc_text(logical_date, "logical_date") if logical_date else None
+        return (yield from self.runs.all(dag_id, date))
+
+    def cancel_dag_run(self, dag_id: str, run_id: str) -> Flow[DagRun]:
+        """
+        Set a DAG run to failed, which ends its running tasks; a run that has ended is left as it is.
+
+        :return: the run as it is afterwards.
+        :raises NotSupported: on 1.10 and 2.0, whose API cannot.
+        """
+        return (yield from self.runs.cancel(dag_id, run_id))
+
+    def clear_dag_run(self, dag_id: str, run_id: str, *, only_failed: bool = False) -> Flow[DagRun]:
+        """
+        Let a DAG run run again under the same run id.
+
+        :param only_failed: only its failed and upstream-failed tasks, default ``False``.
+        :return: the run as it is afterwards.
+        :raises NotSupported: on 1.10, whose API cannot.
+        """
+        run = yield from self.runs.get(dag_id, run_id)
+        return (yield from self.runs.clear(run, only_failed=only_failed))
+
+    def delete_dag_run(self, dag_id: str, run_id: str) -> Flow[None]:
+        """Delete a DAG run. :raises DagRunNotFound: if there is none. :raises NotSupported: on 1.10."""
+        yield from self.runs.delete(dag_id, run_id)
+
+    # Tasks and DAGs
+
+    def list_task_instances(self, dag_id: str, run_id: str) -> Flow[list[TaskInstance]]:
+        """List the task instances of a DAG run. :raises NotSupported: on 1.10."""
+        run = yield from self.runs.get(dag_id, run_id)
+        return (yield from self.observer.task_instances(run))
+
+    def get_xcom(
+        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1
+    ) -> Flow[Any]:
+        """
+        Read an XCom value of the remote.
+
+        :return: the value; from remotes before 2.10, which tell no more, Python's text form of it.
+        :raises NotSupported: on 1.10.
+        """
         dialect = yield from self.conversation.dialect()
         return (yield from self.conversation.ask(dialect.xcom(dag_id, run_id, task_id, key, map_index)))
 
-    def call(self, method: str, endpoint: str, json: Any, params: Mapping[str, Any] | None) -> Flow[Any]:
-        """
-        Ask any endpoint of the remote's REST API.
+    def get_dag(self, dag_id: str) -> Flow[Dag]:
+        """Read one DAG. :raises DagNotFound: with what the remote says of broken DAG files."""
+        return (yield from self.dags.get(dag_id))
 
+    def pause_dag(self, dag_id: str) -> Flow[None]:
+        """Pause a DAG: its runs start no more tasks."""
+        yield from self.dags.set_paused(dag_id, paused=True)
+
+    def unpause_dag(self, dag_id: str) -> Flow[None]:
+        """Unpause a DAG."""
+        yield from self.dags.set_paused(dag_id, paused=False)
+
+    # Pools
+
+    def list_pools(self) -> Flow[list[Pool]]:
+        """List every pool."""
+        return (yield from self.pools.all())
+
+    def get_pool(self, name: str) -> Flow[Pool]:
+        """Read one pool. :raises NotFound: if there is none."""
+        return (yield from self.pools.get(name))
+
+    def create_pool(
+        self, name: str, slots: int, *, description: str | None = None, include_deferred: bool | None = None
+    ) -> Flow[Pool]:
+        """
+        Create a pool.
+
+        :param slots: its size, -1 for unlimited (1.10 and Airflow 3).
+        :param include_deferred: whether deferred tasks hold slots; Airflow 2.7 and later.
+        :raises Conflict: if there is one of this name.
+        """
+        pool = Pool(name, slots, description=description, include_deferred=include_deferred)
+        return (yield from self.pools.create(pool))
+
+    def update_pool(
+        self,
+        name: str,
+        *,
+        slots: int | None = None,
+        description: str | None = None,
+        include_deferred: bool | None = None,
+    ) -> Flow[Pool]:
+        """Change what is given of a pool, and nothing else. :raises NotFound: if there is none."""
+        return (
+            yield from self.pools.update(name, slots=slots, description=description, include_deferred=include_deferred)
+        )
+
+    def delete_pool(self, name: str) -> Flow[None]:
+        """Delete a pool. :raises NotFound: if there is none."""
+        yield from self.pools.delete(name)
+
+    # The deployment itself
+
+    def get_version(self) -> Flow[tuple[Generation, Version | None]]:
+        """Find out generation and version of the remote; 1.10 does not tell its version."""
+        dialect = yield from self.conversation.dialect()
+        return dialect.generation, dialect.version
+
+    def get_health(self) -> Flow[Health]:
+        """Read the state of the remote's components."""
+        dialect = yield from self.conversation.dialect()
+        return (yield from self.conversation.ask(dialect.health()))
+
+    def get_config(self) -> Flow[dict[str, dict[str, str]]]:
+        """
+        Read the remote's configuration.
+
+        :return: options by section and key.
+        :raises AccessDenied: if the remote hides it (``[webserver]`` or, in Airflow 3, ``[api] expose_config``).
+        :raises NotSupported: on 1.10, whose API cannot.
+        """
+        dialect = yield from self.conversation.dialect()
+        return (yield from self.conversation.ask(dialect.config()))
+
+    def call(self, method: str, endpoint: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Flow[Any]:
+        """
+        Ask any endpoint of the remote's REST API, with the same login, patience and errors as everything else.
+
+        :param method: HTTP verb.
+        :param endpoint: path as in Airflow's reference, for example ``/dags/my_dag/tasks``; ids in it are to be
+            quoted by the caller.
+        :param json: body.
+        :param params: query; a list repeats the name, ``None`` is left out.
         :return: the reply's JSON, ``None`` if it has no body.
         """
         if method.upper() not in METHODS:
@@ -67,6 +266,25 @@ class Deployment:
         request = Request(method.upper(), dialect.endpoint(endpoint), given, plain_json(json, "json"))
         return (yield from self.conversation.ask(Exchange(request, _as_is, f"call {request.method} {endpoint}")))
 
+    def describe(self) -> Flow[str]:
+        """Say in a sentence or two what is found at the other end, and whether the login works."""
+        dialect = yield from self.conversation.dialect()
+        yield from self.conversation.ask(dialect.proof())
+        try:
+            health = yield from self.conversation.ask(dialect.health())
+            state = ", ".join(f"{name} {status}" for name, status in health.components.items() if status)
+        except RemoteError as error:
+            state = f"its health is not told ({error.message})"
+        who = f" as {self.settings.login}" if self.settings.login else ""
+        return f"{dialect.label} at {self.settings.base_url} answers{who}: {state}."
+
 
 def _as_is(body: Any) -> Any:
     return body
+
+
+def _interval(given: tuple[str | datetime, str | datetime] | None) -> tuple[str, str] | None:
+    if given is None:
+        return None
+    start, end = (utc_text(moment, name) for moment, name in zip(given, ("start", "end"), strict=True))
+    return start, end

@@ -66,7 +66,7 @@ class PermanentError(RemoteError):
     """Trying again changes nothing until somebody changes something."""
 
 
-class InvalidSettings(PermanentError):
+class InvalidSettings(PermanentError, ValueError):
     """The connection or an argument is wrong; found before the first request."""
 
 

@@ -67,7 +67,7 @@ class Observer:
         :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OF_PATIENCE`.
         """
         clock = self._conversation.clock
-        reached, last = clock(), ""
+        reached, last, run = clock(), "", None
         while True:
             try:
                 observation = yield from self.look(wanted)
@@ -82,10 +82,11 @@ class Observer:
                 verdict, last = judge(observation, wanted), summary
                 if verdict:
                     return Outcome(verdict, summary, observation.run)
+                run = observation.run
                 wanted = _remember(wanted, observation)
             left = deadline - clock() if deadline is not None else poke_interval
             if left <= 0:
-                return Outcome(Verdict.TIMEOUT, last, None)
+                return Outcome(Verdict.TIMEOUT, last, run)
             yield Sleep(min(poke_interval, left))
 
     def _find(self, wanted: Wanted) -> Flow[dict[str, DagRun | None]]:
@@ -97,7 +98,7 @@ class Observer:
             return {f"run {newest.run_id}": newest} if newest else {}
         found: dict[str, DagRun | None] = {}
         for date in wanted.logical_dates:
-            of_date = yield from self._runs.of_date(wanted.dag_id, date)
+            of_date = yield from self._runs.all(wanted.dag_id, date)
             found[f"run of {date}"] = of_date[0] if of_date else None
         return found
 
@@ -127,11 +128,12 @@ class Observer:
                 except NotFound:
                     log.debug("No instance of task %s in run %s yet", task_id, run.run_id)
             return instances
-        while True:
-            page = yield from self._conversation.ask(dialect.task_instances(run, offset=len(instances)))
-            instances += page.items
-            if len(instances) >= page.total or not page.items:
-                return instances
+        return (yield from self.task_instances(run))
+
+    def task_instances(self, run: DagRun) -> Flow[list[TaskInstance]]:
+        """Every task instance of a run."""
+        dialect = yield from self._conversation.dialect()
+        return (yield from self._conversation.ask_all(lambda offset: dialect.task_instances(run, offset=offset)))
 
 
 def _remember(wanted: Wanted, observation: Observation) -> Wanted:

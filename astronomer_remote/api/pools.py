@@ -22,12 +22,7 @@ class Pools:
     def all(self) -> Flow[list[Pool]]:
         """List every pool."""
         dialect = yield from self._conversation.dialect()
-        pools: list[Pool] = []
-        while True:
-            page = yield from self._conversation.ask(dialect.pools(offset=len(pools)))
-            pools += page.items
-            if len(pools) >= page.total or not page.items:
-                return pools
+        return (yield from self._conversation.ask_all(lambda offset: dialect.pools(offset=offset)))
 
     def get(self, name: str) -> Flow[Pool]:
         """Read one pool. :raises NotFound: if there is none."""

@@ -42,9 +42,11 @@ def check(exchange: Exchange[T], response: Response) -> None:
             f"{_without_query(response.headers.get('location', 'nowhere'))!r}; redirects are not followed. "
             "The connection's host may be wrong, or the credentials are missing."
         )
-    elif not response.is_json and response.content_type == "text/html" and response.status != 404:
+    elif not response.is_json and (response.content_type == "text/html" or response.status == 404):
+        # Airflow itself says in JSON that there is no such thing; a page says that something stands before it.
         cause = UnexpectedReply if response.status < 500 else RemoteUnavailable
-        why = f"Could not {operation}: an HTML page came back where JSON was due ({_title(response)})."
+        kind = "an HTML page" if response.content_type == "text/html" else "something else"
+        why = f"Could not {operation}: {kind} came back where JSON was due ({_title(response)})."
     else:
         missing = response.status == exchange.missing_status
         cause = exchange.missing if missing else CAUSES.get(response.status, RequestRefused)
@@ -152,7 +154,8 @@ def _advice(status: int, least_role: str | None) -> str:
 def _problem(item: Any) -> str:
     if not isinstance(item, dict):
         return str(item)
-    return f"{'.'.join(str(part) for part in item.get('loc', ()))}: {item.get('msg')}"
+    where = item.get("loc")
+    return f"{'.'.join(map(str, where)) if isinstance(where, list) else where}: {item.get('msg')}"
 
 
 def _title(response: Response) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dags import Dags
-from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
 from astronomer_remote.api.errors import (
     DagNotFound,
     DagRunAlreadyExists,
@@ -61,6 +61,9 @@ class IfExists:
         return (same_id and (self.generated_id or self.retrying)) or (self.reset and self.retrying)
 
 
+REFUSE = IfExists()
+
+
 class Runs:
     """DAG runs of one deployment."""
 
@@ -68,7 +71,7 @@ class Runs:
         self._conversation = conversation
         self._dags = dags
 
-    def obtain(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered]:
+    def obtain(self, intent: TriggerIntent, if_exists: IfExists = REFUSE) -> Flow[Triggered]:
         """
         Make the run that an intent stands for, or find the one that was made for it before.
 
@@ -115,14 +118,18 @@ class Runs:
                 if not (isinstance(error, PassingError) or dialect.says_it_exists(error)):
                     raise
                 failure = error
-            there = yield from self._look_up(wish, dialect)
+            uncertain = uncertain or isinstance(failure, PassingError)
+            try:
+                # A date of our own making is not looked for: whoever else has it, the next attempt has another.
+                there = yield from self._look_up(intent, dialect)
+            except PassingError as error:
+                there, failure = None, error
             if there and there.run_id == intent.run_id:
-                return Triggered(there, existed=not (uncertain or isinstance(failure, PassingError)))
+                return Triggered(there, existed=not uncertain)
             if there:
                 return Triggered(there, existed=True)
             if not isinstance(failure, PassingError):
                 raise failure
-            uncertain = True
             _check_run_id(intent.run_id, failure)
             yield from self._conversation.pause(failure, attempt, started)
 
@@ -138,11 +145,14 @@ class Runs:
         except DagRunNotFound:
             return None
 
-    def of_date(self, dag_id: str, logical_date: str) -> Flow[list[DagRun]]:
-        """The runs of a logical date, of which there is at most one but on odd servers."""
+    def all(self, dag_id: str, logical_date: str | None = None) -> Flow[list[DagRun]]:
+        """Every run of a DAG, or every one of a logical date."""
         dialect = yield from self._conversation.dialect()
-        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, logical_date=logical_date))
-        return page.items
+
+        def page(offset: int) -> Exchange[Page[DagRun]]:
+            return dialect.dag_runs(dag_id, logical_date=logical_date, offset=offset)
+
+        return (yield from self._conversation.ask_all(page))
 
     def newest(self, dag_id: str) -> Flow[DagRun | None]:
         """The newest run of a DAG, by its logical date or, in Airflow 3, the date it was to run after."""
@@ -195,7 +205,7 @@ class Runs:
         """The run that may be in the way of an intent: the one of its run id, else the one of its date."""
         run = yield from self.find(intent.dag_id, intent.run_id)
         if run is None and intent.logical_date:
-            of_date = yield from self.of_date(intent.dag_id, intent.logical_date)
+            of_date = yield from self.all(intent.dag_id, intent.logical_date)
             run = of_date[0] if of_date else None
         return run
 
@@ -203,7 +213,8 @@ class Runs:
 def _in_the_way(run: DagRun) -> DagRunAlreadyExists:
     return DagRunAlreadyExists(
         f"DAG {run.dag_id!r} already has the run {run.run_id!r} of logical date {run.logical_date}, "
-        f"in state {run.state}: {run.url} . Give another trigger_run_id or logical_date, or set reset_dag_run or skip_when_already_exists."
+        f"in state {run.state}: {run.url} . Give another trigger_run_id or logical_date, or set reset_dag_run "
+        "or skip_when_already_exists."
     )
 
 

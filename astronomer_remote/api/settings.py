@@ -111,9 +111,9 @@ def _base_url(host: str, schema: str, port: int | None) -> str:
             "The connection has no host. Set it to the Deployment's URL, for example https://airflow.example.com."
         )
     if "://" not in host:
-        # A URI connection (astronomer://host/https) and older forms give the scheme apart. Airflow stores a
-        # URI's path as the schema, so only what is a scheme counts as one.
-        host = f"{schema if schema in ('http', 'https') else 'https'}://{host}"
+        # Airflow keeps the path of a connection's URI in "schema", where HTTP connections have their scheme.
+        is_scheme = schema in ("http", "https")
+        host = f"{schema if is_scheme else 'https'}://{host}{'' if is_scheme or not schema else f'/{schema}'}"
     try:
         url = urlsplit(host)
         given_port = url.port

@@ -55,7 +55,8 @@ class Request:
         if not self.query:
             return self.path
         named = {name: _text(value) for name, value in self.query.items()}
-        return f"{self.path}?{urlencode(named, doseq=True, quote_via=quote, safe='~')}"
+        # Only an endpoint that somebody wrote by hand can have a query already.
+        return f"{self.path}{'&' if '?' in self.path else '?'}{urlencode(named, doseq=True, quote_via=quote, safe='~')}"
 
     def content(self) -> bytes | None:
         """The body's bytes, if there is a JSON body."""
@@ -102,7 +103,10 @@ class Response:
 
     def json(self) -> Any:
         """The body as JSON. :raises ValueError: when it is none."""
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
 
 class TransportError(Exception):

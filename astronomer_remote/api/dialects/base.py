@@ -206,6 +206,10 @@ class Dialect:
 
     # The deployment itself
 
+    def proof(self) -> Exchange[None]:
+        """A cheap read that only works with a good login."""
+        self._refuse("be asked for anything")
+
     def health(self) -> Exchange[Health]:
         """Read the state of the remote's components."""
         self._refuse("tell its health")

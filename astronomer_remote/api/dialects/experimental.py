@@ -174,6 +174,9 @@ class ExperimentalDialect(Dialect):
 
     # The deployment itself
 
+    def proof(self) -> Exchange[None]:
+        return self.pools().reading(nothing)
+
     def health(self) -> Exchange[Health]:
         return Exchange(Request("GET", "/health", authenticated=False), health_of, "read the deployment's health")
 

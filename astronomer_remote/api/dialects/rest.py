@@ -177,6 +177,9 @@ class RestDialect(Dialect):
 
     # The deployment itself
 
+    def proof(self) -> Exchange[None]:
+        return Exchange(Request("GET", self.at("dags"), {"limit": 1}), nothing, "list DAGs", "Viewer")
+
     def health(self) -> Exchange[Health]:
         path_ = f"/api/{self.generation.value}{self.health_path}"
         return Exchange(Request("GET", path_, authenticated=False), health_of, "read the deployment's health")

@@ -1,0 +1,141 @@
+"""
+What a DAG author catches.
+
+::
+
+    AirflowException
+    └── RemoteError                   status, method, path, detail: what is known of the exchange
+        ├── PermanentError            also an AirflowFailException: Airflow does not retry the task
+        │   ├── InvalidSettings
+        │   ├── NotSupported
+        │   ├── AuthenticationFailed
+        │   ├── AccessDenied
+        │   ├── NotFound
+        │   │   ├── DagNotFound
+        │   │   └── DagRunNotFound
+        │   │       └── DagRunVanished
+        │   ├── Conflict
+        │   │   └── DagRunAlreadyExists
+        │   ├── DagIsPaused
+        │   └── RequestRefused
+        ├── PassingError              Airflow's retries of the task apply
+        │   ├── Unreachable
+        │   ├── RemoteUnavailable
+        │   └── UnexpectedReply
+        ├── DagRunFailed              the remote run ended badly; retries apply
+        └── WaitTimeout               the wait took too long; retries apply
+
+Each class is the one of the same name in :mod:`astronomer_remote.api.errors`, which says what it means, made an
+Airflow exception: the code that speaks to the remote knows no Airflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from astronomer_remote.api import errors
+
+
+class RemoteError(errors.RemoteError, AirflowException): ...
+
+
+class PermanentError(errors.PermanentError, RemoteError, AirflowFailException): ...
+
+
+class InvalidSettings(errors.InvalidSettings, PermanentError): ...
+
+
+class NotSupported(errors.NotSupported, PermanentError): ...
+
+
+class AuthenticationFailed(errors.AuthenticationFailed, PermanentError): ...
+
+
+class AccessDenied(errors.AccessDenied, PermanentError): ...
+
+
+class NotFound(errors.NotFound, PermanentError): ...
+
+
+class DagNotFound(errors.DagNotFound, NotFound): ...
+
+
+class DagRunNotFound(errors.DagRunNotFound, NotFound): ...
+
+
+class DagRunVanished(errors.DagRunVanished, DagRunNotFound): ...
+
+
+class Conflict(errors.Conflict, PermanentError): ...
+
+
+class DagRunAlreadyExists(errors.DagRunAlreadyExists, Conflict): ...
+
+
+class DagIsPaused(errors.DagIsPaused, PermanentError): ...
+
+
+class RequestRefused(errors.RequestRefused, PermanentError): ...
+
+
+class PassingError(errors.PassingError, RemoteError): ...
+
+
+class Unreachable(errors.Unreachable, PassingError): ...
+
+
+class RemoteUnavailable(errors.RemoteUnavailable, PassingError): ...
+
+
+class UnexpectedReply(errors.UnexpectedReply, PassingError): ...
+
+
+class DagRunFailed(RemoteError):
+    """A remote run, or a part of it that was waited for, ended in a state that counts as failed."""
+
+
+class WaitTimeout(RemoteError):
+    """The remote run did not end in time."""
+
+
+BY_NAME: dict[str, type[RemoteError]] = {
+    each.__name__: each
+    for each in (
+        InvalidSettings,
+        NotSupported,
+        AuthenticationFailed,
+        AccessDenied,
+        NotFound,
+        DagNotFound,
+        DagRunNotFound,
+        DagRunVanished,
+        Conflict,
+        DagRunAlreadyExists,
+        DagIsPaused,
+        RequestRefused,
+        Unreachable,
+        RemoteUnavailable,
+        UnexpectedReply,
+    )
+}
+
+
+def for_airflow(error: errors.RemoteError) -> RemoteError:
+    """The exception of the same name that Airflow understands."""
+    if isinstance(error, RemoteError):
+        return error
+    twin = BY_NAME[type(error).__name__](error.message)
+    vars(twin).update(vars(error))
+    return twin
+
+
+@contextmanager
+def airflow_exceptions() -> Iterator[None]:
+    """Raise, in place of what the code below raises, the exception that Airflow understands."""
+    try:
+        yield
+    except errors.RemoteError as error:
+        raise for_airflow(error).with_traceback(error.__traceback__) from error.__cause__

@@ -1,0 +1,218 @@
+"""The hook: a connection's deployment, for DAG code and for everything else in this package."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import update_wrapper
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from airflow.providers.common.compat.sdk import mask_secret
+from airflow.providers.http.hooks.http import HttpHook
+from requests import PreparedRequest, Session
+from requests.auth import AuthBase
+
+from astronomer_remote import get_provider_info as provider
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
+from astronomer_remote.api.wire import Flow
+from astronomer_remote.compat import async_connection_parts, connection_parts
+from astronomer_remote.exceptions import RemoteError, airflow_exceptions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEFAULT_CONN_ID = "astronomer_default"
+
+
+def _both(
+    operation: Callable[Concatenate[Deployment, P], Flow[T]],
+) -> tuple[
+    Callable[Concatenate[AstronomerHook, P], T],
+    Callable[Concatenate[AstronomerHook, P], Coroutine[Any, Any, T]],
+]:
+    """A deployment's operation as a method of the hook, for workers and for event loops."""
+
+    def method(self: AstronomerHook, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.converse(lambda deployment: operation(deployment, *args, **kwargs))
+
+    async def async_method(self: AstronomerHook, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.async_converse(lambda deployment: operation(deployment, *args, **kwargs))
+
+    update_wrapper(method, operation)
+    update_wrapper(async_method, operation)
+    async_method.__name__ = f"async_{operation.__name__}"
+    return method, async_method
+
+
+class AstronomerHook(HttpHook):
+    """
+    Talks to another Airflow deployment through its REST API, whichever generation that speaks.
+
+    Every operation comes twice: plain, for workers, and with ``async_`` before its name, for event loops. Both
+    raise the exceptions of :mod:`astronomer_remote.exceptions`. Making a hook does no I/O; generation, version
+    and login are found out at the first operation and remembered by the hook.
+
+    As an ``HttpHook`` it also has :meth:`run`, authenticated in the same way.
+
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default``.
+    :param method: HTTP verb that :meth:`run` uses, default ``GET``.
+    :param kwargs: TCP keep-alive settings and adapter of ``HttpHook``.
+    """
+
+    conn_name_attr = "astronomer_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = provider.CONNECTION_TYPE
+    hook_name = provider.HOOK_NAME
+
+    def __init__(self, astronomer_conn_id: str = DEFAULT_CONN_ID, *, method: str = "GET", **kwargs: Any) -> None:
+        super().__init__(method=method, http_conn_id=astronomer_conn_id, **kwargs)
+        self.astronomer_conn_id = astronomer_conn_id
+        self._deployment: Deployment | None = None
+        self._session: Session | None = None
+
+    # The connection form of Airflow 2.11 to 3.1. Airflow looks for these in the class itself.
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        return provider.connection_form_widgets()
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        return provider.ui_field_behaviour()
+
+    # Operations
+
+    trigger_dag_run, async_trigger_dag_run = _both(Deployment.trigger_dag_run)
+    get_dag_run, async_get_dag_run = _both(Deployment.get_dag_run)
+    get_newest_dag_run, async_get_newest_dag_run = _both(Deployment.get_newest_dag_run)
+    list_dag_runs, async_list_dag_runs = _both(Deployment.list_dag_runs)
+    cancel_dag_run, async_cancel_dag_run = _both(Deployment.cancel_dag_run)
+    clear_dag_run, async_clear_dag_run = _both(Deployment.clear_dag_run)
+    delete_dag_run, async_delete_dag_run = _both(Deployment.delete_dag_run)
+    list_task_instances, async_list_task_instances = _both(Deployment.list_task_instances)
+    get_xcom, async_get_xcom = _both(Deployment.get_xcom)
+    get_dag, async_get_dag = _both(Deployment.get_dag)
+    pause_dag, async_pause_dag = _both(Deployment.pause_dag)
+    unpause_dag, async_unpause_dag = _both(Deployment.unpause_dag)
+    list_pools, async_list_pools = _both(Deployment.list_pools)
+    get_pool, async_get_pool = _both(Deployment.get_pool)
+    create_pool, async_create_pool = _both(Deployment.create_pool)
+    update_pool, async_update_pool = _both(Deployment.update_pool)
+    delete_pool, async_delete_pool = _both(Deployment.delete_pool)
+    get_config, async_get_config = _both(Deployment.get_config)
+    get_version, async_get_version = _both(Deployment.get_version)
+    get_health, async_get_health = _both(Deployment.get_health)
+    call, async_call = _both(Deployment.call)
+
+    def converse(self, flow: Callable[[Deployment], Flow[T]]) -> T:
+        """
+        Run a conversation with the deployment.
+
+        :param flow: makes the conversation, see :mod:`astronomer_remote.api`.
+        :return: what the conversation returns.
+        """
+        with airflow_exceptions():
+            if self._deployment is None:
+                self._deployment = Deployment(self._read_settings())
+            return self._driver(self._deployment.settings).run(flow(self._deployment))
+
+    async def async_converse(self, flow: Callable[[Deployment], Flow[T]]) -> T:
+        """:meth:`converse` on an event loop."""
+        with airflow_exceptions():
+            async with self.async_driver() as (deployment, driver):
+                return await driver.run(flow(deployment))
+
+    @asynccontextmanager
+    async def async_driver(self) -> AsyncIterator[tuple[Deployment, AsyncDriver]]:
+        """The deployment and an open driver for it, for several conversations over the same TCP connections."""
+        if self._deployment is None:
+            self._deployment = Deployment(await self.async_settings())
+        async with async_driver(self._deployment.settings, self.async_settings) as driver:
+            yield self._deployment, driver
+
+    async def async_settings(self) -> Settings:
+        """Read the connection on an event loop."""
+        return Settings.parse(**await async_connection_parts(self.astronomer_conn_id, type(self)))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Try the connection, for the form's Test button; within seconds and without changing anything.
+
+        :return: whether it works, and what was found or what to do.
+        """
+        try:
+            with airflow_exceptions():
+                settings = self._read_settings()
+                # The button is pressed in a web server, which must not be held up.
+                settings = replace(
+                    settings,
+                    connect_timeout=min(settings.connect_timeout, 5.0),
+                    read_timeout=min(settings.read_timeout, 10.0),
+                )
+                hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
+                return True, self._driver(settings).run(hurried.describe())
+        except RemoteError as error:
+            return False, str(error)
+
+    # What HttpHook's own methods, `run` above all, are made of
+
+    def get_conn(
+        self, headers: Mapping[Any, Any] | None = None, extra_options: Mapping[str, Any] | None = None
+    ) -> Session:
+        """
+        Make a ``requests`` session for the deployment, authenticated for it alone.
+
+        Unlike ``HttpHook``'s it has timeouts, follows no redirects and sends no connection extras as headers.
+
+        :param headers: additional headers.
+        :param extra_options: as in ``HttpHook.run``, overriding the connection.
+        """
+        with airflow_exceptions():
+            settings = self._read_settings()
+            session = self._new_session(settings)
+        self.merged_extra = {
+            "timeout": (settings.connect_timeout, settings.read_timeout),
+            "allow_redirects": False,
+            **(extra_options or {}),
+        }
+        for name in ("verify", "cert", "proxies", "stream", "max_redirects"):
+            setattr(session, name, self.merged_extra.get(name, getattr(session, name)))
+        session.auth = _Authorization(self, settings.base_url)
+        session.headers.update({**self.default_headers, **(headers or {})})
+        return session
+
+    def _new_session(self, settings: Settings) -> Session:
+        self.base_url, self._base_url_initialized = settings.base_url, True
+        session = configure(Session(), settings)
+        self._configure_session_from_mount_adapters(session)
+        return session
+
+    def _driver(self, settings: Settings) -> SyncDriver:
+        if self._session is None:
+            self._session = self._new_session(settings)
+        return SyncDriver(self._session, settings, reload=self._read_settings)
+
+    def _read_settings(self) -> Settings:
+        settings = Settings.parse(**connection_parts(self.get_connection(self.astronomer_conn_id)))
+        for value in settings.headers.values():
+            # Airflow masks the field as a whole, not the single values in it.
+            mask_secret(value)
+        return settings
+
+
+class _Authorization(AuthBase):
+    """Authenticates the requests of a session that go to the deployment, and no others."""
+
+    def __init__(self, hook: AstronomerHook, base_url: str) -> None:
+        self._hook = hook
+        self._base_url = base_url
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        if (request.url or "").startswith(self._base_url + "/"):
+            headers = self._hook.converse(lambda deployment: deployment.conversation.authorization())
+            request.headers.update(headers)
+        return request

@@ -1,0 +1,305 @@
+"""Triggers DAG runs in another deployment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+from airflow.providers.common.compat.sdk import conf as airflow_conf
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.ids import run_id_of_intent
+from astronomer_remote.api.models import DagRun, TriggerIntent, plain_json, utc_text
+from astronomer_remote.api.runs import ON_RETRY, IfExists, Triggered
+from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, is_plain, seconds, states
+from astronomer_remote.compat import NOTSET, ArgNotSet, attempt, intent_identity, map_index
+from astronomer_remote.exceptions import (
+    DagRunAlreadyExists,
+    DagRunFailed,
+    WaitTimeout,
+    airflow_exceptions,
+)
+from astronomer_remote.links import RemoteDagRunLink, publish_run
+from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from astronomer_remote.api.deployment import Deployment
+    from astronomer_remote.api.wire import Flow
+    from astronomer_remote.hooks.astronomer import AstronomerHook
+
+
+class RemoteTriggerDagRunOperator(BaseOperator):
+    """
+    Triggers a DAG run in another deployment, exactly once per intent, and waits for it if told to.
+
+    Parameters, names and defaults are those of ``TriggerDagRunOperator``; what is added here is said so. The run id,
+    the page of the run in its deployment and its state go to XCom before any waiting, as ``trigger_run_id``,
+    ``remote_run_url`` and ``remote_run_state``.
+
+    A retry of the task finds the run that the attempt before it made, and goes on waiting for it. Clearing the task
+    makes a new one.
+
+    :param trigger_dag_id: DAG of the remote (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated). Added.
+    :param trigger_run_id: id of the run (templated); by default one that is derived from the local task instance.
+    :param conf: JSON object for the run, or its text (templated).
+    :param logical_date: datetime or ISO 8601 text, UTC if without a zone (templated). Not given, or ``None``: the run
+        is for "now"; Airflow 3 then gives it no logical date, earlier ones the time of the request.
+    :param run_after: do not start the run before this date (templated); remote Airflow 3.
+    :param data_interval_start: of the run, with ``data_interval_end`` (templated); remote Airflow 2.3 and later. Added.
+    :param data_interval_end: of the run (templated). Added.
+    :param partition_key: of the run (templated); remote Airflow 3.2 and later. Added.
+    :param reset_dag_run: whether an existing run of this run id or logical date, made by somebody else, is cleared and
+        taken over, default ``False``.
+    :param wait_for_completion: whether to wait for the run's end, default ``False`` (templated).
+    :param poke_interval: seconds between two looks while waiting, default 60 (templated).
+    :param allowed_states: run states that end the wait well, default ``["success"]``.
+    :param failed_states: run states that fail the task, default ``["failed"]``.
+    :param skip_when_already_exists: whether the task is skipped if somebody else's run of this run id or logical date
+        exists, default ``False`` (templated).
+    :param fail_when_dag_is_paused: whether to fail instead of triggering a paused DAG, default ``False``.
+    :param note: note of the run (templated); remote Airflow 2.5 and later.
+    :param on_retry: what a retry of the task does if the run it made has failed: ``new_run`` (default), ``clear`` (run
+        the whole run again under its id) or ``clear_failed`` (only its failed tasks). Added.
+    :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
+    :param openlineage_inject_parent_info: accepted for compatibility; no lineage is sent to the remote yet.
+    :return: the run id or, after waiting, the run as a dict of plain JSON
+        (see :class:`astronomer_remote.api.models.DagRun`).
+    :raises DagRunAlreadyExists: if somebody else's run of this run id or logical date exists.
+    :raises DagRunFailed: if the run ends in one of ``failed_states``; Airflow's retries apply.
+    :raises PermanentError: for what a retry cannot mend, see :mod:`astronomer_remote.exceptions`.
+    """
+
+    template_fields: Sequence[str] = (
+        "trigger_dag_id",
+        "astronomer_conn_id",
+        "trigger_run_id",
+        "conf",
+        "logical_date",
+        "run_after",
+        "data_interval_start",
+        "data_interval_end",
+        "partition_key",
+        "wait_for_completion",
+        "poke_interval",
+        "skip_when_already_exists",
+        "note",
+    )
+    template_fields_renderers = {"conf": "py"}  # noqa: RUF012  # as Airflow declares it
+    ui_color = "#ffefeb"
+    operator_extra_links = (RemoteDagRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        trigger_dag_id: str,
+        astronomer_conn_id: str = "astronomer_default",
+        trigger_run_id: str | None = None,
+        conf: Mapping[str, Any] | str | None = None,
+        logical_date: str | datetime | ArgNotSet | None = NOTSET,
+        run_after: str | datetime | ArgNotSet | None = NOTSET,
+        data_interval_start: str | datetime | None = None,
+        data_interval_end: str | datetime | None = None,
+        partition_key: str | None = None,
+        reset_dag_run: bool = False,
+        wait_for_completion: bool = False,
+        poke_interval: float = 60,
+        allowed_states: Collection[str] | None = None,
+        failed_states: Collection[str] | None = None,
+        skip_when_already_exists: bool = False,
+        fail_when_dag_is_paused: bool = False,
+        note: str | None = None,
+        on_retry: str = "new_run",
+        deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
+        openlineage_inject_parent_info: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.trigger_dag_id = trigger_dag_id
+        self.astronomer_conn_id = astronomer_conn_id
+        self.trigger_run_id = trigger_run_id
+        self.conf = conf
+        self.logical_date = logical_date
+        self.run_after = run_after
+        self.data_interval_start = data_interval_start
+        self.data_interval_end = data_interval_end
+        self.partition_key = partition_key
+        self.reset_dag_run = reset_dag_run
+        self.wait_for_completion = wait_for_completion
+        self.poke_interval = poke_interval
+        self.skip_when_already_exists = skip_when_already_exists
+        self.fail_when_dag_is_paused = fail_when_dag_is_paused
+        self.note = note
+        self.on_retry = on_retry
+        self.deferrable = deferrable
+        self.openlineage_inject_parent_info = openlineage_inject_parent_info
+        with airflow_exceptions():
+            self.allowed_states = states(allowed_states or ["success"], "allowed_states", DAG_RUN_STATES)
+            self.failed_states = states(
+                ["failed"] if failed_states is None else failed_states, "failed_states", DAG_RUN_STATES
+            )
+            self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        """Refuse while the DAG is parsed what is known to be wrong by then."""
+        check_id(self.trigger_dag_id, "trigger_dag_id")
+        check_id(self.trigger_run_id, "trigger_run_id")
+        if is_plain(self.poke_interval):
+            seconds(self.poke_interval, "poke_interval")
+        if self.on_retry not in ON_RETRY:
+            raise InvalidSettings(f"on_retry={self.on_retry!r} must be one of: {', '.join(ON_RETRY)}.")
+        if self.reset_dag_run and self.skip_when_already_exists is True:
+            raise InvalidSettings("reset_dag_run and skip_when_already_exists exclude each other; set one of them.")
+        if (self.data_interval_start is None) != (self.data_interval_end is None):
+            raise InvalidSettings("data_interval_start and data_interval_end only go together.")
+        both = set(self.allowed_states) & set(self.failed_states)
+        if both:
+            raise InvalidSettings(f"{', '.join(sorted(both))} cannot be both allowed and failed.")
+
+    @cached_property
+    def hook(self) -> AstronomerHook:
+        """The hook of the connection."""
+        # It brings HTTP libraries along, which parsing a DAG file must not pay for.
+        from astronomer_remote.hooks.astronomer import AstronomerHook
+
+        return AstronomerHook(self.astronomer_conn_id)
+
+    def execute(self, context: Context) -> str | dict[str, Any]:
+        with airflow_exceptions():
+            wait = boolean(self.wait_for_completion, "wait_for_completion")
+            skip = boolean(self.skip_when_already_exists, "skip_when_already_exists")
+            intent = self._intent(context)
+        try:
+            triggered = self.hook.converse(lambda deployment: self._trigger(deployment, intent, attempt(context)))
+        except DagRunAlreadyExists as error:
+            if skip:
+                raise AirflowSkipException(str(error)) from None
+            raise
+        run = triggered.run
+        self.trigger_run_id = run.run_id
+        publish_run(context, run)
+        self.log.info("%s run %s: %s", "Found" if triggered.existed else "Made", run.run_id, run.url)
+        return self._wait_for(run, context) if wait else run.run_id
+
+    def execute_complete(self, context: Context, event: Any, run_id: str) -> dict[str, Any]:
+        """
+        Come back from the triggerer.
+
+        The event is only a hint: what counts is the run as it is now. Resuming twice is therefore harmless, and a
+        run that was cleared meanwhile is waited for again.
+        """
+        with airflow_exceptions():
+            ended = WaitEvent.parse(event)
+            ended.raise_error()
+        self.trigger_run_id = run_id
+        if ended.verdict is Verdict.TIMEOUT:
+            raise self._timeout(run_id, ended.summary)
+        run = self.hook.get_dag_run(self.trigger_dag_id, run_id)
+        publish_run(context, run)
+        return self._wait_for(run, context)
+
+    def _trigger(self, deployment: Deployment, intent: TriggerIntent, attempt_number: int) -> Flow[Triggered]:
+        if self.fail_when_dag_is_paused:
+            yield from deployment.dags.refuse_paused(intent.dag_id)
+        if_exists = IfExists(
+            generated_id=not self.trigger_run_id,
+            retrying=attempt_number > 1,
+            reset=self.reset_dag_run,
+            on_retry=self.on_retry,
+            failed_states=self.failed_states,
+        )
+        return (yield from deployment.runs.obtain(intent, if_exists))
+
+    def _intent(self, context: Context) -> TriggerIntent:
+        """What this task instance wants, with everything checked that can be before the first request."""
+        self._check_arguments()
+        ti = context["ti"]
+        run_id = self.trigger_run_id or run_id_of_intent(
+            dag_id=ti.dag_id, task_id=ti.task_id, map_index=map_index(context), identity=intent_identity(context)
+        )
+        start, end = (_date(getattr(self, name), name) for name in ("data_interval_start", "data_interval_end"))
+        return TriggerIntent(
+            dag_id=self.trigger_dag_id,
+            run_id=str(run_id),
+            conf=_conf(self.conf),
+            logical_date=_date(self.logical_date, "logical_date"),
+            run_after=_date(self.run_after, "run_after"),
+            data_interval=(start, end) if start and end else None,
+            note=self.note,
+            partition_key=self.partition_key,
+        )
+
+    def _wait_for(self, run: DagRun, context: Context) -> dict[str, Any]:
+        """Wait for a run's end, here or in the triggerer; at once if it has ended."""
+        wanted = Wanted(
+            dag_id=run.dag_id,
+            run_id=run.run_id,
+            allowed_states=self.allowed_states,
+            failed_states=self.failed_states,
+            exists=True,
+        )
+        deadline = self._deadline(context)
+        interval = seconds(self.poke_interval, "poke_interval")
+        if self.deferrable and run.state not in (*self.allowed_states, *self.failed_states):
+            self.defer(
+                trigger=RemoteWaitTrigger(
+                    astronomer_conn_id=self.astronomer_conn_id,
+                    wanted=wanted.as_dict(),
+                    poke_interval=interval,
+                    deadline=deadline,
+                ),
+                method_name="execute_complete",
+                kwargs={"run_id": run.run_id},
+            )
+        outcome = self.hook.converse(
+            lambda deployment: deployment.observer.wait(
+                wanted, poke_interval=interval, deadline=deadline, told=self.log.info
+            )
+        )
+        return self._conclude(outcome, context)
+
+    def _conclude(self, outcome: Outcome, context: Context) -> dict[str, Any]:
+        run = outcome.run
+        if outcome.verdict is Verdict.TIMEOUT or run is None:
+            raise self._timeout(str(self.trigger_run_id), outcome.summary)
+        publish_run(context, run)
+        if outcome.verdict is Verdict.FAILED:
+            raise DagRunFailed(f"Run {run.run_id!r} of DAG {run.dag_id!r} ended as {run.state}: {run.url}")
+        self.log.info("Run %s ended as %s", run.run_id, run.state)
+        return run.as_dict()
+
+    def _deadline(self, context: Context) -> float | None:
+        """When ``execution_timeout`` ends, counted from the start of this try as Airflow counts it."""
+        if self.execution_timeout is None:
+            return None
+        started = context["ti"].start_date or datetime.now(timezone.utc)
+        return float(started.timestamp() + self.execution_timeout.total_seconds())
+
+    def _timeout(self, run_id: str, summary: str) -> WaitTimeout:
+        return WaitTimeout(
+            f"Run {run_id!r} of DAG {self.trigger_dag_id!r} did not end within {self.execution_timeout} ({summary})."
+        )
+
+
+def _conf(given: Any) -> dict[str, Any]:
+    """The run's configuration, also from its JSON text, as ``TriggerDagRunOperator`` takes it."""
+    try:
+        value = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
+    except ValueError as error:
+        raise InvalidSettings(f"conf must be a JSON object: {error}.") from None
+    if not isinstance(value, Mapping):
+        raise InvalidSettings(f"conf must be a JSON object, not {type(value).__name__}.")
+    plain: dict[str, Any] = plain_json(dict(value), "conf")
+    return plain
+
+
+def _date(given: Any, name: str) -> str | None:
+    # A template that renders to nothing means that nothing was given.
+    return utc_text(given, name) if given is not NOTSET and given not in (None, "", "None") else None

@@ -1,0 +1,245 @@
+"""Waits for DAG runs, tasks and task groups of another deployment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    determine_kwargs,
+)
+from airflow.providers.common.compat.sdk import (
+    conf as airflow_conf,
+)
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.models import DagRun, utc_text
+from astronomer_remote.api.waiting import Verdict, Wanted, judge
+from astronomer_remote.arguments import DAG_RUN_STATES, TASK_STATES, boolean, check_id, states
+from astronomer_remote.compat import logical_date
+from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
+from astronomer_remote.links import RemoteDagRunLink, publish_run
+from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from astronomer_remote.api.deployment import Deployment
+    from astronomer_remote.api.waiting import Observation
+    from astronomer_remote.api.wire import Flow
+    from astronomer_remote.hooks.astronomer import AstronomerHook
+
+
+class RemoteDagRunSensor(BaseSensorOperator):
+    """
+    Waits for a DAG run, tasks or a task group of another deployment.
+
+    Parameters, names and defaults are those of ``ExternalTaskSensor``; what is added here is said so. As there,
+    a failed run or task is waited for until the timeout, in case somebody mends it, unless ``failed_states`` names
+    its state. Nothing found is never success.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated). Added.
+    :param external_task_id: wait for this task instead of the whole run (templated).
+    :param external_task_ids: wait for these tasks (templated).
+    :param external_task_group_id: wait for the tasks of this group (templated); those whose ids begin with its id,
+        as they do unless the group was made with ``prefix_group_id=False``. Not on 1.10.
+    :param external_run_id: wait in this run instead of the one of a logical date (templated). Added.
+    :param latest_run: wait in the newest run there is at the first look, default ``False``; with none, wait for one
+        to appear. Added.
+    :param allowed_states: states that end the wait well, default ``["success"]``; for a task group, whose tasks may
+        well be skipped, ``["success", "skipped"]``.
+    :param skipped_states: states that skip this task, default none.
+    :param failed_states: states that fail this task, default none.
+    :param execution_delta: how long before the local logical date the remote one is, default the same date.
+    :param execution_date_fn: gets the local logical date, and what it names of the context, and returns the remote's
+        logical date or a list of them.
+    :param check_existence: whether to fail at once if the remote has no such DAG, task or group, default ``False``.
+    :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
+    :param kwargs: those of every sensor: ``poke_interval`` (seconds), ``timeout`` (seconds, from the start of a try),
+        ``mode``, ``soft_fail``, …
+    :raises DagRunFailed: if something reaches one of ``failed_states``; Airflow's retries apply.
+    :raises AirflowSensorTimeout: when ``timeout`` has passed.
+    :raises PermanentError: for what waiting cannot mend, see :mod:`astronomer_remote.exceptions`.
+    """
+
+    template_fields: Sequence[str] = (
+        "external_dag_id",
+        "astronomer_conn_id",
+        "external_task_id",
+        "external_task_ids",
+        "external_task_group_id",
+        "external_run_id",
+    )
+    ui_color = "#4db7db"
+    operator_extra_links = (RemoteDagRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        external_dag_id: str,
+        astronomer_conn_id: str = "astronomer_default",
+        external_task_id: str | None = None,
+        external_task_ids: Collection[str] | None = None,
+        external_task_group_id: str | None = None,
+        external_run_id: str | None = None,
+        latest_run: bool = False,
+        allowed_states: Iterable[str] | None = None,
+        skipped_states: Iterable[str] | None = None,
+        failed_states: Iterable[str] | None = None,
+        execution_delta: timedelta | None = None,
+        execution_date_fn: Callable[..., datetime | list[datetime]] | None = None,
+        check_existence: bool = False,
+        deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.external_dag_id = external_dag_id
+        self.astronomer_conn_id = astronomer_conn_id
+        self.external_task_id = external_task_id
+        self.external_task_ids = external_task_ids
+        self.external_task_group_id = external_task_group_id
+        self.external_run_id = external_run_id
+        self.latest_run = latest_run
+        self.execution_delta = execution_delta
+        self.execution_date_fn = execution_date_fn
+        self.check_existence = check_existence
+        self.deferrable = deferrable
+        self._existence_checked = False
+        whole_run = not (external_task_id or external_task_ids or external_task_group_id)
+        known = DAG_RUN_STATES if whole_run else TASK_STATES
+        well = ["success", "skipped"] if external_task_group_id else ["success"]
+        with airflow_exceptions():
+            self.allowed_states = states(allowed_states or well, "allowed_states", known)
+            self.skipped_states = states(skipped_states, "skipped_states", known)
+            self.failed_states = states(failed_states, "failed_states", known)
+            if not allowed_states:
+                taken = {*self.skipped_states, *self.failed_states}
+                self.allowed_states = tuple(state for state in self.allowed_states if state not in taken)
+            self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        """Refuse while the DAG is parsed what is known to be wrong by then."""
+        for name in ("external_dag_id", "external_task_id", "external_task_group_id", "external_run_id"):
+            check_id(getattr(self, name), name)
+        _only_one(self, "external_task_id", "external_task_ids", "external_task_group_id")
+        _only_one(self, "external_run_id", "latest_run", "execution_delta", "execution_date_fn")
+        named = [*self.allowed_states, *self.skipped_states, *self.failed_states]
+        if len(named) != len(set(named)):
+            raise InvalidSettings("A state may stand in only one of allowed_states, skipped_states and failed_states.")
+
+    @cached_property
+    def hook(self) -> AstronomerHook:
+        """The hook of the connection."""
+        # It brings HTTP libraries along, which parsing a DAG file must not pay for.
+        from astronomer_remote.hooks.astronomer import AstronomerHook
+
+        return AstronomerHook(self.astronomer_conn_id)
+
+    def execute(self, context: Context) -> Any:  # noqa: RET503  # to defer is to raise
+        if not self.deferrable:
+            return super().execute(context)
+        if self.poke(context):
+            return True
+        with airflow_exceptions():
+            wanted = self._wanted(context)
+        self.defer(
+            trigger=RemoteWaitTrigger(
+                astronomer_conn_id=self.astronomer_conn_id,
+                wanted=wanted.as_dict(),
+                poke_interval=float(self.poke_interval),
+                deadline=time.time() + self.timeout if self.timeout else None,
+            ),
+            method_name="execute_complete",
+        )
+
+    def poke(self, context: Context) -> bool:
+        with airflow_exceptions():
+            wanted = self._wanted(context)
+        try:
+            observation = self.hook.converse(lambda deployment: self._look(deployment, wanted))
+        except PassingError as error:
+            # The timeout of the sensor says how long to wait, also for a remote that is down.
+            self.log.warning("Waiting on, although the remote could not be asked: %s", error)
+            return False
+        self._existence_checked = True
+        if observation.run:
+            publish_run(context, observation.run)
+        self.log.info("Waiting for %s: %s", wanted, observation.summary() or "no run yet")
+        return self._conclude(judge(observation, wanted), observation.summary(), observation.run)
+
+    def execute_complete(self, context: Context, event: Any) -> None:
+        """Come back from the triggerer."""
+        with airflow_exceptions():
+            ended = WaitEvent.parse(event)
+            ended.raise_error()
+        if ended.run:
+            publish_run(context, ended.run)
+        if ended.verdict is Verdict.TIMEOUT:
+            self._fail(AirflowSensorTimeout(f"Not reached within {self.timeout:g} s: {ended.summary}"))
+        self._conclude(ended.verdict, ended.summary, ended.run)
+
+    def _look(self, deployment: Deployment, wanted: Wanted) -> Flow[Observation]:
+        if self.check_existence and not self._existence_checked:
+            yield from deployment.dags.check_existence(wanted.dag_id, wanted.task_ids, wanted.task_group_id)
+        return (yield from deployment.observer.look(wanted))
+
+    def _conclude(self, verdict: Verdict | None, summary: str, run: DagRun | None) -> bool:
+        where = f": {run.url}" if run else ""
+        if verdict is Verdict.FAILED:
+            self._fail(DagRunFailed(f"What was waited for failed ({summary}){where}"))
+        if verdict is Verdict.SKIPPED:
+            raise AirflowSkipException(f"What was waited for reached one of skipped_states ({summary}){where}")
+        return verdict is Verdict.SUCCESS
+
+    def _fail(self, error: Exception) -> NoReturn:
+        if self.soft_fail:
+            raise AirflowSkipException(f"Skipping due to soft_fail: {error}")
+        raise error
+
+    def _wanted(self, context: Context) -> Wanted:
+        self._check_arguments()
+        task_ids = [self.external_task_id] if self.external_task_id else list(self.external_task_ids or ())
+        for task_id in task_ids:
+            check_id(task_id, "external_task_ids")
+        if len(task_ids) != len(set(task_ids)):
+            raise InvalidSettings("external_task_ids holds a task twice.")
+        by_date = not (self.external_run_id or self.latest_run)
+        return Wanted(
+            dag_id=self.external_dag_id,
+            run_id=self.external_run_id or None,
+            newest=boolean(self.latest_run, "latest_run"),
+            logical_dates=self._logical_dates(context) if by_date else (),
+            task_ids=tuple(task_ids),
+            task_group_id=self.external_task_group_id or None,
+            allowed_states=self.allowed_states,
+            failed_states=self.failed_states,
+            skipped_states=self.skipped_states,
+        )
+
+    def _logical_dates(self, context: Context) -> tuple[str, ...]:
+        local = logical_date(context)
+        if self.execution_delta is not None:
+            return (utc_text(local - self.execution_delta, "execution_delta"),)
+        if self.execution_date_fn is None:
+            return (utc_text(local, "logical_date"),)
+        # As ExternalTaskSensor calls it: the date first, then whatever it names of the context.
+        named = {name: value for name, value in context.items() if name not in ("logical_date", "execution_date")}
+        kwargs = determine_kwargs(self.execution_date_fn, (local,), {**named, "context": context})
+        wanted = self.execution_date_fn(local, **kwargs)
+        dates = wanted if isinstance(wanted, (list, tuple)) else [wanted]
+        if not dates:
+            raise InvalidSettings("execution_date_fn returned no date to wait for.")
+        return tuple(utc_text(date, "execution_date_fn's date") for date in dates)
+
+
+def _only_one(sensor: RemoteDagRunSensor, *names: str) -> None:
+    given = [name for name in names if getattr(sensor, name)]
+    if len(given) > 1:
+        raise InvalidSettings(f"Only one of {', '.join(names)} can be given, not {' and '.join(given)}.")

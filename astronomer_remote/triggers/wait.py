@@ -1,0 +1,124 @@
+"""The trigger behind every deferred wait, and the event it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from astronomer_remote.api import errors
+from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.waiting import Verdict, Wanted
+from astronomer_remote.exceptions import BY_NAME, RemoteError, UnexpectedReply
+
+
+@dataclass(frozen=True)
+class WaitEvent:
+    """
+    How a deferred wait ended; plain JSON, since it crosses a database.
+
+    :param verdict: how, or ``None`` if an error ended it.
+    :param summary: how things stood, or the error's text.
+    :param run: the run that was waited for, if it is a single one.
+    :param error: name of the class of :mod:`astronomer_remote.exceptions`.
+    """
+
+    verdict: Verdict | None
+    summary: str
+    run: DagRun | None = None
+    error: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "verdict": self.verdict.value if self.verdict else None,
+            "summary": self.summary,
+            "run": self.run.as_dict() if self.run else None,
+            "error": self.error,
+        }
+
+    @classmethod
+    def parse(cls, event: Any) -> WaitEvent:
+        """
+        Read what arrived from the database.
+
+        :raises UnexpectedReply: when it is no such event, as after an upgrade in mid-wait.
+        """
+        try:
+            verdict, run = event["verdict"], event["run"]
+            return cls(
+                verdict=Verdict(verdict) if verdict is not None else None,
+                summary=str(event["summary"]),
+                run=DagRun(**run) if run is not None else None,
+                error=event["error"],
+            )
+        except (KeyError, TypeError, ValueError):
+            raise UnexpectedReply(f"The triggerer sent an event that is not one of this package: {event!r}") from None
+
+    def raise_error(self) -> None:
+        """Raise the error that ended the wait, if one did."""
+        if self.verdict is None:
+            raise BY_NAME.get(str(self.error), RemoteError)(self.summary)
+
+
+class RemoteWaitTrigger(BaseTrigger):
+    """
+    Waits in the triggerer until something in a remote deployment has come about.
+
+    It only ever reads. Its arguments are plain JSON and the id of a connection; no secret is among them.
+
+    :param astronomer_conn_id: connection of type ``astronomer``.
+    :param wanted: a :class:`~astronomer_remote.api.waiting.Wanted` as a dict.
+    :param poke_interval: seconds between two looks.
+    :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
+    """
+
+    def __init__(
+        self,
+        *,
+        astronomer_conn_id: str,
+        wanted: dict[str, Any],
+        poke_interval: float,
+        deadline: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # so in Airflow
+        self.astronomer_conn_id = astronomer_conn_id
+        self.wanted = wanted
+        self.poke_interval = poke_interval
+        self.deadline = deadline
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "astronomer_conn_id": self.astronomer_conn_id,
+                "wanted": self.wanted,
+                "poke_interval": self.poke_interval,
+                "deadline": self.deadline,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait. :return: exactly one event, a :class:`WaitEvent` as a dict."""
+        yield TriggerEvent((await self._wait()).as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
+
+    async def _wait(self) -> WaitEvent:
+        # Both bring HTTP libraries along, which a DAG file that imports an operator must not pay for.
+        from astronomer_remote.api.watcher import watch
+        from astronomer_remote.hooks.astronomer import AstronomerHook
+
+        hook = AstronomerHook(self.astronomer_conn_id)
+        try:
+            outcome = await watch(
+                Wanted.from_dict(self.wanted),
+                settings=await hook.async_settings(),
+                reload=hook.async_settings,
+                poke_interval=self.poke_interval,
+                deadline=self.deadline,
+                told=self.log.info,
+            )
+        except errors.RemoteError as error:
+            return WaitEvent(None, str(error), error=type(error).__name__)
+        return WaitEvent(outcome.verdict, outcome.summary, outcome.run)
