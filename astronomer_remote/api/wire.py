@@ -27,7 +27,7 @@ class Request:
 
     :param method: HTTP verb in capitals.
     :param path: path below the deployment's URL, already quoted (see :func:`path`).
-    :param query: names and values of the query; a list of values repeats the name.
+    :param query: names and values of the query; a list or tuple of values repeats the name.
     :param body: what to send as JSON; ``None`` sends no body.
     :param form: what to send as an HTML form instead of JSON.
     :param headers: headers of this request alone.
@@ -38,7 +38,7 @@ class Request:
 
     method: str
     path: str
-    query: Mapping[str, str | int | bool | list[str]] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = field(default=None, repr=False)
     form: Mapping[str, str] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -66,10 +66,10 @@ class Request:
         return replace(self, headers={**self.headers, **headers})
 
 
-def _text(value: str | int | bool | list[str]) -> str | list[str]:
+def _text(value: Any) -> str | list[str]:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if isinstance(value, list) else str(value)
+    return [str(each) for each in value] if isinstance(value, (list, tuple)) else str(value)
 
 
 @dataclass(frozen=True)

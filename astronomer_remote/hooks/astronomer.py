@@ -36,10 +36,10 @@ def _both(
 ]:
     """A deployment's operation as a method of the hook, for workers and for event loops."""
 
-    def method(self: AstronomerHook, *args: P.args, **kwargs: P.kwargs) -> T:
+    def method(self: AstronomerHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.converse(lambda deployment: operation(deployment, *args, **kwargs))
 
-    async def async_method(self: AstronomerHook, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def async_method(self: AstronomerHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.async_converse(lambda deployment: operation(deployment, *args, **kwargs))
 
     update_wrapper(method, operation)
