@@ -1,0 +1,262 @@
+"""
+Plays a flow against a script: what is asked, what is answered, what comes out.
+
+No server and no real time take part: a :class:`Remote` hands each request the next scripted answer and moves its own
+clock when the flow wants to sleep. :class:`Speech` knows how each version of Airflow would put the same answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.errors import RemoteError
+from astronomer_remote.api.models import Generation
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError
+
+T = TypeVar("T")
+
+URL = "https://airflow.example.com"
+OPEN = Settings(URL, authentication="none")
+EXPERIMENTAL, V1_OLDEST, V1_OLD, V1, V2_OLDEST, V2 = "1.10.15", "2.0.2", "2.2.5", "2.11.2", "3.0.6", "3.3.2"
+VERSIONS = (EXPERIMENTAL, V1_OLDEST, V1_OLD, V1, V2_OLDEST, V2)
+STABLE = VERSIONS[1:]
+DATE = "2026-11-22T07:00:00Z"
+
+
+# Answers
+
+
+def answer(status: int, body: Any = None, **headers: str) -> Response:
+    """A JSON answer."""
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(status, {"content-type": "application/json", **named}, json.dumps(body).encode())
+
+
+def ok(body: Any, **headers: str) -> Response:
+    return answer(200, body, **headers)
+
+
+def page(status: int = 200, title: str = "Sign in", **headers: str) -> Response:
+    """An HTML page: what a proxy, a login or a broken web server sends."""
+    text = f"<!DOCTYPE html><html><head><title>\n {title}\n</title></head></html>"
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return Response(status, {"content-type": "text/html; charset=utf-8", **named}, text.encode())
+
+
+def plain(status: int, text: str, **headers: str) -> Response:
+    return Response(status, {"content-type": "text/plain", **headers}, text.encode())
+
+
+LOST = TransportError("RemoteDisconnected")
+UNSENT = TransportError("ConnectionRefusedError", sent=False)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """
+    One request that is due and its answer.
+
+    :param expected: verb and target, as they stand in the request's first line.
+    :param reply: what comes back, or the transport's failure.
+    :param body: what the request's JSON must be; ``...`` for whatever it is.
+    :param authorization: what the ``Authorization`` header must be, ``None`` for no such header.
+    """
+
+    expected: str
+    reply: Response | TransportError
+    body: Any = ...
+    authorization: Any = ...
+    cookie: Any = ...
+
+    def check(self, request: Request) -> None:
+        assert f"{request.method} {request.target}" == self.expected
+        if self.body is not ...:
+            assert request.body == self.body
+        for name, wanted in (("Authorization", self.authorization), ("Cookie", self.cookie)):
+            if wanted is not ...:
+                assert request.headers.get(name) == wanted
+
+
+class Clock:
+    """Time that passes only when a flow sleeps, or when a test says so."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Remote:
+    """
+    A remote that answers by script, and what there is to talk to it.
+
+    :param settings: how it is reached.
+    :param version: the version it has been found to be; ``None`` leaves that to the flow.
+    """
+
+    def __init__(
+        self, settings: Settings = OPEN, version: str | None = None, *, retry: RetryPolicy | None = None
+    ) -> None:
+        self.clock = Clock()
+        self.requests: list[Request] = []
+        self.sleeps: list[float] = []
+        self.conversation = Conversation(settings, retry=retry, clock=self.clock, jitter=lambda: 0.0)
+        self.deployment = Deployment(settings, conversation=self.conversation)
+        self.speech = Speech(version or V2)
+        if version:
+            self.play(self.conversation.dialect(), *self.speech.detection())
+            self.requests.clear()
+
+    def play(self, flow: Flow[T], *turns: Turn | Settings) -> T:
+        """
+        Run a flow against a script, which must come out exactly; settings answer the wish to read them anew.
+
+        :return: what the flow returns. :raises RemoteError: what the flow raises.
+        """
+        left = list(turns)
+
+        def answer_request(request: Request) -> Response | TransportError:
+            assert left, f"Not in the script: {request}"
+            turn = left.pop(0)
+            assert isinstance(turn, Turn), f"{request} instead of reading the settings anew"
+            turn.check(request)
+            return turn.reply
+
+        def answer_reload() -> Settings:
+            assert left, "The settings were to be read anew, which is not in the script"
+            settings = left.pop(0)
+            assert isinstance(settings, Settings), f"The settings were to be read anew instead of {settings}"
+            return settings
+
+        try:
+            result = self.carry_out(flow, answer_request, answer_reload)
+        except RemoteError:
+            assert not left, f"Never asked: {left}"
+            raise
+        assert not left, f"Never asked: {left}"
+        return result
+
+    def carry_out(
+        self,
+        flow: Flow[T],
+        answer_request: Callable[[Request], Response | TransportError],
+        answer_reload: Callable[[], Settings] = lambda: OPEN,
+    ) -> T:
+        """Run a flow to its end; answers come from functions."""
+        outcome: Any = None
+        try:
+            while True:
+                thrown = isinstance(outcome, TransportError)
+                step = flow.throw(outcome) if thrown else flow.send(outcome)
+                outcome = None
+                if isinstance(step, Sleep):
+                    assert step.seconds >= 0
+                    self.sleeps.append(step.seconds)
+                    self.clock.now += step.seconds
+                elif isinstance(step, Reload):
+                    outcome = answer_reload()
+                else:
+                    self.requests.append(step)
+                    outcome = answer_request(step)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
+
+
+class Speech:
+    """How a version of Airflow is asked and answers, for DAG ``d``."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.numbers = tuple(int(part) for part in version.split("."))
+        self.generation = {1: Generation.EXPERIMENTAL, 2: Generation.V1, 3: Generation.V2}[self.numbers[0]]
+        self.experimental = self.generation is Generation.EXPERIMENTAL
+        self.base = f"/api/{self.generation.value}"
+        self.runs_path = f"{self.base}/dags/d/{'dag_runs' if self.experimental else 'dagRuns'}"
+        self.id_field = "run_id" if self.experimental else "dag_run_id"
+        self.date_field = "logical_date" if self.numbers >= (2, 2) else "execution_date"
+
+    def detection(self) -> list[Turn]:
+        """The requests that find out this version, and their answers."""
+        probes = ["/api/v2/version", "/api/v1/version", "/api/experimental/test"]
+        turns = [Turn(f"GET {probe}", page(404, "404 Not Found")) for probe in probes]
+        found = {Generation.V2: 0, Generation.V1: 1, Generation.EXPERIMENTAL: 2}[self.generation]
+        said = {"status": "OK"} if self.experimental else {"version": self.version, "git_version": None}
+        return [*turns[:found], Turn(f"GET {probes[found]}", ok(said))]
+
+    # Bodies
+
+    def run(self, run_id: str = "r", state: str = "running", date: str | None = DATE, **more: Any) -> dict[str, Any]:
+        """A run as this version tells it."""
+        if self.experimental:
+            return {"id": 1, "dag_id": "d", "run_id": run_id, "execution_date": date, "state": state, "start_date": ""}
+        told = {"dag_id": "d", "dag_run_id": run_id, "state": state, self.date_field: date, "conf": {}, **more}
+        return told | {"execution_date": date} if self.generation is Generation.V1 else told
+
+    def no_dag(self) -> Response:
+        return answer(404, {"error": "Dag id d not found"} if self.experimental else {"detail": "DAG with id d"})
+
+    def exists(self, run_id: str = "r") -> Response:
+        """The refusal of a run id that is taken."""
+        if self.experimental:
+            return answer(400, {"error": f"Run id {run_id} already exists for dag id d"})
+        if self.generation is Generation.V1:
+            said = f"DAGRun with DAG ID: 'd' and DAGRun ID: '{run_id}' already exists"
+            return answer(409, {"detail": said, "status": 409, "title": "Conflict", "type": "about:blank"})
+        return answer(409, {"detail": {"reason": "Unique constraint violation", "statement": "hidden"}})
+
+    # Turns
+
+    def post(self, reply: Response | TransportError | None = None, run_id: str = "r", body: Any = ...) -> Turn:
+        """The request that triggers a run; by default it works."""
+        if reply is None and self.experimental:
+            reply = ok({"execution_date": DATE, "message": "Created", "run_id": run_id})
+        reply = reply or ok(self.run(run_id, "queued"))
+        return Turn(f"POST {self.runs_path}", reply, body)
+
+    def get(self, *runs: Mapping[str, Any], run_id: str = "r") -> Turn:
+        """The request that reads one run; 1.10 has to list them all."""
+        if self.experimental:
+            return Turn(f"GET {self.runs_path}", ok(list(runs)))
+        found = [run for run in runs if run["dag_run_id"] == run_id]
+        return Turn(self.get_line(run_id), ok(found[0]) if found else self.no_run(run_id))
+
+    def get_line(self, run_id: str = "r") -> str:
+        """First line of the request that reads one run."""
+        return f"GET {self.runs_path}" + ("" if self.experimental else f"/{run_id}")
+
+    def no_run(self, run_id: str = "r") -> Response:
+        if self.experimental:
+            return ok([])
+        return answer(404, {"detail": f"DAGRun with DAG ID: 'd' and DagRun ID: '{run_id}' not found"})
+
+    def of_date(self, *runs: Mapping[str, Any], date: str = DATE) -> Turn:
+        """The request that lists the runs of a date; 1.10 has to list them all."""
+        if self.experimental:
+            return Turn(f"GET {self.runs_path}", ok(list(runs)))
+        name = "logical_date" if self.generation is Generation.V2 else "execution_date"
+        when = date.replace(":", "%3A")
+        return Turn(
+            f"GET {self.runs_path}?limit=100&offset=0&{name}_gte={when}&{name}_lte={when}",
+            ok({"dag_runs": list(runs), "total_entries": len(runs)}),
+        )
+
+    def import_errors(self, *failures: Mapping[str, Any]) -> list[Turn]:
+        """The request for broken DAG files, which 1.10 does not have."""
+        if self.experimental:
+            return []
+        body = {"import_errors": list(failures), "total_entries": len(failures)}
+        return [Turn(f"GET {self.base}/importErrors?limit=100", ok(body))]
+
+
+def with_secret(settings: Settings, **changes: Any) -> Settings:
+    return replace(settings, **changes)

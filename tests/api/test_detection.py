@@ -1,0 +1,137 @@
+"""What answers at a URL: which generation of Airflow, in which version, or what else."""
+
+from __future__ import annotations
+
+import pytest
+
+from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.models import Generation, Version
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Response
+from tests.api.script import LOST, OPEN, URL, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain, with_secret
+
+V2_PROBE, V1_PROBE = "GET /api/v2/version", "GET /api/v1/version"
+EXPERIMENTAL_PROBE = "GET /api/experimental/test"
+TOKEN = Settings(URL, password="t0ken")
+GONE = answer(404, {"error": "/api/v1 has been removed in Airflow 3, please use its upgraded version /api/v2 instead."})
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_generation_is_found_in_at_most_three_requests_without_credentials(version: str) -> None:
+    remote, speech = Remote(with_secret(TOKEN, login="me")), Speech(version)
+    generation, found = remote.play(remote.deployment.get_version(), *speech.detection())
+    assert generation is speech.generation
+    assert found == (None if speech.experimental else Version(version))
+    assert len(remote.requests) <= 3
+    assert not any(request.authenticated or request.headers for request in remote.requests)
+
+
+def test_what_was_found_is_remembered() -> None:
+    remote = Remote()
+    remote.play(remote.deployment.get_version(), *Speech("3.3.2").detection())
+    remote.play(remote.deployment.get_version())
+
+
+def test_a_lost_probe_is_sent_again() -> None:
+    remote = Remote()
+    remote.play(remote.deployment.get_version(), Turn(V2_PROBE, LOST), *Speech("3.3.2").detection())
+    assert remote.sleeps == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("api", "turn"),
+    [
+        (Generation.V2, Turn(V2_PROBE, ok({"version": "3.1.8"}))),
+        (Generation.V1, Turn(V1_PROBE, ok({"version": "2.10.5+astro.1"}))),
+    ],
+)
+def test_a_generation_named_by_the_connection_is_asked_for_its_version_only(api: Generation, turn: Turn) -> None:
+    remote = Remote(with_secret(OPEN, generation=api))
+    generation, version = remote.play(remote.deployment.get_version(), turn)
+    assert generation is api
+    assert version is not None
+    assert version >= (2, 10)
+
+
+def test_the_experimental_api_named_by_the_connection_is_taken_on_trust() -> None:
+    remote = Remote(with_secret(OPEN, generation=Generation.EXPERIMENTAL))
+    assert remote.play(remote.deployment.get_version()) == (Generation.EXPERIMENTAL, None)
+
+
+def test_a_generation_named_wrongly_is_not_replaced_by_another() -> None:
+    remote = Remote(with_secret(OPEN, generation=Generation.V1))
+    with pytest.raises(NotFound, match=r"/api/v1/version → 404 application/json"):
+        remote.play(remote.deployment.get_version(), Turn(V1_PROBE, GONE))
+
+
+def probes(v2: Response, v1: Response, experimental: Response) -> list[Turn]:
+    return [Turn(V2_PROBE, v2), Turn(V1_PROBE, v1), Turn(EXPERIMENTAL_PROBE, experimental)]
+
+
+def test_nothing_but_404_says_that_the_host_is_wrong() -> None:
+    remote = Remote()
+    with pytest.raises(NotFound, match=r"No Airflow REST API found at https://airflow.example.com. Check .* host"):
+        remote.play(remote.deployment.get_version(), *probes(*[page(404)] * 3))
+
+
+def test_a_login_page_that_answers_everything_is_no_airflow() -> None:
+    remote = Remote()
+    with pytest.raises(UnexpectedReply, match=r"login page .* /api/v2/version → 200 an HTML page"):
+        remote.play(remote.deployment.get_version(), *probes(*[page(200)] * 3))
+
+
+@pytest.mark.parametrize(
+    "odd", [ok(["a list"]), ok({"version": "main"}), ok({"status": "UP"}), Response(200, {}, b"{cut")]
+)
+def test_json_of_something_else_is_no_airflow(odd: Response) -> None:
+    remote = Remote()
+    with pytest.raises(UnexpectedReply, match="No Airflow REST API found"):
+        remote.play(remote.deployment.get_version(), *probes(odd, odd, odd))
+
+
+def test_an_experimental_api_that_is_closed_says_how_to_open_it() -> None:
+    remote = Remote()
+    closed = plain(403, "Forbidden")
+    with pytest.raises(AccessDenied, match=r"1\.10 whose experimental API is closed.*auth_backend"):
+        remote.play(remote.deployment.get_version(), *probes(page(404), page(404), closed))
+
+
+def test_a_remote_that_is_down_is_no_wrong_host() -> None:
+    remote = Remote()
+    with pytest.raises(RemoteUnavailable, match="503"):
+        remote.play(remote.deployment.get_version(), *[Turn(V2_PROBE, page(503))] * 6)
+
+
+@pytest.mark.parametrize("refusal", [plain(401, "no"), page(403), page(302, location="https://id.example.com/?next=")])
+def test_a_gateway_that_lets_nobody_through_is_shown_the_token(refusal: Response) -> None:
+    remote = Remote(TOKEN)
+    generation, _ = remote.play(
+        remote.deployment.get_version(),
+        Turn(V2_PROBE, refusal, authorization=None),
+        Turn(V2_PROBE, page(404), authorization="Bearer t0ken"),
+        Turn(V1_PROBE, refusal, authorization=None),
+        Turn(V1_PROBE, ok({"version": "2.11.2"}), authorization="Bearer t0ken"),
+    )
+    assert generation is Generation.V1
+
+
+def test_a_gateway_that_refuses_the_bearer_form_is_shown_the_bare_key() -> None:
+    remote = Remote(TOKEN)
+    remote.play(
+        remote.deployment.get_version(),
+        Turn(V2_PROBE, plain(401, ""), authorization=None),
+        Turn(V2_PROBE, plain(401, ""), authorization="Bearer t0ken"),
+        Turn(V2_PROBE, ok({"version": "3.3.2"}), authorization="t0ken"),
+    )
+
+
+def test_a_gateway_that_refuses_the_token_is_told_from_a_wrong_host() -> None:
+    remote = Remote(with_secret(TOKEN, authentication="astro_token"))
+    turns = [
+        Turn(f"GET {path}", plain(401, ""), authorization=header)
+        for path in ("/api/v2/version", "/api/v1/version", "/api/experimental/test")
+        for header in (None, "Bearer t0ken")
+    ]
+    turns[1] = Turn(V2_PROBE, page(302), authorization="Bearer t0ken")
+    with pytest.raises(UnexpectedReply, match=r"host and token. Asked: /api/v2/version → 302 an HTML page"):
+        remote.play(remote.deployment.get_version(), *turns)
