@@ -75,6 +75,8 @@ class V1Dialect(RestDialect):
         fields: dict[str, Any] = {}
         if pool.description:
             self._need((2, 3), "give a pool a description")
+        if pool.description is not None and self.version >= (2, 3):
+            # Sent even if empty: 2.11 breaks on an update mask that names a field which the body lacks.
             fields["description"] = pool.description
         if pool.include_deferred is not None:
             self._need((2, 7), "count deferred tasks in a pool")
