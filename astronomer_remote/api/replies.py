@@ -58,10 +58,8 @@ def read(exchange: Exchange[T], response: Response) -> T:
     """Turn the body of a good reply into what the exchange promises."""
     request = exchange.request
     facts: dict[str, Any] = {"status": response.status, "method": request.method, "path": request.path}
-    if response.status == 204 or not response.body.strip():
-        return exchange.read(None)
     try:
-        body = response.json()
+        body = response.json() if response.body.strip() else None
     except ValueError:
         page = f" but a page ({_title(response)})" if response.content_type == "text/html" else ""
         raise UnexpectedReply(
@@ -71,7 +69,7 @@ def read(exchange: Exchange[T], response: Response) -> T:
         ) from None
     try:
         return exchange.read(body)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise UnexpectedReply(
             f"Could not {exchange.operation}: the reply is not what Airflow sends ({type(error).__name__}: {error}).",
             **facts,
