@@ -1,0 +1,454 @@
+"""Who we are to a remote: how credentials are presented, renewed, and what happens when they are refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.errors import AccessDenied, AuthenticationFailed, RemoteUnavailable
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Request, Response, Sleep
+from tests.api.script import (
+    EXPERIMENTAL,
+    LOST,
+    OPEN,
+    URL,
+    V1,
+    V1_OLD,
+    V2,
+    VERSIONS,
+    Remote,
+    Speech,
+    Turn,
+    answer,
+    ok,
+    page,
+    plain,
+)
+
+USER = Settings(URL, login="me", password="pa:ß")
+KEY = Settings(URL, password="k3y")
+BASIC = "Basic " + base64.b64encode("me:pa:ß".encode()).decode()
+FORM = '<form><input id="csrf_token" name="csrf_token" type="hidden" value="c5rf"></form>'
+FORBIDDEN = answer(403, {"detail": "Forbidden"})
+NO_REASON = answer(403, {"detail": None, "status": 403, "title": "Forbidden", "type": "about:blank"})
+INVALID_TOKEN = answer(403, {"detail": "Invalid JWT token"})
+EXPIRED = answer(401, {"detail": "Token Expired"})
+UNAUTHORIZED = answer(401, {"detail": None, "status": 401, "title": "Unauthorized"})
+
+
+def pool_turn(version: str, reply: Response | None = None, **checks: Any) -> Turn:
+    body = {"pool": "p", "slots": 1} if version == EXPERIMENTAL else {"name": "p", "slots": 1}
+    return Turn(f"GET {Speech(version).base}/pools/p", reply or ok(body), **checks)
+
+
+def token(name: str = "t", *, ends: float | None = None) -> str:
+    """A JSON Web Token as Airflow makes them."""
+    claims = {"sub": name} if ends is None else {"sub": name, "exp": ends}
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({}, claims))
+    return ".".join((*parts, "signature"))
+
+
+def login_turn(reply: Any = None, *, password: str = "pa:ß") -> Turn:
+    if not isinstance(reply, Response):
+        reply = answer(201, {"access_token": reply or token()})
+    return Turn("POST /auth/token", reply, body={"username": "me", "password": password}, authorization=None)
+
+
+# What is presented
+
+
+@pytest.mark.parametrize(
+    ("authentication", "version", "presented"),
+    [
+        ("astro_token", V2, "Bearer k3y"),
+        ("astro_token", V1, "Bearer k3y"),
+        ("software_api_key", V1, "k3y"),
+        ("software_api_key", EXPERIMENTAL, "k3y"),
+        ("auto", V2, "Bearer k3y"),
+        ("auto", EXPERIMENTAL, "Bearer k3y"),
+        ("none", V1, None),
+    ],
+)
+def test_a_secret_without_a_login_is_presented_as_asked_for(authentication: str, version: str, presented: Any) -> None:
+    remote = Remote(replace(KEY, authentication=authentication), version)
+    remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=presented))
+
+
+@pytest.mark.parametrize(
+    ("authentication", "version"), [("auto", EXPERIMENTAL), ("auto", V1_OLD), ("auto", V1), ("basic", V2)]
+)
+def test_a_login_with_a_password_is_presented_in_the_basic_way(authentication: str, version: str) -> None:
+    remote = Remote(replace(USER, authentication=authentication), version)
+    remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=BASIC))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_connection_without_credentials_presents_none(version: str) -> None:
+    remote = Remote(Settings(URL), version)
+    remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=None, cookie=None))
+
+
+def test_a_login_without_a_password_presents_nothing() -> None:
+    remote = Remote(Settings(URL, login="me"), V2)
+    remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization=None))
+
+
+def test_a_token_is_presented_even_beside_a_login_if_the_connection_says_so() -> None:
+    remote = Remote(replace(USER, password="t", authentication="astro_token"), V2)
+    remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization="Bearer t"))
+
+
+def test_what_is_public_is_asked_for_without_credentials() -> None:
+    remote = Remote(KEY, V2)
+    remote.play(
+        remote.deployment.get_health(), Turn("GET /api/v2/monitor/health", ok({"x": {}, "y": 1}), authorization=None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "headers"),
+    [
+        (KEY, {"Authorization": "Bearer k3y"}),
+        (OPEN, {}),
+        (replace(USER, authentication="basic"), {"Authorization": BASIC}),
+    ],
+)
+def test_somebody_else_can_be_given_the_headers_that_authenticate(settings: Settings, headers: Any) -> None:
+    remote = Remote(settings, V2)
+    assert remote.play(remote.conversation.authorization()) == headers
+
+
+# Token or key
+
+
+def test_a_refused_bearer_token_is_presented_as_a_bare_key_from_then_on() -> None:
+    remote = Remote(KEY, V1)
+    turns = [
+        pool_turn(V1, UNAUTHORIZED, authorization="Bearer k3y"),
+        pool_turn(V1, authorization="k3y"),
+        pool_turn(V1, authorization="k3y"),
+    ]
+    remote.play(remote.deployment.get_pool("p"), *turns[:2])
+    remote.play(remote.deployment.get_pool("p"), *turns[2:])
+
+
+@pytest.mark.parametrize("refusal", [page(403), page(302), plain(307, ""), UNAUTHORIZED, INVALID_TOKEN, NO_REASON])
+def test_a_token_that_gateway_or_airflow_refuses_is_an_authentication_failure(refusal: Response) -> None:
+    remote = Remote(replace(KEY, authentication="astro_token"), V2)
+    with pytest.raises(AuthenticationFailed, match="did not accept the connection's token or key") as failure:
+        remote.play(remote.deployment.get_pool("p"), pool_turn(V2, refusal), replace(KEY, authentication="astro_token"))
+    assert (failure.value.status, failure.value.method) == (refusal.status, "GET")
+    assert failure.value.path == "/api/v2/pools/p"
+
+
+@pytest.mark.parametrize("settings", [KEY, replace(USER, authentication="basic"), USER])
+def test_a_403_that_names_a_missing_permission_is_no_refusal_of_the_credentials(settings: Settings) -> None:
+    remote = Remote(settings, V2)
+    login = [login_turn()] if settings is USER else []
+    with pytest.raises(AccessDenied, match=r"lacks the permission; of Airflow's own roles, Viewer .* said: Forbidden"):
+        remote.play(remote.deployment.get_pool("p"), *login, pool_turn(V2, FORBIDDEN))
+
+
+# Rotated secrets
+
+
+def test_a_rotated_secret_is_read_anew_when_the_old_one_is_refused() -> None:
+    settings = replace(KEY, authentication="astro_token")
+    remote = Remote(settings, V2)
+    remote.play(
+        remote.deployment.get_pool("p"),
+        pool_turn(V2, UNAUTHORIZED, authorization="Bearer k3y"),
+        replace(settings, password="n3w"),
+        pool_turn(V2, authorization="Bearer n3w"),
+    )
+    assert remote.deployment.settings.password == "n3w"
+
+
+def test_a_rotated_secret_is_tried_in_both_forms_and_the_connection_read_only_once() -> None:
+    remote = Remote(KEY, V2)
+    with pytest.raises(AuthenticationFailed):
+        remote.play(
+            remote.deployment.get_pool("p"),
+            pool_turn(V2, UNAUTHORIZED, authorization="Bearer k3y"),
+            pool_turn(V2, UNAUTHORIZED, authorization="k3y"),
+            replace(KEY, password="n3w"),
+            pool_turn(V2, UNAUTHORIZED, authorization="Bearer n3w"),
+            pool_turn(V2, UNAUTHORIZED, authorization="n3w"),
+        )
+
+
+def test_a_rotated_password_is_read_anew_when_logging_in_is_refused() -> None:
+    remote = Remote(USER, V2)
+    remote.play(
+        remote.deployment.get_pool("p"),
+        login_turn(answer(401, {"detail": "Invalid credentials"})),
+        replace(USER, password="n3w"),
+        login_turn(password="n3w"),
+        pool_turn(V2),
+    )
+
+
+def test_a_new_password_that_is_refused_too_ends_it() -> None:
+    remote = Remote(USER, V2)
+    refused = answer(401, {"detail": "Invalid credentials"})
+    with pytest.raises(AuthenticationFailed, match=r"Could not log in as 'me'\. Check login and password"):
+        remote.play(
+            remote.deployment.get_pool("p"),
+            login_turn(refused),
+            replace(USER, password="n3w"),
+            login_turn(refused, password="n3w"),
+        )
+
+
+# Basic, and the web session that saves Airflow 2 the work of hashing a password
+
+
+def login_page() -> Response:
+    return Response(200, {"content-type": "text/html", "set-cookie": "session=anon; HttpOnly; Path=/"}, FORM.encode())
+
+
+def session_turns(page_reply: Any = None, form_reply: Any = None) -> list[Turn]:
+    turns = [Turn("GET /login/", page_reply or login_page(), authorization=None)]
+    if page_reply is None:
+        cookie = "lang=en; Path=/, session=s3ssion; Expires=Tue, 22 Dec 2026 07:00:00 GMT; HttpOnly"
+        moved = page(302, location="/home", set_cookie=cookie)
+        turns.append(Turn("POST /login/", form_reply or moved, authorization=None, cookie="session=anon"))
+    return turns
+
+
+def after_two_requests(version: str = V1) -> Remote:
+    remote = Remote(USER, version)
+    for _ in range(2):
+        remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=BASIC, cookie=None))
+    return remote
+
+
+def test_basic_turns_into_a_session_after_two_requests() -> None:
+    remote = after_two_requests()
+    with_session = pool_turn(V1, authorization=None, cookie="session=s3ssion")
+    remote.play(remote.deployment.get_pool("p"), *session_turns(), with_session)
+    remote.play(remote.deployment.get_pool("p"), with_session)
+    form = next(request.form for request in remote.requests if request.method == "POST")
+    assert form == {"username": "me", "password": "pa:ß", "csrf_token": "c5rf"}
+
+
+def test_airflow_before_2_3_is_not_asked_for_a_session() -> None:
+    remote = after_two_requests(V1_OLD)
+    remote.play(remote.deployment.get_pool("p"), pool_turn(V1_OLD, authorization=BASIC))
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        session_turns(page(404)),
+        session_turns(page(200, "Sign in with SSO")),
+        session_turns(form_reply=page(200, "Sign in")),
+        session_turns(form_reply=page(302, location="/home")),
+        [Turn("GET /login/", page(500))] * 6,
+        [session_turns()[0], *[Turn("POST /login/", answer(429, {}))] * 6],
+    ],
+    ids=["no page", "no form", "form again", "no cookie", "broken", "too many logins"],
+)
+def test_where_logging_in_does_not_work_basic_goes_on(turns: list[Turn]) -> None:
+    remote = after_two_requests()
+    remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(V1, authorization=BASIC))
+    remote.play(remote.deployment.get_pool("p"), pool_turn(V1, authorization=BASIC))
+
+
+def test_a_login_page_without_a_cookie_is_answered_without_one() -> None:
+    remote = after_two_requests()
+    bare = Response(200, {"content-type": "text/html"}, FORM.encode())
+    turns = [Turn("GET /login/", bare), Turn("POST /login/", page(200), cookie="")]
+    remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(V1, authorization=BASIC))
+
+
+def test_where_the_api_takes_no_sessions_basic_goes_on_for_good() -> None:
+    remote = after_two_requests()
+    remote.play(
+        remote.deployment.get_pool("p"),
+        *session_turns(),
+        pool_turn(V1, UNAUTHORIZED, cookie="session=s3ssion"),
+        pool_turn(V1, authorization=BASIC, cookie=None),
+    )
+    for _ in range(4):
+        remote.play(remote.deployment.get_pool("p"), pool_turn(V1, authorization=BASIC))
+
+
+def test_a_session_that_ended_is_followed_by_basic_and_then_by_a_new_session() -> None:
+    remote = after_two_requests()
+    with_session = pool_turn(V1, cookie="session=s3ssion", authorization=None)
+    basic = pool_turn(V1, cookie=None, authorization=BASIC)
+    remote.play(remote.deployment.get_pool("p"), *session_turns(), with_session)
+    remote.play(remote.deployment.get_pool("p"), with_session)
+    ended = pool_turn(V1, NO_REASON, cookie="session=s3ssion")
+    remote.play(remote.deployment.get_pool("p"), ended, basic)
+    remote.play(remote.deployment.get_pool("p"), basic)
+    remote.play(remote.deployment.get_pool("p"), *session_turns(), with_session)
+
+
+@pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_REASON])
+def test_a_wrong_password_on_airflow_2_is_named_whether_it_says_401_or_403_without_a_reason(refusal: Response) -> None:
+    remote = Remote(USER, V1)
+    with pytest.raises(AuthenticationFailed, match="did not accept the connection's login 'me'") as failure:
+        remote.play(remote.deployment.get_pool("p"), pool_turn(V1, refusal), USER)
+    assert ("2.11 answers wrong credentials with 403 and no reason" in str(failure.value)) == (refusal.status == 403)
+
+
+@pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_REASON])
+def test_a_connection_without_credentials_is_told_that_the_remote_wants_some(refusal: Response) -> None:
+    remote = Remote(Settings(URL), V1)
+    with pytest.raises(AuthenticationFailed, match="wants credentials, and the connection holds none"):
+        remote.play(remote.deployment.get_pool("p"), pool_turn(V1, refusal), Settings(URL))
+
+
+# Airflow 3: the password is exchanged for a token
+
+
+def test_a_password_is_exchanged_for_a_token_that_is_used_until_it_ends() -> None:
+    remote = Remote(USER, V2)
+    first = token("first", ends=remote.clock.now + 86_400)
+    with_first = pool_turn(V2, authorization=f"Bearer {first}")
+    remote.play(remote.deployment.get_pool("p"), login_turn(first), with_first)
+    remote.clock.now += 86_000
+    remote.play(remote.deployment.get_pool("p"), with_first)
+
+
+def test_a_token_is_renewed_a_minute_before_it_ends() -> None:
+    remote = Remote(USER, V2)
+    first, second = token("first", ends=remote.clock.now + 86_400), token("second")
+    remote.play(remote.deployment.get_pool("p"), login_turn(first), pool_turn(V2))
+    remote.clock.now += 86_341
+    remote.play(remote.deployment.get_pool("p"), login_turn(second), pool_turn(V2, authorization=f"Bearer {second}"))
+
+
+@pytest.mark.parametrize("odd", ["opaque", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiAibmV2ZXIifQ.c", "a.ß.c"])
+def test_a_token_that_does_not_tell_its_end_is_used_until_it_is_refused(odd: str) -> None:
+    remote = Remote(USER, V2)
+    remote.play(remote.deployment.get_pool("p"), login_turn(odd), pool_turn(V2))
+    remote.clock.now += 1e9
+    remote.play(remote.deployment.get_pool("p"), pool_turn(V2))
+
+
+@pytest.mark.parametrize("refusal", [EXPIRED, INVALID_TOKEN])
+def test_a_token_refused_early_is_renewed(refusal: Response) -> None:
+    remote = Remote(USER, V2)
+    second = token("second")
+    remote.play(remote.deployment.get_pool("p"), login_turn(), pool_turn(V2))
+    remote.play(
+        remote.deployment.get_pool("p"),
+        pool_turn(V2, refusal),
+        login_turn(second),
+        pool_turn(V2, authorization=f"Bearer {second}"),
+    )
+
+
+@pytest.mark.parametrize("refusal", [EXPIRED, INVALID_TOKEN])
+def test_a_token_is_renewed_exactly_once_for_a_request(refusal: Response) -> None:
+    remote = Remote(USER, V2)
+    with pytest.raises(AuthenticationFailed, match="did not accept the connection's login 'me'"):
+        remote.play(
+            remote.deployment.get_pool("p"),
+            login_turn(),
+            pool_turn(V2, refusal),
+            login_turn(),
+            pool_turn(V2, refusal),
+            USER,
+        )
+
+
+def test_a_lost_login_is_sent_again() -> None:
+    remote = Remote(USER, V2)
+    lost = replace(login_turn(), reply=LOST)
+    remote.play(remote.deployment.get_pool("p"), lost, login_turn(), pool_turn(V2))
+
+
+def test_a_login_that_is_out_of_order_for_now_is_no_wrong_password() -> None:
+    remote = Remote(USER, V2)
+    with pytest.raises(RemoteUnavailable, match=r"POST /auth/token → 503"):
+        remote.play(remote.deployment.get_pool("p"), *[login_turn(page(503))] * 6)
+
+
+@pytest.mark.parametrize(
+    ("reply", "advice"),
+    [
+        (answer(401, {"detail": "Invalid credentials"}), "Check login and password"),
+        (answer(422, {"detail": []}), "Check login and password"),
+        (answer(404, {"detail": "Not Found"}), "give the connection an API token instead"),
+        (page(302), "give the connection an API token instead"),
+        (page(200), "give the connection an API token instead"),
+        (ok(["access_token"]), "give the connection an API token instead"),
+        (ok({"access_token": ""}), "give the connection an API token instead"),
+        (ok({"access_token": 7}), "give the connection an API token instead"),
+    ],
+)
+def test_a_login_that_brings_no_token_says_what_to_do(reply: Response, advice: str) -> None:
+    remote = Remote(USER, V2)
+    with pytest.raises(AuthenticationFailed, match=advice) as failure:
+        remote.play(remote.deployment.get_pool("p"), login_turn(reply), USER)
+    assert "pa:ß" not in str(failure.value) + repr(failure.value)
+
+
+# Several flows of one conversation at a time, as in a triggerer
+
+
+class SideBySide:
+    """Two flows of one remote, each resumed when the test says so."""
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote = remote
+        self.flows = [remote.deployment.get_pool("p") for _ in range(2)]
+        self.steps: list[Any] = [next(flow) for flow in self.flows]
+
+    def resume(self, number: int, outcome: Any) -> Any:
+        try:
+            self.steps[number] = self.flows[number].send(outcome)
+        except StopIteration as end:
+            self.steps[number] = end.value
+        return self.steps[number]
+
+
+def shown(step: Any) -> str | None:
+    assert isinstance(step, Request)
+    return step.headers.get("Authorization")
+
+
+def test_two_flows_that_meet_the_same_ended_token_both_go_on_with_a_new_one() -> None:
+    remote = Remote(USER, V2)
+    remote.play(remote.deployment.get_pool("p"), login_turn("old"), pool_turn(V2))
+    both = SideBySide(remote)
+    assert shown(both.steps[0]) == shown(both.steps[1]) == "Bearer old"
+    assert both.resume(0, EXPIRED).path == "/auth/token"
+    assert shown(both.resume(0, answer(201, {"access_token": "new"}))) == "Bearer new"
+    assert shown(both.resume(1, EXPIRED)) == "Bearer new"
+    assert both.resume(1, pool_turn(V2).reply).name == "p"
+    assert both.resume(0, pool_turn(V2).reply).name == "p"
+
+
+def test_two_flows_that_meet_the_same_refused_form_of_a_key_both_go_on_with_the_other() -> None:
+    both = SideBySide(Remote(KEY, V1))
+    assert shown(both.resume(0, UNAUTHORIZED)) == "k3y"
+    assert shown(both.resume(1, UNAUTHORIZED)) == "k3y"
+
+
+def test_two_flows_that_read_a_rotated_secret_anew_both_go_on_with_it() -> None:
+    settings = replace(KEY, authentication="astro_token")
+    both = SideBySide(Remote(settings, V2))
+    rotated = replace(settings, password="n3w")
+    for number in (0, 1):
+        both.resume(number, UNAUTHORIZED)
+    for number in (0, 1):
+        assert shown(both.resume(number, rotated)) == "Bearer n3w"
+
+
+def test_a_flow_that_is_refused_after_another_read_the_secret_anew_shows_the_new_one() -> None:
+    settings = replace(KEY, authentication="astro_token")
+    both = SideBySide(Remote(settings, V2))
+    both.resume(0, UNAUTHORIZED)
+    both.resume(0, replace(settings, password="n3w"))
+    assert shown(both.resume(1, UNAUTHORIZED)) == "Bearer n3w"
+    assert isinstance(both.resume(1, plain(503, "")), Sleep)

@@ -1,0 +1,218 @@
+"""What a reply means: a model, or the one error that fits, with the server's words and without secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astronomer_remote.api import replies
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    Conflict,
+    DagNotFound,
+    DagRunNotFound,
+    NotFound,
+    PassingError,
+    PermanentError,
+    RemoteError,
+    RemoteUnavailable,
+    RequestRefused,
+    UnexpectedReply,
+)
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Request, Response
+from tests.api.script import EXPERIMENTAL, URL, V1, V2, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain
+
+GET_RUN = "GET /api/v2/dags/d/dagRuns/r"
+
+
+def get_run(reply: Response) -> Any:
+    remote = Remote(version=V2)
+    return remote.play(remote.deployment.get_dag_run("d", "r"), Turn(GET_RUN, reply))
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "words"),
+    [
+        (answer(403, {"detail": "Forbidden"}), AccessDenied, "lacks the permission; of Airflow's own roles, Viewer"),
+        (answer(404, {"detail": "no such run"}), DagRunNotFound, "there is no such thing, or the account may not see"),
+        (answer(409, {"detail": "no"}), Conflict, "conflicts with what is there"),
+        (answer(405, {"detail": "no"}), RequestRefused, "this version of Airflow does not offer it"),
+        (answer(400, {"detail": "no"}), RequestRefused, "the remote refused the request"),
+        (answer(422, {"detail": "no"}), RequestRefused, "the remote refused the request"),
+        (plain(501, "no"), RequestRefused, "the remote refused the request"),
+        (page(200), UnexpectedReply, "the reply is not JSON but a page (titled 'Sign in'). A proxy or login page"),
+        (page(403, "Blocked"), UnexpectedReply, "an HTML page came back where JSON was due (titled 'Blocked')"),
+        (page(404, "default backend"), UnexpectedReply, "an HTML page came back where JSON was due"),
+        (plain(404, "404 page not found"), UnexpectedReply, "something else came back where JSON was due"),
+        (page(520), RemoteUnavailable, "an HTML page came back"),
+        (Response(418, {"content-type": "text/html"}, b"tea"), UnexpectedReply, "(without a title)"),
+        (page(302, location="https://id.example.com/login?next=s3cret"), UnexpectedReply, "login'; redirects are not"),
+        (plain(301, ""), UnexpectedReply, "to 'nowhere'"),
+        (Response(200, {"content-type": "application/json"}, b'{"dag_id": "d", "dag_'), UnexpectedReply, "not JSON."),
+        (Response(200, {}, b"[" * 100_000), UnexpectedReply, "the reply is not JSON."),
+        (Response(200, {}, b"\xff\xfe\x00"), UnexpectedReply, "the reply is not JSON."),
+        (ok({"dag_id": "d"}), UnexpectedReply, "not what Airflow sends (KeyError: 'dag_run_id')"),
+        (ok([1]), UnexpectedReply, "not what Airflow sends (TypeError"),
+        (ok({"dag_id": 1, "dag_run_id": 2}), UnexpectedReply, "not what Airflow sends (TypeError"),
+        (Response(204), UnexpectedReply, "not what Airflow sends (TypeError"),
+        (Response(200, {}, b" \n"), UnexpectedReply, "not what Airflow sends (TypeError"),
+    ],
+)
+def test_each_reply_that_is_no_answer_is_one_kind_of_error(
+    reply: Response, error: type[RemoteError], words: str
+) -> None:
+    with pytest.raises(RemoteError) as failure:
+        get_run(reply)
+    assert type(failure.value) is error
+    assert words in str(failure.value)
+    assert "Could not read run 'r' of DAG 'd'" in str(failure.value) or "redirects" in str(failure.value)
+    facts = failure.value
+    assert (facts.status, facts.method, facts.path) == (reply.status, "GET", "/api/v2/dags/d/dagRuns/r")
+    assert f"[GET /api/v2/dags/d/dagRuns/r → {reply.status}]" in str(facts)
+    assert "s3cret" not in str(facts)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_unknown_dag_is_told_from_an_unknown_run(version: str) -> None:
+    remote, speech = Remote(version=version), Speech(version)
+    with pytest.raises(DagRunNotFound):
+        remote.play(remote.deployment.get_dag_run("d", "r"), speech.get())
+
+
+def test_a_total_beyond_all_numbers_is_an_unexpected_reply() -> None:
+    remote = Remote(version=V2)
+    endless = Response(200, {}, b'{"pools": [], "total_entries": Infinity}')
+    with pytest.raises(UnexpectedReply, match="OverflowError"):
+        remote.play(remote.deployment.list_pools(), Turn("GET /api/v2/pools?limit=100&offset=0", endless))
+
+
+def test_a_body_larger_than_the_limit_is_refused() -> None:
+    with pytest.raises(UnexpectedReply, match="larger than this package reads") as failure:
+        get_run(Response(200, {"content-type": "application/json"}, b'{"dag', truncated=True))
+    assert failure.value.status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"detail": "DAG 'd'  not\n found"}, "DAG 'd' not found"),
+        ({"error": "Dag Run for date not found"}, "Dag Run for date not found"),
+        ({"title": "Conflict", "detail": None}, "Conflict"),
+        ({"detail": [{"loc": ["body", "conf"], "msg": "Input should be a dict", "input": "s3cret"}]}, "body.conf: Inp"),
+        ({"detail": [{"loc": None, "msg": "odd"}, "text"]}, "None: odd; text"),
+        ({"detail": {"reason": "Unique constraint violation", "message": "Serious"}}, "Unique constraint violation"),
+        ({"detail": {"message": "Serious"}}, "Serious"),
+        (["a", "list"], "a; list"),
+        ("text", "text"),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_each_generation_has_its_own_place_for_the_servers_words(body: Any, words: str | None) -> None:
+    said = replies.detail(answer(400, body))
+    assert (said is None) if words is None else (said is not None and said.startswith(words))
+    assert "s3cret" not in (said or "")
+
+
+def test_plain_words_of_the_server_are_repeated_and_pages_are_not() -> None:
+    assert replies.detail(plain(403, " Forbidden ")) == "Forbidden"
+    assert replies.detail(plain(403, "")) is None
+    assert replies.detail(page(403)) is None
+
+
+def test_long_words_of_the_server_are_shortened() -> None:
+    for body in ({"detail": "x" * 5_000}, {"detail": [{"loc": ["x"], "msg": "y" * 5_000}]}):
+        said = replies.detail(answer(400, body))
+        assert said is not None
+        assert len(said) == 1_001
+        assert said.endswith("…")
+
+
+def test_a_word_that_the_message_holds_already_is_not_repeated() -> None:
+    assert str(NotFound("There is no pool.", detail="no pool")) == "There is no pool."
+    assert str(NotFound("There is no pool.", detail="gone")) == "There is no pool.; the remote said: gone"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["detail", "error", "title", "loc", "msg", "reason", "message", "items"]), inner, max_size=4
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_the_servers_words_are_found_in_whatever_json_it_sends(body: Any) -> None:
+    said = replies.detail(answer(400, body))
+    assert said is None or 0 < len(said) <= 1_001
+
+
+run_keys = ("dag_id", "dag_run_id", "run_id", "state", "logical_date", "execution_date", "conf", "start_date")
+list_keys = ("dag_runs", "total_entries", "pools", "name", "slots", "pool", "task_instances", "sections")
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(run_keys + list_keys), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("version", [EXPERIMENTAL, V1, V2])
+@given(body=anything)
+def test_json_of_the_wrong_shape_is_an_unexpected_reply_and_nothing_worse(version: str, body: Any) -> None:
+    remote = Remote(version=version)
+    response = Response(200, {"content-type": "application/json"}, json.dumps(body).encode())
+    for flow in (
+        remote.deployment.get_dag_run("d", "r"),
+        remote.deployment.runs.newest("d"),
+        remote.deployment.get_pool("p"),
+        remote.deployment.get_health(),
+    ):
+        with contextlib.suppress(UnexpectedReply, DagRunNotFound):
+            remote.carry_out(flow, lambda _: response)
+
+
+# Errors as such
+
+
+@pytest.mark.parametrize("error", [DagNotFound, DagRunNotFound, AccessDenied, Conflict])
+def test_permanent_errors_are_told_from_passing_ones(error: type[RemoteError]) -> None:
+    assert issubclass(error, PermanentError)
+    assert not issubclass(error, PassingError)
+
+
+def test_no_secret_shows_in_settings_requests_or_responses() -> None:
+    settings = Settings(URL, "me", "s3cret", proxy="http://u:s3cret@proxy.example.com", headers={"X-Key": "s3cret"})
+    request = Request("POST", "/x", body={"password": "s3cret"}, form={"password": "s3cret"}).with_headers(
+        {"Authorization": "s3cret"}
+    )
+    response = Response(200, {"set-cookie": "s3cret"}, b"s3cret")
+    for thing in (settings, request, response):
+        assert "s3cret" not in repr(thing) + str(thing)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_secret_shows_in_any_error_of_a_conversation(version: str) -> None:
+    settings = Settings(URL, login="me", password="s3cret", headers={"X-Key": "s3cret"})
+    for reply in (answer(401), page(302, location="/?token=s3cret"), answer(500), page(403), answer(403), page()):
+        remote = Remote(settings, version)
+        with pytest.raises(RemoteError) as failure:
+            remote.carry_out(
+                remote.deployment.trigger_dag_run("d", conf={"password": "s3cret"}),
+                lambda request, reply=reply: (  # type: ignore[misc]
+                    answer(201, {"access_token": "s3cret"}) if request.path == "/auth/token" else reply
+                ),
+                lambda: settings,
+            )
+        assert "s3cret" not in str(failure.value) + repr(failure.value) + repr(vars(failure.value))

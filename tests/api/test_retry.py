@@ -1,0 +1,188 @@
+"""When a request is sent again: the pure decision, and the loop that follows it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astronomer_remote.api.errors import RemoteUnavailable, Unreachable
+from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy, retry_after_seconds
+from astronomer_remote.api.wire import Response, TransportError
+from tests.api.script import LOST, UNSENT, V1, V2, Remote, Turn, answer, ok, page, plain
+
+NOW = datetime(2026, 11, 22, 7, 0, tzinfo=timezone.utc)
+
+policies = st.builds(
+    RetryPolicy,
+    attempts=st.integers(1, 20),
+    total_seconds=st.floats(0, 10_000),
+    first_wait=st.floats(0, 100),
+    longest_wait=st.floats(0, 1_000),
+    longest_retry_after=st.floats(0, 1_000),
+)
+jitters = st.floats(0, 1, exclude_max=True)
+
+
+# The decision
+
+
+@given(policies, st.integers(1, 2_000), st.floats(0, 20_000), jitters, st.none() | st.floats(0, allow_infinity=True))
+def test_a_wait_is_bounded_capped_and_never_leads_beyond_the_total(
+    policy: RetryPolicy, attempt: int, elapsed: float, jitter: float, asked: float | None
+) -> None:
+    wait = policy.wait(attempt, elapsed, jitter, asked)
+    if wait is not None:
+        assert attempt < policy.attempts
+        assert 0 <= wait <= max(policy.longest_wait, policy.longest_retry_after)
+        assert elapsed + wait < policy.total_seconds
+
+
+@given(policies, st.integers(1, 20), jitters)
+def test_attempts_are_given_up_in_the_end(policy: RetryPolicy, attempt: int, jitter: float) -> None:
+    assert policy.wait(policy.attempts + attempt - 1, 0, jitter) is None
+
+
+@given(st.integers(1, 5), jitters, st.floats(0, 60))
+def test_what_the_remote_asks_for_is_waited_at_least_if_it_is_reasonable(
+    attempt: int, jitter: float, asked: float
+) -> None:
+    wait = RetryPolicy().wait(attempt, 0, jitter, asked)
+    assert wait is not None
+    assert wait >= asked
+
+
+def test_waits_double_up_to_their_cap_and_are_spread_by_half() -> None:
+    policy = RetryPolicy(attempts=10)
+    assert [policy.wait(attempt, 0, 0.999999) for attempt in range(1, 8)] == pytest.approx(
+        [1, 2, 4, 8, 16, 30, 30], rel=1e-3
+    )
+    assert [policy.wait(attempt, 0, 0.0) for attempt in range(1, 8)] == [0.5, 1, 2, 4, 8, 15, 15]
+
+
+@pytest.mark.parametrize("asked", ["0", "1", " 30 ", "120", "9" * 5000])
+def test_retry_after_is_read_in_seconds(asked: str) -> None:
+    assert retry_after_seconds({"retry-after": asked}, NOW) == float(asked)
+
+
+@given(st.integers(-1_000_000, 1_000_000))
+def test_retry_after_is_read_as_a_date_and_never_negative(seconds: int) -> None:
+    until = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+    assert retry_after_seconds({"retry-after": until}, NOW) == max(0, seconds)
+
+
+def test_a_retry_after_date_is_compared_with_the_remotes_clock_not_with_ours() -> None:
+    remote_now = NOW - timedelta(hours=3)
+    headers = {
+        "date": format_datetime(remote_now, usegmt=True),
+        "retry-after": format_datetime(remote_now + timedelta(seconds=20), usegmt=True),
+    }
+    assert retry_after_seconds(headers, NOW) == 20
+
+
+def test_a_date_without_a_zone_is_universal_time() -> None:
+    assert retry_after_seconds({"retry-after": "Sun, 22 Nov 2026 07:00:05 -0000"}, NOW) == 5
+
+
+@given(st.text() | st.sampled_from(["", "-1", "1.5", "soon", "²", "Sun, 22 Nov 2026 07:00:05 +9999"]))
+def test_any_other_retry_after_is_not_obeyed_and_does_no_harm(text: str) -> None:
+    asked = retry_after_seconds({"retry-after": text, "date": text}, NOW)
+    assert asked is None or asked >= 0
+
+
+# The loop
+
+
+def get_pool(reply: Response | TransportError) -> Turn:
+    return Turn("GET /api/v2/pools/p", reply)
+
+
+def post_pool(reply: Response | TransportError) -> Turn:
+    return Turn("POST /api/v2/pools", reply)
+
+
+POOL = ok({"name": "p", "slots": 1})
+
+
+@pytest.mark.parametrize("status", sorted(PASSING_STATUSES))
+def test_a_read_is_sent_again_after_a_passing_status(status: int) -> None:
+    remote = Remote(version=V2)
+    remote.play(remote.deployment.get_pool("p"), get_pool(plain(status, "")), get_pool(answer(status)), get_pool(POOL))
+    assert remote.sleeps == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("failure", [LOST, UNSENT])
+def test_a_read_is_sent_again_after_a_lost_reply(failure: TransportError) -> None:
+    remote = Remote(version=V2)
+    remote.play(remote.deployment.get_pool("p"), get_pool(failure), get_pool(POOL))
+
+
+def test_a_change_that_may_be_repeated_is_repeated() -> None:
+    remote = Remote(version=V2)
+    remote.play(
+        remote.deployment.delete_pool("p"),
+        Turn("DELETE /api/v2/pools/p", LOST),
+        Turn("DELETE /api/v2/pools/p", Response(204)),
+    )
+
+
+@pytest.mark.parametrize("failure", [UNSENT, answer(429), page(429)])
+def test_a_post_is_sent_again_if_it_certainly_did_nothing(failure: Response | TransportError) -> None:
+    remote = Remote(version=V2)
+    remote.play(remote.deployment.create_pool("p", 1), post_pool(failure), post_pool(POOL))
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [(LOST, Unreachable), *((plain(status, ""), RemoteUnavailable) for status in (408, 425, 500, 502, 503, 504))],
+)
+def test_a_post_that_may_have_done_something_is_not_sent_again(
+    failure: Response | TransportError, error: type[Exception]
+) -> None:
+    remote = Remote(version=V2)
+    with pytest.raises(error):
+        remote.play(remote.deployment.create_pool("p", 1), post_pool(failure))
+    assert remote.sleeps == []
+
+
+def test_patience_ends_with_the_last_failure() -> None:
+    remote = Remote(version=V1)
+    turn = Turn("GET /api/v1/pools/p", LOST)
+    last = Turn("GET /api/v1/pools/p", TransportError("TimeoutError"))
+    with pytest.raises(
+        Unreachable, match=r"No reply from https://airflow.example.com: TimeoutError\. Check"
+    ) as failure:
+        remote.play(remote.deployment.get_pool("p"), *[turn] * 5, last)
+    assert (failure.value.status, failure.value.method, failure.value.path) == (None, "GET", "/api/v1/pools/p")
+    assert str(failure.value).endswith("[GET /api/v1/pools/p]")
+    assert sum(remote.sleeps) < 180
+
+
+def test_patience_can_be_shortened() -> None:
+    remote = Remote(version=V2, retry=RetryPolicy(attempts=1))
+    with pytest.raises(Unreachable):
+        remote.play(remote.deployment.get_pool("p"), get_pool(LOST))
+
+
+def test_the_pause_that_the_remote_asks_for_is_made_up_to_a_minute() -> None:
+    remote = Remote(version=V2)
+    later = format_datetime(datetime.fromtimestamp(remote.clock.now, timezone.utc) + timedelta(seconds=9), usegmt=True)
+    turns = [
+        get_pool(plain(503, "", **{"retry-after": "7"})),
+        get_pool(plain(429, "", **{"retry-after": "86400"})),
+        get_pool(POOL),
+    ]
+    remote.play(remote.deployment.get_pool("p"), get_pool(plain(429, "", **{"retry-after": later})), *turns)
+    assert remote.sleeps == [9.0, 7.0, 60.0]
+
+
+def test_an_unavailable_remote_is_told_with_status_and_words() -> None:
+    remote = Remote(version=V2)
+    busy = answer(503, {"detail": "Upgrade in progress"}, retry_after="1")
+    with pytest.raises(RemoteUnavailable, match="Upgrade in progress") as failure:
+        remote.play(remote.deployment.get_pool("p"), *[get_pool(busy)] * 6)
+    assert failure.value.status == 503
+    assert failure.value.retry_after == 1
