@@ -121,6 +121,10 @@ class RestDialect(Dialect):
 
         return Exchange(Request("GET", self.at("importErrors"), {"limit": PAGE}), read, "list import errors", "Viewer")
 
+    def task(self, dag_id: str, task_id: str) -> Exchange[None]:
+        request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "tasks", checked(task_id, "task_id")))
+        return Exchange(request, nothing, f"read task {task_id!r} of DAG {dag_id!r}", "Viewer")
+
     def task_ids(self, dag_id: str) -> Exchange[list[str]]:
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "tasks"))
         return Exchange(
