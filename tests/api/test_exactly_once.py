@@ -1,0 +1,167 @@
+"""The promise of exactly one run, against a small Airflow that fails in every order there is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from astronomer_remote.api.models import TriggerIntent, same_moment
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.runs import IfExists
+from astronomer_remote.api.wire import Request, Response, TransportError
+from tests.api.script import VERSIONS, Remote, Speech, answer, ok, page, plain
+
+FAULTS = (
+    "unsent",
+    "lost before",
+    "lost after",
+    "429",
+    "500 before",
+    "500 after",
+    "502 before",
+    "504 after",
+    "page before",
+    "page after",
+    "cut after",
+)
+"""What may become of a request: whether the server acted on it, and what came back instead of its answer."""
+
+
+class SmallAirflow:
+    """
+    Makes and lists the runs of DAG ``d``, in the words of one version, and fails as told.
+
+    :param faults: one per request, in order; then it works.
+    """
+
+    def __init__(self, speech: Speech, faults: list[str]) -> None:
+        self.speech = speech
+        self.faults = list(faults)
+        self.runs: list[dict[str, Any]] = []
+
+    def __call__(self, request: Request) -> Response | TransportError:
+        fault = self.faults.pop(0) if self.faults else "none"
+        reply = self.act(request) if fault == "none" or fault.endswith("after") else Response(0)
+        kind = fault.partition(" ")[0]
+        if kind in ("429", "500", "502", "504"):
+            return page(int(kind), "Oops") if kind == "500" else plain(int(kind), "")
+        return {
+            "none": reply,
+            "unsent": TransportError("ConnectionRefusedError", sent=False),
+            "lost": TransportError("RemoteDisconnected"),
+            "page": page(200),
+            "cut": Response(200, {"content-type": "application/json"}, reply.body[:-1]),
+        }[kind]
+
+    def act(self, request: Request) -> Response:
+        url = urlsplit(request.target)
+        if request.method == "POST":
+            return self.make(json.loads(request.content() or b""))
+        if url.path != self.speech.runs_path:
+            run_id = unquote(url.path.rpartition("/")[2])
+            found = [run for run in self.runs if run["dag_run_id"] == run_id]
+            return ok(found[0]) if found else self.speech.no_run(run_id)
+        if self.speech.experimental:
+            return ok(self.runs)
+        date = next(text[0] for name, text in parse_qs(url.query).items() if name.endswith("_gte"))
+        of_date = [run for run in self.runs if same_moment(run[self.speech.date_field], date)]
+        return ok({"dag_runs": of_date, "total_entries": len(of_date)})
+
+    def make(self, wish: dict[str, Any]) -> Response:
+        run_id = wish[self.speech.id_field]
+        date = wish.get("logical_date") or wish.get("execution_date")
+        if any(run[self.speech.id_field] == run_id for run in self.runs):
+            return self.speech.exists(run_id)
+        if date and any(same_moment(self.date_of(run), date) for run in self.runs):
+            return page(500) if self.speech.numbers < (2, 1) else self.speech.exists(run_id)
+        self.runs.append(self.speech.run(run_id, "queued", date))
+        return ok({"run_id": run_id, "execution_date": date} if self.speech.experimental else self.runs[-1])
+
+    def date_of(self, run: dict[str, Any]) -> str | None:
+        date: str | None = run.get(self.speech.date_field)
+        return date
+
+
+dates = st.none() | st.just("2026-11-22T07:00:00Z")
+patient = RetryPolicy(attempts=20, total_seconds=10_000)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@settings(deadline=None)
+@given(faults=st.lists(st.sampled_from(FAULTS), max_size=12), date=dates)
+def test_whatever_goes_wrong_on_the_way_one_wish_makes_one_run(
+    version: str, faults: list[str], date: str | None
+) -> None:
+    server = SmallAirflow(Speech(version), faults)
+    remote = Remote(version=version, retry=patient)
+    intent = TriggerIntent("d", "r", conf={"k": 1}, logical_date=date)
+    triggered = remote.carry_out(remote.deployment.runs.obtain(intent, IfExists()), server)
+    assert [run[server.speech.id_field] for run in server.runs] == ["r"]
+    assert triggered.run.run_id == "r"
+    assert not triggered.existed
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@settings(deadline=None)
+@given(
+    first=st.lists(st.sampled_from(FAULTS), max_size=4),
+    second=st.lists(st.sampled_from(FAULTS), max_size=6),
+    died_after=st.integers(1, 6),
+    date=dates,
+)
+def test_a_worker_that_dies_and_its_successor_make_one_run_between_them(
+    version: str, first: list[str], second: list[str], died_after: int, date: str | None
+) -> None:
+    server = SmallAirflow(Speech(version), first)
+    intent = TriggerIntent("d", "r", logical_date=date)
+    flow = Remote(version=version, retry=patient).deployment.runs.obtain(intent, IfExists(generated_id=True))
+    step: Any = next(flow)
+    for _ in range(died_after):
+        reply = server(step) if isinstance(step, Request) else None
+        try:
+            step = flow.throw(reply) if isinstance(reply, TransportError) else flow.send(reply)
+        except StopIteration:
+            break
+    flow.close()
+
+    server.faults = list(second)
+    remote = Remote(version=version, retry=patient)
+    successor = remote.deployment.runs.obtain(intent, IfExists(generated_id=True, retrying=True))
+    assert remote.carry_out(successor, server).run.run_id == "r"
+    assert [run[server.speech.id_field] for run in server.runs] == ["r"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@settings(deadline=None)
+@given(faults=st.lists(st.sampled_from(FAULTS), max_size=6))
+def test_a_run_that_failed_is_followed_by_one_new_run_whatever_goes_wrong_after_the_first_answer(
+    version: str, faults: list[str]
+) -> None:
+    speech = Speech(version)
+    server = SmallAirflow(speech, [])
+    server.runs.append(speech.run("r", "failed", "2026-11-21T07:00:00Z"))
+    remote = Remote(version=version, retry=patient)
+    answered: list[Request] = []
+
+    def fail_later(request: Request) -> Response | TransportError:
+        answered.append(request)
+        server.faults = faults if len(answered) == 3 else server.faults
+        return server(request)
+
+    flow = remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True, retrying=True))
+    assert remote.carry_out(flow, fail_later).run.run_id == "r.2"
+    assert [run[speech.id_field] for run in server.runs] == ["r", "r.2"]
+
+
+def test_the_small_airflow_says_no_like_a_real_one() -> None:
+    for version in VERSIONS:
+        speech = Speech(version)
+        server = SmallAirflow(speech, ["429"])
+        request = Request("POST", speech.runs_path, body={speech.id_field: "r", "execution_date": "2026-11-22T07:00Z"})
+        statuses = [getattr(server(request), "status", None) for _ in range(3)]
+        assert statuses == [429, 200, answer(400).status if speech.experimental else 409]

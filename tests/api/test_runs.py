@@ -1,0 +1,628 @@
+"""One wish, one run: triggering, adopting what is there, and what may be done to a run afterwards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.errors import (
+    Conflict,
+    DagNotFound,
+    DagRunAlreadyExists,
+    DagRunNotFound,
+    InvalidSettings,
+    NotSupported,
+    RemoteUnavailable,
+    RequestRefused,
+    UnexpectedReply,
+    Unreachable,
+)
+from astronomer_remote.api.models import TriggerIntent
+from astronomer_remote.api.runs import IfExists, Triggered
+from astronomer_remote.api.wire import Flow, Response, TransportError
+from tests.api.script import (
+    DATE,
+    EXPERIMENTAL,
+    LOST,
+    STABLE,
+    UNSENT,
+    V1,
+    V1_OLD,
+    V1_OLDEST,
+    V2,
+    V2_OLDEST,
+    VERSIONS,
+    Remote,
+    Speech,
+    Turn,
+    answer,
+    ok,
+    page,
+    plain,
+)
+
+INTENT = TriggerIntent("d", "r")
+OURS = IfExists(generated_id=True)
+
+every_version = pytest.mark.parametrize("version", VERSIONS)
+every_stable_version = pytest.mark.parametrize("version", STABLE)
+
+
+def trigger(remote: Remote, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
+    return remote.deployment.runs.trigger(intent)
+
+
+def obtain(remote: Remote, if_exists: IfExists = OURS, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
+    return remote.deployment.runs.obtain(intent, if_exists)
+
+
+def meet(version: str) -> tuple[Remote, Speech]:
+    return Remote(version=version), Speech(version)
+
+
+# What is asked for
+
+
+@pytest.mark.parametrize(
+    ("version", "body"),
+    [
+        (
+            EXPERIMENTAL,
+            {
+                "run_id": "r",
+                "conf": {"k": [1]},
+                "execution_date": "2027-01-15T08:00:00.000001Z",
+                "replace_microseconds": "false",
+            },
+        ),
+        (V1_OLDEST, {"dag_run_id": "r", "conf": {"k": [1]}}),
+        (V1_OLD, {"dag_run_id": "r", "conf": {"k": [1]}}),
+        (V1, {"dag_run_id": "r", "conf": {"k": [1]}}),
+        (V2_OLDEST, {"dag_run_id": "r", "conf": {"k": [1]}, "logical_date": None}),
+        (V2, {"dag_run_id": "r", "conf": {"k": [1]}, "logical_date": None}),
+    ],
+)
+def test_a_run_for_now_is_asked_for_so_that_it_cannot_collide_with_another(version: str, body: Any) -> None:
+    remote, speech = meet(version)
+    remote.clock.now += 0.000001
+    run = remote.play(remote.deployment.trigger_dag_run("d", run_id="r", conf={"k": (1,)}), speech.post(body=body))
+    assert (run.dag_id, run.run_id) == ("d", "r")
+    assert run.state in ("queued", "running")
+    assert run.url.startswith("https://airflow.example.com/")
+
+
+@pytest.mark.parametrize(
+    ("version", "field"),
+    [(EXPERIMENTAL, "execution_date"), (V1_OLDEST, "execution_date"), (V1_OLD, "logical_date"), (V2, "logical_date")],
+)
+def test_a_date_is_sent_in_the_field_that_the_version_knows_and_in_utc(version: str, field: str) -> None:
+    remote, speech = meet(version)
+    remote.play(
+        remote.deployment.trigger_dag_run("d", run_id="r", logical_date="2026-11-22T09:00:00+02:00"), speech.post()
+    )
+    assert remote.requests[0].body[field] == DATE
+
+
+def test_everything_a_version_knows_of_a_trigger_is_sent() -> None:
+    everything: dict[str, Any] = {"note": "n", "data_interval": (DATE, DATE)}
+    interval = {"data_interval_start": DATE, "data_interval_end": DATE}
+    base = {"dag_run_id": "r", "conf": {}, "note": "n", **interval}
+    remote, speech = meet(V1)
+    remote.play(remote.deployment.trigger_dag_run("d", run_id="r", **everything), speech.post(body=base))
+    remote, speech = meet(V2)
+    remote.play(
+        remote.deployment.trigger_dag_run("d", run_id="r", run_after=DATE, partition_key="p", **everything),
+        speech.post(body=base | {"logical_date": None, "run_after": DATE, "partition_key": "p"}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "field", "value"),
+    [
+        (EXPERIMENTAL, "note", "n"),
+        (EXPERIMENTAL, "data_interval", (DATE, DATE)),
+        (V1_OLDEST, "note", "n"),
+        (V1_OLD, "data_interval", (DATE, DATE)),
+        (V1, "run_after", DATE),
+        (V1, "partition_key", "p"),
+        (V2_OLDEST, "partition_key", "p"),
+    ],
+)
+def test_what_a_version_cannot_do_is_refused_before_any_request(version: str, field: str, value: Any) -> None:
+    remote, _ = meet(version)
+    with pytest.raises(NotSupported, match=r"Airflow .* cannot"):
+        remote.play(remote.deployment.trigger_dag_run("d", run_id="r", **{field: value}))
+
+
+@pytest.mark.parametrize("bad", ["", " ", "a/b", "..", "~", "a\nb", "x" * 251, None])
+@every_version
+def test_an_id_that_could_reach_another_endpoint_is_refused_before_any_request(version: str, bad: Any) -> None:
+    remote, _ = meet(version)
+    for intent in (TriggerIntent(bad, "r"), TriggerIntent("d", bad)):
+        with pytest.raises(InvalidSettings):
+            remote.play(trigger(remote, intent))
+
+
+@every_version
+def test_a_run_without_an_id_gets_a_unique_one(version: str) -> None:
+    remote, speech = meet(version)
+    for _ in range(2):
+        remote.play(remote.deployment.trigger_dag_run("d"), speech.post())
+    ids = {request.body[speech.id_field] for request in remote.requests}
+    assert len(ids) == 2
+    assert all(run_id.startswith("remote__") for run_id in ids)
+
+
+@pytest.mark.parametrize("conf", [{"d": object()}, {"n": float("nan")}])
+def test_conf_that_is_not_json_is_refused_before_any_request(conf: Any) -> None:
+    with pytest.raises(InvalidSettings, match="conf must be JSON"):
+        Remote().play(Remote().deployment.trigger_dag_run("d", conf=conf))
+
+
+@pytest.mark.parametrize("interval", [("yesterday", DATE), (DATE, 7)])
+def test_dates_that_are_none_are_refused_before_any_request(interval: Any) -> None:
+    with pytest.raises(InvalidSettings):
+        Remote().play(Remote().deployment.trigger_dag_run("d", data_interval=interval))
+
+
+# Exactly once
+
+
+@every_version
+def test_a_run_that_was_made_at_once_is_new(version: str) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(obtain(remote), speech.post())
+    assert (triggered.run.run_id, triggered.existed) == ("r", False)
+
+
+MAYBE_MADE = [LOST, page(500), plain(502, ""), plain(503, ""), plain(504, ""), page(200), Response(200, {}, b"{")]
+
+
+@pytest.mark.parametrize("failure", MAYBE_MADE)
+@every_version
+def test_a_lost_reply_to_the_triggering_post_is_followed_by_a_look_up(
+    version: str, failure: Response | TransportError
+) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(obtain(remote), speech.post(failure), speech.get(speech.run()))
+    assert (triggered.run.run_id, triggered.run.state, triggered.existed) == ("r", "running", False)
+
+
+@pytest.mark.parametrize("failure", MAYBE_MADE)
+@every_version
+def test_a_run_that_was_not_made_after_all_is_asked_for_again_under_the_same_id(
+    version: str, failure: Response | TransportError
+) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(obtain(remote), speech.post(failure), speech.get(), speech.post())
+    assert not triggered.existed
+    assert [request.body[speech.id_field] for request in remote.requests if request.method == "POST"] == ["r", "r"]
+    assert len(remote.sleeps) == 1
+
+
+@pytest.mark.parametrize("failure", [UNSENT, plain(429, "")])
+@every_version
+def test_a_post_that_did_nothing_is_repeated_without_a_look_up(
+    version: str, failure: Response | TransportError
+) -> None:
+    remote, speech = meet(version)
+    assert not remote.play(obtain(remote), speech.post(failure), speech.post()).existed
+
+
+@every_version
+def test_a_look_up_that_fails_for_now_does_not_end_the_wish(version: str) -> None:
+    remote, speech = meet(version)
+    blocked = Turn(speech.get_line(), page(200))
+    triggered = remote.play(
+        obtain(remote), speech.post(LOST), blocked, speech.post(speech.exists()), speech.get(speech.run())
+    )
+    assert not triggered.existed
+
+
+@every_version
+def test_the_wish_is_given_up_when_the_remote_stays_out_of_reach(version: str) -> None:
+    remote, speech = meet(version)
+    with pytest.raises(Unreachable, match="No reply"):
+        remote.play(obtain(remote), *[speech.post(LOST), speech.get()] * 6)
+
+
+@every_version
+def test_a_conflict_is_an_answer_and_the_run_that_is_there_is_adopted(version: str) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(obtain(remote), speech.post(speech.exists()), speech.get(speech.run()))
+    assert (triggered.run.run_id, triggered.existed) == ("r", True)
+
+
+@every_stable_version
+def test_a_conflict_with_nothing_to_be_found_is_a_conflict(version: str) -> None:
+    remote, speech = meet(version)
+    with pytest.raises(Conflict):
+        remote.play(obtain(remote), speech.post(speech.exists()), speech.get())
+
+
+def test_any_other_refusal_is_final() -> None:
+    for version, reply in (
+        (EXPERIMENTAL, answer(400, {"error": "Bad conf"})),
+        (V2, answer(400, {"detail": "Bad conf"})),
+    ):
+        remote, speech = meet(version)
+        with pytest.raises(RequestRefused, match="the remote said: Bad conf"):
+            remote.play(obtain(remote), speech.post(reply))
+
+
+# Dates in each other's way
+
+DATED = TriggerIntent("d", "r", logical_date=DATE)
+
+
+@every_version
+def test_another_run_of_the_same_date_is_found_when_the_date_collides(version: str) -> None:
+    remote, speech = meet(version)
+    # 1.10 and 2.0 break on a date that is taken, later ones say 409.
+    refusal = page(500) if version in (EXPERIMENTAL, V1_OLDEST) else speech.exists()
+    other = speech.run("scheduled__x", "success", "2026-11-22T07:00:00+00:00")
+    with pytest.raises(DagRunAlreadyExists, match=r"'scheduled__x' of logical date 2026-11-22T07:00:00") as failure:
+        remote.play(obtain(remote, intent=DATED), speech.post(refusal), speech.get(other), speech.of_date(other))
+    assert "in state success" in str(failure.value)
+    assert "https://airflow.example.com/" in str(failure.value)
+
+
+@every_version
+def test_neither_run_nor_date_there_means_asking_again(version: str) -> None:
+    remote, speech = meet(version)
+    remote.play(obtain(remote, intent=DATED), speech.post(LOST), speech.get(), speech.of_date(), speech.post())
+
+
+def test_each_attempt_on_1_10_has_a_date_of_its_own_so_that_nobody_else_can_keep_it() -> None:
+    remote, speech = meet(EXPERIMENTAL)
+    remote.play(obtain(remote), speech.post(page(500)), speech.get(), speech.post())
+    dates = [request.body["execution_date"] for request in remote.requests if request.method == "POST"]
+    assert dates[0] != dates[1]
+
+
+def test_on_1_10_a_strange_run_that_has_the_date_of_our_own_making_is_not_in_the_way() -> None:
+    remote, speech = meet(EXPERIMENTAL)
+    stranger = speech.run("stranger", date="2027-01-15T08:00:00+00:00")
+    triggered = remote.play(obtain(remote), speech.post(page(500)), speech.get(stranger), speech.post())
+    assert triggered.run.run_id == "r"
+
+
+# What to do about a run that is there
+
+
+def conflict(speech: Speech, state: str, run_id: str = "r") -> list[Turn]:
+    return [speech.post(speech.exists(run_id), run_id), speech.get(speech.run(run_id, state), run_id=run_id)]
+
+
+def clear_turn(speech: Speech, only_failed: bool = False) -> Turn:
+    if speech.numbers >= (3,):
+        return Turn(f"POST {speech.runs_path}/r/clear", ok({}), {"dry_run": False, "only_failed": only_failed})
+    if speech.numbers >= (2, 4) and not only_failed:
+        return Turn(f"POST {speech.runs_path}/r/clear", ok({}), {"dry_run": False})
+    which: dict[str, Any] = {"dag_run_id": "r"}
+    if speech.numbers < (2, 4):
+        which = {"start_date": DATE, "end_date": DATE}
+    body = {
+        "dry_run": False,
+        "only_failed": only_failed,
+        "only_running": False,
+        "reset_dag_runs": True,
+        "include_subdags": True,
+        **which,
+    }
+    return Turn(f"POST {speech.base}/dags/d/clearTaskInstances", ok({"task_instances": []}), body)
+
+
+@every_version
+def test_a_strange_run_of_a_chosen_id_is_in_the_way(version: str) -> None:
+    remote, speech = meet(version)
+    with pytest.raises(DagRunAlreadyExists, match="Give another trigger_run_id"):
+        remote.play(remote.deployment.trigger_dag_run("d", run_id="r"), *conflict(speech, "running"))
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "success", "failed", "a_new_state"])
+@every_version
+def test_a_further_attempt_with_a_chosen_id_adopts_its_own_run(version: str, state: str) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(obtain(remote, IfExists(retrying=True)), *conflict(speech, state))
+    assert (triggered.run.state, triggered.existed) == (state, True)
+
+
+@pytest.mark.parametrize("on_retry", ["new_run", "clear", "clear_failed"])
+@pytest.mark.parametrize("state", ["queued", "running", "success"])
+@every_version
+def test_our_own_run_that_has_not_failed_is_adopted_whatever_a_retry_does(
+    version: str, state: str, on_retry: str
+) -> None:
+    remote, speech = meet(version)
+    if_exists = IfExists(generated_id=True, on_retry=on_retry)
+    assert remote.play(obtain(remote, if_exists), *conflict(speech, state)).run.state == state
+
+
+@every_version
+def test_our_own_run_that_has_failed_is_followed_by_a_new_one_of_the_next_number(version: str) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(
+        obtain(remote), *conflict(speech, "failed"), *conflict(speech, "failed", "r.2"), speech.post(run_id="r.3")
+    )
+    assert (triggered.run.run_id, triggered.existed) == ("r.3", False)
+
+
+@every_version
+def test_a_later_run_of_our_own_that_still_runs_is_adopted(version: str) -> None:
+    remote, speech = meet(version)
+    turns = [*conflict(speech, "failed"), *conflict(speech, "running", "r.2")]
+    assert remote.play(obtain(remote), *turns).run.run_id == "r.2"
+
+
+@pytest.mark.parametrize("on_retry", ["clear", "clear_failed"])
+@every_stable_version
+def test_our_own_run_that_has_failed_is_cleared_if_a_retry_shall_do_so(version: str, on_retry: str) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(
+        obtain(remote, IfExists(generated_id=True, on_retry=on_retry)),
+        *conflict(speech, "failed"),
+        clear_turn(speech, only_failed=on_retry == "clear_failed"),
+        speech.get(speech.run(state="queued")),
+    )
+    assert (triggered.run.run_id, triggered.run.state, triggered.existed) == ("r", "queued", True)
+
+
+def test_which_states_have_failed_is_for_the_caller_to_say() -> None:
+    remote, speech = meet(V2)
+    if_exists = IfExists(generated_id=True, failed_states=("success",))
+    turns = [*conflict(speech, "success"), speech.post(run_id="r.2")]
+    assert remote.play(obtain(remote, if_exists), *turns).run.run_id == "r.2"
+
+
+@pytest.mark.parametrize("state", ["running", "success", "failed"])
+@every_stable_version
+def test_a_strange_run_is_cleared_and_taken_over_if_it_shall_be_reset(version: str, state: str) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(
+        obtain(remote, IfExists(reset=True)),
+        *conflict(speech, state),
+        clear_turn(speech),
+        speech.get(speech.run(state="queued")),
+    )
+    assert (triggered.run.state, triggered.existed) == ("queued", True)
+
+
+@every_stable_version
+def test_a_run_taken_over_is_not_reset_again_by_a_further_attempt_unless_it_failed(version: str) -> None:
+    if_exists = IfExists(reset=True, retrying=True)
+    remote, speech = meet(version)
+    assert remote.play(obtain(remote, if_exists), *conflict(speech, "running")).run.state == "running"
+    remote, speech = meet(version)
+    turns = [*conflict(speech, "failed"), clear_turn(speech), speech.get(speech.run(state="queued"))]
+    assert remote.play(obtain(remote, if_exists), *turns).run.state == "queued"
+
+
+@every_stable_version
+def test_a_run_of_another_id_but_the_same_date_is_taken_over_as_well(version: str) -> None:
+    remote, speech = meet(version)
+    other = speech.run("other", "success")
+    if_exists = IfExists(reset=True, retrying=True)
+    turns = [speech.post(speech.exists()), speech.get(), speech.of_date(other)]
+    assert remote.play(obtain(remote, if_exists, DATED), *turns).run.run_id == "other"
+
+
+def test_1_10_refuses_to_clear() -> None:
+    remote, speech = meet(EXPERIMENTAL)
+    with pytest.raises(NotSupported, match=r"Airflow 1.10's experimental API cannot clear a DAG run"):
+        remote.play(obtain(remote, IfExists(reset=True)), *conflict(speech, "running"))
+
+
+# What keeps a run from being made
+
+
+@every_version
+def test_an_unknown_dag_is_told_together_with_the_broken_dag_files(version: str) -> None:
+    remote, speech = meet(version)
+    files = [{"filename": f"other_{n}.py", "stack_trace": None} for n in range(4)]
+    broken = {"filename": "x.py", "stack_trace": 'File "d.py"\n  SyntaxError: invalid syntax\n'}
+    with pytest.raises(DagNotFound, match=r"knows no DAG 'd', or does not show it to this account") as failure:
+        remote.play(trigger(remote), speech.post(speech.no_dag()), *speech.import_errors(*files, broken))
+    told = "The remote does not tell"
+    if not speech.experimental:
+        told = "could not import 5 DAG file(s), and the DAG may be in one of them: x.py (SyntaxError: invalid syntax)"
+        assert str(failure.value).count("no reason told") == 2
+    assert told in str(failure.value)
+    assert failure.value.status == 404
+
+
+def test_an_unknown_dag_without_broken_files_says_so() -> None:
+    remote, speech = meet(V2)
+    with pytest.raises(DagNotFound, match="It reports no broken DAG file"):
+        remote.play(trigger(remote), speech.post(speech.no_dag()), *speech.import_errors())
+
+
+@pytest.mark.parametrize("reply", [answer(403, {"detail": "Forbidden"}), page(200), answer(404, {})])
+def test_what_keeps_us_from_the_broken_files_does_not_hide_the_unknown_dag(reply: Response) -> None:
+    remote, speech = meet(V2)
+    with pytest.raises(DagNotFound, match=r"The remote does not tell\. A new DAG file may not"):
+        remote.play(trigger(remote), speech.post(speech.no_dag()), Turn("GET /api/v2/importErrors?limit=100", reply))
+
+
+def test_a_run_id_of_odd_characters_that_breaks_airflow_2_is_named() -> None:
+    remote, speech = meet(V1)
+    intent = TriggerIntent("d", "r ö")
+    with pytest.raises(RequestRefused, match=r"broke on trigger_run_id='r ö'") as failure:
+        remote.play(
+            trigger(remote, intent), speech.post(page(500)), Turn(f"GET {speech.runs_path}/r%20%C3%B6", speech.no_run())
+        )
+    assert (failure.value.status, failure.value.method) == (500, "POST")
+
+
+def test_a_run_id_of_odd_characters_is_not_blamed_for_a_gateways_failure() -> None:
+    remote, speech = meet(V1)
+    look_up = Turn(f"GET {speech.runs_path}/r%20", speech.no_run())
+    with pytest.raises(RemoteUnavailable):
+        remote.play(trigger(remote, TriggerIntent("d", "r ")), *[speech.post(page(502)), look_up] * 6)
+
+
+# Reading and changing runs
+
+
+@every_version
+def test_a_run_is_read_by_its_id(version: str) -> None:
+    remote, speech = meet(version)
+    run = remote.play(
+        remote.deployment.get_dag_run("d", "r"), speech.get(speech.run("other"), speech.run(state="success"))
+    )
+    assert (run.dag_id, run.run_id, run.state, run.logical_date, run.finished) == ("d", "r", "success", DATE, True)
+    assert run.as_dict()["run_id"] == "r"
+
+
+def test_a_run_of_airflow_3_may_have_no_date() -> None:
+    remote, speech = meet(V2)
+    assert remote.play(remote.deployment.get_dag_run("d", "r"), speech.get(speech.run(date=None))).logical_date is None
+
+
+@pytest.mark.parametrize(
+    ("version", "url"),
+    [
+        (EXPERIMENTAL, "/graph?dag_id=d&execution_date=2026-11-22T07%3A00%3A00Z"),
+        (V1_OLD, "/graph?dag_id=d&execution_date=2026-11-22T07%3A00%3A00Z"),
+        (V1, "/dags/d/grid?dag_run_id=r%2B1"),
+        (V2, "/dags/d/runs/r%2B1"),
+    ],
+)
+def test_a_run_has_a_link_to_its_page(version: str, url: str) -> None:
+    remote, speech = meet(version)
+    run = speech.run("r+1")
+    turn = speech.get(run) if speech.experimental else Turn(f"GET {speech.runs_path}/r%2B1", ok(run))
+    found = remote.play(remote.deployment.get_dag_run("d", "r+1"), turn)
+    assert found.url == f"https://airflow.example.com{url}"
+
+
+def newest_line(speech: Speech) -> str:
+    if speech.experimental:
+        return f"GET {speech.runs_path}"
+    order = "-run_after" if speech.numbers >= (3,) else "-execution_date"
+    return f"GET {speech.runs_path}?limit=1&offset=0&order_by={order}"
+
+
+def runs_body(speech: Speech, *runs: Any, total: int | None = None) -> Response:
+    if speech.experimental:
+        return ok(list(runs))
+    return ok({"dag_runs": list(runs), "total_entries": len(runs) if total is None else total})
+
+
+@pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLD, V1, V2_OLDEST, V2])
+def test_the_newest_run_is_asked_for_as_such(version: str) -> None:
+    remote, speech = meet(version)
+    runs = [speech.run("newest", date="2026-11-23T07:00:00Z")]
+    if speech.experimental:
+        runs = [speech.run("old"), *runs, speech.run("older", date="2026-11-21T07:00:00Z")]
+    newest = remote.play(remote.deployment.get_newest_dag_run("d"), Turn(newest_line(speech), runs_body(speech, *runs)))
+    assert newest is not None
+    assert newest.run_id == "newest"
+
+
+@pytest.mark.parametrize(("total", "last"), [(1, 0), (2, 1), (250, 249)])
+def test_airflow_2_0_cannot_order_runs_so_the_last_of_the_listing_is_asked_for(total: int, last: int) -> None:
+    remote, speech = meet(V1_OLDEST)
+    turns = [Turn(f"GET {speech.runs_path}?limit=1&offset=0", runs_body(speech, speech.run("n0"), total=total))]
+    if last:
+        line = f"GET {speech.runs_path}?limit=1&offset={last}"
+        turns.append(Turn(line, runs_body(speech, speech.run(f"n{last}"), total=total)))
+    newest = remote.play(remote.deployment.get_newest_dag_run("d"), *turns)
+    assert newest is not None
+    assert newest.run_id == f"n{last}"
+
+
+@every_version
+def test_a_dag_without_runs_has_no_newest_one(version: str) -> None:
+    remote, speech = meet(version)
+    line = f"GET {speech.runs_path}?limit=1&offset=0" if version == V1_OLDEST else newest_line(speech)
+    assert remote.play(remote.deployment.get_newest_dag_run("d"), Turn(line, runs_body(speech))) is None
+
+
+def test_all_runs_are_listed_page_by_page() -> None:
+    remote, speech = meet(V2)
+    runs = [speech.run(f"r{number}") for number in range(150)]
+    turns = [
+        Turn(f"GET {speech.runs_path}?limit=100&offset=0", runs_body(speech, *runs[:100], total=150)),
+        Turn(f"GET {speech.runs_path}?limit=100&offset=100", runs_body(speech, *runs[100:], total=150)),
+    ]
+    assert len(remote.play(remote.deployment.list_dag_runs("d"), *turns)) == 150
+
+
+@every_version
+def test_runs_are_listed_by_date(version: str) -> None:
+    remote, speech = meet(version)
+    same, other = speech.run(date="2026-11-22T07:00:00+00:00"), speech.run("other", date="2026-11-22T07:00:00.000001Z")
+    listed = [same, other] if speech.experimental else [same]
+    runs = remote.play(remote.deployment.list_dag_runs("d", logical_date=DATE), speech.of_date(*listed))
+    assert [run.run_id for run in runs] == ["r"]
+
+
+CANCELLING = [version for version in STABLE if version != V1_OLDEST]
+
+
+@pytest.mark.parametrize("version", CANCELLING)
+def test_a_run_is_cancelled_and_looked_at_afterwards(version: str) -> None:
+    remote, speech = meet(version)
+    run = remote.play(
+        remote.deployment.cancel_dag_run("d", "r"),
+        speech.get(speech.run()),
+        Turn(f"PATCH {speech.runs_path}/r", ok(speech.run(state="failed")), {"state": "failed"}),
+        speech.get(speech.run(state="failed")),
+    )
+    assert run.state == "failed"
+
+
+@pytest.mark.parametrize("state", ["success", "failed"])
+@pytest.mark.parametrize("version", CANCELLING)
+def test_a_run_that_has_ended_is_left_as_it_is(version: str, state: str) -> None:
+    remote, speech = meet(version)
+    assert remote.play(remote.deployment.cancel_dag_run("d", "r"), speech.get(speech.run(state=state))).state == state
+
+
+@pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST])
+def test_cancelling_is_refused_before_any_request_where_it_cannot_be_done(version: str) -> None:
+    remote, _ = meet(version)
+    with pytest.raises(NotSupported, match="cannot cancel a DAG run"):
+        remote.play(remote.deployment.cancel_dag_run("d", "r"))
+
+
+def test_setting_another_state_is_refused_by_its_own_name() -> None:
+    for version in (EXPERIMENTAL, V1_OLDEST):
+        remote, _ = meet(version)
+        dialect = remote.play(remote.conversation.dialect())
+        with pytest.raises(NotSupported, match="cannot set the state of a DAG run"):
+            dialect.set_run_state("d", "r", "success")
+
+
+@every_stable_version
+def test_a_run_is_cleared_by_its_id(version: str) -> None:
+    remote, speech = meet(version)
+    run = remote.play(
+        remote.deployment.clear_dag_run("d", "r"),
+        speech.get(speech.run(state="failed")),
+        clear_turn(speech),
+        speech.get(speech.run(state="queued")),
+    )
+    assert run.state == "queued"
+
+
+@every_stable_version
+def test_a_run_is_deleted(version: str) -> None:
+    remote, speech = meet(version)
+    remote.play(remote.deployment.delete_dag_run("d", "r"), Turn(f"DELETE {speech.runs_path}/r", Response(204)))
+    with pytest.raises(DagRunNotFound):
+        remote.play(remote.deployment.delete_dag_run("d", "r"), Turn(f"DELETE {speech.runs_path}/r", speech.no_run()))
+
+
+def test_1_10_refuses_to_delete() -> None:
+    remote, _ = meet(EXPERIMENTAL)
+    with pytest.raises(NotSupported, match="cannot delete a DAG run"):
+        remote.play(remote.deployment.delete_dag_run("d", "r"))
+
+
+def test_a_page_is_no_run_and_hides_none() -> None:
+    remote, speech = meet(V2)
+    with pytest.raises(UnexpectedReply):
+        remote.play(remote.deployment.runs.find("d", "r"), Turn(speech.get_line(), page(404)))
