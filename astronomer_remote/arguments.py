@@ -7,13 +7,16 @@ what is plain already, and the same checks run again before the first request.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.ids import checked
+from astronomer_remote.api.models import plain_json, utc_text
+from astronomer_remote.compat import NOTSET
 
 DAG_RUN_STATES = ("queued", "running", "success", "failed")
 TASK_STATES = (
@@ -79,3 +82,20 @@ def states(given: Iterable[Any] | None, name: str, known: tuple[str | None, ...]
         if is_plain(state) and state not in known:
             raise InvalidSettings(f"{name} holds {state!r}; known are: {', '.join(map(str, known))}.")
     return plain
+
+
+def json_object(given: Any, name: str) -> dict[str, Any]:
+    """A JSON object, also from its text, as ``TriggerDagRunOperator`` takes it."""
+    try:
+        value = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
+    except ValueError as error:
+        raise InvalidSettings(f"{name} must be a JSON object: {error}.") from None
+    if not isinstance(value, Mapping):
+        raise InvalidSettings(f"{name} must be a JSON object, not {type(value).__name__}.")
+    plain: dict[str, Any] = plain_json(dict(value), name)
+    return plain
+
+
+def date(given: Any, name: str) -> str | None:
+    """A date as the remote wants it; ``None`` if none was given, or a template rendered to nothing."""
+    return utc_text(given, name) if given is not NOTSET and given not in (None, "", "None") else None

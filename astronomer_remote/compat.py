@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
@@ -18,7 +21,26 @@ try:
 except ImportError:
     from airflow.utils.types import NOTSET, ArgNotSet  # type: ignore[no-redef,attr-defined]
 
-__all__ = ["NOTSET", "ArgNotSet", "attempt", "connection_parts", "intent_identity", "logical_date", "map_index"]
+try:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+except ImportError:
+    RuntimeTaskInstance = None  # type: ignore[assignment,misc]  # Airflow 2, whose tasks read the database
+
+__all__ = [
+    "NOTSET",
+    "TRIGGERS_HEAR_OF_KILLS",
+    "ArgNotSet",
+    "attempt",
+    "connection_parts",
+    "intent_identity",
+    "logical_date",
+    "map_index",
+    "was_stopped_by_a_person",
+    "was_trigger_stopped_by_a_person",
+]
+
+TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
+"""Whether Airflow tells a trigger that somebody ended its task; from 3.3 on."""
 
 
 def logical_date(context: Mapping[str, Any]) -> datetime:
@@ -76,3 +98,49 @@ async def async_connection_parts(conn_id: str, hook: type[BaseHook]) -> dict[str
     connection = await get_async_connection(conn_id, hook)
     # Reading the extra masks its secrets, which asks Airflow's supervisor, synchronously in most versions.
     return await sync_to_async(connection_parts)(connection)
+
+
+def was_stopped_by_a_person(ti: Any) -> bool:
+    """
+    Whether a running task is ended by somebody's doing, rather than by a worker's restart.
+
+    To be asked in ``on_kill``. Both arrive as the same signal; but who marks or clears a running task changes its
+    state first, while a worker that goes down leaves it running. A timeout is somebody's doing, too: the author's.
+    """
+    if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
+        return True
+    state, _ = _local_state(ti)
+    return state not in (None, "running")
+
+
+async def was_trigger_stopped_by_a_person(ti: Any, trigger_id: int | None) -> bool:
+    """
+    Whether a deferred task is ended by somebody's doing, rather than by a triggerer's restart.
+
+    Airflow 2.11 to 3.2 cancel the trigger alike in both cases; but a task that waits on is still deferred.
+    """
+    state, waits_for = await sync_to_async(_local_state)(ti)
+    if state == "deferred":
+        # Cleared and deferred anew meanwhile, it waits for another trigger; Airflow 3 does not tell for which.
+        return waits_for is not None and trigger_id is not None and waits_for != trigger_id
+    return state is not None
+
+
+def _local_state(ti: Any) -> tuple[str | None, int | None]:
+    """State of a local task instance, and the trigger that it waits for; ``None`` for what is not told."""
+    if RuntimeTaskInstance is not None:
+        states = RuntimeTaskInstance.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        found = list(states.get(ti.run_id, {}).values())
+        return (str(getattr(found[0], "value", found[0])) if found and found[0] else None), None
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(TaskInstance.state, TaskInstance.trigger_id)
+            .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+            .one_or_none()
+        )
+        return (str(row[0]) if row and row[0] else None), (row[1] if row else None)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timezone
-from functools import cached_property
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
@@ -13,14 +11,16 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.ids import run_id_of_intent
-from astronomer_remote.api.models import DagRun, TriggerIntent, plain_json, utc_text
+from astronomer_remote.api.models import DagRun, TriggerIntent
 from astronomer_remote.api.runs import ON_RETRY, IfExists, Triggered
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, is_plain, seconds, states
-from astronomer_remote.compat import NOTSET, ArgNotSet, attempt, intent_identity, map_index
+from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, date, is_plain, json_object, seconds, states
+from astronomer_remote.compat import NOTSET, ArgNotSet, attempt, intent_identity, map_index, was_stopped_by_a_person
+from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import (
     DagRunAlreadyExists,
     DagRunFailed,
+    RemoteError,
     WaitTimeout,
     airflow_exceptions,
 )
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.wire import Flow
-    from astronomer_remote.hooks.astronomer import AstronomerHook
 
 
-class RemoteTriggerDagRunOperator(BaseOperator):
+class RemoteTriggerDagRunOperator(Connected, BaseOperator):
     """
     Triggers a DAG run in another deployment, exactly once per intent, and waits for it if told to.
 
@@ -68,6 +67,12 @@ class RemoteTriggerDagRunOperator(BaseOperator):
     :param note: note of the run (templated); remote Airflow 2.5 and later.
     :param on_retry: what a retry of the task does if the run it made has failed: ``new_run`` (default), ``clear`` (run
         the whole run again under its id) or ``clear_failed`` (only its failed tasks). Added.
+    :param cancel_on_kill: whether the run that this task made is set to failed when the task is killed, marked, cleared
+        or times out, default ``True``. A restart of a worker or triggerer leaves it alone. Not on remotes before 2.2,
+        whose API cannot. Added.
+    :param wait_timeout: seconds or timedelta to wait at most, from the start of a try, default no limit but
+        ``execution_timeout`` (templated). Added.
+    :param unpause_dag: whether a paused DAG is unpaused before it is triggered, default ``False``. Added.
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
     :param openlineage_inject_parent_info: accepted for compatibility; no lineage is sent to the remote yet.
     :return: the run id or, after waiting, the run as a dict of plain JSON
@@ -89,6 +94,7 @@ class RemoteTriggerDagRunOperator(BaseOperator):
         "partition_key",
         "wait_for_completion",
         "poke_interval",
+        "wait_timeout",
         "skip_when_already_exists",
         "note",
     )
@@ -117,6 +123,9 @@ class RemoteTriggerDagRunOperator(BaseOperator):
         fail_when_dag_is_paused: bool = False,
         note: str | None = None,
         on_retry: str = "new_run",
+        cancel_on_kill: bool = True,
+        wait_timeout: float | timedelta | None = None,
+        unpause_dag: bool = False,
         deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
         openlineage_inject_parent_info: bool = True,
         **kwargs: Any,
@@ -138,8 +147,12 @@ class RemoteTriggerDagRunOperator(BaseOperator):
         self.fail_when_dag_is_paused = fail_when_dag_is_paused
         self.note = note
         self.on_retry = on_retry
+        self.cancel_on_kill = cancel_on_kill
+        self.wait_timeout = wait_timeout
+        self.unpause_dag = unpause_dag
         self.deferrable = deferrable
         self.openlineage_inject_parent_info = openlineage_inject_parent_info
+        self._ti: Any = None
         with airflow_exceptions():
             self.allowed_states = states(allowed_states or ["success"], "allowed_states", DAG_RUN_STATES)
             self.failed_states = states(
@@ -153,6 +166,10 @@ class RemoteTriggerDagRunOperator(BaseOperator):
         check_id(self.trigger_run_id, "trigger_run_id")
         if is_plain(self.poke_interval):
             seconds(self.poke_interval, "poke_interval")
+        if self.wait_timeout is not None and is_plain(self.wait_timeout):
+            seconds(self.wait_timeout, "wait_timeout")
+        if self.unpause_dag and self.fail_when_dag_is_paused:
+            raise InvalidSettings("unpause_dag and fail_when_dag_is_paused exclude each other; set one of them.")
         if self.on_retry not in ON_RETRY:
             raise InvalidSettings(f"on_retry={self.on_retry!r} must be one of: {', '.join(ON_RETRY)}.")
         if self.reset_dag_run and self.skip_when_already_exists is True:
@@ -162,14 +179,6 @@ class RemoteTriggerDagRunOperator(BaseOperator):
         both = set(self.allowed_states) & set(self.failed_states)
         if both:
             raise InvalidSettings(f"{', '.join(sorted(both))} cannot be both allowed and failed.")
-
-    @cached_property
-    def hook(self) -> AstronomerHook:
-        """The hook of the connection."""
-        # It brings HTTP libraries along, which parsing a DAG file must not pay for.
-        from astronomer_remote.hooks.astronomer import AstronomerHook
-
-        return AstronomerHook(self.astronomer_conn_id)
 
     def execute(self, context: Context) -> str | dict[str, Any]:
         with airflow_exceptions():
@@ -183,7 +192,7 @@ class RemoteTriggerDagRunOperator(BaseOperator):
                 raise AirflowSkipException(str(error)) from None
             raise
         run = triggered.run
-        self.trigger_run_id = run.run_id
+        self._remember(context, run.run_id)
         publish_run(context, run)
         self.log.info("%s run %s: %s", "Found" if triggered.existed else "Made", run.run_id, run.url)
         return self._wait_for(run, context) if wait else run.run_id
@@ -198,9 +207,9 @@ class RemoteTriggerDagRunOperator(BaseOperator):
         with airflow_exceptions():
             ended = WaitEvent.parse(event)
             ended.raise_error()
-        self.trigger_run_id = run_id
+        self._remember(context, run_id)
         if ended.verdict is Verdict.TIMEOUT:
-            raise self._timeout(run_id, ended.summary)
+            raise self._timed_out(ended.run, ended.summary)
         run = self.hook.get_dag_run(self.trigger_dag_id, run_id)
         publish_run(context, run)
         return self._wait_for(run, context)
@@ -208,6 +217,8 @@ class RemoteTriggerDagRunOperator(BaseOperator):
     def _trigger(self, deployment: Deployment, intent: TriggerIntent, attempt_number: int) -> Flow[Triggered]:
         if self.fail_when_dag_is_paused:
             yield from deployment.dags.refuse_paused(intent.dag_id)
+        if self.unpause_dag:
+            yield from deployment.dags.set_paused(intent.dag_id, paused=False)
         if_exists = IfExists(
             generated_id=not self.trigger_run_id,
             retrying=attempt_number > 1,
@@ -224,13 +235,13 @@ class RemoteTriggerDagRunOperator(BaseOperator):
         run_id = self.trigger_run_id or run_id_of_intent(
             dag_id=ti.dag_id, task_id=ti.task_id, map_index=map_index(context), identity=intent_identity(context)
         )
-        start, end = (_date(getattr(self, name), name) for name in ("data_interval_start", "data_interval_end"))
+        start, end = (date(getattr(self, name), name) for name in ("data_interval_start", "data_interval_end"))
         return TriggerIntent(
             dag_id=self.trigger_dag_id,
             run_id=str(run_id),
-            conf=_conf(self.conf),
-            logical_date=_date(self.logical_date, "logical_date"),
-            run_after=_date(self.run_after, "run_after"),
+            conf=json_object(self.conf, "conf"),
+            logical_date=date(self.logical_date, "logical_date"),
+            run_after=date(self.run_after, "run_after"),
             data_interval=(start, end) if start and end else None,
             note=self.note,
             partition_key=self.partition_key,
@@ -254,6 +265,7 @@ class RemoteTriggerDagRunOperator(BaseOperator):
                     wanted=wanted.as_dict(),
                     poke_interval=interval,
                     deadline=deadline,
+                    cancel_on_kill=self.cancel_on_kill,
                 ),
                 method_name="execute_complete",
                 kwargs={"run_id": run.run_id},
@@ -268,7 +280,7 @@ class RemoteTriggerDagRunOperator(BaseOperator):
     def _conclude(self, outcome: Outcome, context: Context) -> dict[str, Any]:
         run = outcome.run
         if outcome.verdict is Verdict.TIMEOUT or run is None:
-            raise self._timeout(str(self.trigger_run_id), outcome.summary)
+            raise self._timed_out(run, outcome.summary)
         publish_run(context, run)
         if outcome.verdict is Verdict.FAILED:
             raise DagRunFailed(f"Run {run.run_id!r} of DAG {run.dag_id!r} ended as {run.state}: {run.url}")
@@ -276,30 +288,42 @@ class RemoteTriggerDagRunOperator(BaseOperator):
         return run.as_dict()
 
     def _deadline(self, context: Context) -> float | None:
-        """When ``execution_timeout`` ends, counted from the start of this try as Airflow counts it."""
-        if self.execution_timeout is None:
-            return None
+        """When the shorter of the limits ends, both counted from the start of this try as Airflow counts its own."""
+        limits = [] if self.execution_timeout is None else [self.execution_timeout.total_seconds()]
+        # A template that renders to nothing means that nothing was given.
+        if self.wait_timeout not in (None, "", "None"):
+            limits.append(seconds(self.wait_timeout, "wait_timeout"))
         started = context["ti"].start_date or datetime.now(timezone.utc)
-        return float(started.timestamp() + self.execution_timeout.total_seconds())
+        return float(started.timestamp() + min(limits)) if limits else None
 
-    def _timeout(self, run_id: str, summary: str) -> WaitTimeout:
-        return WaitTimeout(
-            f"Run {run_id!r} of DAG {self.trigger_dag_id!r} did not end within {self.execution_timeout} ({summary})."
-        )
+    def _timed_out(self, run: DagRun | None, summary: str) -> WaitTimeout:
+        """The error of a wait that took too long, after the run was cancelled."""
+        self._cancel()
+        limit = self.wait_timeout or self.execution_timeout
+        where = f": {run.url}" if run else ""
+        return WaitTimeout(f"DAG {self.trigger_dag_id!r} did not end within {limit} ({summary}){where}")
 
+    def _remember(self, context: Context, run_id: str) -> None:
+        self.trigger_run_id = run_id
+        self._ti = context["ti"]
 
-def _conf(given: Any) -> dict[str, Any]:
-    """The run's configuration, also from its JSON text, as ``TriggerDagRunOperator`` takes it."""
-    try:
-        value = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
-    except ValueError as error:
-        raise InvalidSettings(f"conf must be a JSON object: {error}.") from None
-    if not isinstance(value, Mapping):
-        raise InvalidSettings(f"conf must be a JSON object, not {type(value).__name__}.")
-    plain: dict[str, Any] = plain_json(dict(value), "conf")
-    return plain
+    def on_kill(self) -> None:
+        """Cancel the remote run, if it was a person or a timeout that ended the task, and not a worker's restart."""
+        if self._ti is None:
+            return
+        if was_stopped_by_a_person(self._ti):
+            self._cancel()
+        else:
+            self.log.warning("The worker stops; run %s goes on in the remote", self.trigger_run_id)
 
+    def _cancel(self) -> None:
+        if not self.cancel_on_kill:
+            return
+        # The hook in use may be in the middle of a request.
 
-def _date(given: Any, name: str) -> str | None:
-    # A template that renders to nothing means that nothing was given.
-    return utc_text(given, name) if given is not NOTSET and given not in (None, "", "None") else None
+        try:
+            run = AstronomerHook(self.astronomer_conn_id).cancel_dag_run(self.trigger_dag_id, str(self.trigger_run_id))
+        except RemoteError as error:
+            self.log.warning("Could not cancel run %s in the remote: %s", self.trigger_run_id, error)
+        else:
+            self.log.info("Run %s in the remote is now %s: %s", run.run_id, run.state, run.url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -23,6 +22,7 @@ from astronomer_remote.api.models import DagRun, utc_text
 from astronomer_remote.api.waiting import Verdict, Wanted, judge
 from astronomer_remote.arguments import DAG_RUN_STATES, TASK_STATES, boolean, check_id, states
 from astronomer_remote.compat import logical_date
+from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.waiting import Observation
     from astronomer_remote.api.wire import Flow
-    from astronomer_remote.hooks.astronomer import AstronomerHook
 
 
-class RemoteDagRunSensor(BaseSensorOperator):
+class RemoteDagRunSensor(Connected, BaseSensorOperator):
     """
     Waits for a DAG run, tasks or a task group of another deployment.
 
@@ -133,14 +132,6 @@ class RemoteDagRunSensor(BaseSensorOperator):
         named = [*self.allowed_states, *self.skipped_states, *self.failed_states]
         if len(named) != len(set(named)):
             raise InvalidSettings("A state may stand in only one of allowed_states, skipped_states and failed_states.")
-
-    @cached_property
-    def hook(self) -> AstronomerHook:
-        """The hook of the connection."""
-        # It brings HTTP libraries along, which parsing a DAG file must not pay for.
-        from astronomer_remote.hooks.astronomer import AstronomerHook
-
-        return AstronomerHook(self.astronomer_conn_id)
 
     def execute(self, context: Context) -> Any:  # noqa: RET503  # to defer is to raise
         if not self.deferrable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from astronomer_remote.api import errors
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.waiting import Verdict, Wanted
+from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, was_trigger_stopped_by_a_person
 from astronomer_remote.exceptions import BY_NAME, RemoteError, UnexpectedReply
 
 
@@ -63,6 +65,10 @@ class WaitEvent:
             raise BY_NAME.get(str(self.error), RemoteError)(self.summary)
 
 
+SECONDS_TO_CANCEL = 20.0
+"""How long a cancellation may take; Airflow grants ``[triggerer] on_kill_timeout``, 30 s by default."""
+
+
 class RemoteWaitTrigger(BaseTrigger):
     """
     Waits in the triggerer until something in a remote deployment has come about.
@@ -73,6 +79,8 @@ class RemoteWaitTrigger(BaseTrigger):
     :param wanted: a :class:`~astronomer_remote.api.waiting.Wanted` as a dict.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
+    :param cancel_on_kill: whether the remote run was made by this task, so that it is cancelled when somebody ends
+        the task while it waits.
     """
 
     def __init__(
@@ -82,12 +90,14 @@ class RemoteWaitTrigger(BaseTrigger):
         wanted: dict[str, Any],
         poke_interval: float,
         deadline: float | None = None,
+        cancel_on_kill: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # so in Airflow
         self.astronomer_conn_id = astronomer_conn_id
         self.wanted = wanted
         self.poke_interval = poke_interval
         self.deadline = deadline
+        self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -97,12 +107,43 @@ class RemoteWaitTrigger(BaseTrigger):
                 "wanted": self.wanted,
                 "poke_interval": self.poke_interval,
                 "deadline": self.deadline,
+                "cancel_on_kill": self.cancel_on_kill,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait. :return: exactly one event, a :class:`WaitEvent` as a dict."""
-        yield TriggerEvent((await self._wait()).as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
+        try:
+            event = await self._wait()
+        except asyncio.CancelledError:
+            if not TRIGGERS_HEAR_OF_KILLS:
+                await self._find_out_why()
+            raise
+        yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
+
+    async def on_kill(self) -> None:
+        """Cancel the remote run that the task made; Airflow 3.3 calls it when somebody ends the deferred task."""
+        if not self.cancel_on_kill:
+            return
+        from astronomer_remote.hooks.astronomer import AstronomerHook
+
+        hook = AstronomerHook(self.astronomer_conn_id)
+        dag_id, run_id = self.wanted["dag_id"], self.wanted["run_id"]
+        try:
+            run = await asyncio.wait_for(hook.async_cancel_dag_run(dag_id, run_id), SECONDS_TO_CANCEL)
+        except (RemoteError, asyncio.TimeoutError) as error:
+            self.log.warning("Could not cancel run %s of DAG %s in the remote: %s", run_id, dag_id, error)
+        else:
+            self.log.info("Cancelled run %s in the remote, since its task was ended: %s", run_id, run.url)
+
+    async def _find_out_why(self) -> None:
+        """Before 3.3: cancel the remote run if it was a person that ended the task, and not a restart."""
+        if not self.cancel_on_kill:
+            return
+        if await was_trigger_stopped_by_a_person(self.task_instance, getattr(self, "trigger_id", None)):
+            await self.on_kill()
+        else:
+            self.log.info("The triggerer stops; run %s goes on in the remote", self.wanted["run_id"])
 
     async def _wait(self) -> WaitEvent:
         # Both bring HTTP libraries along, which a DAG file that imports an operator must not pay for.
