@@ -319,10 +319,9 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
     def _cancel(self) -> None:
         if not self.cancel_on_kill:
             return
-        # The hook in use may be in the middle of a request.
-
         try:
-            run = AstronomerHook(self.astronomer_conn_id).cancel_dag_run(self.trigger_dag_id, str(self.trigger_run_id))
+            # The hook in use may be in the middle of a request.
+            run = self.new_hook().cancel_dag_run(self.trigger_dag_id, str(self.trigger_run_id))
         except RemoteError as error:
             self.log.warning("Could not cancel run %s in the remote: %s", self.trigger_run_id, error)
         else:
