@@ -111,6 +111,10 @@ def _airflow_1(place: Place) -> dict[str, str]:
         "api__auth_backend": "airflow.api.auth.backend.default",
         "scheduler__processor_poll_interval": "0.3",
         "scheduler__max_threads": "1",
+        # Here, tasks are scheduled by the process that parses their file, each time that it does.
+        "scheduler__min_file_process_interval": "0",
+        # A task's end is noticed at the next heartbeat of its job.
+        "scheduler__job_heartbeat_sec": "1",
     }
 
 

@@ -1,9 +1,10 @@
-"""A file that would define the Airflow DAG broken_dag, were it not for a missing import."""
+"""A file that would define the DAG broken_dag for airflow, were it not for a missing import."""
 
 from __future__ import annotations
 
-import a_module_that_is_not_installed  # noqa: F401
-from _airflow_compat import DAG, OPTIONS, python_task
+from datetime import datetime, timezone
 
-with DAG("broken_dag", **OPTIONS) as dag:
-    python_task("never", lambda conf: None)
+import a_module_that_is_not_installed  # noqa: F401
+from airflow import DAG
+
+broken_dag = DAG("broken_dag", start_date=datetime(2021, 1, 1, tzinfo=timezone.utc))
