@@ -82,7 +82,10 @@ class Runs:
             wish = replace(intent, run_id=run_id_of_repetition(intent.run_id, number))
             triggered = yield from self.trigger(wish)
             run = triggered.run
-            if not triggered.existed:
+            # A run that has failed already when a further attempt finds it is the one of the attempt before, even
+            # if a reply of this one was lost.
+            stale = if_exists.retrying and run.state in if_exists.failed_states
+            if not (triggered.existed or stale):
                 return triggered
             if not if_exists.is_ours(run, wish):
                 if not if_exists.reset:

@@ -350,6 +350,14 @@ def test_our_own_run_that_has_failed_is_followed_by_a_new_one_of_the_next_number
 
 
 @every_version
+def test_a_run_that_failed_before_is_not_taken_for_a_new_one_when_a_reply_is_lost(version: str) -> None:
+    remote, speech = meet(version)
+    turns = [speech.post(LOST), speech.get(speech.run(state="failed")), speech.post(run_id="r.2")]
+    if_exists = IfExists(generated_id=True, retrying=True)
+    assert remote.play(obtain(remote, if_exists), *turns).run.run_id == "r.2"
+
+
+@every_version
 def test_a_later_run_of_our_own_that_still_runs_is_adopted(version: str) -> None:
     remote, speech = meet(version)
     turns = [*conflict(speech, "failed"), *conflict(speech, "running", "r.2")]
