@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dags import in_group
+from astronomer_remote.api.diagnosis import Diagnosis
 from astronomer_remote.api.errors import DagRunNotFound, DagRunVanished, NotFound, PassingError
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.runs import Runs
@@ -15,6 +16,9 @@ from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted,
 from astronomer_remote.api.wire import Flow, Sleep
 
 log = logging.getLogger(__name__)
+
+SECONDS_QUEUED_BEFORE_EXPLAINING = 120.0
+"""How long a run may wait to begin before its reader is told why."""
 
 SECONDS_OF_PATIENCE = 600.0
 """How long a remote may be out of reach during a wait: longer than a deployment's restart or upgrade takes."""
@@ -26,6 +30,7 @@ class Observer:
     def __init__(self, conversation: Conversation, runs: Runs) -> None:
         self._conversation = conversation
         self._runs = runs
+        self._diagnosis = Diagnosis(conversation)
 
     def look(self, wanted: Wanted) -> Flow[Observation]:
         """
@@ -68,6 +73,7 @@ class Observer:
         """
         clock = self._conversation.clock
         reached, last, run = clock(), "", None
+        queued_since: float | None = clock()
         while True:
             try:
                 observation = yield from self.look(wanted)
@@ -83,11 +89,27 @@ class Observer:
                 if verdict:
                     return Outcome(verdict, summary, observation.run)
                 run = observation.run
+                queued_since = yield from self._explain_queueing(run, queued_since, told)
                 wanted = _remember(wanted, observation)
             left = deadline - clock() if deadline is not None else poke_interval
             if left <= 0:
                 return Outcome(Verdict.TIMEOUT, last, run)
             yield Sleep(min(poke_interval, left))
+
+    def _explain_queueing(
+        self, run: DagRun | None, since: float | None, told: Callable[[str], None]
+    ) -> Flow[float | None]:
+        """Tell once why a run does not begin. :return: since when it has not, ``None`` once that is over."""
+        dialect = yield from self._conversation.dialect()
+        if since is None or run is None or run.state not in dialect.waiting_states:
+            return None if run else since
+        if self._conversation.clock() - since < SECONDS_QUEUED_BEFORE_EXPLAINING:
+            return since
+        reason = yield from self._diagnosis.why_not_started(run)
+        if reason or run.state == "queued":
+            reason = reason or "the remote shows no reason; its scheduler or workers may be busy"
+            told(f"Run {run.run_id} is still {run.state} after {SECONDS_QUEUED_BEFORE_EXPLAINING:.0f} s: {reason}.")
+        return None
 
     def _find(self, wanted: Wanted) -> Flow[dict[str, DagRun | None]]:
         """The runs that are waited for, by what to call them."""

@@ -174,8 +174,7 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
             raise InvalidSettings(f"on_retry={self.on_retry!r} must be one of: {', '.join(ON_RETRY)}.")
         if self.reset_dag_run and self.skip_when_already_exists is True:
             raise InvalidSettings("reset_dag_run and skip_when_already_exists exclude each other; set one of them.")
-        if (self.data_interval_start is None) != (self.data_interval_end is None):
-            raise InvalidSettings("data_interval_start and data_interval_end only go together.")
+        _both(*(str(each or "") for each in (self.data_interval_start, self.data_interval_end)))
         both = set(self.allowed_states) & set(self.failed_states)
         if both:
             raise InvalidSettings(f"{', '.join(sorted(both))} cannot be both allowed and failed.")
@@ -242,7 +241,7 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
             conf=json_object(self.conf, "conf"),
             logical_date=date(self.logical_date, "logical_date"),
             run_after=date(self.run_after, "run_after"),
-            data_interval=(start, end) if start and end else None,
+            data_interval=_both(start, end),
             note=self.note,
             partition_key=self.partition_key,
         )
@@ -326,3 +325,9 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
             self.log.warning("Could not cancel run %s in the remote: %s", self.trigger_run_id, error)
         else:
             self.log.info("Run %s in the remote is now %s: %s", run.run_id, run.state, run.url)
+
+
+def _both(start: str | None, end: str | None) -> tuple[str, str] | None:
+    if bool(start) != bool(end):
+        raise InvalidSettings("data_interval_start and data_interval_end only go together.")
+    return (start, end) if start and end else None

@@ -86,6 +86,9 @@ class Dialect:
     needs_logical_date = False
     """Whether a run must be given a logical date, lest the server's own choice collides with another run's."""
 
+    waiting_states: frozenset[str] = frozenset({"queued"})
+    """States of a run that has not begun."""
+
     def __init__(self, base_url: str, version: Version | None) -> None:
         self.base_url = base_url
         self.version = version

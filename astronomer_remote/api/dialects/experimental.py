@@ -33,6 +33,8 @@ class ExperimentalDialect(Dialect):
     generation = Generation.EXPERIMENTAL
     lists_task_instances = False
     needs_logical_date = True
+    # A run is called running from its first moment on, even if its DAG is paused.
+    waiting_states = frozenset({"running"})
 
     def endpoint(self, endpoint: str) -> str:
         own = "/" + endpoint.strip().removeprefix(self.base_url).lstrip("/")

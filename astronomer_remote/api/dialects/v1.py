@@ -23,6 +23,9 @@ class V1Dialect(RestDialect):
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
         self.orders_runs = version >= (2, 1)
+        if not version >= (2, 2):
+            # Until then a run was called running from its first moment on, even if its DAG was paused.
+            self.waiting_states = frozenset({"running"})
 
     def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
         if intent.run_after or intent.partition_key:
