@@ -72,7 +72,7 @@ class Observer:
         :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OF_PATIENCE`.
         """
         clock = self._conversation.clock
-        reached, last, run = clock(), "", None
+        reached, last, run = clock(), None, None
         queued_since: float | None = clock()
         while True:
             try:
@@ -93,7 +93,7 @@ class Observer:
                 wanted = _remember(wanted, observation)
             left = deadline - clock() if deadline is not None else poke_interval
             if left <= 0:
-                return Outcome(Verdict.TIMEOUT, last, run)
+                return Outcome(Verdict.TIMEOUT, last or "", run)
             yield Sleep(min(poke_interval, left))
 
     def _explain_queueing(
