@@ -1,0 +1,446 @@
+"""When a wait is over and how, and how a remote is looked at until then."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astronomer_remote.api.errors import DagNotFound, DagRunVanished, NotSupported, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.wire import Flow
+from tests.api.script import (
+    DATE,
+    EXPERIMENTAL,
+    LOST,
+    STABLE,
+    V1,
+    V1_OLD,
+    V2,
+    VERSIONS,
+    Remote,
+    Speech,
+    Turn,
+    answer,
+    ok,
+    page,
+)
+
+STATES = ("success", "failed", "skipped", "upstream_failed", "running", "queued", None, "a_new_state")
+ANYTHING = Wanted("d", allowed_states=("success",), failed_states=("failed",), skipped_states=("skipped",))
+
+things = st.dictionaries(st.text(max_size=3), st.lists(st.sampled_from(STATES), max_size=4), max_size=4)
+wishes = st.builds(
+    Wanted,
+    dag_id=st.just("d"),
+    allowed_states=st.lists(st.sampled_from(STATES[:5]), max_size=3).map(tuple),
+    failed_states=st.lists(st.sampled_from(STATES[:5]), max_size=2).map(tuple),
+    skipped_states=st.lists(st.sampled_from(STATES[:5]), max_size=2).map(tuple),
+)
+every_version = pytest.mark.parametrize("version", VERSIONS)
+
+
+# The verdict
+
+
+@given(wishes)
+def test_nothing_found_is_never_success(wanted: Wanted) -> None:
+    assert judge(Observation({}), wanted) is None
+    assert judge(Observation({"run r": []}), wanted) is None
+
+
+@given(things, wishes)
+def test_anything_failed_fails_first(found: dict[str, list[str | None]], wanted: Wanted) -> None:
+    states = {state for those in found.values() for state in those}
+    verdict = judge(Observation(found), wanted)
+    if states & set(wanted.failed_states):
+        assert verdict is Verdict.FAILED
+    elif states & set(wanted.skipped_states):
+        assert verdict is Verdict.SKIPPED
+    else:
+        assert verdict in (None, Verdict.SUCCESS)
+
+
+@given(things, wishes)
+def test_success_means_that_everything_is_there_and_in_an_allowed_state(
+    found: dict[str, list[str | None]], wanted: Wanted
+) -> None:
+    complete = bool(found) and all(found.values())
+    allowed = all(state in wanted.allowed_states for those in found.values() for state in those)
+    if judge(Observation(found), wanted) is Verdict.SUCCESS:
+        assert complete
+        assert allowed
+
+
+@given(things)
+def test_a_state_nobody_has_heard_of_means_not_yet(found: dict[str, list[str | None]]) -> None:
+    found = {**found, "new": ["a_new_state"]}
+    assert judge(Observation(found), ANYTHING) in (None, Verdict.FAILED, Verdict.SKIPPED)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        ({"a": ["success"]}, Verdict.SUCCESS),
+        ({"a": ["success"], "b": []}, None),
+        ({"a": ["success", None]}, None),
+        ({"a": ["running"], "b": ["failed"]}, Verdict.FAILED),
+        ({"a": ["skipped"], "b": ["failed"]}, Verdict.FAILED),
+        ({"a": ["skipped"], "b": ["running"]}, Verdict.SKIPPED),
+    ],
+)
+def test_one_failure_is_enough_and_everything_has_to_be_there(found: Any, verdict: Verdict | None) -> None:
+    assert judge(Observation(found), ANYTHING) is verdict
+
+
+# The wish
+
+
+@given(wishes, st.none() | st.text(), st.lists(st.text(), max_size=2).map(tuple), st.booleans())
+def test_a_wish_survives_being_stored_as_json(
+    wanted: Wanted, run_id: str | None, names: tuple[str, ...], flag: bool
+) -> None:
+    wish = Wanted(
+        "d",
+        run_id=run_id,
+        logical_dates=names,
+        newest=flag,
+        task_ids=names,
+        task_group_id=run_id,
+        allowed_states=wanted.allowed_states,
+        failed_states=wanted.failed_states,
+        skipped_states=wanted.skipped_states,
+        exists=flag,
+    )
+    assert Wanted.from_dict(json.loads(json.dumps(wish.as_dict()))) == wish
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (Wanted("d", run_id="r"), "run 'r' of DAG 'd'"),
+        (Wanted("d", newest=True), "the newest run of DAG 'd'"),
+        (Wanted("d", logical_dates=("a", "b"), task_ids=("t", "u")), "task(s) t, u in the runs of a, b of DAG 'd'"),
+        (Wanted("d", run_id="r", task_group_id="g"), "task group 'g' in run 'r' of DAG 'd'"),
+    ],
+)
+def test_a_wish_can_be_put_in_words(wanted: Wanted, words: str) -> None:
+    assert str(wanted) == words
+
+
+# A look
+
+
+def look(remote: Remote, wanted: Wanted, *turns: Turn) -> Observation:
+    return remote.play(remote.deployment.observer.look(wanted), *turns)
+
+
+def meet(version: str) -> tuple[Remote, Speech]:
+    return Remote(version=version), Speech(version)
+
+
+@every_version
+def test_a_run_is_looked_at_by_the_id_that_the_remote_gave(version: str) -> None:
+    remote, speech = meet(version)
+    observation = look(remote, Wanted("d", run_id="r"), speech.get(speech.run(state="success")))
+    assert observation.things == {"run r": ["success"]}
+    assert observation.run is not None
+    assert observation.summary() == "run r: success"
+
+
+@every_version
+def test_a_run_that_is_not_there_yet_is_nothing_found(version: str) -> None:
+    remote, speech = meet(version)
+    observation = look(remote, Wanted("d", run_id="r"), speech.get())
+    assert observation == Observation({"run r": []})
+    assert observation.summary() == "run r: not there yet"
+
+
+@every_version
+def test_a_run_that_was_seen_and_is_gone_has_vanished(version: str) -> None:
+    remote, speech = meet(version)
+    with pytest.raises(DagRunVanished, match="was there and is gone") as failure:
+        look(remote, Wanted("d", run_id="r", exists=True), speech.get())
+    assert failure.value.status == 404
+
+
+def test_a_page_of_a_gateway_does_not_make_a_run_vanish() -> None:
+    remote, speech = meet(V2)
+    with pytest.raises(UnexpectedReply):
+        look(remote, Wanted("d", run_id="r", exists=True), Turn(speech.get_line(), page(404, "default backend")))
+
+
+@every_version
+def test_each_date_is_waited_for_and_a_missing_one_is_not_passed_over(version: str) -> None:
+    remote, speech = meet(version)
+    later = "2026-11-23T07:00:00Z"
+    observation = look(
+        remote,
+        Wanted("d", logical_dates=(DATE, later)),
+        speech.of_date(speech.run(state="success")),
+        speech.of_date(date=later),
+    )
+    assert observation.things == {f"run of {DATE}": ["success"], f"run of {later}": []}
+    assert observation.run is None
+    assert judge(observation, ANYTHING) is None
+
+
+def newest_turn(speech: Speech, *runs: Any) -> Turn:
+    if speech.experimental:
+        return Turn(f"GET {speech.runs_path}", ok(list(runs)))
+    order = "&order_by=-run_after" if speech.numbers >= (3,) else "&order_by=-execution_date"
+    order = "" if speech.numbers < (2, 1) else order
+    total = {"dag_runs": list(runs), "total_entries": len(runs)}
+    return Turn(f"GET {speech.runs_path}?limit=1&offset=0{order}", ok(total))
+
+
+@every_version
+def test_the_newest_run_is_looked_at(version: str) -> None:
+    remote, speech = meet(version)
+    assert look(remote, Wanted("d", newest=True), newest_turn(speech)) == Observation({})
+    observation = look(remote, Wanted("d", newest=True), newest_turn(speech, speech.run("n", "failed")))
+    assert observation.things == {"run n": ["failed"]}
+
+
+def instance(task_id: str, state: str | None = "success", map_index: int = -1) -> dict[str, Any]:
+    return {
+        "task_id": task_id,
+        "state": state,
+        "map_index": map_index,
+        "try_number": None,
+        "operator": "PythonOperator",
+    }
+
+
+def instances_turn(speech: Speech, *instances: dict[str, Any], total: int | None = None, offset: int = 0) -> Turn:
+    line = f"GET {speech.runs_path}/r/taskInstances?limit=100&offset={offset}"
+    return Turn(line, ok({"task_instances": list(instances), "total_entries": total or len(instances)}))
+
+
+@pytest.mark.parametrize("version", STABLE)
+def test_tasks_are_looked_at_one_by_one_and_a_mapped_one_with_all_its_indexes(version: str) -> None:
+    remote, speech = meet(version)
+    observation = look(
+        remote,
+        Wanted("d", run_id="r", task_ids=("a", "m", "missing")),
+        speech.get(speech.run()),
+        instances_turn(
+            speech, instance("a"), instance("b", "failed"), instance("m", map_index=0), instance("m", None, 1)
+        ),
+    )
+    assert observation.things == {
+        "run r, task a": ["success"],
+        "run r, task m": ["success", None],
+        "run r, task missing": [],
+    }
+    assert (
+        observation.summary()
+        == "run r, task a: success, run r, task m: None/success, run r, task missing: not there yet"
+    )
+
+
+def test_a_task_group_is_everything_below_its_name() -> None:
+    remote, speech = meet(V2)
+    observation = look(
+        remote,
+        Wanted("d", run_id="r", task_group_id="g"),
+        speech.get(speech.run()),
+        instances_turn(speech, instance("g.a"), instance("g.inner.b", "skipped"), instance("group.c"), instance("g")),
+    )
+    assert observation.things == {"run r, group g": ["success", "skipped"]}
+
+
+def test_a_task_of_a_run_that_is_not_there_yet_is_nothing_found() -> None:
+    remote, speech = meet(V2)
+    assert look(remote, Wanted("d", run_id="r", task_ids=("a",)), speech.get()).things == {"run r, task a": []}
+
+
+def test_all_pages_of_task_instances_are_read_and_an_empty_one_ends_them() -> None:
+    remote, speech = meet(V2)
+    first = [instance(f"t{number}") for number in range(100)]
+    observation = look(
+        remote,
+        Wanted("d", run_id="r", task_ids=("last",)),
+        speech.get(speech.run()),
+        instances_turn(speech, *first, total=101),
+        instances_turn(speech, instance("last", "failed"), total=102, offset=100),
+        instances_turn(speech, total=102, offset=101),
+    )
+    assert observation.things == {"run r, task last": ["failed"]}
+
+
+def test_task_instances_of_a_run_are_listed() -> None:
+    remote, speech = meet(V1)
+    known = instance("a", "running") | {"try_number": 2, "duration": 1.5, "start_date": DATE, "end_date": None}
+    turns = [speech.get(speech.run()), instances_turn(speech, known)]
+    (found,) = remote.play(remote.deployment.list_task_instances("d", "r"), *turns)
+    assert (found.task_id, found.state, found.try_number, found.duration) == ("a", "running", 2, 1.5)
+
+
+def task_on_1_10(task_id: str, reply: Any) -> Turn:
+    return Turn(f"GET /api/experimental/dags/d/dag_runs/2026-11-22T07%3A00%3A00Z/tasks/{task_id}", reply)
+
+
+def test_1_10_is_asked_for_each_task_and_tells_everything_as_text() -> None:
+    remote, speech = meet(EXPERIMENTAL)
+    told = {
+        "state": "failed",
+        "try_number": "2",
+        "duration": "0.5",
+        "operator": "BashOperator",
+        "start_date": "2026-11-22 07:00:01",
+        "end_date": "None",
+    }
+    observation = look(
+        remote,
+        Wanted("d", run_id="r", task_ids=("a", "b", "c")),
+        speech.get(speech.run()),
+        task_on_1_10("a", ok(told)),
+        task_on_1_10("b", ok({"state": "None", "duration": "None"})),
+        task_on_1_10("c", answer(404, {"error": "Task c not found in dag d"})),
+    )
+    assert observation.things == {"run r, task a": ["failed"], "run r, task b": [None], "run r, task c": []}
+
+
+def test_1_10_refuses_to_look_at_task_groups_and_to_list_task_instances() -> None:
+    remote, speech = meet(EXPERIMENTAL)
+    with pytest.raises(NotSupported, match="cannot wait for a task group"):
+        look(remote, Wanted("d", run_id="r", task_group_id="g"), speech.get(speech.run()))
+    with pytest.raises(NotSupported, match="cannot list the task instances of a DAG run"):
+        remote.play(remote.deployment.list_task_instances("d", "r"), speech.get(speech.run()))
+
+
+# The wait
+
+
+def wait(remote: Remote, wanted: Wanted, deadline: float | None = None, told: list[str] | None = None) -> Flow[Outcome]:
+    lines: list[str] = [] if told is None else told
+    return remote.deployment.observer.wait(wanted, poke_interval=10, deadline=deadline, told=lines.append)
+
+
+WANTED = Wanted("d", run_id="r", failed_states=("failed",))
+
+
+@every_version
+def test_a_wait_looks_again_and_again_until_it_is_over(version: str) -> None:
+    remote, speech = meet(version)
+    states = ["queued", "running", "a_new_state", "success"]
+    outcome = remote.play(wait(remote, WANTED), *[speech.get(speech.run(state=state)) for state in states])
+    assert (outcome.verdict, outcome.summary) == (Verdict.SUCCESS, "run r: success")
+    assert outcome.run is not None
+    assert outcome.run.state == "success"
+    assert remote.sleeps == [10, 10, 10]
+
+
+def test_a_failed_run_ends_the_wait_at_once() -> None:
+    remote, speech = meet(V2)
+    outcome = remote.play(wait(remote, WANTED), speech.get(speech.run(state="failed")))
+    assert outcome.verdict is Verdict.FAILED
+
+
+def test_a_wait_tells_of_changes_only() -> None:
+    remote, speech = meet(V2)
+    lines: list[str] = []
+    runs = [[], [], [speech.run()], [speech.run()], [speech.run(state="success")]]
+    remote.play(wait(remote, WANTED, told=lines), *[speech.get(*run) for run in runs])
+    assert lines == [
+        "Waiting for run 'r' of DAG 'd': run r: not there yet",
+        "Waiting for run 'r' of DAG 'd': run r: running",
+        "Waiting for run 'r' of DAG 'd': run r: success",
+    ]
+
+
+def test_a_wait_for_a_run_that_nobody_made_yet_says_so() -> None:
+    remote, speech = meet(V2)
+    lines: list[str] = []
+    newest = Wanted("d", newest=True)
+    turns = [newest_turn(speech), newest_turn(speech), newest_turn(speech, speech.run(state="success"))]
+    remote.play(wait(remote, newest, told=lines), *turns)
+    assert lines == [
+        "Waiting for the newest run of DAG 'd': no run yet",
+        "Waiting for the newest run of DAG 'd': run r: success",
+    ]
+
+
+def test_the_newest_run_at_first_sight_stays_the_one_that_is_waited_for() -> None:
+    remote, speech = meet(V2)
+    turns = [newest_turn(speech, speech.run()), speech.get(speech.run()), speech.get(speech.run(state="success"))]
+    assert remote.play(wait(remote, Wanted("d", newest=True)), *turns).verdict is Verdict.SUCCESS
+
+
+@pytest.mark.parametrize("wanted", [WANTED, Wanted("d", newest=True)])
+def test_a_run_that_is_deleted_during_a_wait_has_vanished(wanted: Wanted) -> None:
+    remote, speech = meet(V2)
+    first = newest_turn(speech, speech.run()) if wanted.newest else speech.get(speech.run())
+    with pytest.raises(DagRunVanished):
+        remote.play(wait(remote, wanted), first, speech.get())
+
+
+def test_runs_of_a_date_may_come_and_go() -> None:
+    remote, speech = meet(V2)
+    turns = [speech.of_date(speech.run()), speech.of_date(), speech.of_date(speech.run("other", "success"))]
+    outcome = remote.play(wait(remote, Wanted("d", logical_dates=(DATE,))), *turns)
+    assert outcome.verdict is Verdict.SUCCESS
+
+
+@every_version
+def test_a_deadline_ends_the_wait_to_the_second(version: str) -> None:
+    remote, speech = meet(version)
+    outcome = remote.play(wait(remote, WANTED, remote.clock.now + 15), *[speech.get(speech.run())] * 3)
+    assert outcome.verdict is Verdict.TIMEOUT
+    assert outcome.summary == "run r: running"
+    assert remote.sleeps == [10, 5]
+
+
+def test_a_deadline_that_has_passed_still_lets_us_look_once() -> None:
+    remote, speech = meet(V2)
+    assert remote.play(wait(remote, WANTED, 0), speech.get(speech.run(state="success"))).verdict is Verdict.SUCCESS
+    assert remote.play(wait(remote, WANTED, 0), speech.get()).verdict is Verdict.TIMEOUT
+
+
+def test_a_deadline_holds_while_the_remote_is_out_of_reach() -> None:
+    remote = Remote(version=V2, retry=RetryPolicy(attempts=1))
+    outcome = remote.play(wait(remote, WANTED, remote.clock.now + 5), *[Turn(Speech(V2).get_line(), LOST)] * 2)
+    assert outcome == Outcome(Verdict.TIMEOUT, "", None)
+
+
+@pytest.mark.parametrize("failure", [LOST, page(502), page(200), page(404)])
+def test_a_remote_that_is_out_of_reach_for_a_while_is_no_reason_to_give_up(failure: Any) -> None:
+    remote, speech = Remote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
+    lines: list[str] = []
+    turns = [
+        speech.get(speech.run()),
+        *[Turn(speech.get_line(), failure)] * 20,
+        speech.get(speech.run(state="success")),
+    ]
+    assert remote.play(wait(remote, WANTED, told=lines), *turns).verdict is Verdict.SUCCESS
+    assert sum(line.startswith("Waiting on, although the remote could not be asked") for line in lines) == 20
+
+
+def test_patience_ends_after_minutes_out_of_reach_and_begins_anew_with_each_answer() -> None:
+    remote, speech = Remote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
+    down = Turn(speech.get_line(), page(503))
+    almost = int(SECONDS_OF_PATIENCE // 10)
+    turns = [*[down] * almost, speech.get(speech.run()), *[down] * (almost + 1)]
+    with pytest.raises(RemoteUnavailable):
+        remote.play(wait(remote, WANTED), *turns)
+
+
+def test_an_unknown_dag_ends_the_wait_on_1_10_where_it_shows() -> None:
+    remote, _ = meet(EXPERIMENTAL)
+    unknown = Turn("GET /api/experimental/dags/d/dag_runs", answer(400, {"error": "Dag id d not found"}))
+    with pytest.raises(DagNotFound):
+        remote.play(wait(remote, WANTED), unknown)
+
+
+@pytest.mark.parametrize("version", [V1_OLD, V2])
+def test_a_skipped_task_ends_the_wait_as_skipped_if_it_shall(version: str) -> None:
+    remote, speech = meet(version)
+    wanted = Wanted("d", run_id="r", task_ids=("a", "b"), skipped_states=("skipped",))
+    turns = [speech.get(speech.run()), instances_turn(speech, instance("a", "skipped"), instance("b", "running"))]
+    assert remote.play(wait(remote, wanted), *turns).verdict is Verdict.SKIPPED
