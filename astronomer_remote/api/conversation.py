@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from astronomer_remote.api import auth, replies
@@ -49,6 +50,11 @@ class Conversation:
         self._jitter = jitter
         self._dialect: Dialect | None = None
         self._authentication: auth.Authentication | None = None
+        self._skew = 0.0
+
+    def remote_clock(self) -> float:
+        """The remote's time in seconds since the epoch, to a second, as its replies tell it."""
+        return self.clock() + self._skew
 
     def dialect(self) -> Flow[Dialect]:
         """How the remote is spoken to, found out once and remembered."""
@@ -85,7 +91,7 @@ class Conversation:
             authentication = yield from self._authenticate()
             shown = authentication.headers()
             response = yield from self._deliver(request.with_headers(shown))
-            if not authentication.refused(response):
+            if not authentication.refused(response) or (yield from self._is_known(response, shown)):
                 return response
             # Another flow of this conversation may have met the same refusal, and renewed meanwhile.
             stale = authentication is not self._authentication or authentication.headers() != shown
@@ -116,6 +122,18 @@ class Conversation:
                 reloaded = True
             else:
                 return authentication
+
+    def _is_known(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
+        """
+        Whether a refusal is about a permission after all, and not about who we are.
+
+        Where the one is answered like the other, something is asked that nearly every account may read.
+        """
+        dialect = yield from self.dialect()
+        if response.status != 403 or not shown or dialect.tells_unknown_from_forbidden:
+            return False
+        proof = yield from self._deliver(dialect.proof().request.with_headers(shown))
+        return proof.status == 200
 
     def _reload(self) -> Flow[bool]:
         """After a refusal: read the connection anew, as its secret may have been changed meanwhile."""
@@ -164,6 +182,7 @@ class Conversation:
                 failure: PassingError = replies.unreachable(self.settings, request, error)
                 harmless = not error.sent
             else:
+                self._note_time(response)
                 if response.status not in PASSING_STATUSES:
                     replies.check_size(request, response)
                     return response
@@ -172,3 +191,10 @@ class Conversation:
             if not (request.may_repeat or harmless):
                 raise failure
             yield from self.pause(failure, attempt, started)
+
+    def _note_time(self, response: Response) -> None:
+        try:
+            date = parsedate_to_datetime(response.headers.get("date", ""))
+        except ValueError:
+            return
+        self._skew = date.timestamp() - self.clock()

@@ -46,6 +46,11 @@ def pool_turn(version: str, reply: Response | None = None, **checks: Any) -> Tur
     return Turn(f"GET {Speech(version).base}/pools/p", reply or ok(body), **checks)
 
 
+def proof_turn(reply: Response, **checks: Any) -> Turn:
+    """Airflow 2.11 refuses a missing permission like wrong credentials: something every account may read tells."""
+    return Turn("GET /api/v1/dags?limit=1", reply, **checks)
+
+
 def token(name: str = "t", *, ends: float | None = None) -> str:
     """A JSON Web Token as Airflow makes them."""
     claims = {"sub": name} if ends is None else {"sub": name, "exp": ends}
@@ -286,7 +291,7 @@ def test_a_session_that_ended_is_followed_by_basic_and_then_by_a_new_session() -
     remote.play(remote.deployment.get_pool("p"), *session_turns(), with_session)
     remote.play(remote.deployment.get_pool("p"), with_session)
     ended = pool_turn(V1, NO_REASON, cookie="session=s3ssion")
-    remote.play(remote.deployment.get_pool("p"), ended, basic)
+    remote.play(remote.deployment.get_pool("p"), ended, proof_turn(NO_REASON, cookie="session=s3ssion"), basic)
     remote.play(remote.deployment.get_pool("p"), basic)
     remote.play(remote.deployment.get_pool("p"), *session_turns(), with_session)
 
@@ -294,9 +299,18 @@ def test_a_session_that_ended_is_followed_by_basic_and_then_by_a_new_session() -
 @pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_REASON])
 def test_a_wrong_password_on_airflow_2_is_named_whether_it_says_401_or_403_without_a_reason(refusal: Response) -> None:
     remote = Remote(USER, V1)
+    proof = [proof_turn(refusal)] if refusal is NO_REASON else []
     with pytest.raises(AuthenticationFailed, match="did not accept the connection's login 'me'") as failure:
-        remote.play(remote.deployment.get_pool("p"), pool_turn(V1, refusal), USER)
+        remote.play(remote.deployment.get_pool("p"), pool_turn(V1, refusal), *proof, USER)
     assert ("2.11 answers wrong credentials with 403 and no reason" in str(failure.value)) == (refusal.status == 403)
+
+
+def test_a_missing_permission_on_airflow_2_is_told_from_a_wrong_password_by_asking_something_else() -> None:
+    remote = Remote(USER, V1)
+    with pytest.raises(AccessDenied, match="lacks the permission"):
+        remote.play(
+            remote.deployment.delete_pool("p"), Turn("DELETE /api/v1/pools/p", NO_REASON), proof_turn(ok({"dags": []}))
+        )
 
 
 @pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_REASON])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -80,8 +80,14 @@ class Dialect:
     lists_task_instances = True
     """Whether one request lists the task instances of a run."""
 
+    lists_ended_runs = True
+    """Whether one request lists what ended in several DAGs."""
+
     orders_runs = True
     """Whether a listing of runs can begin with the newest."""
+
+    tells_unknown_from_forbidden = True
+    """Whether the refusal of wrong credentials differs from the refusal of an account without the permission."""
 
     needs_logical_date = False
     """Whether a run must be given a logical date, lest the server's own choice collides with another run's."""
@@ -130,6 +136,16 @@ class Dialect:
     ) -> Exchange[Page[DagRun]]:
         """List DAG runs of a DAG, those of one logical date if it is given."""
         self._refuse("list DAG runs")
+
+    def ended_runs(
+        self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[DagRun]]:
+        """
+        List the runs of several DAGs that ended since a moment.
+
+        :param bound: no run wanted is of an earlier date; it lets the remote's database use an index.
+        """
+        self._refuse("list the runs that ended")
 
     def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
         """Set a DAG run to ``success`` or ``failed``, which ends its tasks."""

@@ -17,7 +17,10 @@ class V1Dialect(RestDialect):
     generation = Generation.V1
     version: Version
 
+    # 2.11 answers both with 403 and no detail.
+    tells_unknown_from_forbidden = False
     date_field = "execution_date"
+    bound_field = "execution_date"
     newest = "-execution_date"
 
     def __init__(self, base_url: str, version: Version) -> None:
