@@ -1,0 +1,42 @@
+"""
+Drive an Airflow 1.10 from a new deployment while its DAGs move over, one by one.
+
+The tasks are those you would write for any remote. When a DAG has moved, change the connection, not the DAG. What
+1.10 cannot do, its experimental API being what it is, fails with an error that says so.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.common.compat.sdk import DAG
+
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+
+habits = {
+    "retries": 2,
+    "astronomer_conn_id": "astronomer_default",
+    "deferrable": True,
+    "poke_interval": 60,
+}
+
+with DAG("moving_from_1_10", schedule=None, default_args=habits):
+    legacy = RemoteTriggerDagRunOperator(
+        task_id="legacy_load",
+        trigger_dag_id="legacy_load",
+        conf={"full": False},
+        wait_for_completion=True,
+        failed_states=["failed"],
+        execution_timeout=timedelta(hours=6),
+    )
+    # 1.10 knows whole runs and single tasks; task groups came with Airflow 2.
+    checked = RemoteDagRunSensor(
+        task_id="legacy_check",
+        external_dag_id="legacy_check",
+        external_task_id="count_rows",
+        latest_run=True,
+        failed_states=["failed", "upstream_failed"],
+        timeout=timedelta(hours=6).total_seconds(),
+    )
+    legacy >> checked

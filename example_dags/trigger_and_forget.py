@@ -1,0 +1,22 @@
+"""Trigger a DAG in another deployment for "now" and go on; the run id and a link to the run are kept in XCom."""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+
+with DAG("trigger_and_forget", schedule=None, default_args={"retries": 2}):
+    refresh = RemoteTriggerDagRunOperator(
+        task_id="refresh_dashboards",
+        astronomer_conn_id="astronomer_default",
+        trigger_dag_id="refresh_dashboards",
+        conf={},
+        fail_when_dag_is_paused=True,
+    )
+
+    @task
+    def tell(remote_run_id: str, url: str) -> None:
+        print(f"Triggered {remote_run_id}, see {url}")
+
+    tell(remote_run_id=refresh.output, url=refresh.output["remote_run_url"])
