@@ -7,12 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import Generation
 
 AUTO = "auto"
+READABLE_IN_A_PATH = "/%:@!$&'()*+,;=~"
+"""Characters of a URL's path that stay as they are; what is quoted already is not quoted again."""
+
 AUTHENTICATIONS = (AUTO, "astro_token", "software_api_key", "basic", "airflow_login", "none")
 NEEDED_BY_AUTHENTICATION = {
     "astro_token": ("password",),
@@ -96,7 +99,8 @@ class Settings:
         return settings
 
     def _check_token(self) -> None:
-        if self.password and not self.login and (not self.password.isascii() or re.search(r"\s", self.password)):
+        is_token = not self.login or self.authentication in ("astro_token", "software_api_key")
+        if self.password and is_token and (not self.password.isascii() or not re.fullmatch(r"\S+", self.password)):
             raise InvalidSettings(
                 "The connection's password is to be sent as a token, but holds a line break, a space or a character "
                 "beyond ASCII. Was it cut and pasted whole?"
@@ -119,7 +123,7 @@ def _base_url(host: str, schema: str, port: int | None) -> str:
         given_port = url.port
     except ValueError as error:
         raise InvalidSettings(f"The connection's host is not a URL: {error}.") from None
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if url.scheme not in ("http", "https") or not url.hostname or re.search(r"\s", url.hostname):
         raise InvalidSettings(
             f"The connection's host must be an http or https URL, not one of scheme {url.scheme!r} "
             f"and host {url.hostname!r}."
@@ -128,8 +132,10 @@ def _base_url(host: str, schema: str, port: int | None) -> str:
         raise InvalidSettings("Put login and password into their own fields, not into the connection's host.")
     name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     number = given_port or port
+    if number and not 0 < number < 65536:
+        raise InvalidSettings(f"The connection's port={number} must be a number from 1 to 65535.")
     kept = re.sub(r"(/api(/v1|/v2|/experimental)?(/.*)?|/home)?/*$", "", url.path)
-    return f"{url.scheme}://{name}{f':{number}' if number else ''}{kept}"
+    return f"{url.scheme}://{name}{f':{number}' if number else ''}{quote(kept, safe=READABLE_IN_A_PATH)}"
 
 
 def _choice(given: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
