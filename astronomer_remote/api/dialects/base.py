@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
+from urllib.parse import unquote
 
-from astronomer_remote.api.errors import NotFound, NotSupported, RemoteError
+from astronomer_remote.api.errors import InvalidSettings, NotFound, NotSupported, RemoteError
 from astronomer_remote.api.models import (
     Dag,
     DagRun,
@@ -22,6 +24,9 @@ from astronomer_remote.api.wire import Request
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9_.~%:/?@!$&'()*+,;=-]")
+"""Characters that a URL cannot hold unless they are quoted."""
 
 PAGE = 100
 """Items asked for at once: the most that Airflow gives by default (``[api] maximum_page_limit``)."""
@@ -240,6 +245,24 @@ class Dialect:
     def endpoint(self, endpoint: str) -> str:
         """Full path of an endpoint given as in Airflow's reference, for example ``/dags/x/dagRuns``."""
         self._refuse("be called")
+
+
+def endpoint_below(base_url: str, prefix: str, endpoint: str) -> str:
+    """
+    Full path of an endpoint that somebody wrote by hand.
+
+    :param prefix: path of the API.
+    :param endpoint: below the API, or with the API's path, or with the deployment's URL as well.
+    :raises InvalidSettings: for what would reach beyond the API, or is not quoted as a URL must be.
+    """
+    own = "/" + endpoint.strip().removeprefix(base_url).lstrip("/")
+    way = own.partition("?")[0]
+    climbs = any(segment in (".", "..") for segment in unquote(way).split("/"))
+    if climbs or "://" in way or NOT_IN_A_URL.search(own):
+        raise InvalidSettings(
+            f"endpoint={endpoint!r} leads out of the API or is not quoted; give it as /pools/my_pool, for example."
+        )
+    return own if own.startswith(f"{prefix}/") else prefix + own
 
 
 def health_of(body: Mapping[str, Any]) -> Health:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, endpoint_below, health_of, nothing
 from astronomer_remote.api.dialects.rest import quoted
-from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, InvalidSettings, RemoteError
+from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, RemoteError
 from astronomer_remote.api.ids import checked
 from astronomer_remote.api.models import (
     Dag,
@@ -37,10 +37,7 @@ class ExperimentalDialect(Dialect):
     waiting_states = frozenset({"running"})
 
     def endpoint(self, endpoint: str) -> str:
-        own = "/" + endpoint.strip().removeprefix(self.base_url).lstrip("/")
-        if "://" in own or any(part in (".", "..") for part in own.partition("?")[0].split("/")):
-            raise InvalidSettings(f"endpoint={endpoint!r} leads out of the API; give it as /pools, for example.")
-        return own if own.startswith(PREFIX + "/") else PREFIX + own
+        return endpoint_below(self.base_url, PREFIX, endpoint)
 
     def says_it_exists(self, error: RemoteError) -> bool:
         return error.status == 400 and "already exists" in (error.detail or "")
