@@ -1,0 +1,150 @@
+"""What a fake deployment holds, and how its DAG runs come to their end: by being looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+FINISHED = ("success", "failed")
+
+READER = "viewer"
+"""User who may read everything and change nothing."""
+
+
+def now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass
+class FakeRun:
+    """A DAG run. :param looks_left: how many more looks find it unfinished."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    looks_left: int = 0
+    conf: dict[str, Any] = field(default_factory=dict)
+    note: str | None = None
+    logical_date: datetime | None = None
+    run_after: datetime = field(default_factory=now)
+    data_interval_start: datetime | None = None
+    data_interval_end: datetime | None = None
+    partition_key: str | None = None
+    start_date: datetime | None = None
+    end_date: datetime | None = None
+    tries: dict[str, int] = field(default_factory=dict)
+    task_states: dict[str, str | None] = field(default_factory=dict)
+
+    def end(self, state: str) -> None:
+        """Let it end in a state."""
+        self.state = state
+        self.start_date = self.start_date or now()
+        self.end_date = now()
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a test wants to know of it, in plain JSON."""
+        return {
+            "dag_id": self.dag_id,
+            "run_id": self.run_id,
+            "state": self.state,
+            "conf": self.conf,
+            "note": self.note,
+            "logical_date": self.logical_date.isoformat() if self.logical_date else None,
+            "run_after": self.run_after.isoformat(),
+            "partition_key": self.partition_key,
+        }
+
+
+@dataclass
+class FakeDag:
+    """A DAG with its runs by their ids; see :meth:`astronomer_remote.testing.FakeDeployment.add_dag`."""
+
+    dag_id: str
+    tasks: tuple[str, ...]
+    ends: str = "success"
+    looks: int = 0
+    stays: str | None = None
+    task_ends: Mapping[str, str] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    is_paused: bool = False
+    runs: dict[str, FakeRun] = field(default_factory=dict)
+
+    def look(self, run: FakeRun) -> FakeRun:
+        """Let a run go on by one look."""
+        if run.state in FINISHED or self.is_paused:
+            return run
+        run.start_date = run.start_date or now()
+        if self.stays is not None:
+            run.state = self.stays
+        elif run.looks_left > 0:
+            run.looks_left -= 1
+            run.state = "running"
+        else:
+            run.end(self.ends)
+        return run
+
+    def clear(self, run: FakeRun, state: str, *, only_failed: bool) -> None:
+        """Let a run, or only its failed tasks, run again."""
+        for task in self.tasks:
+            if not only_failed or self.task_state(run, task) in ("failed", "upstream_failed"):
+                run.tries[task] = self.try_number(run, task) + 1
+                run.task_states.pop(task, None)
+            else:
+                run.task_states[task] = self.task_state(run, task)
+        run.state, run.looks_left, run.start_date, run.end_date = state, self.looks, None, None
+
+    def task_state(self, run: FakeRun, task: str) -> str | None:
+        """State of a task in a run: as it was set, else it goes with its run."""
+        if task in run.task_states:
+            return run.task_states[task]
+        if run.state in FINISHED:
+            return self.task_ends.get(task, run.state)
+        return None if run.state == "queued" else run.state
+
+    def try_number(self, run: FakeRun, task: str) -> int:
+        return run.tries.get(task, 1 if self.task_state(run, task) else 0)
+
+
+@dataclass
+class FakePool:
+    """A pool."""
+
+    name: str
+    slots: int
+    description: str = ""
+    include_deferred: bool = False
+    occupied: int = 0
+
+
+@dataclass
+class Contents:
+    """Everything a deployment holds."""
+
+    dags: dict[str, FakeDag] = field(default_factory=dict)
+    pools: dict[str, FakePool] = field(default_factory=dict)
+    import_errors: dict[str, str] = field(default_factory=dict)
+    config: dict[str, dict[str, str]] | None = None
+
+    def __post_init__(self) -> None:
+        self.pools["default_pool"] = FakePool("default_pool", 128, "Default pool")
+
+
+@dataclass
+class Accounts:
+    """
+    Who is let in.
+
+    :param passwords: passwords by user name; one may do everything, the other may only read.
+    :param authorization: the one ``Authorization`` header that a gateway before the deployment lets pass, with
+        everything behind it open.
+    :param issued: who got which token or session cookie.
+    """
+
+    passwords: dict[str, str]
+    authorization: str | None = None
+    issued: dict[str, str] = field(default_factory=dict)
+
+    def knows(self, login: object, password: object) -> bool:
+        return isinstance(login, str) and self.passwords.get(login) == password

@@ -1,0 +1,261 @@
+"""The fake deployment itself: what a test says to it and asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+from astronomer_remote.api.models import Version
+from astronomer_remote.testing.contents import FINISHED, READER, Accounts, Contents, FakeDag, FakePool, FakeRun, now
+from astronomer_remote.testing.experimental import ExperimentalSpeaker
+from astronomer_remote.testing.server import Answer, Asked, Server
+from astronomer_remote.testing.speaker import PAGE_NOT_FOUND, Speaker, moment
+from astronomer_remote.testing.v1 import V1Speaker
+from astronomer_remote.testing.v2 import V2Speaker
+
+
+@dataclass
+class _Disturbance:
+    """Requests that go wrong. :param status: what they are answered; ``None`` loses the reply."""
+
+    status: int | None
+    times: int
+    method: str | None
+
+
+class FakeDeployment:
+    """
+    An Airflow deployment in memory, behind a real HTTP server on a loopback port: no scheduler, no database.
+
+    It answers like the real ones as far as this package asks. Its runs end by being looked at, so that no test
+    has to wait::
+
+        with FakeDeployment("2.11.2") as remote:
+            remote.add_dag("quick", tasks=["hello"])
+            remote.add_dag("bad", ends="failed")
+            remote.add_dag("slow", looks=2)
+            ...
+            assert remote.runs("quick")[0]["conf"] == {"k": "v"}
+
+    :param version: version of Airflow that it answers like: ``1.10.…``, ``2.…`` or ``3.…``.
+    :param login: name of a user who may do everything, default ``admin``; another one, ``viewer`` with the password
+        ``viewer``, may only read. Airflow 1.10 wants no login.
+    :param password: the user's password, default ``admin``.
+    :param api_token: the Astro API token that everything wants, instead of login and password.
+    :param api_key: the Astronomer Software API key that everything wants, instead of login and password.
+    :param path: path below which everything lies, such as ``/my-release/airflow``.
+    :param config: what the deployment shows of its configuration, options by section; by default it hides it.
+    """
+
+    def __init__(
+        self,
+        version: str = "3.3.2",
+        *,
+        login: str = "admin",
+        password: str = "admin",  # noqa: S107  # there is nothing to protect
+        api_token: str | None = None,
+        api_key: str | None = None,
+        path: str = "",
+        config: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        self._contents = Contents(config={name: dict(options) for name, options in config.items()} if config else None)
+        self._login = login
+        self._accounts = Accounts({READER: READER, login: password}, f"Bearer {api_token}" if api_token else api_key)
+        self._secret = api_token or api_key
+        self._path = path.rstrip("/")
+        number = Version(version)
+        kind: type[Speaker] = ExperimentalSpeaker if number < (2,) else V1Speaker if number < (3,) else V2Speaker
+        self._speaker = kind(self._contents, self._accounts, number)
+        self._server: Server | None = None
+        self._disturbances: list[_Disturbance] = []
+        self._lock = RLock()
+        self.received: list[Asked] = []
+
+    def __enter__(self) -> FakeDeployment:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start listening; entering a ``with`` block does it."""
+        self._server = Server(self._answer, keep_alive=self._speaker.keep_alive)
+
+    def stop(self) -> None:
+        """Stop listening, as a deployment that is down; leaving a ``with`` block does it."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    # How to reach it, and what was asked
+
+    @property
+    def url(self) -> str:
+        """Its address, as it stands in a connection's host."""
+        if self._server is None:
+            raise RuntimeError("The fake deployment is not running: use it in a `with` block.")
+        return self._server.url + self._path
+
+    def connection(self, **fields: Any) -> dict[str, Any]:
+        """
+        A connection to it: for ``Connection(**…)`` or, as JSON, for an environment variable ``AIRFLOW_CONN_…``.
+
+        :param fields: fields that shall be different.
+        """
+        secret: dict[str, Any] = {"login": self._login, "password": self._accounts.passwords[self._login]}
+        if self._secret is not None:
+            secret = {"password": self._secret}
+        elif isinstance(self._speaker, ExperimentalSpeaker):
+            secret = {}
+        return {"conn_type": "astronomer", "host": self.url, **secret, **fields}
+
+    @property
+    def requests(self) -> list[tuple[str, str]]:
+        """Verb and path, without the query, of every request so far; :attr:`received` has the whole requests."""
+        return [(asked.method, asked.path) for asked in self.received]
+
+    # What it holds
+
+    def add_dag(
+        self,
+        dag_id: str,
+        *,
+        tasks: Iterable[str] = ("task",),
+        ends: str = "success",
+        looks: int = 0,
+        stays: str | None = None,
+        task_ends: Mapping[str, str] | None = None,
+        results: Mapping[str, Any] | None = None,
+        is_paused: bool = False,
+    ) -> None:
+        """
+        Add a DAG, or change it and keep its runs.
+
+        :param tasks: ids of its tasks; the one of a task in a group begins with the group's: ``load.a``.
+        :param ends: state in which its runs end, default ``success``.
+        :param looks: how many looks at a run find it unfinished before one finds it ended, default 0.
+        :param stays: state in which its runs stay instead of ending, until :meth:`finish` is called.
+        :param task_ends: states in which single tasks end, default that of their run.
+        :param results: return values of tasks that succeeded, by task id.
+        :param is_paused: whether its runs do not start.
+        """
+        known = self._contents.dags.get(dag_id)
+        self._contents.dags[dag_id] = FakeDag(
+            dag_id,
+            tuple(tasks),
+            ends=ends,
+            looks=looks,
+            stays=stays,
+            task_ends=dict(task_ends or {}),
+            results=dict(results or {}),
+            is_paused=is_paused,
+            runs=known.runs if known else {},
+        )
+
+    def add_run(
+        self, dag_id: str, run_id: str, *, state: str = "success", logical_date: str | None = None
+    ) -> dict[str, Any]:
+        """
+        Add a DAG run that nobody triggered through the API.
+
+        :param state: its state; an unfinished run goes on as the DAG's runs do.
+        :param logical_date: ISO 8601 with a zone; by default none in Airflow 3, else now.
+        :return: the run, as :meth:`runs` tells it.
+        """
+        date = moment(logical_date) if logical_date else None
+        if date is None and not isinstance(self._speaker, V2Speaker):
+            date = now()
+        run = FakeRun(dag_id, run_id, state, logical_date=date)
+        self._speaker.add_run(run)
+        if state in FINISHED:
+            run.end(state)
+        return run.as_dict()
+
+    def add_pool(self, name: str, slots: int, *, occupied: int = 0, description: str = "") -> None:
+        """Add a pool, or change it. :param occupied: slots in use."""
+        self._contents.pools[name] = FakePool(name, slots, description, occupied=occupied)
+
+    def add_import_error(self, filename: str, stack_trace: str) -> None:
+        """Add a DAG file that could not be parsed."""
+        self._contents.import_errors[filename] = stack_trace
+
+    def runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """The runs of a DAG, oldest first: ``run_id``, ``state``, ``conf``, ``note``, ``logical_date`` and so on."""
+        return [run.as_dict() for run in self._contents.dags[dag_id].runs.values()]
+
+    def pools(self) -> dict[str, int]:
+        """Sizes of the pools by name."""
+        return {pool.name: pool.slots for pool in self._contents.pools.values()}
+
+    # What happens to it
+
+    def finish(self, dag_id: str, run_id: str, state: str = "success") -> None:
+        """End a run."""
+        with self._lock:
+            self._contents.dags[dag_id].runs[run_id].end(state)
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Let a run run again, as somebody who clears it in the UI."""
+        with self._lock:
+            dag = self._contents.dags[dag_id]
+            dag.clear(dag.runs[run_id], self._speaker.first_state, only_failed=False)
+
+    def delete(self, dag_id: str, run_id: str) -> None:
+        """Delete a run."""
+        with self._lock:
+            del self._contents.dags[dag_id].runs[run_id]
+
+    def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str | None) -> None:
+        """Set the state of a task in a run; without, it goes with its run."""
+        with self._lock:
+            self._contents.dags[dag_id].runs[run_id].task_states[task_id] = state
+
+    def change_password(self, password: str) -> None:
+        """Change the user's password and end every login."""
+        with self._lock:
+            self._accounts.passwords[self._login] = password
+            self._accounts.issued.clear()
+
+    def forget_logins(self) -> None:
+        """End every login, as a restart of Airflow does where its secrets are random."""
+        with self._lock:
+            self._accounts.issued.clear()
+
+    def disturb(self, status: int | None = 503, *, times: int = 1, method: str | None = None) -> None:
+        """
+        Let the next requests go wrong.
+
+        :param status: HTTP status they are answered; ``None``: they are carried out, but their reply is lost.
+        :param times: how many of them.
+        :param method: only those with this verb.
+        """
+        with self._lock:
+            self._disturbances.append(_Disturbance(status, times, method))
+
+    def _answer(self, asked: Asked) -> Answer | None:
+        with self._lock:
+            self.received.append(asked)
+            disturbance = self._next_disturbance(asked)
+            if disturbance and disturbance.status is not None:
+                return Answer(disturbance.status, {"detail": "disturbed by the test"})
+            answer = self._carry_out(asked)
+            return None if disturbance else answer
+
+    def _next_disturbance(self, asked: Asked) -> _Disturbance | None:
+        for disturbance in self._disturbances:
+            if disturbance.times > 0 and disturbance.method in (None, asked.method):
+                disturbance.times -= 1
+                return disturbance
+        return None
+
+    def _carry_out(self, asked: Asked) -> Answer:
+        gate = self._accounts.authorization
+        if gate is not None and asked.headers.get("authorization") != gate:
+            return Answer(401, {"message": "unauthorized"})
+        if not asked.path.startswith(f"{self._path}/"):
+            return PAGE_NOT_FOUND
+        path = asked.path.removeprefix(self._path)
+        return self._speaker.answer(Asked(asked.method, path, asked.query, asked.headers, asked.body))

@@ -1,0 +1,200 @@
+"""What the fakes of Airflow 2's and Airflow 3's REST APIs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from astronomer_remote.testing.contents import FakeDag, FakePool, FakeRun
+from astronomer_remote.testing.server import Answer, Asked
+from astronomer_remote.testing.speaker import Endpoint, Refused, Speaker
+
+MOST = 100
+"""Items of a listing at most (``[api] maximum_page_limit``)."""
+
+
+class RestSpeaker(Speaker):
+    """Subclasses hold what differs."""
+
+    prefix: str
+    unreadable = 400
+    """Status for a body that makes no sense."""
+    pool_created = 200
+    usual_page = MOST
+    stringifies = "true"
+    """Whether an XCom is told as Python's text form of it, unless asked otherwise."""
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        run = "/dags/{}/dagRuns/{}"
+        table: list[Endpoint] = [
+            ("GET", "/dags", self.list_dags),
+            ("GET", "/dags/{}", self.get_dag),
+            ("PATCH", "/dags/{}", self.patch_dag),
+            ("GET", "/dags/{}/tasks", self.list_tasks),
+            ("GET", "/dags/{}/tasks/{}", self.get_task),
+            ("GET", f"{run}/taskInstances", self.list_task_instances),
+            ("GET", f"{run}/taskInstances/{{}}/xcomEntries/{{}}", self.get_xcom),
+            ("GET", "/importErrors", self.list_import_errors),
+            ("GET", "/pools", self.list_pools),
+            ("POST", "/pools", self.create_pool),
+            ("GET", "/pools/{}", self.get_pool),
+            ("PATCH", "/pools/{}", self.patch_pool),
+            ("DELETE", "/pools/{}", self.delete_pool),
+            ("GET", "/config", self.get_config),
+        ]
+        return self.below_prefix(table)
+
+    def below_prefix(self, table: Iterable[Endpoint]) -> list[Endpoint]:
+        return [(method, self.prefix + path, answer) for method, path, answer in table]
+
+    # What the two generations say differently
+
+    def problem(self, status: int, detail: Any) -> Answer:
+        """How an error is told."""
+        raise NotImplementedError
+
+    def refuse(self, status: int, detail: Any) -> Refused:
+        return Refused(self.problem(status, detail))
+
+    def forbidden(self) -> Answer:
+        return self.problem(403, "Forbidden")
+
+    def missing(self, what: str) -> Answer:
+        return self.problem(404, f"{what} not found")
+
+    def tell_pool(self, pool: FakePool) -> dict[str, Any]:
+        """A pool as this version tells it."""
+        open_slots = pool.slots - pool.occupied if pool.slots >= 0 else -1
+        return {
+            "name": pool.name,
+            "slots": pool.slots,
+            "occupied_slots": pool.occupied,
+            "open_slots": open_slots,
+            "queued_slots": 0,
+            "running_slots": pool.occupied,
+        }
+
+    def exists(self, detail: str) -> Refused:
+        """What is answered if there is such a thing already."""
+        return self.refuse(409, detail)
+
+    # DAGs and tasks
+
+    def list_dags(self, asked: Asked) -> Answer:
+        return self.page("dags", list(self.contents.dags.values()), self.tell_dag, asked)
+
+    def get_dag(self, asked: Asked, dag_id: str) -> Answer:
+        return Answer(200, self.tell_dag(self.dag(dag_id)))
+
+    def patch_dag(self, asked: Asked, dag_id: str) -> Answer:
+        dag = self.dag(dag_id)
+        dag.is_paused = asked.json()["is_paused"]
+        return Answer(200, self.tell_dag(dag))
+
+    def tell_dag(self, dag: FakeDag) -> dict[str, Any]:
+        told = {
+            "dag_id": dag.dag_id,
+            "is_paused": dag.is_paused,
+            "fileloc": f"/dags/{dag.dag_id}.py",
+            "tags": [],
+            "owners": ["airflow"],
+            "max_active_runs": 16,
+        }
+        return {**told, "has_import_errors": False} if self.version >= (2, 11) else told
+
+    def list_tasks(self, asked: Asked, dag_id: str) -> Answer:
+        tasks = [{"task_id": task} for task in self.dag(dag_id).tasks]
+        return Answer(200, {"tasks": tasks, "total_entries": len(tasks)})
+
+    def get_task(self, asked: Asked, dag_id: str, task_id: str) -> Answer:
+        self.known_task(dag_id, task_id)
+        return Answer(200, {"task_id": task_id})
+
+    def list_task_instances(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+        dag, run = self.run(dag_id, run_id)
+
+        def tell(task: str) -> dict[str, Any]:
+            return self.tell_task_instance(dag, run, task)
+
+        return self.page("task_instances", list(dag.tasks), tell, asked)
+
+    def tell_task_instance(self, dag: FakeDag, run: FakeRun, task: str) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "dag_id": dag.dag_id,
+            "task_id": task,
+            "state": dag.task_state(run, task),
+            "try_number": dag.try_number(run, task),
+            "operator": "FakeOperator",
+            "start_date": self.date(run.start_date),
+            "end_date": self.date(run.end_date),
+            "duration": None,
+        }
+        return {**told, "dag_run_id": run.run_id, "map_index": -1} if self.version >= (2, 3) else told
+
+    def get_xcom(self, asked: Asked, dag_id: str, run_id: str, task_id: str, key: str) -> Answer:
+        dag, run = self.run(dag_id, run_id)
+        if key != "return_value" or task_id not in dag.results or dag.task_state(run, task_id) != "success":
+            raise Refused(self.missing("XCom entry"))
+        as_text = asked.query.get("stringify", [self.stringifies])[0] != "false"
+        value = dag.results[task_id]
+        told = {"key": key, "dag_id": dag_id, "task_id": task_id, "value": str(value) if as_text else value}
+        return Answer(200, {**told, "timestamp": self.date(run.end_date)})
+
+    def list_import_errors(self, asked: Asked) -> Answer:
+        def tell(item: tuple[str, str]) -> dict[str, Any]:
+            return {"filename": item[0], "stack_trace": item[1]}
+
+        return self.page("import_errors", list(self.contents.import_errors.items()), tell, asked)
+
+    # Pools
+
+    def list_pools(self, asked: Asked) -> Answer:
+        return self.page("pools", list(self.contents.pools.values()), self.tell_pool, asked)
+
+    def get_pool(self, asked: Asked, name: str) -> Answer:
+        return Answer(200, self.tell_pool(self.pool(name)))
+
+    def create_pool(self, asked: Asked) -> Answer:
+        body = asked.json()
+        if not isinstance(body.get("slots"), int) or "name" not in body:
+            raise self.refuse(self.unreadable, "Missing required property(ies): name, slots")
+        if body["name"] in self.contents.pools:
+            raise self.exists(f"Pool: {body['name']} already exists")
+        pool = FakePool(body["name"], body["slots"])
+        self.contents.pools[pool.name] = pool
+        self.change_pool(pool, body, ("description", "include_deferred"))
+        return Answer(self.pool_created, self.tell_pool(pool))
+
+    def patch_pool(self, asked: Asked, name: str) -> Answer:
+        """Change a pool."""
+        raise NotImplementedError
+
+    def change_pool(self, pool: FakePool, body: Mapping[str, Any], fields: Iterable[str]) -> None:
+        """Take over fields of a body; a text that is null is empty."""
+        for field in fields:
+            if field in body:
+                setattr(pool, field, body[field] if body[field] is not None else "")
+
+    def delete_pool(self, asked: Asked, name: str) -> Answer:
+        self.pool(name)
+        if name == "default_pool":
+            raise self.refuse(400, "Default Pool can't be deleted")
+        del self.contents.pools[name]
+        return Answer(204)
+
+    # The deployment itself
+
+    def get_config(self, asked: Asked) -> Answer:
+        if self.contents.config is None:
+            raise self.refuse(403, "Your Airflow administrator chose not to expose the configuration")
+        sections = [
+            {"name": name, "options": [{"key": key, "value": value} for key, value in options.items()]}
+            for name, options in self.contents.config.items()
+        ]
+        return Answer(200, {"sections": sections})
+
+    def page(self, name: str, items: list[Any], tell: Callable[[Any], dict[str, Any]], asked: Asked) -> Answer:
+        """Part of a listing."""
+        offset = int(asked.query.get("offset", ["0"])[0])
+        limit = min(int(asked.query.get("limit", [str(self.usual_page)])[0]), MOST)
+        return Answer(200, {name: [tell(item) for item in items[offset:][:limit]], "total_entries": len(items)})

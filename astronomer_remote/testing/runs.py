@@ -1,0 +1,174 @@
+"""DAG runs as the fakes of Airflow 2's and Airflow 3's REST APIs have them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from astronomer_remote.testing.contents import FINISHED, FakeDag, FakeRun
+from astronomer_remote.testing.rest import MOST, RestSpeaker
+from astronomer_remote.testing.server import Answer, Asked
+from astronomer_remote.testing.speaker import Endpoint, is_within, moment
+
+GOOD_RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]+")
+RESERVED_RUN_IDS = ("scheduled__", "backfill__", "asset_triggered__", "dataset_triggered__")
+
+CAN_BE_SET = ("queued", "success", "failed")
+
+
+class RunSpeaker(RestSpeaker):
+    """Subclasses hold what differs."""
+
+    range_fields: tuple[str, ...]
+    """Dates of a run that a listing can be narrowed by."""
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        run = "/dags/{}/dagRuns/{}"
+        return [
+            *super().endpoints(),
+            *self.below_prefix(
+                [
+                    ("POST", "/dags/{}/dagRuns", self.trigger),
+                    ("GET", "/dags/{}/dagRuns", self.list_runs),
+                    ("POST", "/dags/~/dagRuns/list", self.list_runs_by_body),
+                    ("GET", run, self.get_run),
+                    ("PATCH", run, self.patch_run),
+                    ("DELETE", run, self.delete_run),
+                    ("POST", f"{run}/clear", self.clear_run),
+                ]
+            ),
+        ]
+
+    def trigger_fields(self) -> Collection[str]:
+        """Fields that the body of a trigger may have."""
+        raise NotImplementedError
+
+    def tell_run(self, run: FakeRun) -> dict[str, Any]:
+        """A run as this version tells it."""
+        raise NotImplementedError
+
+    def trigger(self, asked: Asked, dag_id: str) -> Answer:
+        body = asked.json()
+        unknown = set(body) - set(self.trigger_fields())
+        if unknown:
+            raise self.refuse(self.unreadable, f"Unknown field(s): {', '.join(sorted(unknown))}")
+        dag = self.dag(dag_id)
+        run = self.read_trigger(dag, body)
+        if run.run_id in dag.runs:
+            raise self.exists(f"DAGRun with DAG ID: '{dag_id}' and DAGRun ID: '{run.run_id}' already exists")
+        if run.logical_date and any(run.logical_date == other.logical_date for other in dag.runs.values()):
+            date = self.date(run.logical_date)
+            raise self.exists(f"DAGRun with DAG ID: '{dag_id}' and DAGRun logical date: '{date}' already exists")
+        return Answer(200, self.tell_run(self.add_run(run)))
+
+    def read_trigger(self, dag: FakeDag, body: Mapping[str, Any]) -> FakeRun:
+        """The run that a trigger's body asks for."""
+        if not isinstance(body.get("conf", {}), dict):
+            raise self.refuse(self.unreadable, f"{body['conf']!r} is not of type 'object' - 'conf'")
+        named = ("run_after", "data_interval_start", "data_interval_end")
+        dates = {name: self.body_date(body, name) for name in named if body.get(name)}
+        if ("data_interval_start" in dates) != ("data_interval_end" in dates):
+            raise self.refuse(self.unreadable, "Both data_interval_start and data_interval_end must be provided")
+        run = FakeRun(
+            dag.dag_id,
+            run_id=body.get("dag_run_id") or "",
+            state=self.first_state,
+            conf=body.get("conf") or {},
+            note=body.get("note"),
+            partition_key=body.get("partition_key"),
+            **dates,
+        )
+        run.logical_date = self.read_logical_date(body, run)
+        run.run_id = run.run_id or f"manual__{self.date(run.logical_date or run.run_after)}"
+        return run
+
+    def read_logical_date(self, body: Mapping[str, Any], run: FakeRun) -> Any:
+        """The logical date that a trigger's body asks for."""
+        raise NotImplementedError
+
+    def body_date(self, body: Mapping[str, Any], name: str) -> Any:
+        try:
+            return moment(body[name])
+        except ValueError:
+            raise self.refuse(self.unreadable, f"{body[name]!r} is not a 'date-time' - '{name}'") from None
+
+    def get_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+        dag, run = self.run(dag_id, run_id)
+        return Answer(200, self.tell_run(dag.look(run)))
+
+    def list_runs(self, asked: Asked, dag_id: str) -> Answer:
+        runs = self.all_runs() if dag_id == "~" else list(self.dag(dag_id).runs.values())
+
+        def value(name: str) -> str | None:
+            return asked.query.get(name, [None])[0]
+
+        states = asked.query.get("state", [])
+        try:
+            found = [
+                run
+                for run in runs
+                if (not states or run.state in states)
+                and all(is_within(self.date_of(run, field), value, field) for field in self.range_fields)
+            ]
+        except ValueError as error:
+            raise self.refuse(400, str(error)) from None
+        return self.page_of_runs(found, asked, asked.query.get("order_by", []))
+
+    def list_runs_by_body(self, asked: Asked) -> Answer:
+        body = asked.json()
+        wanted, states = body.get("dag_ids") or [], body.get("states")
+        found = [
+            run
+            for run in self.all_runs()
+            if (not wanted or run.dag_id in wanted)
+            and (states is None or run.state in states)
+            and all(is_within(self.date_of(run, field), body.get, field) for field in self.range_fields)
+        ]
+        order = [body["order_by"]] if body.get("order_by") else []
+        return self.page_of_runs(found, asked, order, body.get("page_offset", 0), body.get("page_limit", MOST))
+
+    def page_of_runs(
+        self, runs: list[FakeRun], asked: Asked, order: Collection[str], offset: int = 0, limit: int | None = None
+    ) -> Answer:
+        for field in order:
+            name = field.removeprefix("-")
+            runs.sort(key=lambda run: str(self.date_of(run, name) or ""), reverse=field.startswith("-"))
+        if limit is None:
+            return self.page("dag_runs", runs, self.look_and_tell, asked)
+        chosen = [self.look_and_tell(run) for run in runs[offset:][:limit]]
+        return Answer(200, {"dag_runs": chosen, "total_entries": len(runs)})
+
+    def look_and_tell(self, run: FakeRun) -> dict[str, Any]:
+        return self.tell_run(self.contents.dags[run.dag_id].look(run))
+
+    def all_runs(self) -> list[FakeRun]:
+        return [run for dag in self.contents.dags.values() for run in dag.runs.values()]
+
+    def date_of(self, run: FakeRun, field: str) -> Any:
+        """A date of a run, by the name of its field."""
+        return getattr(run, "logical_date" if field == "execution_date" else field)
+
+    def patch_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+        _, run = self.run(dag_id, run_id)
+        body = asked.json()
+        if "state" in body:
+            if body["state"] not in CAN_BE_SET:
+                raise self.refuse(self.unreadable, f"{body['state']!r} is not one of {CAN_BE_SET} - 'state'")
+            run.end(body["state"])
+        return Answer(200, self.tell_run(run))
+
+    def delete_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+        dag, run = self.run(dag_id, run_id)
+        if run.state not in (*FINISHED, "queued") and self.version >= (3, 1):
+            raise self.refuse(409, f"The DagRun with run_id: `{run_id}` cannot be deleted in {run.state} state")
+        del dag.runs[run_id]
+        return Answer(204)
+
+    def clear_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+        dag, run = self.run(dag_id, run_id)
+        body = asked.json()
+        if body.get("dry_run", True):
+            return Answer(200, {"task_instances": [self.tell_task_instance(dag, run, task) for task in dag.tasks]})
+        dag.clear(run, self.first_state, only_failed=body.get("only_failed", False))
+        return Answer(200, self.tell_run(run))

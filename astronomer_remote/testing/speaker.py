@@ -1,0 +1,178 @@
+"""What the three generations of the fake have in common: a table of endpoints, dates, and the finding of things."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+from astronomer_remote.api.models import Version
+from astronomer_remote.testing.contents import READER, Accounts, Contents, FakeDag, FakePool, FakeRun
+from astronomer_remote.testing.server import Answer, Asked
+
+Endpoint: TypeAlias = tuple[str, str, Callable[..., Answer]]
+"""Verb, path with ``{}`` for each id, and what answers: it gets the request and the ids."""
+
+PAGE_NOT_FOUND = Answer(404, "<html><title>Airflow 404</title></html>", "text/html; charset=utf-8")
+
+
+class Refused(Exception):
+    """Carries what to answer instead."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class Speaker:
+    """
+    Answers like one generation.
+
+    :param contents: what there is.
+    :param accounts: who is let in.
+    :param version: version of Airflow.
+    """
+
+    first_state = "queued"
+    """State of a new run."""
+
+    unquotes_first = True
+    """Whether an id with a slash is lost, because the path is unquoted before it is taken apart."""
+
+    keep_alive = False
+
+    def __init__(self, contents: Contents, accounts: Accounts, version: Version) -> None:
+        self.contents = contents
+        self.accounts = accounts
+        self.version = version
+        self._open = [_compiled(endpoint) for endpoint in self.open_endpoints()]
+        self._closed = [_compiled(endpoint) for endpoint in self.endpoints()]
+
+    def open_endpoints(self) -> Iterable[Endpoint]:
+        """Endpoints that want no login."""
+        raise NotImplementedError
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """Endpoints that want a login."""
+        raise NotImplementedError
+
+    def who(self, asked: Asked) -> str:
+        """Who asks. :raises Refused: if the request carries no good credentials."""
+        return "anybody"
+
+    def forbidden(self) -> Answer:
+        """What a user hears who may only read."""
+        raise NotImplementedError
+
+    def missing(self, what: str) -> Answer:
+        """What is answered if there is no such thing."""
+        raise NotImplementedError
+
+    def nowhere(self, asked: Asked) -> Answer:
+        """What is answered if there is no such endpoint."""
+        return PAGE_NOT_FOUND
+
+    def answer(self, asked: Asked) -> Answer:
+        """Answer a request."""
+        path = unquote(asked.path) if self.unquotes_first else asked.path
+        try:
+            for endpoints, is_open in ((self._open, True), (self._closed, False)):
+                found = _match(endpoints, asked.method, path)
+                if found is None:
+                    continue
+                if not is_open and self.who(asked) == READER and self.writes(asked):
+                    return self.forbidden()
+                answer, ids = found
+                return answer(asked, *(ids if self.unquotes_first else map(unquote, ids)))
+        except Refused as refused:
+            return refused.answer
+        return self.nowhere(asked)
+
+    def writes(self, asked: Asked) -> bool:
+        """Whether a request would change something."""
+        return asked.method != "GET" and not asked.path.endswith("/list")
+
+    # What there is
+
+    def dag(self, dag_id: str) -> FakeDag:
+        dag = self.contents.dags.get(dag_id)
+        if dag is None:
+            raise Refused(self.missing(f"DAG {dag_id}"))
+        return dag
+
+    def run(self, dag_id: str, run_id: str) -> tuple[FakeDag, FakeRun]:
+        dag = self.contents.dags.get(dag_id)
+        run = dag.runs.get(run_id) if dag else None
+        if dag is None or run is None:
+            raise Refused(self.missing(f"DAGRun with DAG ID: '{dag_id}' and DagRun ID: '{run_id}'"))
+        return dag, run
+
+    def pool(self, name: str) -> FakePool:
+        pool = self.contents.pools.get(name)
+        if pool is None:
+            raise Refused(self.missing(f"Pool {name}"))
+        return pool
+
+    def known_task(self, dag_id: str, task_id: str) -> FakeDag:
+        dag = self.dag(dag_id)
+        if task_id not in dag.tasks:
+            raise Refused(self.missing(f"Task {task_id}"))
+        return dag
+
+    def add_run(self, run: FakeRun) -> FakeRun:
+        """Take a new run in."""
+        dag = self.dag(run.dag_id)
+        run.looks_left = dag.looks
+        if run.state != "queued":
+            run.start_date = run.start_date or run.run_after
+        dag.runs[run.run_id] = run
+        return run
+
+    def health(self, asked: Asked) -> Answer:
+        """Every generation tells its health in the same shape."""
+        beat = self.date(datetime.now(timezone.utc))
+        told: dict[str, Any] = {"metadatabase": {"status": "healthy"}}
+        for name, status in self.components().items():
+            told[name] = {"status": status, f"latest_{name}_heartbeat": beat if status else None}
+        return Answer(200, told)
+
+    def components(self) -> dict[str, str | None]:
+        """States of the components besides the database."""
+        return {"scheduler": "healthy"}
+
+    def date(self, moment: datetime | None) -> str | None:
+        """A date as this generation writes it."""
+        return moment.astimezone(timezone.utc).isoformat() if moment else None
+
+
+def moment(text: Any) -> datetime:
+    """Read a date. :raises ValueError: if it is none, or has no zone, which newer versions refuse."""
+    found = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", str(text)))
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no zone")
+    return found.astimezone(timezone.utc)
+
+
+def is_within(date: datetime | None, asked: Callable[[str], Any], field: str) -> bool:
+    """Whether a date lies within ``<field>_gte`` and ``<field>_lte``; an unknown one lies in no bounds."""
+    low, high = asked(f"{field}_gte"), asked(f"{field}_lte")
+    if low is None and high is None:
+        return True
+    return date is not None and (low is None or date >= moment(low)) and (high is None or date <= moment(high))
+
+
+def _compiled(endpoint: Endpoint) -> tuple[str, re.Pattern[str], Callable[..., Answer]]:
+    method, path, answer = endpoint
+    return method, re.compile(re.escape(path).replace(r"\{\}", "([^/]+)")), answer
+
+
+def _match(
+    endpoints: Iterable[tuple[str, re.Pattern[str], Callable[..., Answer]]], method: str, path: str
+) -> tuple[Callable[..., Answer], tuple[str, ...]] | None:
+    for verb, pattern, answer in endpoints:
+        found = pattern.fullmatch(path)
+        if found and verb == method:
+            return answer, found.groups()
+    return None

@@ -1,0 +1,189 @@
+"""The fake of Airflow 2's ``/api/v1``."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection, Iterable, Mapping
+from http.cookies import SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs
+from uuid import uuid4
+
+from astronomer_remote.testing.contents import FakePool, FakeRun, now
+from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
+from astronomer_remote.testing.server import Answer, Asked
+from astronomer_remote.testing.speaker import Endpoint, Refused, is_within
+
+PROBLEM = "application/problem+json"
+TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict"}
+
+LOGIN_PAGE = '<html><title>Sign In - Airflow</title><input name="csrf_token" type="hidden" value="fake-csrf"></html>'
+
+RUN_FIELDS: tuple[tuple[tuple[int, ...], tuple[str, ...]], ...] = (
+    ((2, 0), ("dag_run_id", "conf", "execution_date")),
+    ((2, 2), ("logical_date",)),
+    ((2, 3), ("data_interval_start", "data_interval_end")),
+    ((2, 5), ("note",)),
+)
+"""Fields of a trigger by the version that brought them."""
+
+LISTING = {"limit", "offset", "order_by", "state", "fields"}
+
+
+class V1Speaker(RunSpeaker):
+    """The API that grew with each minor version, with Basic authentication and web sessions."""
+
+    prefix = "/api/v1"
+    range_fields = ("execution_date", "start_date", "end_date")
+
+    @property
+    def first_state(self) -> str:  # type: ignore[override]  # a constant everywhere else
+        return "queued" if self.version >= (2, 2) else "running"
+
+    def open_endpoints(self) -> Iterable[Endpoint]:
+        return [
+            ("GET", "/api/v1/version", self.get_version),
+            ("GET", "/api/v1/health", self.health),
+            ("GET", "/health", self.health),
+            ("GET", "/login/", self.login_page),
+            ("POST", "/login/", self.log_in),
+        ]
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        clearing: list[Endpoint] = [("POST", "/dags/{}/clearTaskInstances", self.clear_tasks)]
+        return [*super().endpoints(), *self.below_prefix(clearing)]
+
+    def get_version(self, asked: Asked) -> Answer:
+        return Answer(200, {"version": str(self.version), "git_version": ""})
+
+    def components(self) -> dict[str, str | None]:
+        newer = {"triggerer": "healthy", "dag_processor": None} if self.version >= (2, 6) else {}
+        return {**super().components(), **newer}
+
+    def nowhere(self, asked: Asked) -> Answer:
+        if asked.path.startswith(self.prefix):
+            return self.problem(404, "The requested URL was not found on the server.")
+        return super().nowhere(asked)
+
+    def problem(self, status: int, detail: Any) -> Answer:
+        body = {"detail": detail, "status": status, "title": TITLES[status], "type": "about:blank"}
+        return Answer(status, body, PROBLEM)
+
+    # Who is let in
+
+    def who(self, asked: Asked) -> str:
+        kind, _, pair = asked.headers.get("authorization", "").partition(" ")
+        if kind == "Basic":
+            login, _, password = base64.b64decode(pair).decode().partition(":")
+            if self.accounts.knows(login, password):
+                return login
+        cookie = SimpleCookie(asked.headers.get("cookie", "")).get("session")
+        if cookie is not None and cookie.value in self.accounts.issued:
+            return self.accounts.issued[cookie.value]
+        # Airflow 2.11 answers wrong credentials like a missing permission.
+        raise self.refuse(403 if self.version >= (2, 11) else 401, None)
+
+    def login_page(self, asked: Asked) -> Answer:
+        return Answer(200, LOGIN_PAGE, "text/html", {"Set-Cookie": "session=fake-login-page; HttpOnly; Path=/"})
+
+    def log_in(self, asked: Asked) -> Answer:
+        form = {name: values[0] for name, values in parse_qs(asked.body.decode()).items()}
+        login, password = form.get("username", ""), form.get("password")
+        if form.get("csrf_token") != "fake-csrf" or not self.accounts.knows(login, password):
+            return self.login_page(asked)
+        session = f"fake-{uuid4()}"
+        self.accounts.issued[session] = login
+        return Answer(302, None, headers={"Location": "/home", "Set-Cookie": f"session={session}; HttpOnly; Path=/"})
+
+    # Runs
+
+    def trigger_fields(self) -> Collection[str]:
+        return [name for version, names in RUN_FIELDS if self.version >= version for name in names]
+
+    def read_trigger(self, dag: Any, body: Mapping[str, Any]) -> FakeRun:
+        if "conf" in body and body["conf"] is None:
+            raise self.refuse(400, "None is not of type 'object' - 'conf'")
+        run_id = body.get("dag_run_id") or ""
+        if run_id.startswith(RESERVED_RUN_IDS) and self.version >= (2, 11):
+            raise self.refuse(400, f"The run id {run_id!r} is reserved")
+        if run_id and self.version >= (2, 6, 3) and not GOOD_RUN_ID.fullmatch(run_id):
+            raise Refused(Answer(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8"))
+        return super().read_trigger(dag, body)
+
+    def read_logical_date(self, body: Mapping[str, Any], run: FakeRun) -> Any:
+        named = [name for name in ("logical_date", "execution_date") if name in body]
+        dates = {self.body_date(body, name) for name in named}
+        if len(dates) > 1:
+            raise self.refuse(400, "logical_date conflicts with execution_date")
+        return dates.pop() if dates else now()
+
+    def list_runs(self, asked: Asked, dag_id: str) -> Answer:
+        known = LISTING | {f"{field}_{end}" for field in self.range_fields for end in ("gte", "lte")}
+        known -= set() if self.version >= (2, 1) else {"order_by"}
+        for name in asked.query:
+            if name not in known:
+                raise self.refuse(400, f"Extra query parameter(s) {name} not in spec")
+        return super().list_runs(asked, dag_id)
+
+    def patch_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+        if not self.version >= (2, 2):
+            return Answer(405, {"detail": None, "status": 405, "title": "Method Not Allowed"}, PROBLEM)
+        return super().patch_run(asked, dag_id, run_id)
+
+    def clear_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+        return super().clear_run(asked, dag_id, run_id) if self.version >= (2, 4) else self.nowhere(asked)
+
+    def clear_tasks(self, asked: Asked, dag_id: str) -> Answer:
+        dag, body = self.dag(dag_id), asked.json()
+        wanted = [run for run in dag.runs.values() if self.is_meant(run, body)]
+        told = [{"dag_id": dag_id, "dag_run_id": run.run_id, "task_id": task} for run in wanted for task in dag.tasks]
+        for run in wanted:
+            if not body.get("dry_run", True):
+                dag.clear(run, self.first_state, only_failed=body.get("only_failed", True))
+        return Answer(200, {"task_instances": told})
+
+    def is_meant(self, run: FakeRun, body: Mapping[str, Any]) -> bool:
+        """Whether a run is one of those whose tasks are to be cleared."""
+        if "dag_run_id" in body:
+            return bool(run.run_id == body["dag_run_id"])
+        within = {"logical_date_gte": body.get("start_date"), "logical_date_lte": body.get("end_date")}
+        return is_within(run.logical_date, within.get, "logical_date")
+
+    def tell_run(self, run: FakeRun) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            "conf": run.conf,
+            "dag_id": run.dag_id,
+            "dag_run_id": run.run_id,
+            "end_date": self.date(run.end_date),
+            "execution_date": self.date(run.logical_date),
+            "external_trigger": True,
+            "start_date": self.date(run.start_date),
+            "state": run.state,
+        }
+        if self.version >= (2, 2):
+            told["logical_date"] = told["execution_date"]
+        if self.version >= (2, 3):
+            told["run_type"] = "manual"
+            told["data_interval_start"] = self.date(run.data_interval_start)
+            told["data_interval_end"] = self.date(run.data_interval_end)
+        return {**told, "note": run.note} if self.version >= (2, 5) else told
+
+    # Pools
+
+    def patch_pool(self, asked: Asked, name: str) -> Answer:
+        pool, body = self.pool(name), asked.json()
+        mask = [field for text in asked.query.get("update_mask", []) for field in text.split(",")]
+        if not {"name", "slots"} <= set(body) and not mask:
+            raise self.refuse(400, "Missing required property(ies): name, slots")
+        if mask and not set(mask) <= set(body):
+            raise Refused(Answer(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8"))
+        self.change_pool(pool, body, mask or ["slots", "description", "include_deferred"])
+        return Answer(200, self.tell_pool(pool))
+
+    def tell_pool(self, pool: FakePool) -> dict[str, Any]:
+        told = super().tell_pool(pool)
+        if self.version >= (2, 3):
+            told["description"] = pool.description
+        if self.version >= (2, 7):
+            told |= {"include_deferred": pool.include_deferred, "deferred_slots": 0, "scheduled_slots": 0}
+        return told

@@ -1,0 +1,157 @@
+"""The fake of Airflow 3's ``/api/v2``."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from astronomer_remote.testing.contents import FakePool, FakeRun
+from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
+from astronomer_remote.testing.server import Answer, Asked
+from astronomer_remote.testing.speaker import Endpoint, Refused
+
+SECONDS_OF_A_TOKEN = 86400
+
+
+class V2Speaker(RunSpeaker):
+    """The API that refuses unknown fields of a body, ignores unknown ones of a query, and wants tokens."""
+
+    prefix = "/api/v2"
+    unreadable = 422
+    pool_created = 201
+    usual_page = 50
+    stringifies = "false"
+    unquotes_first = False
+    keep_alive = True
+    range_fields = ("logical_date", "run_after", "start_date", "end_date")
+
+    def open_endpoints(self) -> Iterable[Endpoint]:
+        return [
+            ("GET", "/api/v2/version", self.get_version),
+            ("GET", "/api/v2/monitor/health", self.health),
+            ("POST", "/auth/token", self.log_in),
+        ]
+
+    def get_version(self, asked: Asked) -> Answer:
+        return Answer(200, {"version": str(self.version), "git_version": None})
+
+    def components(self) -> dict[str, str | None]:
+        return {"scheduler": "healthy", "triggerer": "healthy", "dag_processor": "healthy"}
+
+    def nowhere(self, asked: Asked) -> Answer:
+        if asked.path.startswith("/api/v1"):
+            said = "/api/v1 has been removed in Airflow 3, please use its upgraded version /api/v2 instead."
+            return Answer(404, {"error": said})
+        return Answer(404, {"error": "API route not found"})
+
+    def problem(self, status: int, detail: Any) -> Answer:
+        return Answer(status, {"detail": detail})
+
+    def exists(self, detail: str) -> Refused:
+        # What it tells of the database does not say whether the id or the date was taken.
+        reason = {"reason": "Unique constraint violation", "statement": "hidden", "orig_error": "hidden"}
+        return self.refuse(409, reason)
+
+    def date(self, moment: Any) -> str | None:
+        text = super().date(moment)
+        return text.replace("+00:00", "Z") if text else None
+
+    # Who is let in
+
+    def who(self, asked: Asked) -> str:
+        kind, _, token = asked.headers.get("authorization", "").partition(" ")
+        if kind != "Bearer":
+            raise self.refuse(401, "Not authenticated")
+        if token not in self.accounts.issued:
+            raise self.refuse(403, "Invalid JWT token")
+        return self.accounts.issued[token]
+
+    def log_in(self, asked: Asked) -> Answer:
+        body = asked.json()
+        if not {"username", "password"} <= set(body):
+            raise self.refuse(422, [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": {}}])
+        if not self.accounts.knows(body["username"], body["password"]):
+            raise self.refuse(401, "Invalid credentials")
+        issued = int(time.time())
+        token = ".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+            for part in (
+                {"alg": "none"},
+                {"sub": body["username"], "iat": issued, "exp": issued + SECONDS_OF_A_TOKEN},
+                {"fake": str(uuid4())},
+            )
+        )
+        self.accounts.issued[token] = body["username"]
+        return Answer(201, {"access_token": token})
+
+    # Runs
+
+    def trigger_fields(self) -> Collection[str]:
+        older = (
+            "dag_run_id",
+            "conf",
+            "logical_date",
+            "run_after",
+            "data_interval_start",
+            "data_interval_end",
+            "note",
+        )
+        return (*older, "partition_key") if self.version >= (3, 2) else older
+
+    def read_trigger(self, dag: Any, body: Mapping[str, Any]) -> FakeRun:
+        if "logical_date" not in body:
+            missing = {"type": "missing", "loc": ["body", "logical_date"], "msg": "Field required", "input": {}}
+            raise self.refuse(422, [missing])
+        run_id = body.get("dag_run_id") or ""
+        if run_id and not GOOD_RUN_ID.fullmatch(run_id):
+            raise self.refuse(400, f"The run_id provided '{run_id}' does not match regex pattern")
+        if run_id.startswith(RESERVED_RUN_IDS):
+            raise self.refuse(400, f"The run_id provided '{run_id}' is reserved")
+        return super().read_trigger(dag, {**body, "conf": body.get("conf") or {}})
+
+    def read_logical_date(self, body: Mapping[str, Any], run: FakeRun) -> Any:
+        return None if body["logical_date"] is None else self.body_date(body, "logical_date")
+
+    def tell_run(self, run: FakeRun) -> dict[str, Any]:
+        dates = ("logical_date", "start_date", "end_date", "data_interval_start", "data_interval_end", "run_after")
+        told: dict[str, Any] = {
+            "dag_run_id": run.run_id,
+            "dag_id": run.dag_id,
+            **{name: self.date(getattr(run, name)) for name in dates},
+            "queued_at": self.date(run.run_after),
+            "run_type": "manual",
+            "state": run.state,
+            "triggered_by": "rest_api",
+            "conf": run.conf,
+            "note": run.note,
+        }
+        return {**told, "partition_key": run.partition_key} if self.version >= (3, 2) else told
+
+    # Pools
+
+    def patch_pool(self, asked: Asked, name: str) -> Answer:
+        pool, body = self.pool(name), asked.json()
+        mask = asked.query.get("update_mask", [])
+        if name == "default_pool":
+            if not set(mask) <= {"slots", "include_deferred"} or not mask:
+                raise self.refuse(400, "Only slots and included_deferred can be modified on Default Pool")
+        elif self.version >= (3, 2) and not {"pool", "slots", "include_deferred"} <= set(body):
+            raise self.refuse(422, [{"type": "missing", "loc": ["pool"], "msg": "Field required", "input": body}])
+        elif body.get("pool", name) != name:
+            raise self.refuse(400, "Invalid body, pool name from request body doesn't match uri parameter")
+        self.change_pool(pool, body, mask or ["slots", "description", "include_deferred"])
+        return Answer(200, self.tell_pool(pool))
+
+    def tell_pool(self, pool: FakePool) -> dict[str, Any]:
+        told = {
+            **super().tell_pool(pool),
+            "description": pool.description,
+            "include_deferred": pool.include_deferred,
+            "deferred_slots": 0,
+            "scheduled_slots": 0,
+        }
+        return {**told, "team_name": None} if self.version >= (3, 2) else told
