@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
-from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, InvalidSettings
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, endpoint_below, health_of, nothing
+from astronomer_remote.api.errors import DagNotFound, DagRunNotFound
 from astronomer_remote.api.ids import checked
 from astronomer_remote.api.models import Dag, DagRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
 from astronomer_remote.api.wire import Request, path
@@ -30,12 +30,7 @@ class RestDialect(Dialect):
         return f"/api/{self.generation.value}{path(*segments)}"
 
     def endpoint(self, endpoint: str) -> str:
-        prefix = f"/api/{self.generation.value}"
-        own = "/" + endpoint.strip().removeprefix(self.base_url).lstrip("/")
-        own = own if own.startswith(prefix + "/") else prefix + own
-        if "://" in own or any(unquote(part) in (".", "..") for part in own.partition("?")[0].split("/")):
-            raise InvalidSettings(f"endpoint={endpoint!r} leads out of the API; give it as /dags/my_dag, for example.")
-        return own
+        return endpoint_below(self.base_url, f"/api/{self.generation.value}", endpoint)
 
     # Runs
 
