@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from _given import Given
 from airflow.providers.common.compat.sdk import task
 
 from astronomer_remote.hooks.astronomer import AstronomerHook
+
+if TYPE_CHECKING:
+    from _given import Given
 
 
 def hook_reads(given: Given) -> None:

@@ -6,11 +6,12 @@ The remote has the runs they wait for later than they start: see RUNS in the tes
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
-
-from _given import Given
+from typing import TYPE_CHECKING, Any
 
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+
+if TYPE_CHECKING:
+    from _given import Given
 
 HOUR = timedelta(hours=1)
 

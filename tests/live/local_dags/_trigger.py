@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from _given import Given
 from airflow.providers.common.compat.sdk import TaskGroup
 
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+
+if TYPE_CHECKING:
+    from _given import Given
 
 
 def trigger_now(given: Given) -> None:
@@ -99,9 +101,9 @@ def for_a_date(given: Given) -> None:
 
 
 def mapped(given: Given) -> None:
-    RemoteTriggerDagRunOperator.partial(
-        task_id="trigger", trigger_dag_id="quick", wait_for_completion=True
-    ).expand(conf=[{"token": f"{number} of {{{{ dag.dag_id }}}}"} for number in range(3)])
+    RemoteTriggerDagRunOperator.partial(task_id="trigger", trigger_dag_id="quick", wait_for_completion=True).expand(
+        conf=[{"token": f"{number} of {{{{ dag.dag_id }}}}"} for number in range(3)]
+    )
 
 
 def grouped(given: Given) -> None:

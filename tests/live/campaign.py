@@ -1,0 +1,129 @@
+"""Runs every wanted scenario against one remote: all local DAG runs at once, so that they share the waiting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+from dev.ports import free_port
+from tests.live.local import Local
+from tests.live.plan import DEFERRABLE, Pair, Scenario
+from tests.live.remote import Remote
+from tests.live.waiting import wait_until
+
+RUN_ID = "live"
+DATE = datetime(2024, 1, 5, 6, tzinfo=timezone.utc)
+"""Logical date of every local DAG run."""
+HOUR = timedelta(hours=1)
+
+# What nothing of the local deployment may show in any form.
+PASSWORDS = {role: f"{role}-pa55w0rd-9f8e7d6c" for role in ("admin", "viewer", "user", "op")}
+WRONG = "wr0ng-pa55w0rd-5b4a3c2d"
+USERS = {role: (role, password) for role, password in PASSWORDS.items()}
+
+WAITING = {"deferred", "running", "up_for_reschedule"}
+
+# Prints each trigger that waits, with its arguments decrypted.
+SHOW_TRIGGERS = """
+import json
+from airflow.models.trigger import Trigger
+from airflow.utils.session import create_session
+with create_session() as session:
+    print(json.dumps([[each.classpath, each.kwargs] for each in session.query(Trigger)], default=str))
+"""
+
+
+class Sensed(NamedTuple):
+    """A run that is made in the remote once the sensors wait for it."""
+
+    dag_id: str
+    run_id: str
+    hours: int = 0
+    conf: dict[str, Any] = {}  # noqa: RUF012  # never changed
+
+
+SENSED = (
+    Sensed("quick", "sensed"),
+    Sensed("quick", "sensed-earlier", hours=-1),
+    Sensed("grouped", "sensed"),
+    Sensed("grouped", "sensed-failing", hours=-1, conf={"fail_b": True}),
+    Sensed("grouped", "sensed-skipping", hours=-2, conf={"skip_a": True}),
+    Sensed("failing", "sensed"),
+    Sensed("sleeper", "sensed", conf={"seconds": 2}),
+)
+
+
+class Campaign:
+    """
+    One local and one remote deployment, and the local DAG runs of all scenarios.
+
+    :param wanted: scenarios, each with a mode.
+    """
+
+    def __init__(self, pair: Pair, local: Local, remote: Remote, wanted: Sequence[tuple[Scenario, str]]) -> None:
+        self.pair = pair
+        self.local = local
+        self.remote = remote
+        self.connection = f"remote_{pair.remote.replace('.', '_')}"
+        self.triggers: list[tuple[str, dict[str, Any]]] = []
+        self._wanted = wanted
+
+    def dag_id(self, name: str, mode: str) -> str:
+        """Id of the local DAG of a scenario."""
+        return f"{name}.{mode}.{self.connection}"
+
+    def start(self) -> None:
+        """Start the local DAG runs and, once those that wait do so, the remote runs that they wait for."""
+        if not self.pair.smoke:
+            for conn_id, fields in connections(self.remote, self.connection).items():
+                self.local.add_connection(conn_id, **fields)
+        self._add_dags()
+        for scenario, mode in self._wanted:
+            self.local.trigger(self.dag_id(scenario.name, mode), RUN_ID, f"{DATE:%Y-%m-%dT%H:%M:%SZ}")
+        waiting = [self.dag_id(each.name, mode) for each, mode in self._wanted if each.waits]
+        deferred = [self.dag_id(each.name, mode) for each, mode in self._wanted if each.waits and mode == DEFERRABLE]
+        if waiting:
+            wait_until(lambda: not self._not_waiting(waiting, deferred), lambda: self._not_waiting(waiting, deferred))
+            shown = self.local.deployment.python("-c", SHOW_TRIGGERS).stdout.strip().splitlines()[-1]
+            self.triggers = [(path, kwargs) for path, kwargs in json.loads(shown)]
+            for run in SENSED:
+                self.remote.make_run(run.dag_id, run.run_id, f"{DATE + run.hours * HOUR:%Y-%m-%dT%H:%M:%SZ}", run.conf)
+
+    def _add_dags(self) -> None:
+        wanted = [(scenario.name, mode) for scenario, mode in self._wanted]
+        text = (
+            f'"""Airflow DAGs of the live tests for the remote {self.pair.remote}."""\n\n'
+            f"from _build import build\n\nbuild({self.connection!r}, {self.remote.version!r}, {wanted!r})\n"
+        )
+        part = self.local.deployment.dags / f"_{self.connection}.part"
+        part.write_text(text)
+        part.rename(part.with_name(f"{self.connection}.py"))
+        self.local.deployment.wait_dags([self.dag_id(*each) for each in wanted], timeout=120)
+
+    def _not_waiting(self, dag_ids: Sequence[str], deferred: Sequence[str]) -> str:
+        """Name the tasks of local DAGs that do not wait yet; none when all do."""
+        lacking = []
+        for dag_id in dag_ids:
+            tasks = self.local.tasks(dag_id, RUN_ID)
+            enough = {"deferred"} if dag_id in deferred else WAITING
+            lacking += [f"{dag_id}.{each['task_id']}: {each['state']}" for each in tasks if each["state"] not in enough]
+            lacking += [] if tasks else [f"{dag_id}: no task yet"]
+            if lacking:
+                break  # there is no need to ask for the others
+        return ", ".join(lacking)
+
+
+def connections(remote: Remote, conn_id: str) -> dict[str, dict[str, Any]]:
+    """Connections to a remote, as accounts of different rights, and one to nothing."""
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    if remote.deployment.generation == "experimental":  # open to everybody
+        return {conn_id: {"host": remote.url}, f"{conn_id}_down": {"host": nowhere}}
+    admin, viewer = remote.deployment.users["admin"], remote.deployment.users["viewer"]
+    return {
+        conn_id: {"host": remote.url, "login": admin[0], "password": admin[1]},
+        f"{conn_id}_viewer": {"host": remote.url, "login": viewer[0], "password": viewer[1]},
+        f"{conn_id}_wrong": {"host": remote.url, "login": admin[0], "password": WRONG},
+        f"{conn_id}_down": {"host": nowhere, "login": admin[0], "password": admin[1]},
+    }

@@ -1,0 +1,141 @@
+"""Starts deployments for the live tests, one pair after the other, and shows each test its finished local DAG run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from dev.deployments import Deployment
+from tests.live.campaign import USERS, Campaign
+from tests.live.local import Local
+from tests.live.plan import LIVE, MATRIX, Pair, Scenario
+from tests.live.remote import Remote
+from tests.live.seen import Seen
+
+HERE = Path(__file__).parent
+SECONDS_PER_TEST = 900  # the first of a pair starts the deployments
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "scenario(Scenario): what a live test is about")
+
+
+def _pairs(config: pytest.Config) -> tuple[Pair, ...]:
+    """The pairs that the chosen marker stands for."""
+    return MATRIX if config.getoption("-m") == "matrix" else LIVE
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    pairs = _pairs(metafunc.config)
+    marker = metafunc.definition.get_closest_marker("scenario")
+    if marker:
+        about: Scenario = marker.args[0]
+        fitting = [(pair, mode) for pair in pairs if about.fits(pair) for mode in about.modes]
+        metafunc.parametrize(("pair", "mode"), fitting, ids=[f"{pair}-{mode}" for pair, mode in fitting])
+    elif "pair" in metafunc.fixturenames:
+        metafunc.parametrize("pair", pairs, ids=str)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep together what needs the same deployments."""
+    pairs = _pairs(config)
+    items.sort(key=lambda item: pairs.index(_params(item)["pair"]) if "pair" in _params(item) else len(pairs))
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST))
+            item.add_marker("matrix" if pairs is MATRIX else "live")
+
+
+def _params(item: pytest.Item) -> dict[str, object]:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params if callspec else {}
+
+
+class Campaigns:
+    """The deployments of one pair at a time; the local one stays for the next pair if that has the same."""
+
+    def __init__(self, items: list[pytest.Item]) -> None:
+        self._items = items
+        self._now: Campaign | None = None
+        self._local = contextlib.ExitStack()
+        self._remote = contextlib.ExitStack()
+        self._locals: dict[str, Local] = {}
+
+    def of(self, pair: Pair) -> Campaign:
+        """The campaign of a pair, started on first use."""
+        if self._now is None or self._now.pair != pair:
+            self._now = None
+            self._remote.close()
+            remote = Remote(self._remote.enter_context(_remote(pair)))
+            local = self._local_of(pair, remote)
+            self._now = Campaign(pair, local, remote, self._wanted(pair))
+            self._now.start()
+        return self._now
+
+    def _local_of(self, pair: Pair, remote: Remote) -> Local:
+        if pair.local not in self._locals:
+            self.close_local()
+            self._locals[pair.local] = Local(self._local.enter_context(_local(pair, remote)))
+        return self._locals[pair.local]
+
+    def _wanted(self, pair: Pair) -> list[tuple[Scenario, str]]:
+        found = [(item.get_closest_marker("scenario"), _params(item)) for item in self._items]
+        return [(marker.args[0], params["mode"]) for marker, params in found if marker and params["pair"] == pair]
+
+    def close_local(self) -> None:
+        """Stop the local deployment."""
+        self._local.close()
+        self._locals.clear()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._remote.close()
+        self.close_local()
+
+
+def _remote(pair: Pair) -> Deployment:
+    env = {"AIRFLOW__WEBSERVER__EXPOSE_CONFIG": "True", "AIRFLOW__API__EXPOSE_CONFIG": "True"}
+
+    return Deployment(pair.remote, name="remote", dags=HERE / "remote_dags", users=USERS, env=env)
+
+
+def _local(pair: Pair, remote: Remote) -> Deployment:
+    env = {
+        "AIRFLOW__CORE__PARALLELISM": "32",
+        # The DAG files never change.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+        "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "3600",
+    }
+    if pair.smoke:
+        login, password = USERS["admin"]
+        where = quote(remote.url, safe="")
+        conn_id = f"AIRFLOW_CONN_REMOTE_{pair.remote.replace('.', '_')}"
+        env[conn_id] = f"astronomer://{login}:{password}@{where}"
+    return Deployment(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env)
+
+
+@pytest.fixture(scope="session")
+def campaigns(request: pytest.FixtureRequest) -> Iterator[Campaigns]:
+    started = Campaigns(request.session.items)
+    with contextlib.closing(started):
+        yield started
+
+
+@pytest.fixture
+def campaign(campaigns: Campaigns, pair: Pair) -> Campaign:
+    """Both deployments of a pair, with every local DAG run started."""
+    return campaigns.of(pair)
+
+
+@pytest.fixture
+def seen(campaign: Campaign, mode: str, request: pytest.FixtureRequest) -> Seen:
+    """The finished local DAG run of a test's scenario."""
+    name = request.node.get_closest_marker("scenario").args[0].name
+    found = Seen(campaign, campaign.dag_id(name, mode), mode)
+    found.wait()
+    return found

@@ -1,0 +1,88 @@
+"""The local Airflow as the live tests see it: through its REST API and its log files, not through this package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from dev.deployments import Deployment
+
+
+class Local:
+    """A local deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._session = requests.Session()
+        self._session.trust_env = False
+        login, password = deployment.users["admin"]
+        self._newer = deployment.generation == "v2"
+        self._base = f"{deployment.url}/api/{deployment.generation}"
+        if self._newer:
+            given = {"username": login, "password": password}
+            answer = self._session.post(f"{deployment.url}/auth/token", json=given, timeout=60)
+            self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        else:
+            self._session.auth = (login, password)
+
+    def ask(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
+        """Send a request to its API."""
+        answer = self._session.request(method, self._base + path, json=json, params=params, timeout=60)
+        assert answer.ok, f"{method} {path} → {answer.status_code}: {answer.text[:2000]}"
+        return answer.json()
+
+    def add_connection(self, conn_id: str, **fields: Any) -> None:
+        """Add a connection, as a person does with the form."""
+        self.ask("POST", "/connections", json={"connection_id": conn_id, "conn_type": "astronomer", **fields})
+
+    def trigger(self, dag_id: str, run_id: str, logical_date: str) -> None:
+        """Run a DAG."""
+        body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": {}}
+        self.ask("POST", f"/dags/{dag_id}/dagRuns", json=body)
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """State of a DAG run."""
+        return str(self.ask("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Task instances of a DAG run."""
+        found: list[dict[str, Any]] = self.ask("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")[
+            "task_instances"
+        ]
+        return found
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Any:
+        """Value of an XCom."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        given = {} if self._newer else {"stringify": "false"}
+        return self.ask("GET", path, map_index=map_index, **given)["value"]
+
+    def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
+        """Everything a task instance logged, in all its tries, in the worker and in the triggerer."""
+        folder = self.deployment.home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+        folder = folder / f"map_index={map_index}" if map_index >= 0 else folder
+        return "\n".join(_read(path) for path in sorted(folder.glob("*.log*")))
+
+
+def _read(path: Path) -> str:
+    """A log file's text; Airflow 3 writes JSON, whose texts are what counts."""
+    return "\n".join(_texts(line) for line in path.read_text(errors="replace").splitlines())
+
+
+def _texts(line: str) -> str:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return line
+    return " ".join(_leaves(found))
+
+
+def _leaves(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [leaf for each in value.values() for leaf in _leaves(each)]
+    if isinstance(value, list):
+        return [leaf for each in value for leaf in _leaves(each)]
+    return [str(value)]

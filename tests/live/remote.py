@@ -1,0 +1,81 @@
+"""The remote Airflow as the live tests see it: through its database and log files, not through this package."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import requests
+
+from dev.deployments import Deployment
+from dev.settings import DATABASE_FILE
+from tests.live.plan import numbers
+
+
+class RemoteRun(NamedTuple):
+    """A DAG run in the remote's database."""
+
+    dag_id: str
+    run_id: str
+    state: str
+    date: str | None
+
+
+class Remote:
+    """A remote deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.version = numbers(deployment.version)
+        self.url = deployment.url
+
+    def query(self, sql: str, *arguments: object) -> list[Any]:
+        """Read its database."""
+        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=30)) as database:
+            return database.execute(sql, arguments).fetchall()
+
+    def runs(self, part_of_id: str) -> list[RemoteRun]:
+        """DAG runs whose run id holds a text."""
+        date = "logical_date" if self.version >= (3, 0) else "execution_date"
+        sql = f"SELECT dag_id, run_id, state, {date} FROM dag_run WHERE instr(run_id, ?) ORDER BY run_id"
+        return [RemoteRun(*row) for row in self.query(sql, part_of_id)]
+
+    def tries(self, run: RemoteRun, task_id: str) -> int:
+        """How often a task was tried in a run; since 2.2."""
+        sql = "SELECT try_number FROM task_instance WHERE dag_id = ? AND run_id = ? AND task_id = ?"
+        return int(self.query(sql, run.dag_id, run.run_id, task_id)[0][0])
+
+    def logs_with(self, text: str) -> int:
+        """How many task logs hold a text."""
+        logs = (self.deployment.home / "logs").rglob("*.log")
+        return sum(
+            text in path.read_text(errors="replace")
+            for path in logs
+            if not {"scheduler", "dag_processor"} & {*path.parts}
+        )
+
+    def slots(self, pool: str) -> int | None:
+        """Size of a pool, `None` if there is none."""
+        found = self.query("SELECT slots FROM slot_pool WHERE pool = ?", pool)
+        return int(found[0][0]) if found else None
+
+    def make_run(self, dag_id: str, run_id: str, date: str, conf: dict[str, Any]) -> None:
+        """Trigger a DAG as somebody else does."""
+        generation = self.deployment.generation
+        login, password = self.deployment.users["admin"]
+        with requests.Session() as session:
+            session.trust_env = False
+            if generation == "v2":
+                given = {"username": login, "password": password}
+                token = session.post(f"{self.url}/auth/token", json=given, timeout=60).json()["access_token"]
+                session.headers["Authorization"] = f"Bearer {token}"
+            elif generation == "v1":
+                session.auth = (login, password)
+            key = "logical_date" if self.version >= (2, 2) else "execution_date"
+            if generation == "experimental":
+                path, body = f"experimental/dags/{dag_id}/dag_runs", {"run_id": run_id, key: date, "conf": conf}
+            else:
+                path, body = f"{generation}/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, key: date, "conf": conf}
+            answer = session.post(f"{self.url}/api/{path}", json=body, timeout=60)
+        assert answer.ok, f"{path} → {answer.status_code}: {answer.text[:2000]}"
