@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -9,15 +11,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
 from dev import health
+from dev.components import Components, StartError
 from dev.environments import environment
 from dev.places import ROOT, subfolder
 from dev.ports import free_port
-from dev.processes import ComponentEnded, Processes
 from dev.settings import DEFAULT_USERS, Place, Users, settings
 from dev.state import State
 from dev.templates import fill_home
@@ -30,17 +31,14 @@ PORT_ATTEMPTS = 3
 POLL_SECONDS = 0.25
 
 
-class StartError(RuntimeError):
-    """A deployment did not come up; the text ends with the last lines that its components wrote."""
-
-
 class Deployment:
     """A deployment on free loopback ports; a context manager that starts it and surely ends it.
 
     `dags` is a folder whose files are copied into the deployment's DAG folder. `env` overrides any setting.
     `users` maps a role (admin, op, user, viewer) to a user name and a password. `components` names the
     processes to start, all when None. With `keep` the AIRFLOW_HOME is left behind when it ends.
-    `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider.
+    `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider. The other arguments are
+    those of :func:`environment`.
     """
 
     def __init__(
@@ -56,14 +54,23 @@ class Deployment:
         components: Sequence[str] | None = None,
         auth_manager: str | None = None,
         keep: bool = False,
+        python: str | None = None,
+        exclude_newer: str | None = None,
         start_timeout: float = 180.0,
     ) -> None:
         self._version = Version.parse(version)
         self.name = name
         self.users: dict[str, tuple[str, str]] = dict(users or DEFAULT_USERS)
         self._source = dags
-        self._project = project
-        self._extras = (*extras, *([FAB_REQUIREMENT] if auth_manager == "fab" else []))
+        wants_fab = auth_manager == "fab" and self.generation == "v2"
+        self._install = functools.partial(
+            environment,
+            version,
+            extras=(*extras, *([FAB_REQUIREMENT] if wants_fab else [])),
+            project=project,
+            python=python,
+            exclude_newer=exclude_newer,
+        )
         self._overrides = dict(env or {})
         self._auth_manager = auth_manager
         self._wanted = tuple(self._version.components if components is None else components)
@@ -71,9 +78,7 @@ class Deployment:
         self._start_timeout = start_timeout
         self._folder: Path | None = None
         self._place: Place | None = None
-        self._processes: Processes | None = None
-        self._started: dict[str, str] = {}
-        self._pids: dict[str, int] = {}
+        self._components: Components | None = None
         if unknown := set(self._wanted) - set(self._version.components):
             raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {self._version.components}")
 
@@ -112,7 +117,7 @@ class Deployment:
     @property
     def processes(self) -> dict[str, int]:
         """The pid of each component that was started and not stopped."""
-        return dict(self._pids)
+        return dict(self._components.pids) if self._components else {}
 
     @property
     def _located(self) -> Place:
@@ -121,10 +126,10 @@ class Deployment:
         return self._place
 
     @property
-    def _owned(self) -> Processes:
-        if self._processes is None:
+    def _running(self) -> Components:
+        if self._components is None:
             raise RuntimeError(f"the deployment {self.name!r} does not run")
-        return self._processes
+        return self._components
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -139,13 +144,13 @@ class Deployment:
 
     def start(self) -> None:
         """Install what is missing, start every component and wait until all are healthy."""
-        if self._processes is not None:
+        if self._components is not None:
             raise RuntimeError(f"the deployment {self.name!r} runs already")
-        installed = environment(self.version, extras=self._extras, project=self._project)
+        installed = self._install()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=subfolder("run")))
         try:
             self._fill(installed)
-            self._processes = Processes(self._folder, keep=self._keep)
+            self._components = Components(self._folder, f"{self.name} ({self.version})", keep=self._keep)
             self._start_components()
         except BaseException:
             self.stop()
@@ -155,7 +160,6 @@ class Deployment:
         assert self._folder is not None
         home = self._folder / "home"
         self._place = Place(installed, home, home / "dags", free_port())
-        (self._folder / "logs").mkdir()
         home.mkdir()
         fill_home(self._version, self._place, self.users, self._auth_manager)
         if self._source is None:
@@ -170,36 +174,32 @@ class Deployment:
                 self._launch(name)
             try:
                 self.wait_healthy(timeout=self._start_timeout)
-                return
             except StartError as error:
                 if attempt == PORT_ATTEMPTS or "address already in use" not in str(error).lower():
                     raise
-            for name in self._wanted:
-                self._owned.stop(name, grace=1.0)
-            where = self._located
-            self._place = Place(where.environment, where.home, where.dags, free_port())
+                for name in self._wanted:
+                    self.stop_component(name, grace=1.0)
+                self._place = dataclasses.replace(self._located, port=free_port())
+            else:
+                return
 
     def stop(self) -> None:
         """End every process and, unless `keep`, remove its folder; harmless when it has ended already."""
-        if self._processes is not None:
-            self._processes.end()
-        self._processes = None
-        self._pids.clear()
-        self._started.clear()
+        if self._components is not None:
+            self._components.end()
+        self._components = None
         if self._folder is not None and not self._keep:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def alive(self) -> bool:
         """Whether it still runs: ``python -m dev stop`` may have ended it from outside."""
-        return self._processes is not None and self._processes.alive
+        return self._components is not None and self._components.alive
 
     # -- components ---------------------------------------------------------------------------------------
 
     def start_component(self, name: str, timeout: float = 60.0) -> None:
         """Start one component that was stopped, with the same port and home, and wait until it is up."""
-        if name in self._pids:
-            raise RuntimeError(f"{name} runs already")
         self._launch(name)
         self.wait_healthy(timeout=timeout)
 
@@ -209,25 +209,17 @@ class Deployment:
         SIGKILL hits the whole family at once, as the loss of a container would. Any other signal goes to
         the component alone; what is left after `grace` seconds is killed.
         """
-        self._owned.stop(name, sig, grace)
-        del self._pids[name]
-        del self._started[name]
+        self._running.stop(name, sig, grace)
         self._write_state()
 
     def _launch(self, name: str) -> None:
         command = [str(self._located.environment / "bin" / "airflow"), *self._version.command(name)]
-        self._started[name] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S.%f}"
-        self._pids[name] = self._owned.start(name, command, self.env, self._log_path(name))
+        self._running.start(name, command, self.env)
         self._write_state()
-
-    def _log_path(self, name: str) -> Path:
-        assert self._folder is not None
-        return self._folder / "logs" / f"{name}.log"
 
     def log(self, name: str, lines: int = 200) -> str:
         """Return the last lines that a component wrote."""
-        path = self._log_path(name)
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+        return self._running.log(name, lines)
 
     def _write_state(self) -> None:
         State(
@@ -237,8 +229,8 @@ class Deployment:
             folder=str(self._folder),
             home=str(self.home),
             owner=os.getpid(),
-            supervisor=self._owned.pid,
-            processes=self._pids,
+            supervisor=self._running.supervisor,
+            processes=self.processes,
             logins=self.users,
             keep=self._keep,
         ).write()
@@ -252,7 +244,7 @@ class Deployment:
         with an underscore: name modules so that only help DAG files.
         """
         self._wait(self._why_not_healthy, timeout)
-        if {"scheduler", "dag-processor"} & set(self._pids) and self._source is not None:
+        if {"scheduler", "dag-processor"} & set(self.processes) and self._source is not None:
             files = health.dag_files(self.dags)
             self._wait(lambda: self._why_not_parsed(files), timeout)
 
@@ -266,7 +258,7 @@ class Deployment:
         self._wait(missing, timeout)
 
     def _why_not_healthy(self) -> str | None:
-        return health.unhealthy(self._version, self.url, self.home, self._started)
+        return health.unhealthy(self._version, self.url, self.home, self._running.started)
 
     def _why_not_parsed(self, files: Sequence[Path]) -> str | None:
         left = health.unparsed(self.home, files)
@@ -275,22 +267,10 @@ class Deployment:
     def _wait(self, problem: Callable[[], str | None], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while why := problem():
-            self._check_components()
+            self._running.check()
             if time.monotonic() > deadline:
-                logs = "\n".join(f"--- {name} ---\n{self.log(name, 30)}" for name in self._pids)
-                raise StartError(f"{self.name} ({self.version}), after {timeout:.0f} s: {why}\n{logs}")
+                raise self._running.failure(f"after {timeout:.0f} s: {why}\n{self._running.logs(30)}")
             time.sleep(POLL_SECONDS)
-
-    def _check_components(self) -> None:
-        try:
-            found = self._owned.poll()
-        except ComponentEnded as error:
-            raise StartError(f"{self.name} ({self.version}): {error}") from error
-        for name, (_, code) in found.items():
-            if code is not None:
-                raise StartError(
-                    f"{self.name} ({self.version}): {name} ended with {code}; it wrote:\n{self.log(name, 60)}"
-                )
 
     # -- commands -----------------------------------------------------------------------------------------
 
@@ -302,10 +282,6 @@ class Deployment:
         """Run its own Python."""
         return self._command("python", arguments, check)
 
-    def _command(
-        self, program: str, arguments: Sequence[str], check: bool
-    ) -> subprocess.CompletedProcess[str]:
+    def _command(self, program: str, arguments: Sequence[str], check: bool) -> subprocess.CompletedProcess[str]:
         command = [str(self._located.environment / "bin" / program), *arguments]
-        return subprocess.run(
-            command, env=self.env, cwd=self.home, capture_output=True, text=True, check=check
-        )
+        return subprocess.run(command, env=self.env, cwd=self.home, capture_output=True, text=True, check=check)

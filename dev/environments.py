@@ -107,6 +107,4 @@ def _command(command: list[str]) -> None:
     clean = {key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "PYTHONPATH"}}
     done = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InstallError(
-            f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr.strip()[-4000:]}"
-        )
+        raise InstallError(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr.strip()[-4000:]}")

@@ -99,7 +99,7 @@ class Supervisor:
     def _answer(self, request: dict[str, Any]) -> None:
         try:
             reply: object = getattr(self, f"do_{request.pop('do')}")(**request)
-        except Exception as error:  # the caller must hear of it, and the components must go on
+        except (OSError, KeyError) as error:  # such as a command that is not there, or an unknown name
             reply = {"error": f"{type(error).__name__}: {error}"}
         with contextlib.suppress(BrokenPipeError):
             os.write(1, json.dumps(reply).encode() + b"\n")

@@ -34,9 +34,7 @@ def _template(version: Version, environment: Path, users: Users, auth_manager: s
     """Return a prepared home for exactly this, made on first use."""
     made_by = [Path(prepare.__file__).read_text(), Path(__file__).read_text()]
     facts = json.dumps([environment.name, auth_manager, dict(users), made_by], sort_keys=True)
-    name = (
-        f"home-{version.text}-{auth_manager or 'default'}-{hashlib.sha256(facts.encode()).hexdigest()[:10]}"
-    )
+    name = f"home-{version.text}-{auth_manager or 'default'}-{hashlib.sha256(facts.encode()).hexdigest()[:10]}"
     folder = subfolder("cache") / name
     if (folder / MARKER).exists():
         return folder

@@ -115,9 +115,7 @@ with DAG("grouped", **OPTIONS) as grouped:
     task("outside", ok)
 
 # Since 2.2 an x that is no integer is refused.
-with DAG(
-    "with_params", params={"x": Param(1, type="integer") if AIRFLOW >= (2, 2) else 1}, **OPTIONS
-) as with_params:
+with DAG("with_params", params={"x": Param(1, type="integer") if AIRFLOW >= (2, 2) else 1}, **OPTIONS) as with_params:
     task("show", lambda conf: conf.get("x"))
 
 with DAG("paused_dag", is_paused_upon_creation=True, **OPTIONS) as paused_dag:
