@@ -21,6 +21,7 @@ What a DAG author catches.
         ├── PassingError              Airflow's retries of the task apply
         │   ├── Unreachable
         │   ├── RemoteUnavailable
+        │   ├── PoolIsOccupied
         │   └── UnexpectedReply
         ├── DagRunFailed              the remote run ended badly; retries apply
         └── WaitTimeout               the wait took too long; retries apply
@@ -90,6 +91,9 @@ class Unreachable(errors.Unreachable, PassingError): ...
 class RemoteUnavailable(errors.RemoteUnavailable, PassingError): ...
 
 
+class PoolIsOccupied(errors.PoolIsOccupied, PassingError): ...
+
+
 class UnexpectedReply(errors.UnexpectedReply, PassingError): ...
 
 
@@ -118,6 +122,7 @@ BY_NAME: dict[str, type[RemoteError]] = {
         RequestRefused,
         Unreachable,
         RemoteUnavailable,
+        PoolIsOccupied,
         UnexpectedReply,
     )
 }

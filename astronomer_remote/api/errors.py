@@ -20,6 +20,7 @@ What can go wrong when talking to a remote, one class per cause.
     └── PassingError                trying again may help
         ├── Unreachable             no connection, or no reply
         ├── RemoteUnavailable       408, 425, 429, 5xx
+        ├── PoolIsOccupied          tasks hold its slots, until they end
         └── UnexpectedReply         not what an Airflow answers: a proxy's page, a cut or huge body
 
 Each error carries what is known of the exchange; its text says what happened and what to do.
@@ -130,6 +131,10 @@ class RemoteUnavailable(PassingError):
     """
 
     retry_after: float | None = None
+
+
+class PoolIsOccupied(PassingError):
+    """Tasks hold slots of a pool that was to be deleted."""
 
 
 class UnexpectedReply(PassingError):

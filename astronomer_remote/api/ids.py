@@ -15,13 +15,14 @@ UNSAFE_IN_RUN_ID = re.compile(r"[^A-Za-z0-9_.~:+-]")
 """What Airflow 2.6.3 and later refuse in a run id by default (``[scheduler] allowed_run_id_pattern``)."""
 
 
-def checked(value: object, name: str, *, slash: bool = False) -> str:
+def checked(value: object, name: str, *, slash: bool = False, longest: int = LONGEST_ID) -> str:
     """
     An id that is safe in a path: it names one thing and cannot reach another endpoint.
 
     :param value: the id, after templates are rendered.
     :param name: what to call it in an error.
     :param slash: whether this kind of id may hold a slash, which only Airflow 3's pools can.
+    :param longest: the width of its database column.
     :raises InvalidSettings: for what no generation can address.
     """
     if not isinstance(value, str) or not value.strip():
@@ -30,8 +31,8 @@ def checked(value: object, name: str, *, slash: bool = False) -> str:
         raise InvalidSettings(f"{name}={value!r} has a meaning of its own in a path and cannot be an id.")
     if ("/" in value and not slash) or re.search(r"[\x00-\x1f\x7f]", value):
         raise InvalidSettings(f"{name}={value!r} holds a character that no Airflow API can address.")
-    if len(value) > LONGEST_ID:
-        raise InvalidSettings(f"{name} is {len(value)} characters long; Airflow stores {LONGEST_ID}.")
+    if len(value) > longest:
+        raise InvalidSettings(f"{name} is {len(value)} characters long; Airflow stores {longest}.")
     return value
 
 

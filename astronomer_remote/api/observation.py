@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dags import in_group
 from astronomer_remote.api.diagnosis import Diagnosis
-from astronomer_remote.api.errors import DagRunNotFound, DagRunVanished, NotFound, PassingError
+from astronomer_remote.api.errors import DagRunNotFound, DagRunVanished, NotFound, PassingError, RemoteError
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.runs import Runs
-from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
+from astronomer_remote.api.watching import News, Waiter
 from astronomer_remote.api.wire import Flow, Sleep
 
 log = logging.getLogger(__name__)
@@ -72,44 +72,43 @@ class Observer:
         :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OF_PATIENCE`.
         """
         clock = self._conversation.clock
-        reached, last, run = clock(), None, None
-        queued_since: float | None = clock()
+        waiter = Waiter(wanted, poke_interval, _lines_only(told), reached=clock(), queued_since=clock())
         while True:
-            try:
-                observation = yield from self.look(wanted)
-            except PassingError as error:
-                if clock() - reached > SECONDS_OF_PATIENCE:
-                    raise
-                told(f"Waiting on, although the remote could not be asked: {error}")
-            else:
-                reached, summary = clock(), observation.summary()
-                if summary != last:
-                    told(f"Waiting for {wanted}: {summary or 'no run yet'}")
-                verdict, last = judge(observation, wanted), summary
-                if verdict:
-                    return Outcome(verdict, summary, observation.run)
-                run = observation.run
-                queued_since = yield from self._explain_queueing(run, queued_since, told)
-                wanted = _remember(wanted, observation)
+            yield from self.look_for(waiter)
+            if isinstance(waiter.ended, Exception):
+                raise waiter.ended
+            if waiter.ended:
+                return waiter.ended
             left = deadline - clock() if deadline is not None else poke_interval
             if left <= 0:
-                return Outcome(Verdict.TIMEOUT, last or "", run)
+                return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
             yield Sleep(min(poke_interval, left))
 
-    def _explain_queueing(
-        self, run: DagRun | None, since: float | None, told: Callable[[str], None]
-    ) -> Flow[float | None]:
-        """Tell once why a run does not begin. :return: since when it has not, ``None`` once that is over."""
+    def look_for(self, waiter: Waiter) -> Flow[None]:
+        """Look once for somebody who waits, and let him know."""
+        clock = self._conversation.clock
+        try:
+            waiter.see((yield from self.look(waiter.wanted)), clock())
+            yield from self._explain_queueing(waiter)
+        except PassingError as error:
+            waiter.miss(error, clock(), SECONDS_OF_PATIENCE)
+        except RemoteError as error:
+            waiter.end(error)
+
+    def _explain_queueing(self, waiter: Waiter) -> Flow[None]:
+        """Tell once why a run does not begin."""
         dialect = yield from self._conversation.dialect()
-        if since is None or run is None or run.state not in dialect.waiting_states:
-            return None if run else since
-        if self._conversation.clock() - since < SECONDS_QUEUED_BEFORE_EXPLAINING:
-            return since
-        reason = yield from self._diagnosis.why_not_started(run)
-        if reason or run.state == "queued":
-            reason = reason or "the remote shows no reason; its scheduler or workers may be busy"
-            told(f"Run {run.run_id} is still {run.state} after {SECONDS_QUEUED_BEFORE_EXPLAINING:.0f} s: {reason}.")
-        return None
+        run, since = waiter.run, waiter.queued_since
+        if waiter.ended or run is None or since is None:
+            return
+        if run.state in dialect.waiting_states:
+            if self._conversation.clock() - since < SECONDS_QUEUED_BEFORE_EXPLAINING:
+                return
+            reason = yield from self._diagnosis.why_not_started(run)
+            if reason or run.state == "queued":
+                reason = reason or "the remote shows no reason; its scheduler or workers may be busy"
+                waiter.tell(f"Run {run.run_id} is still {run.state}: {reason}.")
+        waiter.queued_since = None
 
     def _find(self, wanted: Wanted) -> Flow[dict[str, DagRun | None]]:
         """The runs that are waited for, by what to call them."""
@@ -158,8 +157,6 @@ class Observer:
         return (yield from self._conversation.ask_all(lambda offset: dialect.task_instances(run, offset=offset)))
 
 
-def _remember(wanted: Wanted, observation: Observation) -> Wanted:
-    """A run that was seen is held on to: the newest stays the one that was newest, and it must not vanish."""
-    if observation.run and (wanted.newest or wanted.run_id) and not wanted.exists:
-        return replace(wanted, run_id=observation.run.run_id, newest=False, exists=True)
-    return wanted
+def _lines_only(told: Callable[[str], None]) -> Callable[[News], None]:
+    """Who waits in a loop of his own sees the end of the wait for himself."""
+    return lambda news: told(news) if isinstance(news, str) else None

@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.errors import (
+    Conflict,
+    InvalidSettings,
+    NotFound,
+    PassingError,
+    PoolIsOccupied,
+)
 from astronomer_remote.api.models import Pool
+from astronomer_remote.api.pool_plan import CREATE, DEFAULT_POOL, DELETE, Change, check_slots, compare
 from astronomer_remote.api.wire import Flow
 
-LARGEST_POOL = 2**31 - 1
-"""What fits Airflow's database column."""
+ROUNDS = 3
+"""How often somebody else may change a pool between our reading and our writing before we give up."""
 
 
 class Pools:
@@ -29,11 +37,51 @@ class Pools:
         dialect = yield from self._conversation.dialect()
         return (yield from self._conversation.ask(dialect.pool(name)))
 
-    def create(self, pool: Pool) -> Flow[Pool]:
-        """Create a pool. :raises Conflict: if there is one of this name."""
-        _check_slots(pool.slots)
+    def find(self, name: str) -> Flow[Pool | None]:
+        """Read one pool, or ``None`` if there is none."""
+        try:
+            return (yield from self.get(name))
+        except NotFound:
+            return None
+
+    def create(self, pool: Pool, *, retrying: bool = False) -> Flow[Pool]:
+        """
+        Create a pool, once however often its request or reply is lost on the way.
+
+        :param retrying: whether this is a further attempt at the same wish, so that a pool that is there and just as
+            wanted was made by the one before.
+        :raises Conflict: if there is one of this name.
+        """
+        check_slots(pool.slots)
         dialect = yield from self._conversation.dialect()
-        return (yield from self._conversation.ask(dialect.create_pool(pool)))
+        exchange = dialect.create_pool(pool)
+        if dialect.overwrites_pools and (there := (yield from self._find_ours(pool, ours=retrying))):
+            return there
+        started, attempt, uncertain = self._conversation.clock(), 0, retrying
+        while True:
+            attempt += 1
+            try:
+                return (yield from self._conversation.ask(exchange))
+            except (Conflict, PassingError) as error:
+                failure = error
+            uncertain = uncertain or isinstance(failure, PassingError)
+            if uncertain and (there := (yield from self._find_ours(pool, ours=True))):
+                return there
+            if isinstance(failure, Conflict):
+                raise failure
+            yield from self._conversation.pause(failure, attempt, started)
+
+    def _find_ours(self, pool: Pool, *, ours: bool) -> Flow[Pool | None]:
+        """
+        Read a pool that was to be created, if it is there.
+
+        :param ours: whether one that is just as wanted may be the outcome of our own request.
+        :raises Conflict: if one is there that is not ours.
+        """
+        there = yield from self.find(pool.name)
+        if there and not (ours and compare(there, pool) is None):
+            raise Conflict(f"The remote has a pool {pool.name!r} already, of {there.slots} slots.")
+        return there
 
     def update(
         self,
@@ -45,7 +93,7 @@ class Pools:
     ) -> Flow[Pool]:
         """Change what is given of a pool, and nothing else."""
         if slots is not None:
-            _check_slots(slots)
+            check_slots(slots)
         given = {"slots": slots, "description": description, "include_deferred": include_deferred}
         changed = {key: value for key, value in given.items() if value is not None}
         if not changed:
@@ -55,14 +103,142 @@ class Pools:
         wanted = replace(current, **changed)  # type: ignore[arg-type]  # mypy sees one type for all fields
         return (yield from self._conversation.ask(dialect.update_pool(wanted, frozenset(changed))))
 
+    def ensure(self, pool: Pool) -> Flow[Change | None]:
+        """
+        Create a pool or change it, so that it is as wanted.
+
+        :param pool: what it shall be; ``None`` in a field leaves it as it is.
+        :return: what was changed, ``None`` if nothing was.
+        """
+        check_slots(pool.slots)
+        for _ in range(ROUNDS):
+            change = compare((yield from self.find(pool.name)), pool)
+            if change is None:
+                return None
+            try:
+                yield from self.apply(change)
+            except (Conflict, NotFound) as error:
+                # Somebody else created or deleted it since it was read.
+                failure = error
+            else:
+                return change
+        raise failure
+
+    def apply(self, change: Change) -> Flow[None]:
+        """
+        Carry out a change that was found necessary.
+
+        :raises Conflict: if a pool to be created is there meanwhile.
+        :raises NotFound: if a pool to be updated is gone meanwhile.
+        """
+        if change.action == CREATE and change.after:
+            yield from self.create(change.after)
+        elif change.action == DELETE:
+            yield from self._vanish(change.name)
+        elif change.after:
+            dialect = yield from self._conversation.dialect()
+            yield from self._conversation.ask(dialect.update_pool(change.after, frozenset(change.fields)))
+
     def delete(self, name: str) -> Flow[None]:
-        """Delete a pool. :raises NotFound: if there is none."""
-        if name == "default_pool":
-            raise InvalidSettings("Airflow does not let anybody delete default_pool.")
+        """Delete a pool, whatever goes on in it. :raises NotFound: if there is none."""
         dialect = yield from self._conversation.dialect()
+        _refuse_default(name)
         yield from self._conversation.ask(dialect.delete_pool(name))
 
+    def remove(self, name: str, *, force: bool = False) -> Flow[bool]:
+        """
+        Delete a pool that nobody uses, if it is there.
 
-def _check_slots(slots: object) -> None:
-    if not isinstance(slots, int) or isinstance(slots, bool) or not -1 <= slots <= LARGEST_POOL:
-        raise InvalidSettings(f"slots={slots!r} must be a whole number from 0 to {LARGEST_POOL}, or -1 for unlimited.")
+        :param force: delete it even if tasks hold slots of it.
+        :return: whether it was there.
+        :raises PoolIsOccupied: if tasks hold slots of it.
+        :raises NotSupported: on 1.10, which does not tell whether they do, unless forced.
+        """
+        _refuse_default(name)
+        dialect = yield from self._conversation.dialect()
+        if not force:
+            refuse_unknown_use(dialect)
+        pool = yield from self.find(name)
+        if pool is None:
+            return False
+        if pool.occupied_slots and not force:
+            raise PoolIsOccupied(
+                f"{pool.occupied_slots} of the {pool.slots} slots of pool {name!r} are occupied. Wait for its tasks to "
+                "end, or delete it with force: what waits for a slot of it then never runs."
+            )
+        yield from self._vanish(name)
+        return True
+
+    def _vanish(self, name: str) -> Flow[None]:
+        try:
+            yield from self.delete(name)
+        except NotFound:
+            # The request is sent again when its reply is lost: then, too, the pool is gone.
+            pass
+
+
+class PoolOperations:
+    """The part of a deployment that is about pools."""
+
+    pools: Pools
+
+    def list_pools(self) -> Flow[list[Pool]]:
+        """List every pool."""
+        return (yield from self.pools.all())
+
+    def get_pool(self, name: str) -> Flow[Pool]:
+        """Read one pool. :raises NotFound: if there is none."""
+        return (yield from self.pools.get(name))
+
+    def create_pool(
+        self, name: str, slots: int, *, description: str | None = None, include_deferred: bool | None = None
+    ) -> Flow[Pool]:
+        """
+        Create a pool.
+
+        :param slots: its size, -1 for unlimited (1.10 and Airflow 3.1.8 and later).
+        :param include_deferred: whether deferred tasks hold slots; Airflow 2.7 and later.
+        :raises Conflict: if there is one of this name.
+        """
+        pool = Pool(name, slots, description=description, include_deferred=include_deferred)
+        return (yield from self.pools.create(pool))
+
+    def update_pool(
+        self,
+        name: str,
+        *,
+        slots: int | None = None,
+        description: str | None = None,
+        include_deferred: bool | None = None,
+    ) -> Flow[Pool]:
+        """Change what is given of a pool, and nothing else. :raises NotFound: if there is none."""
+        return (
+            yield from self.pools.update(name, slots=slots, description=description, include_deferred=include_deferred)
+        )
+
+    def ensure_pool(
+        self, name: str, slots: int, *, description: str | None = None, include_deferred: bool | None = None
+    ) -> Flow[bool]:
+        """
+        Create a pool, or change it where it differs.
+
+        :param description: ``None`` leaves it as it is; so with the next one.
+        :return: whether anything was changed.
+        """
+        pool = Pool(name, slots, description=description, include_deferred=include_deferred)
+        return (yield from self.pools.ensure(pool)) is not None
+
+    def delete_pool(self, name: str) -> Flow[None]:
+        """Delete a pool, even one with occupied slots. :raises NotFound: if there is none."""
+        yield from self.pools.delete(name)
+
+
+def refuse_unknown_use(dialect: Dialect) -> None:
+    """:raises NotSupported: by a generation that does not tell how many slots of a pool are in use."""
+    if not dialect.tells_use_of_pools:
+        raise dialect.cannot("tell whether slots of a pool are occupied", "Delete with force, if that is no matter.")
+
+
+def _refuse_default(name: str) -> None:
+    if name == DEFAULT_POOL:
+        raise InvalidSettings("Airflow does not let anybody delete default_pool.")

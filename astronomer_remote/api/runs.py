@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -156,6 +156,31 @@ class Runs:
             return dialect.dag_runs(dag_id, logical_date=logical_date, offset=offset)
 
         return (yield from self._conversation.ask_all(page))
+
+    def ended(self, dag_ids: Sequence[str], *, since: float, bound: float) -> Flow[list[DagRun]]:
+        """
+        The runs of several DAGs that ended since a moment, whoever made them.
+
+        :param since: seconds since the epoch, by the remote's clock.
+        :param bound: no run wanted is of an earlier date.
+        """
+        dialect = yield from self._conversation.dialect()
+        if dialect.lists_ended_runs:
+            after, dated = (utc_text(datetime.fromtimestamp(each, timezone.utc), "date") for each in (since, bound))
+            return (
+                yield from self._conversation.ask_all(
+                    lambda offset: dialect.ended_runs(dag_ids, since=after, bound=dated, offset=offset)
+                )
+            )
+        ended: list[DagRun] = []
+        for dag_id in dag_ids:
+            try:
+                page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=0))
+            except DagNotFound:
+                # A DAG that does not exist (yet) must not hide what ended in the others.
+                continue
+            ended += [run for run in page.items if run.finished]
+        return ended
 
     def newest(self, dag_id: str) -> Flow[DagRun | None]:
         """The newest run of a DAG, by its logical date or, in Airflow 3, the date it was to run after."""

@@ -59,6 +59,10 @@ class Settings:
     proxy: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    def __hash__(self) -> int:
+        # The generated one cannot take the headers; equality looks at all fields.
+        return hash((self.base_url, self.login, self.password))
+
     @classmethod
     def parse(
         cls,

@@ -8,14 +8,16 @@ and read no ``.netrc``, which would put its own login in place of the connection
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
 
 import aiohttp
 import requests
+import urllib3
 from yarl import URL
 
 from astronomer_remote import __version__
@@ -30,6 +32,17 @@ LARGEST_BODY = 32 * 1024 * 1024
 
 LONGEST_REPLY = 120.0
 """Seconds a whole reply may take, however steadily it trickles in."""
+
+NO_CONNECTION = (
+    requests.ConnectTimeout,
+    requests.exceptions.ProxyError,
+    urllib3.exceptions.NewConnectionError,
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    ssl.SSLCertVerificationError,
+)
+"""What says that no request was sent, in the words of both libraries."""
 
 CHUNK = 64 * 1024
 OWN_HEADERS = {"Accept": "application/json", "User-Agent": f"astronomer-remote/{__version__}"}
@@ -91,7 +104,7 @@ class SyncDriver:
                 stream=True,
             ) as reply:
                 content, truncated = self._read(reply)
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             return TransportError(_reason(error, settings), sent=not _never_left(error))
         return Response(
             reply.status_code,
@@ -102,12 +115,14 @@ class SyncDriver:
 
     def _read(self, reply: requests.Response) -> tuple[bytes, bool]:
         content, ends = bytearray(), time.monotonic() + LONGEST_REPLY
-        for chunk in reply.iter_content(CHUNK):
+        # What has arrived is read at once, so that a reply that trickles in does not hold us up for good.
+        read = getattr(reply.raw, "read1", reply.raw.read)
+        while chunk := read(CHUNK, decode_content=True):
             content += chunk
             if len(content) > LARGEST_BODY:
                 return bytes(content[:LARGEST_BODY]), True
             if time.monotonic() > ends:
-                raise requests.ReadTimeout(f"the reply did not end within {LONGEST_REPLY:.0f} s")
+                raise requests.Timeout
         return bytes(content), False
 
 
@@ -234,20 +249,26 @@ def _content(request: Request) -> tuple[Any, dict[str, str]]:
 
 def _never_left(error: Exception) -> bool:
     """Whether a request certainly did not reach the remote, since no connection came about."""
-    if isinstance(error, requests.ConnectionError):
-        return isinstance(
-            error, (requests.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.ProxyError)
-        ) or "NewConnectionError" in repr(error)
-    return isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError))
+    return any(isinstance(cause, NO_CONNECTION) for cause in _causes(error))
 
 
 def _reason(error: Exception, settings: Settings) -> str:
     """What happened, without the URLs that libraries put into their errors, which may hold a proxy's password."""
+    causes = list(_causes(error))
     if isinstance(error, (requests.ConnectTimeout, aiohttp.ConnectionTimeoutError)):
         return f"connecting took longer than {settings.connect_timeout:g} s"
-    if isinstance(error, (requests.ReadTimeout, asyncio.TimeoutError)):
-        return f"no whole reply within {settings.read_timeout:g} s"
-    root: BaseException = error
-    while cause := root.__cause__ or root.__context__:
-        root = cause
-    return f"{type(root).__name__}: {root}" if isinstance(root, OSError) else type(root).__name__
+    if any(isinstance(cause, (urllib3.exceptions.ReadTimeoutError, aiohttp.SocketTimeoutError)) for cause in causes):
+        return f"nothing more came for {settings.read_timeout:g} s"
+    if isinstance(error, (requests.Timeout, asyncio.TimeoutError)):
+        return f"the reply did not end within {LONGEST_REPLY:g} s"
+    root = causes[-1]
+    told = isinstance(root, OSError) and not isinstance(root, requests.RequestException)
+    return f"{type(root).__name__}: {root}" if told else type(root).__name__
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it; ``urllib3`` hands some causes on as an argument."""
+    while error:
+        yield error
+        handed_on = (argument for argument in error.args if isinstance(argument, BaseException))
+        error = error.__cause__ or error.__context__ or next(handed_on, None)

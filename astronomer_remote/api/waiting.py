@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.models import FINISHED_RUN_STATES, DagRun
 
 
 class Verdict(str, enum.Enum):
@@ -38,6 +38,8 @@ class Wanted:
     :param failed_states: states that end it badly, as soon as anything is in one of them.
     :param skipped_states: states that end it as skipped, likewise.
     :param exists: whether the run has been seen, so that it must still be there.
+    :param date: the date by which the remote finds the run quickest, ISO 8601, if it is known.
+    :param since: when the wait began, in seconds since the epoch: what ended before has been looked at.
     """
 
     dag_id: str
@@ -50,6 +52,28 @@ class Wanted:
     failed_states: tuple[str, ...] = ()
     skipped_states: tuple[str, ...] = ()
     exists: bool = False
+    date: str | None = None
+    since: float = 0.0
+
+    @property
+    def ends_with_the_run(self) -> bool:
+        """Whether only the end of whole runs can end the wait."""
+        part = self.task_ids or self.task_group_id is not None
+        states = {*self.allowed_states, *self.failed_states, *self.skipped_states}
+        return not part and states <= FINISHED_RUN_STATES
+
+    def after(self, observation: Observation) -> Wanted:
+        """The same after a look: the newest run stays the one that was newest, and what was seen must not vanish."""
+        run = observation.run
+        if run is None or self.exists or self.logical_dates:
+            return self
+        return self.of(run)
+
+    def of(self, run: DagRun) -> Wanted:
+        """The same for one run that has been seen."""
+        # Airflow 3 has an index on the one date, Airflow 2 on the other; that tells no "run_after".
+        date = run.run_after or run.logical_date
+        return replace(self, run_id=run.run_id, newest=False, exists=True, date=date)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, lists for tuples."""
@@ -86,10 +110,11 @@ class Observation:
 
     def summary(self) -> str:
         """How things stand, for a log line."""
-        return ", ".join(
+        told = (
             f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
             for name, states in self.things.items()
         )
+        return ", ".join(told) or "no run yet"
 
 
 @dataclass(frozen=True)

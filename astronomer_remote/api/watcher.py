@@ -1,20 +1,43 @@
-"""Waits for runs and tasks of remote deployments in a triggerer: the one object that triggers ask."""
+"""
+Waits for runs and tasks of remote deployments in a triggerer: one loop per deployment, however many wait.
+
+All waits of one event loop that concern the same deployment with the same credentials share a :class:`Watcher`: one
+HTTP session, one login, one tick. A tick asks once for the runs that *ended* since the last one, so that its cost
+follows what happens and not how many wait; what cannot be seen that way is looked at singly, a few at a time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import copy
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import ClassVar, TypeAlias
+from weakref import WeakKeyDictionary
 
 from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RequestRefused
+from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import async_driver
-from astronomer_remote.api.waiting import Outcome, Wanted
+from astronomer_remote.api.transport import AsyncDriver, async_driver
+from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
+from astronomer_remote.api.watching import SECONDS_BETWEEN_WIDE_TICKS, News, Tick, Waiter, pause, plan
+
+log = logging.getLogger(__name__)
+
+Reload: TypeAlias = Callable[[], Awaitable[Settings]]
+
+REQUESTS_AT_ONCE = 4
+"""How many requests a process has under way to one deployment at most."""
 
 
 async def watch(
     wanted: Wanted,
     *,
     settings: Settings,
-    reload: Callable[[], Awaitable[Settings]],
+    reload: Reload,
     poke_interval: float,
     deadline: float | None,
     told: Callable[[str], None],
@@ -26,10 +49,145 @@ async def watch(
     :param reload: reads the connection anew.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch.
-    :param told: gets a line whenever something changed.
+    :param told: gets a line whenever something changed; it is called by the waiting task itself, since Airflow
+        finds a trigger's log by the task that writes it.
     """
-    deployment = Deployment(settings)
-    async with async_driver(settings, reload) as driver:
-        return await driver.run(
-            deployment.observer.wait(wanted, poke_interval=poke_interval, deadline=deadline, told=told)
+    news: asyncio.Queue[News] = asyncio.Queue()
+    waiter = Waiter(wanted, poke_interval, news.put_nowait, reached=time.time(), queued_since=time.time())
+    watcher = Watcher.of(settings, reload)
+    watcher.join(waiter)
+    try:
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.time())
+            try:
+                item = await asyncio.wait_for(news.get(), left)
+            except asyncio.TimeoutError:
+                return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
+            if isinstance(item, Outcome):
+                return item
+            if isinstance(item, Exception):
+                # The same error may end many waits; each gets its own, since raising adds to it.
+                raise copy.copy(item)
+            told(item)
+    finally:
+        watcher.leave(waiter)
+
+
+class Watcher:
+    """
+    The one loop that watches a deployment.
+
+    :param settings: where the deployment is.
+    :param reload: reads the connection anew.
+    """
+
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Watcher]]] = WeakKeyDictionary()
+
+    def __init__(self, settings: Settings, reload: Reload) -> None:
+        self._settings = settings
+        self._reload = reload
+        self._deployment = Deployment(settings)
+        self._waiters: set[Waiter] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._lists = True
+        self._cursor: float | None = None
+        self._widened = 0.0
+
+    @classmethod
+    def of(cls, settings: Settings, reload: Reload) -> Watcher:
+        """The watcher of a deployment in the running event loop, made if there is none."""
+        watchers = cls._all.setdefault(asyncio.get_running_loop(), {})
+        if settings not in watchers:
+            watchers[settings] = cls(settings, reload)
+        return watchers[settings]
+
+    def join(self, waiter: Waiter) -> None:
+        """Watch for one more; the first starts the loop."""
+        self._waiters.add(waiter)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    def leave(self, waiter: Waiter) -> None:
+        """Watch for one less; the last ends the loop, at once, so that who joins next starts another."""
+        self._waiters.discard(waiter)
+        if self._waiters or self._task is None:
+            return
+        self._task.cancel()
+        self._task = None
+        watchers = self._all.get(asyncio.get_running_loop(), {})
+        if watchers.get(self._settings) is self:
+            del watchers[self._settings]
+
+    async def _run(self) -> None:
+        try:
+            async with async_driver(self._settings, self._reload) as driver:
+                number = failures = 0
+                while True:
+                    started = time.monotonic()
+                    failures = 0 if await self._tick(driver, number) else failures + 1
+                    took, number = time.monotonic() - started, number + 1
+                    log.debug("Tick %d for %d waiting took %.3f s", number, len(self._waiters), took)
+                    await asyncio.sleep(
+                        pause(self._waiters, took=took, failures=failures, jitter=random.random())  # noqa: S311  # no secret
+                    )
+        except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach those who wait for it
+            for waiter in set(self._waiters):
+                waiter.end(error)
+
+    async def _tick(self, driver: AsyncDriver, number: int) -> bool:
+        """Ask once. :return: whether the remote answered."""
+        conversation = self._deployment.conversation
+        try:
+            # Finding out the generation also tells the remote's time, which the listing goes by.
+            await driver.run(conversation.dialect())
+        except PassingError as error:
+            self._miss(set(self._waiters), error)
+            return False
+        now = conversation.clock()
+        if now - self._widened > SECONDS_BETWEEN_WIDE_TICKS:
+            self._cursor, self._widened = None, now
+        tick = plan(
+            self._waiters,
+            number=number,
+            cursor=self._cursor,
+            now=now,
+            skew=conversation.remote_clock() - now,
+            lists=self._lists,
         )
+        answered = await self._list(driver, tick) if tick.dag_ids else True
+        await asyncio.gather(*(self._look(driver, waiter) for waiter in tick.singly))
+        return answered
+
+    async def _list(self, driver: AsyncDriver, tick: Tick) -> bool:
+        asked_at = self._deployment.conversation.remote_clock()
+        try:
+            ended = await driver.run(self._deployment.runs.ended(tick.dag_ids, since=tick.since, bound=tick.bound))
+        except PassingError as error:
+            self._miss(tick.served, error)
+            return False
+        except (AccessDenied, NotFound, RequestRefused) as error:
+            log.warning("The remote does not list what ended; every run is read singly: %s", error)
+            self._lists = False
+            return True
+        self._cursor = asked_at
+        now = self._deployment.conversation.clock()
+        for waiter in tick.served:
+            waiter.listed, waiter.reached = True, now
+        told = [(waiter, run) for run in ended for waiter in tick.waiting_for(run)]
+        for waiter, run in told:
+            if waiter.wanted.run_id:
+                waiter.see(Observation({f"run {run.run_id}": [run.state]}, run), now)
+        # Who waits for dates may wait for several, of which this is one.
+        several = {waiter for waiter, _ in told if not waiter.wanted.run_id}
+        await asyncio.gather(*(self._look(driver, waiter) for waiter in several))
+        return True
+
+    async def _look(self, driver: AsyncDriver, waiter: Waiter) -> None:
+        async with self._at_once:
+            await driver.run(self._deployment.observer.look_for(waiter))
+
+    def _miss(self, waiters: Iterable[Waiter], error: PassingError) -> None:
+        now = self._deployment.conversation.clock()
+        for waiter in waiters:
+            waiter.miss(error, now, SECONDS_OF_PATIENCE)

@@ -250,11 +250,10 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
         """Wait for a run's end, here or in the triggerer; at once if it has ended."""
         wanted = Wanted(
             dag_id=run.dag_id,
-            run_id=run.run_id,
             allowed_states=self.allowed_states,
             failed_states=self.failed_states,
-            exists=True,
-        )
+            since=_began(context),
+        ).of(run)
         deadline = self._deadline(context)
         interval = seconds(self.poke_interval, "poke_interval")
         if self.deferrable and run.state not in (*self.allowed_states, *self.failed_states):
@@ -292,8 +291,7 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
         # A template that renders to nothing means that nothing was given.
         if self.wait_timeout not in (None, "", "None"):
             limits.append(seconds(self.wait_timeout, "wait_timeout"))
-        started = context["ti"].start_date or datetime.now(timezone.utc)
-        return float(started.timestamp() + min(limits)) if limits else None
+        return _began(context) + min(limits) if limits else None
 
     def _timed_out(self, run: DagRun | None, summary: str) -> WaitTimeout:
         """The error of a wait that took too long, after the run was cancelled."""
@@ -331,3 +329,8 @@ def _both(start: str | None, end: str | None) -> tuple[str, str] | None:
     if bool(start) != bool(end):
         raise InvalidSettings("data_interval_start and data_interval_end only go together.")
     return (start, end) if start and end else None
+
+
+def _began(context: Context) -> float:
+    """When this try of the local task began, in seconds since the epoch; a deferral does not change it."""
+    return float((context["ti"].start_date or datetime.now(timezone.utc)).timestamp())

@@ -136,33 +136,27 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
     def execute(self, context: Context) -> Any:  # noqa: RET503  # to defer is to raise
         if not self.deferrable:
             return super().execute(context)
-        if self.poke(context):
-            return True
-        with airflow_exceptions():
-            wanted = self._wanted(context)
+        wanted = self._wanted(context)
+        observation = self._observe(wanted, context)
+        if observation:
+            if self._conclude(judge(observation, wanted), observation.summary(), observation.run):
+                return True
+            wanted = wanted.after(observation)
         self.defer(
             trigger=RemoteWaitTrigger(
                 astronomer_conn_id=self.astronomer_conn_id,
                 wanted=wanted.as_dict(),
                 poke_interval=float(self.poke_interval),
-                deadline=time.time() + self.timeout if self.timeout else None,
+                deadline=wanted.since + self.timeout if self.timeout else None,
             ),
             method_name="execute_complete",
         )
 
     def poke(self, context: Context) -> bool:
-        with airflow_exceptions():
-            wanted = self._wanted(context)
-        try:
-            observation = self.hook.converse(lambda deployment: self._look(deployment, wanted))
-        except PassingError as error:
-            # The timeout of the sensor says how long to wait, also for a remote that is down.
-            self.log.warning("Waiting on, although the remote could not be asked: %s", error)
+        wanted = self._wanted(context)
+        observation = self._observe(wanted, context)
+        if observation is None:
             return False
-        self._existence_checked = True
-        if observation.run:
-            publish_run(context, observation.run)
-        self.log.info("Waiting for %s: %s", wanted, observation.summary() or "no run yet")
         return self._conclude(judge(observation, wanted), observation.summary(), observation.run)
 
     def execute_complete(self, context: Context, event: Any) -> None:
@@ -175,6 +169,20 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         if ended.verdict is Verdict.TIMEOUT:
             self._fail(AirflowSensorTimeout(f"Not reached within {self.timeout:g} s: {ended.summary}"))
         self._conclude(ended.verdict, ended.summary, ended.run)
+
+    def _observe(self, wanted: Wanted, context: Context) -> Observation | None:
+        """Look once; ``None`` if the remote could not be asked."""
+        try:
+            observation = self.hook.converse(lambda deployment: self._look(deployment, wanted))
+        except PassingError as error:
+            # The timeout of the sensor says how long to wait, also for a remote that is down.
+            self.log.warning("Waiting on, although the remote could not be asked: %s", error)
+            return None
+        self._existence_checked = True
+        if observation.run:
+            publish_run(context, observation.run)
+        self.log.info("Waiting for %s: %s", wanted, observation.summary())
+        return observation
 
     def _look(self, deployment: Deployment, wanted: Wanted) -> Flow[Observation]:
         if self.check_existence and not self._existence_checked:
@@ -195,6 +203,10 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         raise error
 
     def _wanted(self, context: Context) -> Wanted:
+        with airflow_exceptions():
+            return self._checked(context)
+
+    def _checked(self, context: Context) -> Wanted:
         self._check_arguments()
         task_ids = [self.external_task_id] if self.external_task_id else list(self.external_task_ids or ())
         for task_id in task_ids:
@@ -212,6 +224,7 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
             allowed_states=self.allowed_states,
             failed_states=self.failed_states,
             skipped_states=self.skipped_states,
+            since=time.time(),
         )
 
     def _logical_dates(self, context: Context) -> tuple[str, ...]:

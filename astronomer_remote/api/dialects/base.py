@@ -20,6 +20,7 @@ from astronomer_remote.api.models import (
     TriggerIntent,
     Version,
 )
+from astronomer_remote.api.pool_plan import Change
 from astronomer_remote.api.wire import Request
 
 T = TypeVar("T")
@@ -72,6 +73,19 @@ class Page(Generic[T]):
     total: int
 
 
+@dataclass(frozen=True)
+class PoolsChanged:
+    """
+    What became of several changes of pools that were asked for at once.
+
+    :param done: names of the pools that were changed.
+    :param errors: what the remote said of those it did not change.
+    """
+
+    done: frozenset[str]
+    errors: tuple[str, ...] = ()
+
+
 class Dialect:
     """
     The requests of one generation, for one version of it.
@@ -96,6 +110,12 @@ class Dialect:
 
     needs_logical_date = False
     """Whether a run must be given a logical date, lest the server's own choice collides with another run's."""
+
+    overwrites_pools = False
+    """Whether the request that creates a pool changes one that is there already."""
+
+    tells_use_of_pools = True
+    """Whether a pool's occupied and open slots are told."""
 
     waiting_states: frozenset[str] = frozenset({"queued"})
     """States of a run that has not begun."""
@@ -227,6 +247,10 @@ class Dialect:
     def delete_pool(self, name: str) -> Exchange[None]:
         """Delete a pool."""
         self._refuse("delete a pool")
+
+    def change_pools(self, changes: Sequence[Change]) -> Exchange[PoolsChanged] | None:
+        """Carry out several changes at once; ``None`` where each needs a request of its own."""
+        return None
 
     # The deployment itself
 

@@ -32,6 +32,9 @@ class ExperimentalDialect(Dialect):
 
     generation = Generation.EXPERIMENTAL
     lists_task_instances = False
+    overwrites_pools = True
+    tells_use_of_pools = False
+    lists_ended_runs = False
     needs_logical_date = True
     # A run is called running from its first moment on, even if its DAG is paused.
     waiting_states = frozenset({"running"})
@@ -146,7 +149,7 @@ class ExperimentalDialect(Dialect):
         return Exchange(Request("GET", self._at("pools")), read, "list pools")
 
     def pool(self, name: str) -> Exchange[Pool]:
-        request = Request("GET", self._at("pools", checked(name, "pool name")))
+        request = Request("GET", self._at("pools", _checked_pool(name)))
         return Exchange(request, _read_pool, f"read pool {name!r}")
 
     def create_pool(self, pool: Pool) -> Exchange[Pool]:
@@ -156,14 +159,16 @@ class ExperimentalDialect(Dialect):
         return self._write_pool(pool, f"update pool {pool.name!r}")
 
     def delete_pool(self, name: str) -> Exchange[None]:
-        request = Request("DELETE", self._at("pools", checked(name, "pool name")))
+        request = Request("DELETE", self._at("pools", _checked_pool(name)))
         return Exchange(request, nothing, f"delete pool {name!r}")
 
     def _write_pool(self, pool: Pool, operation: str) -> Exchange[Pool]:
         if pool.include_deferred is not None:
             raise self.cannot("count deferred tasks in a pool")
+        if pool.team_name is not None:
+            raise self.cannot("give a pool to a team")
         body = {
-            "name": checked(pool.name, "pool name"),
+            "name": _checked_pool(pool.name),
             "slots": pool.slots,
             "description": pool.description or "",
         }
@@ -181,6 +186,10 @@ class ExperimentalDialect(Dialect):
 
     def _at(self, *segments: str) -> str:
         return PREFIX + path(*segments)
+
+
+def _checked_pool(name: str) -> str:
+    return checked(name, "pool name", longest=50)
 
 
 def _read_pool(body: Any) -> Pool:

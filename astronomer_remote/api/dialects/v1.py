@@ -87,11 +87,9 @@ class V1Dialect(RestDialect):
         if pool.include_deferred is not None:
             self._need((2, 7), "count deferred tasks in a pool")
             fields["include_deferred"] = pool.include_deferred
+        if pool.team_name is not None:
+            raise self.cannot("give a pool to a team")
         return fields
-
-    def create_pool(self, pool: Pool) -> Exchange[Pool]:
-        self._refuse_unlimited(pool)
-        return super().create_pool(pool)
 
     def update_pool(self, pool: Pool, changed: frozenset[str]) -> Exchange[Pool]:
         self._refuse_unlimited(pool)
@@ -99,10 +97,6 @@ class V1Dialect(RestDialect):
         body = {"name": pool.name, "slots": pool.slots, **self.pool_fields(pool)}
         request = Request("PATCH", self._pool_path(pool.name), {"update_mask": ",".join(sorted(changed))}, body)
         return Exchange(request, read_pool, f"update pool {pool.name!r}", "Op")
-
-    def _refuse_unlimited(self, pool: Pool) -> None:
-        if pool.slots < 0:
-            raise self.cannot("have a pool of unlimited slots", "Its list of pools fails as long as there is one.")
 
     def _need(self, version: tuple[int, int], operation: str) -> None:
         if not self.version >= version:

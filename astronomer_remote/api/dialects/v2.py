@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from astronomer_remote.api.dialects.base import Exchange, nothing
+from astronomer_remote.api.dialects.base import Exchange, PoolsChanged, nothing
 from astronomer_remote.api.dialects.rest import RestDialect, quoted, read_pool
 from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
+from astronomer_remote.api.pool_plan import CREATE, DEFAULT_POOL, DELETE, UPDATE, Change
 from astronomer_remote.api.wire import Request
 
 
@@ -18,6 +19,7 @@ class V2Dialect(RestDialect):
     version: Version
     health_path = "/monitor/health"
     date_field = "logical_date"
+    bound_field = "run_after"
     newest = "-run_after"
     slash_in_pool_names = True
 
@@ -44,11 +46,53 @@ class V2Dialect(RestDialect):
     def run_url(self, run: DagRun) -> str:
         return f"{self.base_url}/dags/{quoted(run.dag_id)}/runs/{quoted(run.run_id)}"
 
+    @property
+    def takes_unlimited_pools(self) -> bool:  # type: ignore[override]  # a matter of the version here
+        return self.version >= (3, 1, 8)
+
     def pool_fields(self, pool: Pool) -> dict[str, Any]:
         # From 3.3 on a change needs all fields, even those that the mask leaves out.
-        return {"description": pool.description or "", "include_deferred": bool(pool.include_deferred)}
+        fields = {"description": pool.description or "", "include_deferred": bool(pool.include_deferred)}
+        if pool.team_name is None:
+            return fields
+        if not self.version >= (3, 2):
+            raise self.cannot("give a pool to a team", "Airflow 3.2 and later can.")
+        return {**fields, "team_name": pool.team_name}
 
     def update_pool(self, pool: Pool, changed: frozenset[str]) -> Exchange[Pool]:
+        self._check_update(pool, changed)
         body = {"pool": pool.name, "slots": pool.slots, **self.pool_fields(pool)}
         request = Request("PATCH", self._pool_path(pool.name), {"update_mask": sorted(changed)}, body)
         return Exchange(request, read_pool, f"update pool {pool.name!r}", "Op")
+
+    def _check_update(self, pool: Pool, changed: Collection[str]) -> None:
+        self._refuse_unlimited(pool)
+        if pool.name == DEFAULT_POOL and not {"slots", "include_deferred"}.issuperset(changed):
+            raise self.cannot("change more of default_pool than its slots and whether they count deferred tasks")
+
+    def change_pools(self, changes: Sequence[Change]) -> Exchange[PoolsChanged]:
+        # An action for each pool, so that one that is refused keeps no other back, as it would within its action.
+        body = {"actions": [self._bulk_action(change) for change in changes]}
+
+        def read(answer: Any) -> PoolsChanged:
+            parts = [answer[action] for action in (CREATE, UPDATE, DELETE) if answer.get(action)]
+            return PoolsChanged(
+                frozenset(name for part in parts for name in part["success"]),
+                tuple(str(error["error"]) for part in parts for error in part["errors"]),
+            )
+
+        request = Request("PATCH", self.at("pools"), body=body)
+        return Exchange(request, read, f"change {len(changes)} pools", "Op")
+
+    def _bulk_action(self, change: Change) -> dict[str, Any]:
+        pool = change.after
+        if pool is None:
+            return {"action": DELETE, "entities": [self.pool_name(change.name)], "action_on_non_existence": "skip"}
+        entity = {"name": self.pool_name(pool.name), "slots": pool.slots, **self.pool_fields(pool)}
+        if change.action == CREATE:
+            self._refuse_unlimited(pool)
+            return {"action": CREATE, "entities": [entity], "action_on_existence": "skip"}
+        self._check_update(pool, change.fields)
+        # 3.2 learned the mask, and needs it for default_pool; before, every field of the body was taken.
+        mask = {"update_mask": list(change.fields)} if self.version >= (3, 2) else {}
+        return {"action": UPDATE, "entities": [entity], "action_on_non_existence": "skip", **mask}

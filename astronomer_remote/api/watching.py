@@ -1,0 +1,192 @@
+"""What a watcher knows of each of its waiters, and what it asks in a tick: no I/O, and no clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TypeAlias
+
+from astronomer_remote.api.errors import PassingError
+from astronomer_remote.api.models import DagRun, utc_text
+from astronomer_remote.api.waiting import Observation, Outcome, Wanted, judge
+
+News: TypeAlias = "str | Outcome | Exception"
+
+Key: TypeAlias = "tuple[str, str | float]"
+"""A DAG, and a run id or a logical date in it."""
+
+OVERLAP = 15.0
+"""Seconds by which a tick's listing reaches back before the last one: clocks are read to the second, and a run's end
+is written a moment after it."""
+
+SECONDS_BETWEEN_WIDE_TICKS = 300.0
+"""How often a listing reaches back to the beginning of every wait, for ends that were written late."""
+
+TICKS_BETWEEN_CHECKS = 6
+"""How often one of those that the listing serves is looked at singly: runs may be deleted, or never begin."""
+
+OUTLIERS = 10
+"""How many runs of a much older date are looked at singly, lest they widen everybody's listing."""
+
+SECONDS_TO_OUTLIERS = 86_400.0
+
+
+@dataclass(eq=False)
+class Waiter:
+    """
+    One wait.
+
+    :param wanted: what for.
+    :param poke_interval: seconds between two looks.
+    :param tell: gets lines for the log, and at last what ended the wait.
+    :param reached: when the remote last answered about it, or the wait began.
+    :param queued_since: since when its run has not begun, until that is explained or over.
+    """
+
+    wanted: Wanted
+    poke_interval: float
+    tell: Callable[[News], None]
+    reached: float
+    queued_since: float | None = None
+
+    due: float = 0.0
+    """When it is to be looked at singly."""
+    listed: bool = False
+    """Whether a listing has covered all the time since the wait began."""
+    summary: str = ""
+    run: DagRun | None = None
+    ended: Outcome | Exception | None = None
+
+    @cached_property
+    def date(self) -> float | None:
+        """The earliest date of a run that it waits for, in seconds since the epoch, if it is known."""
+        dates = [self.wanted.date] if self.wanted.date else self.wanted.logical_dates
+        return min(map(_seconds, dates)) if dates else None
+
+    @cached_property
+    def keys(self) -> frozenset[Key]:
+        """What the runs it waits for have in common with it."""
+        dag_id, run_id = self.wanted.dag_id, self.wanted.run_id
+        return frozenset([(dag_id, run_id)] if run_id else ((dag_id, _seconds(d)) for d in self.wanted.logical_dates))
+
+    @property
+    def listable(self) -> bool:
+        """Whether a listing of runs that ended tells all it wants to know."""
+        named = self.wanted.exists or self.wanted.logical_dates
+        return bool(named) and self.date is not None and self.wanted.ends_with_the_run
+
+    def see(self, observation: Observation, now: float) -> None:
+        """Take note of how things stand, tell what has changed, and whether the wait is over."""
+        self.reached, self.due = now, now + self.poke_interval
+        self.run, summary = observation.run or self.run, observation.summary()
+        if summary != self.summary:
+            self.summary = summary
+            self.tell(f"Waiting for {self.wanted}: {summary}")
+        verdict = judge(observation, self.wanted)
+        if verdict:
+            self.end(Outcome(verdict, summary, observation.run))
+        known = self.wanted.after(observation)
+        if known is not self.wanted:
+            self.wanted = known
+            vars(self).pop("date", None)
+            vars(self).pop("keys", None)
+
+    def miss(self, error: PassingError, now: float, patience: float) -> None:
+        """Take note that the remote could not be asked, and give up once it has not been for long."""
+        self.due = now + self.poke_interval
+        if now - self.reached > patience:
+            self.end(error)
+        else:
+            self.tell(f"Waiting on, although the remote could not be asked: {error}")
+
+    def end(self, how: Outcome | Exception) -> None:
+        """End the wait, once."""
+        if self.ended is None:
+            self.ended = how
+            self.tell(how)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """
+    What one tick asks.
+
+    :param dag_ids: DAGs whose ended runs are listed; none if nobody is served by a listing.
+    :param since: what ended since then is listed, in seconds since the epoch by the remote's clock.
+    :param bound: the earliest date of a run that anybody served by the listing waits for.
+    :param served: those it serves.
+    :param singly: those that are looked at singly.
+    """
+
+    dag_ids: Sequence[str]
+    since: float
+    bound: float
+    served: Sequence[Waiter]
+    singly: Sequence[Waiter]
+
+    @cached_property
+    def by_key(self) -> dict[Key, list[Waiter]]:
+        """Those it serves, by what tells whose run is whose."""
+        index: dict[Key, list[Waiter]] = {}
+        for waiter in self.served:
+            for key in waiter.keys:
+                index.setdefault(key, []).append(waiter)
+        return index
+
+    def waiting_for(self, run: DagRun) -> list[Waiter]:
+        """Those who wait for a run."""
+        found = list(self.by_key.get((run.dag_id, run.run_id), ()))
+        if run.logical_date:
+            found += self.by_key.get((run.dag_id, _seconds(run.logical_date)), ())
+        return found
+
+
+def plan(
+    waiters: Collection[Waiter], *, number: int, cursor: float | None, now: float, skew: float, lists: bool
+) -> Tick:
+    """
+    Decide what a tick asks.
+
+    :param number: number of the tick, from 0.
+    :param cursor: when the last listing was made, by the remote's clock; ``None`` to reach back to every beginning.
+    :param now: the local time.
+    :param skew: by how much the remote's clock is ahead of the local one.
+    :param lists: whether the remote lets us list what ended.
+    """
+    listable = {waiter: waiter.date or 0.0 for waiter in waiters if lists and waiter.listable}
+    dates = sorted(listable.values())
+    oldest = dates[min(OUTLIERS, len(dates) - 1)] - SECONDS_TO_OUTLIERS if dates else now
+    served = [waiter for waiter, date in listable.items() if date >= oldest]
+    rest = set(waiters).difference(served)
+    singly = [waiter for waiter in rest if waiter.due <= now]
+    if served and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
+        singly.append(min(served, key=lambda waiter: waiter.due))
+    beginnings = [waiter.wanted.since + skew for waiter in served if cursor is None or not waiter.listed]
+    return Tick(
+        dag_ids=sorted({waiter.wanted.dag_id for waiter in served}),
+        since=min([*beginnings, now + skew if cursor is None else cursor]) - OVERLAP,
+        # A run of a future date is made before it.
+        bound=min([*(listable[waiter] for waiter in served), now + skew]),
+        served=served,
+        singly=singly,
+    )
+
+
+def pause(waiters: Collection[Waiter], *, took: float, failures: int, jitter: float) -> float:
+    """
+    Seconds until the next tick: the smallest interval anybody wants, stretched when the remote is slow or down.
+
+    :param took: seconds the last tick took.
+    :param failures: how many ticks in a row have failed.
+    :param jitter: a random number in [0, 1).
+    """
+    wanted = min((waiter.poke_interval for waiter in waiters), default=1.0)
+    # A remote that answers slowly is left alone for nine tenths of the time.
+    patient = max(wanted, 9 * took) * 2.0 ** min(failures, 4)
+    return min(patient, max(wanted, 300.0)) * (0.9 + jitter / 5)
+
+
+def _seconds(date: str) -> float:
+    return datetime.fromisoformat(utc_text(date, "date").replace("Z", "+00:00")).timestamp()
