@@ -89,12 +89,17 @@ def _build(folder: Path, recipe: Recipe) -> None:
             install += ["--exclude-newer", recipe.exclude_newer]
         _uv(*install, *recipe.requirements, *(["-e", str(ROOT)] if recipe.project is not None else []))
         if recipe.project is not None:
-            _command([str(folder / "bin" / "python"), "-c", CHECK_ENTRY_POINT])
+            _check_project(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     facts = {key: value for key, value in vars(recipe).items() if key != "project"}
     (folder / MARKER).write_text(json.dumps(facts, indent=2))
+
+
+def _check_project(folder: Path) -> None:
+    """Load the project's entry point as Airflow would."""
+    _command([str(folder / "bin" / "python"), "-c", CHECK_ENTRY_POINT])
 
 
 def _uv(*arguments: str) -> None:

@@ -60,8 +60,9 @@ class Processes:
         with contextlib.suppress(ComponentEnded):
             self._ask(do="end")
         with self._lock:
-            if self._supervisor.stdin and not self._supervisor.stdin.closed:
-                self._supervisor.stdin.close()
+            if self._supervisor.stdin:
+                with contextlib.suppress(BrokenPipeError):  # what was written last did not reach it
+                    self._supervisor.stdin.close()
             self._supervisor.wait()
             if self._supervisor.stdout:
                 self._supervisor.stdout.close()

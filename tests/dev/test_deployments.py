@@ -1,0 +1,155 @@
+"""What a deployment of each generation consists of, and its life as the command line shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from dev import state
+from dev.deployments import ROOT, Deployment, StartError
+from dev.places import HOME_VARIABLE
+from dev.processes import Processes
+from dev.settings import DEFAULT_USERS, Place, settings
+from dev.state import State
+from dev.versions import Version
+
+
+@pytest.mark.parametrize(
+    ("version", "generation", "components"),
+    [
+        ("1.10.15", "experimental", ("webserver", "scheduler")),
+        ("2.0.2", "v1", ("webserver", "scheduler")),
+        ("2.11.2", "v1", ("webserver", "scheduler", "triggerer")),
+        ("3.3.2", "v2", ("api-server", "dag-processor", "scheduler", "triggerer")),
+        ("4.0.0rc1", "v2", ("api-server", "dag-processor", "scheduler", "triggerer")),
+    ],
+)
+def test_parts_of_a_version(version: str, generation: str, components: tuple[str, ...]) -> None:
+    assert Deployment(version).generation == generation
+    assert Version.parse(version).components == components
+
+
+def test_log_servers_which_would_listen_everywhere_are_left_out() -> None:
+    assert Version.parse("3.3.2").command("triggerer") == ["triggerer", "--skip-serve-logs"]
+    assert Version.parse("2.2.5").command("triggerer") == ["triggerer"]  # has none, and no such option
+    assert Version.parse("2.0.2").command("scheduler") == ["scheduler"]
+
+
+def test_a_component_that_the_version_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no"):
+        Deployment("1.10.15", components=["triggerer"])
+
+
+def test_settings_do_not_leak_in_and_can_be_overridden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "KubernetesExecutor")
+    monkeypatch.setenv("AIRFLOW_CONN_SECRET", "http://elsewhere")
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    place = Place(tmp_path / "env", tmp_path / "home", tmp_path / "home/dags", 1234)
+
+    made = settings(Version.parse("3.3.2"), place, DEFAULT_USERS, None, {"AIRFLOW__CORE__PARALLELISM": "1"})
+
+    assert made["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
+    assert made["AIRFLOW__CORE__PARALLELISM"] == "1"
+    assert made["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert made["PATH"].startswith(f"{tmp_path / 'env' / 'bin'}{os.pathsep}")
+    assert not {"AIRFLOW_CONN_SECRET", "PYTHONPATH"} & set(made)
+
+
+def test_what_is_not_running_says_so() -> None:
+    deployment = Deployment("3.3.2", name="asleep")
+    deployment.stop()
+
+    assert deployment.processes == {}
+    assert not deployment.alive
+    with pytest.raises(RuntimeError, match="'asleep' has not been started"):
+        assert deployment.url
+
+
+def test_a_state_file_counts_only_while_its_supervisor_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    folder = tmp_path / "run" / "remote-x"
+    folder.mkdir(parents=True)
+    processes = Processes(folder, keep=False)
+    mine = State("remote", "3.3.2", "http://127.0.0.1:1", str(folder), str(folder), 1, processes.pid, {}, {}, False)
+    mine.write()
+    assert state.running() == [mine]
+
+    state.stop(mine)
+
+    assert state.running() == []
+    processes.end()
+
+
+def test_what_a_killed_supervisor_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
+    for name, keep in (("gone-x", False), ("kept-x", True)):
+        folder = tmp_path / "run" / name
+        folder.mkdir(parents=True)
+        State(name, "3.3.2", "http://127.0.0.1:1", str(folder), str(folder), 1, 1, {}, {}, keep).write()
+
+    assert state.running() == []
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["kept-x"]
+
+
+def test_the_command_line_explains_itself() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "dev", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert "python -m dev start 2.11.2" in shown.stdout
+
+
+@pytest.mark.live
+@pytest.mark.timeout(600)
+def test_a_component_can_be_killed_and_started_again() -> None:
+    with Deployment("3.3.2", name="faults") as deployment:
+        before = deployment.processes
+        deployment.stop_component("triggerer", sig=signal.SIGKILL)
+        assert "triggerer" not in deployment.processes
+        deployment.start_component("triggerer")
+
+        assert deployment.processes.keys() == before.keys()
+        assert deployment.processes["triggerer"] != before["triggerer"]
+        with urllib.request.urlopen(f"{deployment.url}/api/v2/monitor/health", timeout=10) as answer:
+            assert json.load(answer)["triggerer"]["status"] == "healthy"
+        home = deployment.home
+    assert not home.exists()
+
+
+@pytest.mark.live
+@pytest.mark.timeout(600)
+def test_a_failing_start_shows_what_the_component_wrote_and_leaves_nothing() -> None:
+    deployment = Deployment("3.3.2", name="failing", env={"AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor"})
+    with pytest.raises(StartError, match=r"scheduler ended with(?s:.*)NoSuchExecutor"):
+        deployment.start()
+
+    assert not deployment.alive
+    assert not deployment.home.exists()
+
+
+@pytest.mark.live
+@pytest.mark.timeout(600)
+def test_a_killed_command_line_leaves_no_airflow_behind() -> None:
+    command = [sys.executable, "-m", "dev", "start", "3.3.2", "--name", "orphan"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        for line in parent.stdout:
+            if line.startswith("Ready"):
+                break
+        mine = next(found for found in state.running() if found.owner == parent.pid)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while Path(mine.folder).exists():
+        assert time.monotonic() < deadline, "it still runs"
+        time.sleep(0.1)
+    for pid in (mine.supervisor, *mine.processes.values()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
