@@ -1,0 +1,325 @@
+"""One loop per deployment: against a fake deployment on a real loopback server, with intervals of milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import requests
+
+from astronomer_remote.api import watcher as module
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.errors import AuthenticationFailed, DagRunVanished, RemoteError, Unreachable
+from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.transport import SyncDriver, configure
+from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.api.watcher import Watcher, watch
+from astronomer_remote.testing import FakeDeployment
+
+VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
+INTERVAL = 0.05
+
+
+class Remote:
+    """A fake deployment whose DAG `d` runs until the test ends its runs, and how to wait for them."""
+
+    def __init__(self, fake: FakeDeployment) -> None:
+        self.fake = fake
+        fake.add_dag("d", tasks=["t"], stays="running")
+        connection = fake.connection()
+        self.settings = Settings.parse(
+            host=connection["host"], login=connection.get("login"), password=connection.get("password")
+        )
+
+    def trigger(self, **fields: Any) -> DagRun:
+        session = configure(requests.Session(), self.settings)
+        with session:
+            driver = SyncDriver(session, self.settings, reload=lambda: self.settings)
+            return driver.run(Deployment(self.settings).trigger_dag_run("d", **fields))
+
+    def watch(self, wanted: Wanted | DagRun, **changes: Any) -> Awaitable[Outcome]:
+        if isinstance(wanted, DagRun):
+            wanted = Wanted("d", failed_states=("failed",), since=time.time() - 1).of(wanted)
+        given: dict[str, Any] = {
+            "settings": self.settings,
+            "reload": self.reload,
+            "poke_interval": INTERVAL,
+            "deadline": time.time() + 20,
+            "told": lambda line: None,
+        }
+        return watch(wanted, **(given | changes))
+
+    async def reload(self) -> Settings:
+        return self.settings
+
+    def listings(self) -> int:
+        """How often what had ended was asked for."""
+        return sum("/dagRuns/list" in path for _, path in self.fake.requests)
+
+
+@pytest.fixture(params=VERSIONS)
+def each(request: pytest.FixtureRequest) -> Iterator[Remote]:
+    with FakeDeployment(request.param) as fake:
+        yield Remote(fake)
+
+
+@pytest.fixture
+def remote() -> Iterator[Remote]:
+    with FakeDeployment("3.3.2") as fake:
+        yield Remote(fake)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def watchers() -> int:
+    return len(Watcher._all.get(asyncio.get_running_loop(), {}))
+
+
+def test_many_waits_end_each_with_its_own_run(each: Remote) -> None:
+    runs = [each.trigger() for _ in range(6)]
+
+    async def main() -> None:
+        waits = [asyncio.ensure_future(each.watch(run)) for run in runs]
+        await asyncio.sleep(3 * INTERVAL)
+        for number, run in enumerate(runs):
+            each.fake.finish("d", run.run_id, "failed" if number % 2 else "success")
+        outcomes = await asyncio.gather(*waits)
+        assert [outcome.verdict for outcome in outcomes] == [Verdict.SUCCESS, Verdict.FAILED] * 3
+        assert [outcome.run.run_id for outcome in outcomes if outcome.run] == [run.run_id for run in runs]
+        assert watchers() == 0
+
+    asyncio.run(main())
+
+
+def test_the_cost_does_not_follow_the_number_of_waits(remote: Remote) -> None:
+    runs = [remote.trigger() for _ in range(50)]
+    before = len(remote.fake.requests)
+
+    async def main() -> None:
+        waits = [asyncio.ensure_future(remote.watch(run)) for run in runs]
+        await until(lambda: remote.listings() >= 3)
+        for run in runs:
+            remote.fake.finish("d", run.run_id, "success")
+        await asyncio.gather(*waits)
+
+    asyncio.run(main())
+    asked = [path for _, path in remote.fake.requests[before:]]
+    singly = [path for path in asked if "/dagRuns/remote" in path]
+    # Two to find out the generation and log in, a listing per tick, and one run checked singly in each six ticks.
+    assert len(asked) == 2 + remote.listings() + len(singly)
+    assert len(singly) <= 1 + remote.listings() // 6
+
+
+def test_a_run_that_ended_before_the_triggerer_came_back_is_found(remote: Remote) -> None:
+    run = remote.trigger()
+    remote.fake.finish("d", run.run_id, "success")
+    assert asyncio.run(_result(remote.watch(run))).verdict is Verdict.SUCCESS
+
+
+def test_tasks_newest_runs_and_states_on_the_way_are_waited_for_too(remote: Remote) -> None:
+    run = remote.trigger(logical_date="2026-11-22T07:00:00Z")
+
+    async def main() -> list[Outcome]:
+        waits = [
+            asyncio.ensure_future(remote.watch(wanted))
+            for wanted in (
+                Wanted("d", newest=True),
+                Wanted("d", run_id=run.run_id, task_ids=("t",), allowed_states=("success", "failed")),
+                Wanted("d", run_id=run.run_id, allowed_states=("running", "queued")),
+                Wanted("d", logical_dates=("2026-11-22T07:00:00Z",), since=time.time() - 1),
+            )
+        ]
+        assert (await waits[2]).verdict is Verdict.SUCCESS
+        remote.fake.finish("d", run.run_id, "success")
+        return list(await asyncio.gather(*waits))
+
+    assert {outcome.verdict for outcome in asyncio.run(main())} == {Verdict.SUCCESS}
+
+
+def test_a_cancelled_wait_leaves_the_others_alone(remote: Remote) -> None:
+    runs = [remote.trigger() for _ in range(2)]
+
+    async def main() -> Outcome:
+        doomed, other = (asyncio.ensure_future(remote.watch(run)) for run in runs)
+        await until(lambda: remote.listings() >= 1)
+        doomed.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await doomed
+        assert watchers() == 1
+        remote.fake.finish("d", runs[1].run_id, "success")
+        return await other
+
+    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+
+
+def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote: Remote) -> None:
+    runs = [remote.trigger() for _ in range(2)]
+
+    async def main() -> Outcome:
+        first = asyncio.ensure_future(remote.watch(runs[0]))
+        await until(lambda: remote.listings() >= 1)
+        first.cancel()
+        second = asyncio.ensure_future(remote.watch(runs[1]))
+        remote.fake.finish("d", runs[1].run_id, "success")
+        return await second
+
+    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+
+
+def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: Remote) -> None:
+    run = remote.trigger()
+    outcome = asyncio.run(
+        _result(remote.watch(Wanted("d", run_id=run.run_id, task_ids=("t",)), deadline=time.time() + 1))
+    )
+    assert outcome.verdict is Verdict.TIMEOUT
+    assert "t: running" in outcome.summary
+
+
+def test_a_run_that_somebody_deletes_ends_its_wait_alone(remote: Remote) -> None:
+    runs = [remote.trigger() for _ in range(2)]
+
+    async def main() -> None:
+        deleted, other = (asyncio.ensure_future(remote.watch(run)) for run in runs)
+        await until(lambda: remote.listings() >= 1)
+        remote.fake.delete("d", runs[0].run_id)
+        with pytest.raises(DagRunVanished):
+            await deleted
+        assert not other.done()
+        remote.fake.finish("d", runs[1].run_id, "success")
+        assert (await other).verdict is Verdict.SUCCESS
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("status", [403, 404, 405])
+def test_every_run_is_read_singly_where_the_listing_is_refused(remote: Remote, status: int) -> None:
+    runs = [remote.trigger() for _ in range(3)]
+    # The login is a POST too, so that this account comes with a token of its own.
+    settings = replace(remote.settings, login=None, password=_token(remote))
+    remote.fake.disturb(status, times=1000, method="POST")
+
+    async def main() -> list[Outcome]:
+        waits = [asyncio.ensure_future(remote.watch(run, settings=settings)) for run in runs]
+        await asyncio.sleep(2 * INTERVAL)
+        for run in runs:
+            remote.fake.finish("d", run.run_id, "success")
+        return list(await asyncio.gather(*waits))
+
+    assert {outcome.verdict for outcome in asyncio.run(main())} == {Verdict.SUCCESS}
+
+
+def test_wrong_credentials_end_every_wait_each_with_an_error_of_its_own(remote: Remote) -> None:
+    runs = [remote.trigger() for _ in range(2)]
+    settings = replace(remote.settings, password="wrong")
+
+    async def reload() -> Settings:
+        return settings
+
+    async def main() -> None:
+        waits = [asyncio.ensure_future(remote.watch(run, settings=settings, reload=reload)) for run in runs]
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(error) for error in errors] == [AuthenticationFailed] * 2
+        assert errors[0] is not errors[1]
+        assert watchers() == 0
+
+    asyncio.run(main())
+
+
+def test_a_remote_that_is_down_for_a_while_ends_no_wait(remote: Remote, quick_retries: None) -> None:
+    run = remote.trigger()
+    told: list[str] = []
+
+    async def main() -> Outcome:
+        wait = asyncio.ensure_future(remote.watch(run, told=told.append))
+        await until(lambda: remote.listings() >= 1)
+        remote.fake.disturb(503, times=2)
+        await until(lambda: any("could not be asked" in line for line in told))
+        remote.fake.finish("d", run.run_id, "success")
+        return await wait
+
+    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+
+
+def test_a_remote_that_never_answers_ends_the_wait_when_patience_does(
+    remote: Remote, quick_retries: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = remote.trigger()
+    remote.fake.stop()
+    monkeypatch.setattr(module, "SECONDS_OF_PATIENCE", 0.0)
+    with pytest.raises(Unreachable):
+        asyncio.run(_result(remote.watch(run)))
+
+
+def test_at_most_four_requests_are_under_way_at_once(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [remote.trigger() for _ in range(12)]
+    under_way = most = 0
+    send = module.AsyncDriver._send
+
+    async def counted(self: Any, request: Any) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            return await send(self, request)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(module.AsyncDriver, "_send", counted)
+
+    async def main() -> None:
+        waits = [asyncio.ensure_future(remote.watch(Wanted("d", run_id=run.run_id, task_ids=("t",)))) for run in runs]
+        await asyncio.sleep(4 * INTERVAL)
+        for run in runs:
+            remote.fake.finish("d", run.run_id, "success")
+        await asyncio.gather(*waits)
+
+    asyncio.run(main())
+    assert 1 < most <= module.REQUESTS_AT_ONCE
+
+
+def test_nothing_survives_an_event_loop_that_is_gone(remote: Remote) -> None:
+    for _ in range(2):
+        run = remote.trigger()
+        remote.fake.finish("d", run.run_id, "success")
+        assert asyncio.run(_result(remote.watch(run))).verdict is Verdict.SUCCESS
+
+
+def test_what_breaks_the_loop_reaches_those_who_wait(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = remote.trigger()
+
+    async def broken(*_: Any) -> bool:
+        raise LookupError("a bug")
+
+    monkeypatch.setattr(Watcher, "_tick", broken)
+    with pytest.raises(LookupError, match="a bug"):
+        asyncio.run(_result(remote.watch(run)))
+
+
+async def _result(wait: Awaitable[Outcome]) -> Outcome:
+    return await wait
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single requests are not repeated: what is tested is the patience of the wait."""
+    from astronomer_remote.api.retry import RetryPolicy
+
+    monkeypatch.setattr(RetryPolicy, "wait", lambda *_: None)
+
+
+def _token(remote: Remote) -> str:
+    reply = requests.post(
+        f"{remote.settings.base_url}/auth/token", json={"username": "admin", "password": "admin"}, timeout=5
+    )
+    if reply.status_code == 201:
+        return str(reply.json()["access_token"])
+    raise RemoteError(reply.text)

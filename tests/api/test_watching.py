@@ -1,0 +1,208 @@
+"""What a watcher decides: with a clock of the test's own, and no server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.errors import Unreachable
+from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
+from astronomer_remote.api.watching import (
+    OUTLIERS,
+    OVERLAP,
+    SECONDS_TO_OUTLIERS,
+    TICKS_BETWEEN_CHECKS,
+    Tick,
+    Waiter,
+    pause,
+    plan,
+)
+
+NOW = 1_800_000_000.0
+TODAY = "2027-01-15T07:00:00Z"
+BEFORE_TODAY = NOW - 3600.0
+
+
+def waiter(run_id: str = "r", date: str | None = TODAY, since: float = NOW - 60, **more: Any) -> Waiter:
+    wanted = replace(Wanted("d", failed_states=("failed",), since=since), run_id=run_id, exists=True, date=date)
+    heard: list[Any] = []
+    made = Waiter(replace(wanted, **more), 10.0, heard.append, reached=NOW)
+    made.heard = heard  # type: ignore[attr-defined]
+    return made
+
+
+def tick(*waiters: Waiter, **changes: Any) -> Tick:
+    given: dict[str, Any] = {"number": 0, "cursor": NOW - 10, "now": NOW, "skew": 0.0, "lists": True}
+    return plan(waiters, **(given | changes))
+
+
+def run(run_id: str = "r", state: str = "success", dag_id: str = "d", date: str = TODAY) -> DagRun:
+    return DagRun(dag_id, run_id, state, logical_date=date)
+
+
+def test_one_listing_serves_all_who_wait_for_the_end_of_runs() -> None:
+    planned = tick(*(waiter(f"r{number}") for number in range(1000)))
+    assert planned.dag_ids == ["d"]
+    assert len(planned.served) == 1000
+    assert planned.singly == []
+
+
+def test_a_listing_names_each_dag_once() -> None:
+    waiters = [waiter("a"), waiter("b"), waiter("c", dag_id="other")]
+    assert tick(*waiters).dag_ids == ["d", "other"]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"task_ids": ("t",)},
+        {"task_group_id": "g"},
+        {"allowed_states": ("running",)},
+        {"failed_states": ("queued",)},
+        {"exists": False},
+        {"date": None},
+        {"run_id": None, "exists": False, "newest": True},
+    ],
+    ids=str,
+)
+def test_what_no_listing_of_ended_runs_can_tell_is_looked_at_singly(wanted: dict[str, Any]) -> None:
+    single = waiter(**wanted)
+    planned = tick(single)
+    assert planned.singly == [single]
+    assert planned.dag_ids == []
+
+
+def test_nobody_is_looked_at_before_his_interval_is_over() -> None:
+    single = waiter(task_ids=("t",))
+    single.see(Observation({"x": ["running"]}), NOW)
+    assert tick(single, now=NOW + 9).singly == []
+    assert tick(single, now=NOW + 10).singly == [single]
+
+
+def test_everybody_is_looked_at_singly_where_the_listing_is_refused() -> None:
+    served = waiter()
+    assert tick(served, lists=False).singly == [served]
+
+
+def test_a_listing_reaches_back_a_little_before_the_last_one() -> None:
+    served = waiter()
+    served.listed = True
+    assert tick(served).since == NOW - 10 - OVERLAP
+
+
+def test_a_listing_reaches_back_to_the_beginning_of_the_wait_of_who_has_just_joined() -> None:
+    old, new = waiter("a", since=NOW - 9000), waiter("b", since=NOW - 500)
+    old.listed = True
+    assert tick(old, new).since == NOW - 500 - OVERLAP
+
+
+def test_a_wide_listing_reaches_back_to_the_beginning_of_every_wait() -> None:
+    old, new = waiter("a", since=NOW - 9000), waiter("b", since=NOW - 500)
+    old.listed = new.listed = True
+    assert tick(old, new, cursor=None).since == NOW - 9000 - OVERLAP
+
+
+@pytest.mark.parametrize("skew", [-300.0, 0.0, 300.0])
+def test_the_remote_is_asked_by_its_own_clock(skew: float) -> None:
+    new = waiter(since=NOW - 500)
+    assert tick(new, cursor=NOW - 10 + skew, skew=skew).since == NOW + skew - 500 - OVERLAP
+
+
+def test_a_listing_is_bounded_by_the_earliest_date_anybody_waits_for() -> None:
+    bound = tick(waiter("a"), waiter("b", date="2027-01-15T06:00:00Z")).bound
+    assert bound == tick(waiter("b", date="2027-01-15T06:00:00Z")).bound
+    assert bound < NOW
+
+
+def test_a_date_in_the_future_does_not_hide_a_run_that_is_made_now() -> None:
+    assert tick(waiter(date="2099-01-01T00:00:00Z")).bound == NOW
+
+
+def test_a_few_runs_of_a_very_old_date_are_looked_at_singly_and_widen_nobodys_listing() -> None:
+    old = [waiter(f"old{number}", date="2001-01-01T00:00:00Z") for number in range(OUTLIERS)]
+    rest = [waiter(f"r{number}") for number in range(50)]
+    planned = tick(*old, *rest)
+    assert set(planned.singly) == set(old)
+    assert planned.bound > NOW - SECONDS_TO_OUTLIERS
+
+
+def test_many_runs_of_an_old_date_are_listed_all_the_same() -> None:
+    old = [waiter(f"old{number}", date="2001-01-01T00:00:00Z") for number in range(OUTLIERS + 1)]
+    planned = tick(*old, waiter())
+    assert planned.singly == []
+    assert len(planned.served) == OUTLIERS + 2
+
+
+def test_one_of_those_the_listing_serves_is_checked_now_and_then_in_turn() -> None:
+    first, second = waiter("a"), waiter("b")
+    first.due, second.due = 1.0, 2.0
+    assert tick(first, second, number=TICKS_BETWEEN_CHECKS - 1).singly == [first]
+    assert tick(first, second, number=TICKS_BETWEEN_CHECKS).singly == []
+
+
+def test_a_run_finds_those_who_wait_for_its_id_or_its_date() -> None:
+    by_id, other = waiter("r"), waiter("s")
+    by_date = waiter(run_id=None, exists=False, date=None, logical_dates=(TODAY, "2027-01-14T07:00:00Z"))  # type: ignore[arg-type]
+    planned = tick(by_id, other, by_date)
+    assert set(planned.waiting_for(run("r", date="2027-01-15T08:00:00+01:00"))) == {by_id, by_date}
+    assert planned.waiting_for(run("r", dag_id="other")) == []
+    assert planned.waiting_for(replace(run("x"), logical_date=None)) == []
+
+
+def test_a_change_is_told_once_and_the_end_ends_the_wait_once() -> None:
+    waiting = waiter()
+    for state in ("running", "running", "success", "failed"):
+        waiting.see(Observation({"run r": [state]}, run(state=state)), NOW)
+    lines = [news for news in waiting.heard if isinstance(news, str)]  # type: ignore[attr-defined]
+    ends = [news for news in waiting.heard if not isinstance(news, str)]  # type: ignore[attr-defined]
+    assert [line.rpartition(" ")[2] for line in lines] == ["running", "success", "failed"]
+    assert ends == [Outcome(Verdict.SUCCESS, "run r: success", run())]
+
+
+def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_listing() -> None:
+    waiting = waiter(run_id=None, exists=False, date=None, newest=True)  # type: ignore[arg-type]
+    assert tick(waiting).singly == [waiting]
+    assert not waiting.keys
+    waiting.see(Observation({"run n": ["running"]}, run("n", "running")), NOW)
+    planned = tick(waiting)
+    assert planned.waiting_for(run("n")) == [waiting]
+    assert waiting.wanted.exists
+
+
+def test_a_remote_out_of_reach_is_borne_until_patience_ends() -> None:
+    waiting, error = waiter(), Unreachable("down")
+    waiting.miss(error, NOW + 599, patience=600)
+    assert waiting.ended is None
+    waiting.miss(error, NOW + 601, patience=600)
+    assert waiting.ended is error
+
+
+def test_the_loop_goes_at_the_smallest_interval_anybody_wants() -> None:
+    slow, quick = waiter("a"), waiter("b")
+    quick.poke_interval = 2.0
+    assert pause([slow, quick], took=0.01, failures=0, jitter=0.5) == pytest.approx(2.0)
+
+
+def test_pauses_are_spread_by_a_tenth() -> None:
+    assert pause([waiter()], took=0.0, failures=0, jitter=0.0) == pytest.approx(9.0)
+    assert pause([waiter()], took=0.0, failures=0, jitter=1.0) == pytest.approx(11.0)
+
+
+def test_a_slow_remote_is_left_alone_for_nine_tenths_of_the_time() -> None:
+    assert pause([waiter()], took=5.0, failures=0, jitter=0.5) == pytest.approx(45.0)
+
+
+def test_a_remote_that_is_down_is_asked_less_and_less_but_at_least_every_five_minutes() -> None:
+    pauses = [pause([waiter()], took=0.0, failures=failures, jitter=0.5) for failures in range(8)]
+    assert pauses == sorted(pauses)
+    assert pauses[1] == pytest.approx(20.0)
+    assert pause([waiter()], took=500.0, failures=9, jitter=0.5) == pytest.approx(300.0)
+
+
+def test_an_interval_longer_than_five_minutes_is_kept() -> None:
+    patient = waiter()
+    patient.poke_interval = 3600.0
+    assert pause([patient], took=1.0, failures=2, jitter=0.5) == pytest.approx(3600.0)

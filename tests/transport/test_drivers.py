@@ -1,0 +1,691 @@
+"""Both drivers against a real server: what is sent, what comes back, and what may go wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import pytest
+import requests
+
+from astronomer_remote.api import transport
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.network import ca_file_of, proxy_of, tls_context
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
+from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, path, send
+from tests.transport.server import Answer, Received, Server, answering, reply, serving
+
+T = TypeVar("T")
+GET = Request("GET", "/x")
+POST = Request("POST", "/x", body={"a": 1})
+
+
+def over_requests(flow: Flow[T], settings: Settings, reload: Callable[[], Settings]) -> T:
+    with configure(requests.Session(), settings) as session:
+        return SyncDriver(session, settings, reload=reload).run(flow)
+
+
+def over_aiohttp(flow: Flow[T], settings: Settings, reload: Callable[[], Settings]) -> T:
+    async def reload_later() -> Settings:
+        return reload()
+
+    async def run() -> T:
+        async with async_driver(settings, reload_later) as driver:
+            return await driver.run(flow)
+
+    return asyncio.run(run())
+
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(params=[over_requests, over_aiohttp], ids=["requests", "aiohttp"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a flow with one of the drivers."""
+    carry_out = request.param
+
+    def runs(flow: Flow[Any], settings: Settings, reload: Callable[[], Settings] | None = None) -> Any:
+        return carry_out(flow, settings, reload or (lambda: settings))
+
+    return runs
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts servers that end with the test."""
+    started = []
+
+    def start(answer: Answer | bytes = b"", tls: Any = None) -> Server:
+        context = serving(answering(answer or reply()) if isinstance(answer, bytes) else answer, tls)
+        started.append(context)
+        return context.__enter__()
+
+    yield start
+    for context in reversed(started):
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No proxy, certificate or ``.netrc`` of the machine's own."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def ask(*requests_: Request) -> Flow[list[Any]]:
+    """Send requests one after another; what comes out of each is a reply or a failure."""
+    outcomes: list[Any] = []
+    for request in requests_:
+        try:
+            outcomes.append((yield from send(request)))
+        except TransportError as error:
+            outcomes.append(error)
+    return outcomes
+
+
+def quick(server: Server | str, **more: Any) -> Settings:
+    url = server if isinstance(server, str) else server.url
+    return Settings(url, **{"connect_timeout": 5.0, "read_timeout": 5.0, **more})
+
+
+# What is sent and what comes back
+
+
+def test_status_headers_and_body_come_back(run: Run, serve: Any) -> None:
+    server = serve(reply(418, '{"a": "ß"}'.encode(), "X-Odd: One", "Retry-After: 7"))
+    (response,) = run(ask(GET), quick(server))
+    assert response.status == 418
+    assert response.json() == {"a": "ß"}
+    assert response.is_json
+    assert not response.truncated
+    assert {name: response.headers[name] for name in ("x-odd", "retry-after")} == {"x-odd": "One", "retry-after": "7"}
+    assert all(name == name.lower() for name in response.headers)
+
+
+def test_an_empty_reply_is_a_reply(run: Run, serve: Any) -> None:
+    (response,) = run(ask(Request("DELETE", "/x")), quick(serve(reply(204, b""))))
+    assert (response.status, response.body) == (204, b"")
+
+
+def test_a_reply_without_a_length_ends_with_the_connection(run: Run, serve: Any) -> None:
+    server = serve(answering(b"HTTP/1.1 200 OK\r\n\r\nbody", then_close=True))
+    assert run(ask(GET), quick(server))[0].body == b"body"
+
+
+def test_a_packed_reply_is_unpacked(run: Run, serve: Any) -> None:
+    server = serve(reply(200, gzip.compress(b'{"a": 1}'), "Content-Encoding: gzip"))
+    assert run(ask(GET), quick(server))[0].json() == {"a": 1}
+
+
+def test_what_is_sent_is_what_was_asked_for(run: Run, serve: Any) -> None:
+    server = serve()
+    settings = quick(server, headers={"X-Extra": "e", "Accept": "text/plain"})
+    form = Request("POST", "/login/", form={"username": "m ß", "password": "a&b"}, headers={"Cookie": "session=s"})
+    run(ask(GET, POST.with_headers({"Authorization": "Bearer t"}), form), settings)
+    got, posted, filled = server.received
+    assert (got.method, got.target, got.body) == ("GET", "/x", b"")
+    assert "content-type" not in got.headers
+    assert got.headers["user-agent"].startswith("astronomer-remote/")
+    assert got.headers["accept"] == "text/plain"
+    assert (posted.method, json.loads(posted.body)) == ("POST", {"a": 1})
+    assert posted.headers["content-type"] == "application/json"
+    assert posted.headers["authorization"] == "Bearer t"
+    assert filled.body == b"username=m+%C3%9F&password=a%26b"
+    assert filled.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert filled.headers["cookie"] == "session=s"
+    assert all(received.headers["x-extra"] == "e" for received in server.received)
+
+
+def test_json_is_what_is_wanted_unless_the_connection_says_otherwise(run: Run, serve: Any) -> None:
+    server = serve()
+    run(ask(GET), quick(server))
+    assert server.received[0].headers["accept"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "id_", ["manual__2026-11-22T07:00:00.000001+00:00", "a%2Fb", "größe", "a b?c#d&e=f", "~x...", "100%", "a;b,c"]
+)
+def test_an_id_arrives_at_the_server_as_it_was(run: Run, serve: Any, id_: str) -> None:
+    server = serve()
+    run(ask(Request("GET", path("dags", id_, "dagRuns"), {"q": id_, "d": "2026-11-22T07:00:00+00:00"})), quick(server))
+    way, _, query = server.received[0].target.partition("?")
+    assert way.count("/") == 3
+    assert unquote(way) == f"/dags/{id_}/dagRuns"
+    assert unquote(query) == f"q={id_}&d=2026-11-22T07:00:00+00:00"
+
+
+def test_the_path_of_the_deployment_comes_first(run: Run, serve: Any) -> None:
+    server = serve()
+    run(ask(GET), quick(server.url + "/solar-1/airflow"))
+    assert server.received[0].target == "/solar-1/airflow/x"
+
+
+def test_a_connection_is_kept_for_the_next_request(run: Run, serve: Any) -> None:
+    server = serve()
+    outcomes = run(ask(GET, POST, GET), quick(server))
+    assert [outcome.status for outcome in outcomes] == [200, 200, 200]
+    assert [received.connection for received in server.received] == [1, 1, 1]
+
+
+def test_a_connection_that_the_server_closes_is_opened_anew(run: Run, serve: Any) -> None:
+    server = serve(answering(reply(200, b"{}", "Connection: close"), then_close=True))
+    outcomes = run(ask(GET, GET), quick(server))
+    assert [outcome.status for outcome in outcomes] == [200, 200]
+    assert server.connections == 2
+
+
+def test_redirects_are_not_followed(run: Run, serve: Any) -> None:
+    other = serve()
+    server = serve(reply(302, b"", f"Location: {other.url}/login"))
+    (response,) = run(ask(GET.with_headers({"Authorization": "Bearer s3cret"})), quick(server))
+    assert (response.status, response.headers["location"]) == (302, f"{other.url}/login")
+    assert len(server.received) == 1
+    assert other.received == []
+
+
+def test_no_cookies_are_kept_but_all_are_told(run: Run, serve: Any) -> None:
+    server = serve(reply(200, b"{}", "Set-Cookie: a=1; Path=/", "Set-Cookie: session=s; HttpOnly"))
+    responses = run(ask(GET, GET), quick(server))
+    assert responses[0].headers["set-cookie"] == "a=1; Path=/, session=s; HttpOnly"
+    assert all("cookie" not in received.headers for received in server.received)
+
+
+def test_no_netrc_takes_the_place_of_the_connections_login(run: Run, serve: Any, tmp_path: Path) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\ndefault login x password y\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    server = serve()
+    run(ask(GET, GET.with_headers({"Authorization": "Bearer t"})), quick(server))
+    assert [received.headers.get("authorization") for received in server.received] == [None, "Bearer t"]
+
+
+# Steps that are no requests
+
+
+def test_sleeping_and_reading_the_settings_anew(run: Run, serve: Any) -> None:
+    old, new = serve(), serve()
+
+    def flow() -> Flow[Any]:
+        first = yield GET
+        yield Sleep(0.01)
+        settings = yield Reload()
+        second = yield GET
+        return first.status, settings.base_url, second.status
+
+    result = run(flow(), quick(old), lambda: quick(new))
+    assert result == (200, new.url, 200)
+    assert (len(old.received), len(new.received)) == (1, 1)
+
+
+def test_a_flow_is_closed_when_something_else_fails(run: Run, serve: Any) -> None:
+    closed = []
+
+    def flow() -> Flow[None]:
+        try:
+            yield Reload()
+        finally:
+            closed.append(True)
+
+    def fail() -> Settings:
+        raise LookupError("no such connection")
+
+    with pytest.raises(LookupError):
+        run(flow(), quick("http://127.0.0.1:1"), fail)
+    assert closed == [True]
+
+
+def test_what_a_flow_raises_comes_out(run: Run) -> None:
+    def flow() -> Flow[None]:
+        yield Sleep(0)
+        raise InvalidSettings("no")
+
+    with pytest.raises(InvalidSettings):
+        run(flow(), quick("http://127.0.0.1:1"))
+
+
+# What may go wrong
+
+
+def failure_of(run: Run, settings: Settings, request: Request = POST) -> TransportError:
+    (outcome,) = run(ask(request), settings)
+    assert isinstance(outcome, TransportError), outcome
+    assert "s3cret" not in str(outcome) + repr(outcome)
+    return outcome
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_a_refused_connection_means_that_nothing_was_sent(run: Run) -> None:
+    failure = failure_of(run, quick(f"http://127.0.0.1:{unused_port()}"))
+    assert not failure.sent
+    assert failure.reason.startswith("ConnectionRefusedError")
+
+
+def test_an_unknown_host_means_that_nothing_was_sent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(host: str, *_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    failure = failure_of(run, quick("http://airflow.invalid"))
+    assert not failure.sent
+    assert "Name or service not known" in failure.reason
+
+
+def test_a_connection_that_does_not_come_about_in_time_means_that_nothing_was_sent(run: Run) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = []
+        try:
+            # A listener that accepts nobody has room for very few; whoever comes then gets no answer.
+            for _ in range(3):
+                client = socket.socket()
+                client.setblocking(False)
+                client.connect_ex(listener.getsockname())
+                waiting.append(client)
+            failure = failure_of(
+                run, quick(f"http://127.0.0.1:{listener.getsockname()[1]}", connect_timeout=0.3, read_timeout=0.3)
+            )
+        finally:
+            for client in waiting:
+                client.close()
+    assert failure.reason == "connecting took longer than 0.3 s"
+    assert not failure.sent
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection so that the other side gets a reset instead of an end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socket.SHUT_RD)
+    connection.close()
+
+
+def reset_at_once(_: Received, connection: socket.socket) -> bool:
+    reset(connection)
+    return False
+
+
+def reset_amid(_: Received, connection: socket.socket) -> bool:
+    connection.sendall(reply(200, b"x" * 1000)[:-500])
+    time.sleep(0.05)
+    reset(connection)
+    return False
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _, __: False,
+        reset_at_once,
+        reset_amid,
+        answering(reply(200, b"x" * 1000)[:-500], then_close=True),
+        answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc", then_close=True),
+        answering(b"HTT", then_close=True),
+        answering(b"SSH-2.0-OpenSSH_9.6\r\n\r\n", then_close=True),
+        answering(reply(200, b"not packed", "Content-Encoding: gzip")),
+    ],
+    ids=["closed", "reset", "reset amid", "cut", "cut chunks", "cut line", "not HTTP", "not packed"],
+)
+def test_a_reply_that_does_not_arrive_whole_leaves_open_whether_the_request_did_something(
+    run: Run, serve: Any, answer: Answer
+) -> None:
+    failure = failure_of(run, quick(serve(answer)))
+    assert failure.sent
+    assert failure.reason
+
+
+def stall(data: bytes) -> Answer:
+    def answer(_: Received, connection: socket.socket) -> bool:
+        connection.sendall(data)
+        connection.recv(1)
+        return False
+
+    return answer
+
+
+@pytest.mark.parametrize("data", [b"", reply()[:20], reply(200, b"x" * 1000)[:-500]], ids=["reply", "head", "body"])
+def test_a_server_that_stalls_is_left_after_the_time_that_the_connection_allows(
+    run: Run, serve: Any, data: bytes
+) -> None:
+    started = time.monotonic()
+    failure = failure_of(run, quick(serve(stall(data)), read_timeout=0.3))
+    assert failure.reason == "nothing more came for 0.3 s"
+    assert failure.sent
+    assert time.monotonic() - started < 5
+
+
+def endless(head: bytes, piece: bytes, pause: float, seen: list[str]) -> Answer:
+    def answer(_: Received, connection: socket.socket) -> bool:
+        connection.sendall(head)
+        try:
+            while True:
+                connection.sendall(piece)
+                time.sleep(pause)
+        except OSError:
+            seen.append("left")
+        return False
+
+    return answer
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n"
+
+
+@pytest.mark.parametrize(("head", "piece"), [(CHUNKED, b"10000\r\n" + b"x" * 65536 + b"\r\n"), (LONG, b"x" * 65536)])
+def test_a_reply_that_does_not_end_is_cut_and_left(
+    run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch, head: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr(transport, "LARGEST_BODY", 300_000)
+    seen: list[str] = []
+    server = serve(endless(head, piece, 0, seen))
+    (response,) = run(ask(GET), quick(server))
+    assert response.truncated
+    assert len(response.body) == 300_000
+    server.stop()
+    assert seen == ["left"]
+
+
+def test_a_small_reply_that_unpacks_to_a_huge_one_is_cut(run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "LARGEST_BODY", 300_000)
+    bomb = gzip.compress(bytes(50_000_000))
+    (response,) = run(ask(GET), quick(serve(reply(200, bomb, "Content-Encoding: gzip"))))
+    assert response.truncated
+    assert len(response.body) == 300_000
+
+
+@pytest.mark.parametrize(("head", "piece"), [(CHUNKED, b"1\r\nx\r\n"), (LONG, b"x")], ids=["chunked", "long"])
+def test_a_reply_that_trickles_in_is_left_in_the_end(
+    run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch, head: bytes, piece: bytes
+) -> None:
+    monkeypatch.setattr(transport, "LONGEST_REPLY", 0.5)
+    started = time.monotonic()
+    failure = failure_of(run, quick(serve(endless(head, piece, 0.02, []))))
+    assert failure.reason == "the reply did not end within 0.5 s"
+    assert failure.sent
+    assert time.monotonic() - started < 5
+
+
+# Proxies
+
+
+def test_a_proxy_of_the_connection_is_used_with_its_own_login(run: Run, serve: Any) -> None:
+    proxy = serve()
+    settings = quick("http://airflow.invalid", proxy=f"http://u:p@127.0.0.1:{proxy.port}")
+    assert run(ask(GET), settings)[0].status == 200
+    assert proxy.received[0].target == "http://airflow.invalid/x"
+    assert proxy.received[0].headers["proxy-authorization"] == "Basic dTpw"
+    assert proxy.received[0].headers["host"] == "airflow.invalid"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_used(run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    proxy = serve()
+    # CGI programs must not believe this variable in capitals, and Python then believes nobody.
+    monkeypatch.delenv("REQUEST_METHOD", raising=False)
+    monkeypatch.setenv(name, proxy.url)
+    assert run(ask(GET), quick("http://airflow.invalid"))[0].status == 200
+    assert proxy.received[0].target == "http://airflow.invalid/x"
+
+
+def test_a_host_that_the_environment_excepts_is_reached_directly(
+    run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, server = serve(), serve()
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    run(ask(GET), quick(server))
+    assert (len(proxy.received), len(server.received)) == (0, 1)
+    assert proxy_of(quick("http://airflow.invalid")) == proxy.url
+    assert proxy_of(quick("https://airflow.invalid")) is None
+
+
+def test_a_proxy_that_is_not_there_means_that_nothing_was_sent_and_keeps_its_password(run: Run) -> None:
+    settings = quick("http://airflow.invalid", proxy=f"http://u:s3cret@127.0.0.1:{unused_port()}")
+    assert not failure_of(run, settings).sent
+
+
+def test_a_proxy_that_refuses_the_way_means_that_nothing_was_sent(run: Run, serve: Any) -> None:
+    proxy = serve(reply(407, b"who are you?"))
+    settings = quick("https://airflow.invalid", proxy=f"http://u:s3cret@127.0.0.1:{proxy.port}")
+    assert not failure_of(run, settings).sent
+    assert proxy.received[0].method == "CONNECT"
+
+
+# Certificates
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate for this machine, its key, and both in one file."""
+
+    file: str
+    key: str
+    both: str
+
+    def server_side(self, client: Certificate | None = None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.file, self.key)
+        if client:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(client.file)
+        return context
+
+
+def make_certificate(folder: Path, name: str) -> Certificate:
+    file, key, both = (str(folder / f"{name}.{kind}") for kind in ("pem", "key", "both"))
+    command = [
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"),
+        *("-keyout", key, "-out", file),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    Path(both).write_text(Path(file).read_text() + Path(key).read_text())
+    return Certificate(file, key, both)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"), "server")
+
+
+@pytest.fixture(scope="module")
+def our_certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("tls"), "client")
+
+
+def test_a_server_nobody_vouches_for_is_refused_before_anything_is_sent(
+    run: Run, serve: Any, certificate: Certificate
+) -> None:
+    server = serve(tls=certificate.server_side())
+    failure = failure_of(run, quick(server))
+    assert not failure.sent
+    assert "certificate verify failed: self-signed certificate" in failure.reason
+    assert server.received == []
+
+
+def test_a_certificate_for_another_host_is_refused(run: Run, serve: Any, certificate: Certificate) -> None:
+    server = serve(tls=certificate.server_side())
+    failure = failure_of(run, quick(f"https://localhost:{server.port}", ca_file=certificate.file))
+    assert not failure.sent
+    assert "Hostname mismatch" in failure.reason
+
+
+def test_a_server_that_the_connections_file_vouches_for_is_accepted(
+    run: Run, serve: Any, certificate: Certificate
+) -> None:
+    server = serve(tls=certificate.server_side())
+    assert run(ask(GET), quick(server, ca_file=certificate.file))[0].status == 200
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_server_that_the_environments_file_vouches_for_is_accepted(
+    run: Run, serve: Any, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, certificate.file)
+    server = serve(tls=certificate.server_side())
+    assert run(ask(GET), quick(server))[0].status == 200
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_a_server_nobody_vouches_for_is_accepted_if_the_connection_says_so(
+    run: Run, serve: Any, certificate: Certificate
+) -> None:
+    server = serve(tls=certificate.server_side())
+    assert run(ask(GET), quick(server, verify=False))[0].status == 200
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_our_own_certificate_is_shown_to_a_server_that_wants_one(
+    run: Run, serve: Any, certificate: Certificate, our_certificate: Certificate, apart: bool
+) -> None:
+    server = serve(tls=certificate.server_side(our_certificate))
+    ours = {"client_certificate": our_certificate.both}
+    if apart:
+        ours = {"client_certificate": our_certificate.file, "client_key_file": our_certificate.key}
+    assert run(ask(GET), quick(server, ca_file=certificate.file, **ours))[0].status == 200
+
+
+def test_a_server_that_wants_a_certificate_refuses_us_without_one(
+    run: Run, serve: Any, certificate: Certificate, our_certificate: Certificate
+) -> None:
+    server = serve(tls=certificate.server_side(our_certificate))
+    # Since TLS 1.3 the refusal arrives after our first words, so that it cannot be told from a lost reply.
+    failure_of(run, quick(server, ca_file=certificate.file))
+    assert server.received == []
+
+
+@pytest.mark.parametrize("name", ["ca_file", "client_certificate", "client_key_file"])
+def test_a_certificate_file_that_is_not_there_is_named(run: Run, tmp_path: Path, name: str) -> None:
+    there = tmp_path / "there.pem"
+    there.write_text("")
+    files: dict[str, Any] = {"client_certificate": str(there)} if name == "client_key_file" else {}
+    settings = quick("https://127.0.0.1:1", **{**files, name: "/nowhere.pem"})
+    if name != "ca_file":
+        settings = quick("https://127.0.0.1:1", verify=False, **{**files, name: "/nowhere.pem"})
+    with pytest.raises(InvalidSettings, match=rf"connection's {name}='/nowhere.pem' does not exist on this machine"):
+        run(ask(GET), settings)
+
+
+def test_without_tls_there_is_nothing_to_set_up() -> None:
+    assert tls_context(quick("http://127.0.0.1:1")) is True
+    assert ca_file_of(quick("https://127.0.0.1:1")).endswith(".pem")
+
+
+# The event loop
+
+
+def slowly(seconds: float) -> Answer:
+    def answer(_: Received, connection: socket.socket) -> None:
+        threading.Event().wait(seconds)
+        connection.sendall(reply())
+
+    return answer
+
+
+async def heartbeat(gaps: list[float]) -> None:
+    last = time.monotonic()
+    while True:
+        await asyncio.sleep(0.005)
+        gaps.append(time.monotonic() - last)
+        last = time.monotonic()
+
+
+async def settings_anew() -> Settings:
+    raise AssertionError("not asked for")
+
+
+def test_other_work_goes_on_while_a_reply_is_awaited(serve: Any, certificate: Certificate) -> None:
+    server = serve(slowly(0.6), tls=certificate.server_side())
+    gaps: list[float] = []
+
+    async def main() -> Response:
+        beating = asyncio.create_task(heartbeat(gaps))
+        try:
+            async with async_driver(quick(server, ca_file=certificate.file), settings_anew) as driver:
+                (response,) = await driver.run(ask(GET))
+                return response  # type: ignore[no-any-return]
+        finally:
+            beating.cancel()
+
+    assert asyncio.run(main()).status == 200
+    # A loop that is blocked would have one gap of 600 ms; a busy machine has some short ones.
+    gaps.sort()
+    assert len(gaps) > 20
+    assert gaps[len(gaps) * 9 // 10] < 0.05
+    assert gaps[-1] < 0.4
+
+
+def test_several_flows_share_a_driver_and_do_not_wait_for_each_other(serve: Any) -> None:
+    server = serve(slowly(0.3))
+
+    async def main() -> list[list[Any]]:
+        async with async_driver(quick(server), settings_anew) as driver:
+            return await asyncio.gather(*(driver.run(ask(GET)) for _ in range(5)))
+
+    started = time.monotonic()
+    assert [outcomes[0].status for outcomes in asyncio.run(main())] == [200] * 5
+    assert time.monotonic() - started < 1.2
+
+
+def test_a_flow_is_closed_when_its_driver_is_cancelled(serve: Any) -> None:
+    arrived, closed = threading.Event(), []
+
+    def arrive_and_stall(request: Received, connection: socket.socket) -> object:
+        arrived.set()
+        return stall(b"")(request, connection)
+
+    server = serve(arrive_and_stall)
+
+    def flow() -> Flow[None]:
+        try:
+            yield GET
+        finally:
+            closed.append(True)
+
+    async def main() -> None:
+        async with async_driver(quick(server, read_timeout=30.0), settings_anew) as driver:
+            running = asyncio.create_task(driver.run(flow()))
+            assert await asyncio.to_thread(arrived.wait, 10)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+
+    asyncio.run(main())
+    assert closed == [True]
+
+
+def test_the_drivers_sleep_as_told() -> None:
+    slept: list[float] = []
+
+    def flow() -> Flow[None]:
+        yield Sleep(3)
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    settings = quick("http://127.0.0.1:1")
+    with requests.Session() as session:
+        SyncDriver(session, settings, reload=lambda: settings, sleep=slept.append).run(flow())
+    asyncio.run(AsyncDriver(None, settings, reload=settings_anew, sleep=sleep).run(flow()))  # type: ignore[arg-type]
+    assert slept == [3, 3]
