@@ -20,7 +20,6 @@ from astronomer_remote.api.models import (
     DagRun,
     Generation,
     Health,
-    Pool,
     TaskInstance,
     TriggerIntent,
     Version,
@@ -28,7 +27,8 @@ from astronomer_remote.api.models import (
     utc_text,
 )
 from astronomer_remote.api.observation import Observer
-from astronomer_remote.api.pools import Pools
+from astronomer_remote.api.pool_sync import PoolSync
+from astronomer_remote.api.pools import PoolOperations, Pools
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.settings import Settings
@@ -37,7 +37,7 @@ from astronomer_remote.api.wire import Flow, Request
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-class Deployment:
+class Deployment(PoolOperations):
     """
     A remote deployment.
 
@@ -57,6 +57,7 @@ class Deployment:
         self.dags = Dags(self.conversation)
         self.runs = Runs(self.conversation, self.dags)
         self.pools = Pools(self.conversation)
+        self.pool_sync = PoolSync(self.conversation, self.pools)
         self.observer = Observer(self.conversation, self.runs)
 
     @property
@@ -184,46 +185,6 @@ class Deployment:
     def unpause_dag(self, dag_id: str) -> Flow[None]:
         """Unpause a DAG."""
         yield from self.dags.set_paused(dag_id, paused=False)
-
-    # Pools
-
-    def list_pools(self) -> Flow[list[Pool]]:
-        """List every pool."""
-        return (yield from self.pools.all())
-
-    def get_pool(self, name: str) -> Flow[Pool]:
-        """Read one pool. :raises NotFound: if there is none."""
-        return (yield from self.pools.get(name))
-
-    def create_pool(
-        self, name: str, slots: int, *, description: str | None = None, include_deferred: bool | None = None
-    ) -> Flow[Pool]:
-        """
-        Create a pool.
-
-        :param slots: its size, -1 for unlimited (1.10 and Airflow 3).
-        :param include_deferred: whether deferred tasks hold slots; Airflow 2.7 and later.
-        :raises Conflict: if there is one of this name.
-        """
-        pool = Pool(name, slots, description=description, include_deferred=include_deferred)
-        return (yield from self.pools.create(pool))
-
-    def update_pool(
-        self,
-        name: str,
-        *,
-        slots: int | None = None,
-        description: str | None = None,
-        include_deferred: bool | None = None,
-    ) -> Flow[Pool]:
-        """Change what is given of a pool, and nothing else. :raises NotFound: if there is none."""
-        return (
-            yield from self.pools.update(name, slots=slots, description=description, include_deferred=include_deferred)
-        )
-
-    def delete_pool(self, name: str) -> Flow[None]:
-        """Delete a pool. :raises NotFound: if there is none."""
-        yield from self.pools.delete(name)
 
     # The deployment itself
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from astronomer_remote.api.conversation import Conversation
@@ -170,11 +171,9 @@ class Pools:
         return True
 
     def _vanish(self, name: str) -> Flow[None]:
-        try:
+        # The request is sent again when its reply is lost: then, too, the pool is gone.
+        with suppress(NotFound):
             yield from self.delete(name)
-        except NotFound:
-            # The request is sent again when its reply is lost: then, too, the pool is gone.
-            pass
 
 
 class PoolOperations:

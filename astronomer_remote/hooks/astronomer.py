@@ -102,6 +102,7 @@ class AstronomerHook(HttpHook):
     get_pool, async_get_pool = _both(Deployment.get_pool)
     create_pool, async_create_pool = _both(Deployment.create_pool)
     update_pool, async_update_pool = _both(Deployment.update_pool)
+    ensure_pool, async_ensure_pool = _both(Deployment.ensure_pool)
     delete_pool, async_delete_pool = _both(Deployment.delete_pool)
     get_config, async_get_config = _both(Deployment.get_config)
     get_version, async_get_version = _both(Deployment.get_version)

@@ -144,7 +144,7 @@ def test_a_post_that_may_have_done_something_is_not_sent_again(
 ) -> None:
     remote = Remote(version=V2)
     with pytest.raises(error):
-        remote.play(remote.deployment.create_pool("p", 1), post_pool(failure))
+        remote.play(remote.deployment.call("POST", "/pools"), post_pool(failure))
     assert remote.sleeps == []
 
 

@@ -20,7 +20,7 @@ from astronomer_remote.api.models import (
     TriggerIntent,
     Version,
 )
-from astronomer_remote.api.pool_plan import Change
+from astronomer_remote.api.pool_plan import Change, PoolsChanged
 from astronomer_remote.api.wire import Request
 
 T = TypeVar("T")
@@ -71,19 +71,6 @@ class Page(Generic[T]):
 
     items: list[T]
     total: int
-
-
-@dataclass(frozen=True)
-class PoolsChanged:
-    """
-    What became of several changes of pools that were asked for at once.
-
-    :param done: names of the pools that were changed.
-    :param errors: what the remote said of those it did not change.
-    """
-
-    done: frozenset[str]
-    errors: tuple[str, ...] = ()
 
 
 class Dialect:

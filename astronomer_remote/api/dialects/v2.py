@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from astronomer_remote.api.dialects.base import Exchange, PoolsChanged, nothing
+from astronomer_remote.api.dialects.base import Exchange, nothing
 from astronomer_remote.api.dialects.rest import RestDialect, quoted, read_pool
 from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
-from astronomer_remote.api.pool_plan import CREATE, DEFAULT_POOL, DELETE, UPDATE, Change
+from astronomer_remote.api.pool_plan import CREATE, DEFAULT_POOL, DELETE, UPDATE, Change, PoolsChanged
 from astronomer_remote.api.wire import Request
 
 
@@ -22,6 +22,11 @@ class V2Dialect(RestDialect):
     bound_field = "run_after"
     newest = "-run_after"
     slash_in_pool_names = True
+
+    def __init__(self, base_url: str, version: Version) -> None:
+        super().__init__(base_url, version)
+        # Before, it could not put their open slots into a reply.
+        self.takes_unlimited_pools = version >= (3, 1, 8)
 
     def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
         # The date is required and may be null: a run "now" has none, and so cannot collide with another.
@@ -45,10 +50,6 @@ class V2Dialect(RestDialect):
 
     def run_url(self, run: DagRun) -> str:
         return f"{self.base_url}/dags/{quoted(run.dag_id)}/runs/{quoted(run.run_id)}"
-
-    @property
-    def takes_unlimited_pools(self) -> bool:  # type: ignore[override]  # a matter of the version here
-        return self.version >= (3, 1, 8)
 
     def pool_fields(self, pool: Pool) -> dict[str, Any]:
         # From 3.3 on a change needs all fields, even those that the mask leaves out.

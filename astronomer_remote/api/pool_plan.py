@@ -1,0 +1,291 @@
+"""
+What is wished for pools, and what has to change for it: decided here, once, for every generation.
+
+Nothing here asks anybody; :mod:`astronomer_remote.api.pools` and :mod:`astronomer_remote.api.pool_sync` do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.models import Pool
+
+DEFAULT_POOL = "default_pool"
+"""The pool that every deployment has, and must keep."""
+
+LARGEST_POOL = 2**31 - 1
+"""What fits Airflow's database column."""
+
+FIELDS = ("slots", "description", "include_deferred", "team_name")
+"""What a declaration may say of a pool; what it leaves out, or gives as ``None``, stays as it is."""
+
+CREATE, UPDATE, DELETE = "create", "update", "delete"
+
+DONE, FAILED, LEFT, OCCUPIED = "done", "failed", "not done", "kept, since it was occupied meanwhile"
+"""What has become of a change; one that failed may have been done nevertheless, if only the reply was lost."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """
+    What happens to one pool.
+
+    :param action: ``create``, ``update`` or ``delete``.
+    :param name: the pool's name.
+    :param before: the pool as it is, ``None`` if there is none.
+    :param after: the pool as it shall be, ``None`` if there shall be none.
+    :param fields: what differs, of :data:`FIELDS`.
+    """
+
+    action: str
+    name: str
+    before: Pool | None = None
+    after: Pool | None = None
+    fields: tuple[str, ...] = ()
+
+    @property
+    def takes_away(self) -> bool:
+        """Whether tasks may have less room afterwards."""
+        if self.before is None or self.after is None:
+            return self.after is None
+        shrinks = _size(self.after) < _size(self.before)
+        return shrinks or bool(self.after.include_deferred and not self.before.include_deferred)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, as it goes to XCom."""
+        return {
+            "pool": self.name,
+            "action": self.action,
+            "fields": list(self.fields),
+            "before": _facts(self.before),
+            "after": _facts(self.after),
+        }
+
+    def __str__(self) -> str:
+        if self.before is None or self.after is None:
+            return f"{self.action} {self.name!r}"
+        changes = ", ".join(
+            f"{name} {_shown(getattr(self.before, name))} → {_shown(getattr(self.after, name))}" for name in self.fields
+        )
+        return f"{self.action} {self.name!r} ({changes})"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    What has to happen for a remote's pools to match a declaration.
+
+    :param changes: in a safe order: first what gives tasks more room, then what takes some away, last the deletions.
+    :param kept: pools that are not declared and stay nevertheless, with the reason.
+    :param same: how many pools are as declared.
+    """
+
+    changes: tuple[Change, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
+    same: int = 0
+
+    def as_dict(self, outcomes: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Plain JSON, as it goes to XCom. :param outcomes: what has become of each change, by pool."""
+        changes = [
+            {**change.as_dict(), **({"outcome": outcomes[change.name]} if outcomes is not None else {})}
+            for change in self.changes
+        ]
+        return {"changes": changes, "kept": dict(self.kept), "same": self.same}
+
+    def table(self) -> str:
+        """The plan for a person to read."""
+        rows = [
+            (
+                change.action,
+                change.name,
+                *(_cell(change, name) for name in FIELDS),
+            )
+            for change in self.changes
+        ]
+        rows += [("keep", name, reason, *[""] * (len(FIELDS) - 1)) for name, reason in self.kept.items()]
+        counted = f"{len(self.changes)} to change, {self.same} as declared, {len(self.kept)} kept undeclared"
+        return f"{table(('action', 'pool', *FIELDS), rows)}\n{counted}" if rows else counted
+
+
+@dataclass(frozen=True)
+class PoolsChanged:
+    """
+    What became of several changes of pools that were asked for at once.
+
+    :param done: names of the pools that were changed.
+    :param errors: what the remote said of those it did not change.
+    """
+
+    done: frozenset[str]
+    errors: tuple[str, ...] = ()
+
+
+def check_slots(slots: object) -> None:
+    """:raises InvalidSettings: for what is no size of a pool."""
+    if not isinstance(slots, int) or isinstance(slots, bool) or not -1 <= slots <= LARGEST_POOL:
+        raise InvalidSettings(f"slots={slots!r} must be a whole number from 0 to {LARGEST_POOL}, or -1 for unlimited.")
+
+
+def check_fields(fields: Iterable[str]) -> None:
+    """:raises InvalidSettings: for a field that a declaration cannot have."""
+    unknown = sorted(set(fields) - set(FIELDS))
+    if unknown:
+        raise InvalidSettings(f"fields holds {', '.join(unknown)}; known are: {', '.join(FIELDS)}.")
+
+
+def compare(current: Pool | None, wanted: Pool, fields: Collection[str] = FIELDS) -> Change | None:
+    """
+    What has to change for a pool to be as wanted; ``None`` if nothing has.
+
+    :param current: the pool as it is, ``None`` if there is none.
+    :param wanted: the pool as it shall be; ``None`` in a field leaves it as it is.
+    :param fields: what to bring in line, of :data:`FIELDS`; a new pool needs a size in any case.
+    """
+    if current is None:
+        ignored: dict[str, Any] = {name: None for name in FIELDS if name not in ("slots", *fields)}
+        return Change(CREATE, wanted.name, after=replace(wanted, **ignored))
+    changed = {
+        name: getattr(wanted, name)
+        for name in FIELDS
+        if name in fields
+        and getattr(wanted, name) is not None
+        and _plain(getattr(wanted, name)) != _plain(getattr(current, name))
+    }
+    if not changed:
+        return None
+    return Change(UPDATE, wanted.name, current, replace(current, **changed), tuple(changed))
+
+
+def plan(
+    current: Iterable[Pool],
+    declared: Iterable[Pool],
+    *,
+    prune: bool = False,
+    force: bool = False,
+    fields: Collection[str] = FIELDS,
+    reachable: Callable[[str], bool] = bool,
+) -> Plan:
+    """
+    Compare a remote's pools with a declaration.
+
+    ``default_pool`` is never deleted, and its description, which is Airflow's own, is left alone.
+
+    :param current: the remote's pools.
+    :param declared: pools as they shall be.
+    :param prune: whether pools that are not declared are deleted.
+    :param force: whether they are even if tasks hold slots of them.
+    :param fields: what to bring in line, of :data:`FIELDS`.
+    :param reachable: whether a pool of a name can be addressed by the remote's API.
+    """
+    there = {pool.name: pool for pool in current}
+    wanted = {pool.name: pool for pool in declared}
+    found = [compare(there.get(name), pool, _fields_of(name, fields)) for name, pool in wanted.items()]
+    changes = [change for change in found if change]
+    kept: dict[str, str] = {}
+    for name, pool in there.items():
+        if name in wanted:
+            continue
+        reason = _why_kept(pool, prune=prune, force=force, reachable=reachable)
+        if reason is None:
+            changes.append(Change(DELETE, name, before=pool))
+        else:
+            kept[name] = reason
+    # Tasks that move from one pool to another find their new room before they lose the old one.
+    changes.sort(key=lambda change: (change.action == DELETE, change.takes_away, change.name))
+    return Plan(tuple(changes), dict(sorted(kept.items())), same=found.count(None))
+
+
+def parse(data: Any) -> list[Pool]:
+    """
+    Read a declaration in the format of ``airflow pools export``.
+
+    :param data: an object with a pool's name as key, and as value an object of :data:`FIELDS`, or only the slots.
+    :raises InvalidSettings: naming the pool and what is wrong with it.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidSettings(f"Pools must be declared as an object by their names, not as {type(data).__name__}.")
+    return [_parse_one(name, value) for name, value in data.items()]
+
+
+def _parse_one(name: Any, value: Any) -> Pool:
+    given = dict(value) if isinstance(value, Mapping) else {"slots": value}
+    unknown = set(given) - set(FIELDS)
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidSettings(f"A pool's name must be a non-empty text, not {name!r}.")
+    if unknown:
+        raise InvalidSettings(
+            f"Pool {name!r} is declared with {', '.join(sorted(map(str, unknown)))}; known are: {', '.join(FIELDS)}."
+        )
+    try:
+        check_slots(given.get("slots"))
+    except InvalidSettings as error:
+        raise InvalidSettings(f"Pool {name!r}: {error}") from None
+    for key, kind in (("description", str), ("include_deferred", bool), ("team_name", str)):
+        if not isinstance(given.get(key), (kind, type(None))):
+            raise InvalidSettings(
+                f"Pool {name!r}: {key}={given[key]!r} must be {'text' if kind is str else 'a boolean'}."
+            )
+    return Pool(name, **given)
+
+
+def table(header: Collection[str], rows: Iterable[Collection[str]]) -> str:
+    """Rows of text in columns."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def row(pool: Pool) -> dict[str, Any]:
+    """A pool as a declaration puts it."""
+    return {name: getattr(pool, name) for name in FIELDS if getattr(pool, name) is not None}
+
+
+def _fields_of(name: str, fields: Collection[str]) -> Collection[str]:
+    return [field for field in fields if field != "description"] if name == DEFAULT_POOL else fields
+
+
+def _why_kept(pool: Pool, *, prune: bool, force: bool, reachable: Callable[[str], bool]) -> str | None:
+    if not prune:
+        return "not declared"
+    if pool.name == DEFAULT_POOL:
+        return "Airflow needs it"
+    if not reachable(pool.name):
+        return "not declared, but its name cannot be addressed by the remote's API"
+    if pool.occupied_slots and not force:
+        return f"not declared, but {pool.occupied_slots} of its slots are occupied"
+    return None
+
+
+def _size(pool: Pool) -> float:
+    return math.inf if pool.slots < 0 else pool.slots
+
+
+def _plain(value: Any) -> Any:
+    """A value for comparison: empty, false and unknown are one where a generation does not know the field."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else value or None
+
+
+def _facts(pool: Pool | None) -> dict[str, Any] | None:
+    return {name: value for name, value in asdict(pool).items() if name in FIELDS} if pool else None
+
+
+def _cell(change: Change, name: str) -> str:
+    before, after = (getattr(pool, name) if pool else None for pool in (change.before, change.after))
+    if change.action == UPDATE and name in change.fields:
+        return f"{_shown(before)} → {_shown(after)}"
+    return _shown(after if change.after else before)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    if value == -1:
+        return "unlimited"
+    return " ".join(value.split()) or '""' if isinstance(value, str) else str(value)
