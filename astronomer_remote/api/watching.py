@@ -183,8 +183,8 @@ def pause(waiters: Collection[Waiter], *, took: float, failures: int, jitter: fl
     :param jitter: a random number in [0, 1).
     """
     wanted = min((waiter.poke_interval for waiter in waiters), default=1.0)
-    # A remote that answers slowly is left alone for nine tenths of the time.
-    patient = max(wanted, 9 * took) * 2.0 ** min(failures, 4)
+    # A remote that answers slowly is left alone for four fifths of the time.
+    patient = max(wanted, 4 * took) * 2.0 ** min(failures, 4)
     return min(patient, max(wanted, 300.0)) * (0.9 + jitter / 5)
 
 
