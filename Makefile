@@ -9,6 +9,7 @@ PYTEST_ARGS ?=
 # Where mypy and the unit tests find the newest and the oldest Airflow that the package runs in.
 NEWEST := 3.3.2
 OLDEST := 2.11.2
+FLOORS := aiohttp apache-airflow-providers-common-compat apache-airflow-providers-http requests
 
 BIN := .venv/bin
 UV := $(or $(shell command -v uv),.dev/uv/bin/uv)
@@ -58,10 +59,12 @@ unit-newest: venv
 	$(BIN)/coverage report --include 'astronomer_remote/api/*' --fail-under 100
 	$(BIN)/coverage report --omit 'astronomer_remote/api/*' --fail-under 85
 
+# With the oldest dependencies, too, that pyproject.toml allows: a floor that nothing stands on does not stay true.
 # Asking for pytest makes this an environment apart from those that deployments run in.
 unit-oldest: venv
 	set -e; env=$$($(BIN)/python -m dev env $(OLDEST) --project --extra pytest); \
-	  $(UV) pip install --quiet --python "$$env/bin/python" --group test; \
+	  $(UV) pip install --quiet --python "$$env/bin/python" --resolution lowest-direct $(FLOORS:%=--upgrade-package %) \
+	    'apache-airflow==$(OLDEST)' --requirements pyproject.toml --group test; \
 	  "$$env/bin/python" $(PYTEST) $(NOT_LIVE) $(filter-out tests/dev,$(UNIT))
 
 live: venv ## the tests that start real deployments and run DAGs in them
