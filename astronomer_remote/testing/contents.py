@@ -137,13 +137,10 @@ class Accounts:
     Who is let in.
 
     :param passwords: passwords by user name; one may do everything, the other may only read.
-    :param authorization: the one ``Authorization`` header that a gateway before the deployment lets pass, with
-        everything behind it open.
     :param issued: who got which token or session cookie.
     """
 
     passwords: dict[str, str]
-    authorization: str | None = None
     issued: dict[str, str] = field(default_factory=dict)
 
     def knows(self, login: object, password: object) -> bool:

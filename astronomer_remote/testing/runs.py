@@ -98,7 +98,7 @@ class RunSpeaker(RestSpeaker):
         return Answer(200, self.tell_run(dag.look(run)))
 
     def list_runs(self, asked: Asked, dag_id: str) -> Answer:
-        runs = self.all_runs() if dag_id == "~" else list(self.dag(dag_id).runs.values())
+        runs = self.look_at([*self.contents.dags.values()] if dag_id == "~" else [self.dag(dag_id)])
 
         def value(name: str) -> str | None:
             return asked.query.get(name, [None])[0]
@@ -118,11 +118,11 @@ class RunSpeaker(RestSpeaker):
     def list_runs_by_body(self, asked: Asked) -> Answer:
         body = asked.json()
         wanted, states = body.get("dag_ids") or [], body.get("states")
+        dags = [dag for dag in self.contents.dags.values() if not wanted or dag.dag_id in wanted]
         found = [
             run
-            for run in self.all_runs()
-            if (not wanted or run.dag_id in wanted)
-            and (states is None or run.state in states)
+            for run in self.look_at(dags)
+            if (states is None or run.state in states)
             and all(is_within(self.date_of(run, field), body.get, field) for field in self.range_fields)
         ]
         order = [body["order_by"]] if body.get("order_by") else []
@@ -135,15 +135,13 @@ class RunSpeaker(RestSpeaker):
             name = field.removeprefix("-")
             runs.sort(key=lambda run: str(self.date_of(run, name) or ""), reverse=field.startswith("-"))
         if limit is None:
-            return self.page("dag_runs", runs, self.look_and_tell, asked)
-        chosen = [self.look_and_tell(run) for run in runs[offset:][:limit]]
+            return self.page("dag_runs", runs, self.tell_run, asked)
+        chosen = [self.tell_run(run) for run in runs[offset:][:limit]]
         return Answer(200, {"dag_runs": chosen, "total_entries": len(runs)})
 
-    def look_and_tell(self, run: FakeRun) -> dict[str, Any]:
-        return self.tell_run(self.contents.dags[run.dag_id].look(run))
-
-    def all_runs(self) -> list[FakeRun]:
-        return [run for dag in self.contents.dags.values() for run in dag.runs.values()]
+    def look_at(self, dags: Iterable[FakeDag]) -> list[FakeRun]:
+        """Every run of some DAGs; whether it is then told or not, it was looked at."""
+        return [dag.look(run) for dag in dags for run in dag.runs.values()]
 
     def date_of(self, run: FakeRun, field: str) -> Any:
         """A date of a run, by the name of its field."""

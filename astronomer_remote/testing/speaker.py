@@ -31,7 +31,7 @@ class Speaker:
     Answers like one generation.
 
     :param contents: what there is.
-    :param accounts: who is let in.
+    :param accounts: who is let in; ``None`` lets anybody in.
     :param version: version of Airflow.
     """
 
@@ -43,9 +43,10 @@ class Speaker:
 
     keep_alive = False
 
-    def __init__(self, contents: Contents, accounts: Accounts, version: Version) -> None:
+    def __init__(self, contents: Contents, accounts: Accounts | None, version: Version) -> None:
         self.contents = contents
-        self.accounts = accounts
+        self.accounts = accounts or Accounts({})
+        self._lets_anybody_in = accounts is None
         self.version = version
         self._open = [_compiled(endpoint) for endpoint in self.open_endpoints()]
         self._closed = [_compiled(endpoint) for endpoint in self.endpoints()]
@@ -82,7 +83,8 @@ class Speaker:
                 found = _match(endpoints, asked.method, path)
                 if found is None:
                     continue
-                if not is_open and self.who(asked) == READER and self.writes(asked):
+                wants_login = not (is_open or self._lets_anybody_in)
+                if wants_login and self.who(asked) == READER and self.writes(asked):
                     return self.forbidden()
                 answer, ids = found
                 return answer(asked, *(ids if self.unquotes_first else map(unquote, ids)))

@@ -9,10 +9,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+
+from astronomer_remote.api.transport import SyncDriver
+from astronomer_remote.testing import FakeDeployment
 
 # Airflow reads its configuration when it is first imported, which is while tests are collected.
 HOME = tempfile.mkdtemp(prefix="astronomer-remote-tests-")
@@ -44,3 +48,40 @@ def add_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         return conn_id
 
     return add
+
+
+@pytest.fixture
+def start(add_connection: Callable[..., str]) -> Iterator[Callable[..., FakeDeployment]]:
+    """Start a fake deployment of a version behind the default connection, or another one."""
+    with ExitStack() as running:
+
+        def start(version: str = "3.3.2", conn_id: str = "astronomer_default", **options: Any) -> FakeDeployment:
+            remote = running.enter_context(FakeDeployment(version, **options))
+            add_connection(conn_id, **remote.connection())
+            return remote
+
+        yield start
+
+
+@pytest.fixture
+def remote(start: Callable[..., FakeDeployment]) -> FakeDeployment:
+    """A fake deployment of the newest Airflow with a DAG `quick` that succeeds and a DAG `bad` that fails."""
+    return with_dags(start())
+
+
+@pytest.fixture(params=["1.10.15", "2.11.2", "3.3.2"])
+def any_remote(request: pytest.FixtureRequest, start: Callable[..., FakeDeployment]) -> FakeDeployment:
+    """The same of every generation."""
+    return with_dags(start(request.param))
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass between two attempts, and between two looks."""
+    monkeypatch.setitem(SyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: None)
+
+
+def with_dags(remote: FakeDeployment) -> FakeDeployment:
+    remote.add_dag("quick", tasks=["hello"], results={"hello": {"answer": 42}})
+    remote.add_dag("bad", ends="failed")
+    return remote

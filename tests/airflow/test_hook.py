@@ -1,0 +1,561 @@
+"""The hook: what a connection may look like, every operation against every generation, and no secret anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from astronomer_remote import get_provider_info
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.models import Generation
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.exceptions import (
+    AccessDenied,
+    AuthenticationFailed,
+    Conflict,
+    DagNotFound,
+    DagRunAlreadyExists,
+    DagRunNotFound,
+    InvalidSettings,
+    NotFound,
+    NotSupported,
+    RemoteError,
+    UnexpectedReply,
+    Unreachable,
+)
+from astronomer_remote.hooks.astronomer import AstronomerHook
+from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.testing.server import Answer, Asked, Server
+
+Start = Callable[..., FakeDeployment]
+
+
+def settings_of(conn_id: str = "astronomer_default") -> Settings:
+    """What the hook reads from a connection, synchronously and not: the same."""
+
+    def tell(deployment: Deployment) -> Iterator[Any]:
+        return deployment.settings
+        yield
+
+    plain = AstronomerHook(conn_id).converse(tell)  # type: ignore[arg-type]
+    assert asyncio.run(AstronomerHook(conn_id).async_settings()) == plain
+    return plain
+
+
+# Making one
+
+
+def test_making_a_hook_looks_up_no_connection() -> None:
+    hook = AstronomerHook("no_such_connection")
+    assert hook.astronomer_conn_id == "no_such_connection"
+
+
+def test_a_missing_connection_is_named_when_it_is_needed() -> None:
+    with pytest.raises(Exception, match="no_such_connection"):
+        AstronomerHook("no_such_connection").get_version()
+
+
+def test_the_hook_itself_has_what_older_airflows_ask_for_the_form() -> None:
+    own = vars(AstronomerHook)
+    assert {"get_connection_form_widgets", "get_ui_field_behaviour"} <= set(own)
+    assert AstronomerHook.get_ui_field_behaviour() == get_provider_info.ui_field_behaviour()
+    assert AstronomerHook.conn_name_attr in inspect.signature(AstronomerHook).parameters
+    assert (AstronomerHook.conn_type, AstronomerHook.hook_name) == ("astronomer", "Astronomer Deployment")
+
+
+def test_each_operation_comes_plain_and_for_event_loops_with_the_same_parameters() -> None:
+    public = [name for name in vars(Deployment) if not name.startswith("_")]
+    operations = [name for name in public if callable(getattr(Deployment, name)) and name != "describe"]
+    assert "trigger_dag_run" in operations
+    for name in operations:
+        plain, asynchronous = getattr(AstronomerHook, name), getattr(AstronomerHook, f"async_{name}")
+        assert inspect.iscoroutinefunction(asynchronous)
+        assert not inspect.iscoroutinefunction(plain)
+        assert inspect.signature(plain) == inspect.signature(getattr(Deployment, name))
+        assert plain.__doc__ == getattr(Deployment, name).__doc__
+
+
+# Forms of a connection
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        (
+            "astronomer://user:pw@host.example:8080/prefix",
+            {"base_url": "https://host.example:8080/prefix", "login": "user", "password": "pw"},
+        ),
+        ("astronomer://host.example", {"base_url": "https://host.example", "login": None, "password": None}),
+        ("astronomer://:t0ken@host.example/", {"login": None, "password": "t0ken"}),
+        ("astronomer://http%3A%2F%2F127.0.0.1%3A8080?auth=none", {"base_url": "http://127.0.0.1:8080"}),
+        (
+            "astronomer://u%40x:p%2Fw%25@https%3A%2F%2Fhost.example%2Fdeep%2Fairflow",
+            {"base_url": "https://host.example/deep/airflow", "login": "u@x", "password": "p/w%"},
+        ),
+        (
+            "astronomer://host.example?read_timeout=5&verify=false&api=v1",
+            {"read_timeout": 5.0, "verify": False, "generation": Generation.V1},
+        ),
+        (
+            "astronomer://host.example?__extra__=%7B%22secret_headers%22%3A+%7B%22X-Key%22%3A+%22k%22%7D%7D",
+            {"headers": {"X-Key": "k"}},
+        ),
+    ],
+)
+def test_a_connection_can_be_a_uri(monkeypatch: pytest.MonkeyPatch, uri: str, expected: dict[str, Any]) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ASTRONOMER_DEFAULT", uri)
+    settings = settings_of()
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"host": "https://host.example/api/v2/"}, {"base_url": "https://host.example"}),
+        ({"host": "https://host.example/home"}, {"base_url": "https://host.example"}),
+        ({"host": "host.example", "schema": "http", "port": 8080}, {"base_url": "http://host.example:8080"}),
+        (
+            {"host": "https://host.example", "login": "", "password": None},
+            {"login": None, "password": None, "authentication": "auto"},
+        ),
+        (
+            {"host": "https://host.example", "extra": {"auth": "", "api": None, "read_timeout": "", "verify": None}},
+            {"authentication": "auto", "generation": None, "read_timeout": 30.0, "verify": True},
+        ),
+        ({"host": "https://host.example", "extra": json.dumps({"api": "v2"})}, {"generation": Generation.V2}),
+        ({"host": "https://host.example", "extra": ""}, {"authentication": "auto"}),
+        (
+            {"host": "https://host.example", "extra": {"secret_headers": '{"X-Key": "k"}'}},
+            {"headers": {"X-Key": "k"}},
+        ),
+    ],
+)
+def test_a_connection_can_be_json(
+    add_connection: Callable[..., str], fields: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    settings = settings_of(add_connection(**fields))
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"host": "ftp://host.example"},
+        {"host": "https://host.example", "extra": {"auth": "astro-token"}},
+        {"host": "https://host.example", "extra": {"read_timeout": "soon"}},
+        {"host": "https://host.example", "extra": {"auth": "basic"}, "login": "somebody"},
+        {"host": "https://host.example", "extra": {"secret_headers": "hush"}},
+    ],
+)
+def test_a_wrong_connection_is_refused_without_a_request(
+    add_connection: Callable[..., str], fields: dict[str, Any]
+) -> None:
+    hook = AstronomerHook(add_connection(**fields))
+    with pytest.raises(InvalidSettings, match="connection"):
+        hook.get_version()
+    good, message = hook.test_connection()
+    assert not good
+    assert "hush" not in message
+
+
+# Every operation, against every generation
+
+OPERATIONS: dict[str, tuple[tuple[Any, ...], dict[str, Any], Callable[[Any], Any], Any, tuple[int, ...]]] = {
+    # name: arguments, keywords, what to look at, what it must be, first version that can
+    "trigger_dag_run": (("quick",), {"run_id": "new", "conf": {"k": 1}}, lambda run: run.run_id, "new", (1, 10)),
+    "get_dag_run": (("quick", "old"), {}, lambda run: run.state, "success", (1, 10)),
+    "get_newest_dag_run": (("quick",), {}, lambda run: run.run_id, "old", (1, 10)),
+    "list_dag_runs": (("quick",), {}, lambda runs: [run.run_id for run in runs], ["old"], (1, 10)),
+    "cancel_dag_run": (("slow", "going"), {}, lambda run: run.state, "failed", (2, 2)),
+    "clear_dag_run": (("quick", "old"), {}, lambda run: run.run_id, "old", (2, 0)),
+    "delete_dag_run": (("quick", "old"), {}, lambda done: done, None, (2, 0)),
+    "list_task_instances": (("quick", "old"), {}, lambda tasks: tasks[0].task_id, "hello", (2, 0)),
+    "get_xcom": (("quick", "old", "hello"), {}, lambda value: value, {"answer": 42}, (2, 0)),
+    "get_dag": (("quick",), {}, lambda dag: dag.dag_id, "quick", (1, 10)),
+    "pause_dag": (("quick",), {}, lambda done: done, None, (1, 10)),
+    "unpause_dag": (("quick",), {}, lambda done: done, None, (1, 10)),
+    "list_pools": ((), {}, lambda pools: [pool.name for pool in pools], ["default_pool", "small"], (1, 10)),
+    "get_pool": (("small",), {}, lambda pool: pool.slots, 3, (1, 10)),
+    "create_pool": (("new", 5), {}, lambda pool: (pool.name, pool.slots), ("new", 5), (1, 10)),
+    "update_pool": (("small",), {"slots": 4}, lambda pool: pool.slots, 4, (1, 10)),
+    "ensure_pool": (("new", 5), {}, lambda done: done is not None, True, (1, 10)),
+    "delete_pool": (("small",), {}, lambda done: done, None, (1, 10)),
+    "get_config": ((), {}, lambda config: config["core"]["parallelism"], "32", (2, 0)),
+    "get_version": ((), {}, lambda found: found[0] in Generation, True, (1, 10)),
+    "get_health": ((), {}, lambda health: health.components["scheduler"], "healthy", (1, 10)),
+    "call": (("GET", "/pools/small"), {}, lambda body: body["slots"], 3, (1, 10)),
+}
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_works_in_every_generation_or_is_refused_by_name(
+    start: Start, name: str, version: str, asynchronous: bool
+) -> None:
+    remote = start(version, config={"core": {"parallelism": "32"}})
+    remote.add_dag("quick", tasks=["hello"], results={"hello": {"answer": 42}})
+    remote.add_run("quick", "old")
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "going", state="running")
+    remote.add_pool("small", 3)
+    arguments, keywords, look, expected, since = OPERATIONS[name]
+    hook = AstronomerHook()
+
+    def operate() -> Any:
+        if asynchronous:
+            return asyncio.run(getattr(hook, f"async_{name}")(*arguments, **keywords))
+        return getattr(hook, name)(*arguments, **keywords)
+
+    if tuple(int(number) for number in version.split(".")) >= since:
+        assert look(operate()) == expected
+        return
+    with pytest.raises(NotSupported, match=r"1\.10"):
+        operate()
+    assert {method for method, _ in remote.requests} <= {"GET"}
+
+
+def test_every_operation_stands_in_the_table_above() -> None:
+    operations = {name.removeprefix("async_") for name in vars(AstronomerHook) if name.startswith("async_")}
+    operations -= {"converse", "driver", "settings"}
+    assert operations == set(OPERATIONS)
+
+
+def test_generation_and_login_are_found_out_once(remote: FakeDeployment) -> None:
+    hook = AstronomerHook()
+    for _ in range(3):
+        hook.get_pool("default_pool")
+    assert remote.requests.count(("GET", "/api/v2/version")) == 1
+    assert remote.requests.count(("POST", "/auth/token")) == 1
+
+
+@pytest.mark.parametrize(
+    ("operate", "expected"),
+    [
+        (lambda hook: hook.trigger_dag_run("no_such_dag"), DagNotFound),
+        (lambda hook: hook.trigger_dag_run("quick", run_id="old"), DagRunAlreadyExists),
+        (lambda hook: hook.get_dag_run("quick", "no_such_run"), DagRunNotFound),
+        (lambda hook: hook.get_pool("no such pool"), NotFound),
+        (lambda hook: hook.create_pool("default_pool", 1), Conflict),
+        (lambda hook: hook.get_dag("../variables"), InvalidSettings),
+        (lambda hook: hook.call("TRACE", "/pools"), InvalidSettings),
+    ],
+)
+def test_an_operation_fails_with_the_exception_that_fits(
+    any_remote: FakeDeployment, operate: Callable[[AstronomerHook], Any], expected: type[RemoteError]
+) -> None:
+    any_remote.add_run("quick", "old")
+    with pytest.raises(expected) as caught:
+        operate(AstronomerHook())
+    assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_a_hidden_configuration_is_said_to_be_hidden(start: Start, version: str) -> None:
+    start(version)
+    with pytest.raises(AccessDenied, match="chose not to expose"):
+        AstronomerHook().get_config()
+
+
+@pytest.mark.parametrize("version", ["2.0.2", "2.11.2", "3.3.2"])
+def test_a_user_who_may_only_read_is_told_which_role_may_more(start: Start, version: str, add_connection: Any) -> None:
+    remote = start(version)
+    remote.add_dag("quick")
+    add_connection(**remote.connection(login="viewer", password="viewer"))
+    with pytest.raises(AccessDenied, match="User"):
+        AstronomerHook().trigger_dag_run("quick")
+    assert remote.runs("quick") == []
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_remote_that_is_down_is_unreachable(start: Start) -> None:
+    start().stop()
+    with pytest.raises(Unreachable, match="No reply"):
+        AstronomerHook().get_pool("default_pool")
+
+
+# Credentials
+
+
+@pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
+@pytest.mark.parametrize("secret", ["api_token", "api_key"])
+@pytest.mark.parametrize("named", [False, True], ids=["auto", "named"])
+def test_a_token_or_key_gets_through_a_gateway(
+    start: Start, add_connection: Any, version: str, secret: str, named: bool
+) -> None:
+    remote = start(version, path="/my-release/airflow", **{secret: "s3cr3t"})
+    if named:
+        way = {"api_token": "astro_token", "api_key": "software_api_key"}[secret]
+        add_connection(**remote.connection(extra={"auth": way}))
+    assert AstronomerHook().get_pool("default_pool").slots == 128
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize(
+    ("version", "secret"), [("2.2.5", {}), ("2.11.2", {}), ("3.3.2", {}), ("3.3.2", {"api_token": "before"})]
+)
+def test_a_secret_that_was_changed_is_read_anew(
+    start: Start, add_connection: Any, version: str, secret: dict[str, str], asynchronous: bool
+) -> None:
+    remote = start(version, **secret)
+    hook = AstronomerHook()
+
+    def read() -> Any:
+        return asyncio.run(hook.async_get_pool("default_pool")) if asynchronous else hook.get_pool("default_pool")
+
+    for _ in range(3):
+        read()
+    remote.change_secret("changed")
+    add_connection(**remote.connection())
+    assert read().slots == 128
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_a_login_that_the_remote_forgot_is_renewed(start: Start, version: str) -> None:
+    remote = start(version)
+    hook = AstronomerHook()
+    for _ in range(4):
+        hook.get_pool("default_pool")
+    remote.forget_logins()
+    assert hook.get_pool("default_pool").slots == 128
+
+
+@pytest.mark.parametrize("version", ["2.2.5", "2.11.2", "3.3.2"])
+def test_wrong_credentials_end_in_one_clear_error(start: Start, add_connection: Any, version: str) -> None:
+    remote = start(version)
+    add_connection(**remote.connection(password="wrong-s3cr3t"))
+    with pytest.raises(AuthenticationFailed, match="admin") as caught:
+        AstronomerHook().get_pool("default_pool")
+    assert "wrong-s3cr3t" not in str(caught.value)
+    assert len(remote.requests) <= 6
+
+
+# Secrets stay secret
+
+
+@pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
+def test_no_secret_is_in_a_log_a_representation_or_an_error(
+    start: Start, add_connection: Any, caplog: pytest.LogCaptureFixture, version: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    remote = start(version, password="s3cr3t-password")
+    fields = {"login": "admin", "password": "s3cr3t-password"} if version > "2" else {}
+    extra = {"secret_headers": {"X-Gateway-Key": "s3cr3t-header"}, "proxy": ""}
+    add_connection(**{**remote.connection(), **fields, "extra": extra})
+    hook = AstronomerHook()
+    errors = []
+    for operate in (
+        lambda: hook.get_pool("default_pool"),
+        lambda: hook.trigger_dag_run("no_such_dag"),
+        lambda: hook.call("GET", "/nowhere"),
+        lambda: asyncio.run(hook.async_get_pool("no_such_pool")),
+    ):
+        try:
+            operate()
+        except RemoteError as error:
+            errors.append(error)
+    assert len(errors) == 3
+    told = [caplog.text, repr(hook), str(hook), repr(hook.converse(_deployment)), str(hook.test_connection())]
+    told += [text for error in errors for text in (str(error), repr(error), repr(vars(error)))]
+    handed_out = [asked.headers.get("authorization", "s3cr3t").rpartition(" ")[2] for asked in remote.received]
+    for secret in ("s3cr3t", *handed_out):
+        assert not [text for text in told if secret in text]
+
+
+def _deployment(deployment: Deployment) -> Iterator[Any]:
+    return deployment.settings
+    yield
+
+
+def test_values_of_extra_headers_are_masked_in_every_log(
+    add_connection: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr("astronomer_remote.hooks.astronomer.mask_secret", masked.append)
+    add_connection(host="https://host.example", extra={"secret_headers": {"X-Key": "hush"}})
+    AstronomerHook().converse(_deployment)  # type: ignore[arg-type]
+    assert masked == ["hush"]
+
+
+# The Test button
+
+
+def test_the_button_says_what_was_found(any_remote: FakeDeployment) -> None:
+    good, message = AstronomerHook().test_connection()
+    assert good, message
+    assert any_remote.url in message
+    assert "healthy" in message
+    assert {method for method, path in any_remote.requests if path != "/auth/token"} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"password": "wrong-s3cr3t"}, "login"),
+        ({"login": None, "password": "wrong-s3cr3t"}, "token"),
+        ({"login": None, "password": None}, "credentials"),
+        ({"host": "http://127.0.0.1:9"}, "No reply"),
+    ],
+)
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_the_button_says_what_is_wrong_and_no_secret(
+    start: Start, add_connection: Any, version: str, change: dict[str, Any], said: str
+) -> None:
+    add_connection(**start(version).connection(**change))
+    good, message = AstronomerHook().test_connection()
+    assert not good
+    assert said in message
+    assert "s3cr3t" not in message
+
+
+def test_the_button_says_when_something_else_answers(add_connection: Any) -> None:
+    page = Answer(200, "<html><title>Welcome</title></html>", "text/html")
+    server = Server(lambda _: page, keep_alive=False)
+    try:
+        add_connection(host=server.url)
+        good, message = AstronomerHook().test_connection()
+    finally:
+        server.close()
+    assert not good
+    assert "proxy or login page" in message
+
+
+def test_the_button_does_not_hold_up_a_web_server(
+    remote: FakeDeployment, add_connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_connection(**remote.connection(extra={"connect_timeout": 600, "read_timeout": 600}))
+    remote.disturb(503, times=100)
+    waits: list[Any] = []
+    send = requests.Session.send
+
+    def watched(self: requests.Session, request: Any, **options: Any) -> Any:
+        waits.append(options["timeout"])
+        return send(self, request, **options)
+
+    monkeypatch.setattr(requests.Session, "send", watched)
+    good, _ = AstronomerHook().test_connection()
+    assert not good
+    # Some of Airflow's versions look up a connection in other places than the environment, too.
+    assert sum(max(wait) if isinstance(wait, tuple) else wait for wait in waits) <= 15
+
+
+# What it inherits
+
+
+def test_run_is_authenticated_and_sends_no_extra_as_a_header(start: Start, add_connection: Any) -> None:
+    for version, endpoint in (("2.11.2", "api/v1/pools"), ("3.3.2", "/api/v2/pools")):
+        remote = start(version)
+        extra = {"read_timeout": 7, "api": "auto", "secret_headers": {"X-Gateway-Key": "k"}}
+        add_connection(**remote.connection(extra=extra))
+        reply = AstronomerHook(method="GET").run(endpoint)
+        assert reply.json()["total_entries"] == 1
+        asked = remote.received[-1]
+        assert asked.headers["x-gateway-key"] == "k"
+        assert asked.headers["authorization"]
+        known = {"accept", "accept-encoding", "authorization", "connection", "host", "user-agent", "x-gateway-key"}
+        assert set(asked.headers) <= known
+
+
+def test_run_takes_data_and_headers_as_ever(remote: FakeDeployment) -> None:
+    hook = AstronomerHook(method="POST")
+    reply = hook.run(
+        "/api/v2/pools", data=json.dumps({"name": "new", "slots": 2}), headers={"Content-Type": "application/json"}
+    )
+    assert reply.status_code == 201
+    assert remote.pools()["new"] == 2
+
+
+def test_run_has_a_timeout_and_a_user_may_set_it(
+    remote: FakeDeployment, add_connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_connection(**remote.connection(extra={"connect_timeout": 3, "read_timeout": 7}))
+    seen: list[Any] = []
+    send = requests.Session.send
+
+    def watched(self: requests.Session, request: Any, **options: Any) -> Any:
+        seen.append(options.get("timeout"))
+        return send(self, request, **options)
+
+    monkeypatch.setattr(requests.Session, "send", watched)
+    hook = AstronomerHook()
+    hook.run("api/v2/version")
+    assert seen[-1] == (3, 7)
+    hook.run("api/v2/version", extra_options={"timeout": 1})
+    assert seen[-1] == 1
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, list[Asked]]]:
+    """Another host, and what it heard."""
+    heard: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        heard.append(asked)
+        return Answer(200, {})
+
+    server = Server(answer, keep_alive=False)
+    yield server.url, heard
+    server.close()
+
+
+@pytest.fixture
+def redirecting(elsewhere: tuple[str, list[Asked]], add_connection: Any) -> Iterator[None]:
+    """A deployment of Airflow 3 that answers everything with a redirect to the other host."""
+    url, _ = elsewhere
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/api/v2/version":
+            return Answer(200, {"version": "3.3.2"})
+        return Answer(302, None, headers={"Location": f"{url}/login"})
+
+    server = Server(answer, keep_alive=False)
+    add_connection(host=server.url, password="s3cr3t")
+    yield
+    server.close()
+
+
+@pytest.mark.usefixtures("redirecting")
+def test_redirects_are_not_followed(elsewhere: tuple[str, list[Asked]]) -> None:
+    hook = AstronomerHook()
+    assert hook.run("api/v2/pools", extra_options={"check_response": False}).status_code == 302
+    for operate in (hook.list_pools, lambda: asyncio.run(hook.async_list_pools())):
+        with pytest.raises((UnexpectedReply, AuthenticationFailed)):
+            operate()
+    assert elsewhere[1] == []
+
+
+@pytest.mark.usefixtures("redirecting")
+def test_credentials_do_not_follow_a_redirect_that_a_user_allows(elsewhere: tuple[str, list[Asked]]) -> None:
+    AstronomerHook().run("api/v2/pools", extra_options={"allow_redirects": True})
+    (asked,) = elsewhere[1]
+    assert "s3cr3t" not in str(asked.headers)
+
+
+def test_credentials_are_shown_to_the_deployment_alone(
+    remote: FakeDeployment, elsewhere: tuple[str, list[Asked]]
+) -> None:
+    url, heard = elsewhere
+    with AstronomerHook().get_conn() as session:
+        session.get(f"{remote.url}/api/v2/pools", timeout=5).raise_for_status()
+        session.get(f"{url}/api/v2/pools", timeout=5)
+    assert "authorization" in remote.received[-1].headers
+    assert "authorization" not in heard[0].headers
+
+
+def test_netrc_does_not_replace_the_credentials(
+    remote: FakeDeployment, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login other password other\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert AstronomerHook().run("api/v2/pools").status_code == 200
+    assert AstronomerHook().get_pool("default_pool").slots == 128
