@@ -6,13 +6,14 @@ Trigger a DAG there and wait, read what its last task returned, list the pools a
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 
-with DAG("tour", schedule=None, default_args={"retries": 1}):
+with DAG("tour", schedule=None, default_args={"retries": 2, "retry_delay": timedelta(seconds=10)}):
     load = RemoteTriggerDagRunOperator(
         task_id="trigger_and_wait",
         astronomer_conn_id="astronomer_default",
