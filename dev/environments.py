@@ -68,7 +68,8 @@ def environment(
         python=python or line.python,
         exclude_newer=date,
         requirements=(f"apache-airflow=={version}", *line.pins, *sorted(extras)),
-        project=(ROOT / "pyproject.toml").read_text() if project else None,
+        # The folder counts too: several checkouts may share their environments.
+        project=f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}" if project else None,
     )
     folder = subfolder("envs") / recipe.name
     if (folder / MARKER).exists():

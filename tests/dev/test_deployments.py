@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dev.processes import Processes
 from dev.settings import DEFAULT_USERS, Place, settings
 from dev.state import State
 from dev.versions import Version
+from tests.dev.waiting import living, until
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,5 @@ def test_a_killed_command_line_leaves_no_airflow_behind() -> None:
                 break
         mine = next(found for found in state.running() if found.owner == parent.pid)
         parent.kill()
-    deadline = time.monotonic() + 10
-    while Path(mine.folder).exists():
-        assert time.monotonic() < deadline, "it still runs"
-        time.sleep(0.1)
-    for pid in (mine.supervisor, *mine.processes.values()):
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    until(lambda: not Path(mine.folder).exists(), seconds=10)
+    until(lambda: not living({mine.supervisor, *mine.processes.values()}), seconds=1)

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from dev.places import ROOT
 from dev.processes import ComponentEnded, Processes
 from dev.supervisor import descendants
+from tests.dev.waiting import living, until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 
@@ -38,25 +38,6 @@ processes = Processes(folder, keep=False)
 processes.start("stubborn", [sys.executable, "-c", sys.argv[2], sys.argv[3]], {}, folder / "log")
 time.sleep(120)
 """
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def living(pids: set[int]) -> set[int]:
-    """Zombies do not count: where nobody collects orphans they stay for as long as the container."""
-    found = set()
-    for pid in pids:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                found.add(pid)
-        except OSError:
-            continue
-    return found
 
 
 def pids_in(folder: Path) -> set[int]:
