@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.connection import get_async_connection
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
@@ -22,9 +22,10 @@ except ImportError:
     from airflow.utils.types import NOTSET, ArgNotSet  # type: ignore[no-redef,attr-defined]
 
 try:
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    # compat.sdk has it only from 1.22 on.
+    from airflow.sdk.log import mask_secret
 except ImportError:
-    RuntimeTaskInstance = None  # type: ignore[assignment,misc]  # Airflow 2, whose tasks read the database
+    from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef]
 
 __all__ = [
     "NOTSET",
@@ -35,9 +36,13 @@ __all__ = [
     "intent_identity",
     "logical_date",
     "map_index",
+    "mask_secret",
     "was_stopped_by_a_person",
     "was_trigger_stopped_by_a_person",
 ]
+
+AIRFLOW_3 = find_spec("airflow.sdk") is not None
+"""Whether tasks ask Airflow's API server rather than its database."""
 
 TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 """Whether Airflow tells a trigger that somebody ended its task; from 3.3 on."""
@@ -95,9 +100,9 @@ def connection_parts(connection: Connection) -> dict[str, Any]:
 
 async def async_connection_parts(conn_id: str, hook: type[BaseHook]) -> dict[str, Any]:
     """The same, read on an event loop without holding it up."""
-    connection = await get_async_connection(conn_id, hook)
-    # Reading the extra masks its secrets, which asks Airflow's supervisor, synchronously in most versions.
-    return await sync_to_async(connection_parts)(connection)
+    # Reading a connection masks its secrets, for which most versions ask Airflow's supervisor synchronously: from
+    # the loop itself that is refused or a deadlock, from a thread it is not.
+    return await sync_to_async(lambda: connection_parts(hook.get_connection(conn_id)))()
 
 
 def was_stopped_by_a_person(ti: Any) -> bool:
@@ -128,7 +133,10 @@ async def was_trigger_stopped_by_a_person(ti: Any, trigger_id: int | None) -> bo
 
 def _local_state(ti: Any) -> tuple[str | None, int | None]:
     """State of a local task instance, and the trigger that it waits for; ``None`` for what is not told."""
-    if RuntimeTaskInstance is not None:
+    if AIRFLOW_3:
+        # Imported here, since it is half of a worker, and DAG files import this module.
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
         states = RuntimeTaskInstance.get_task_states(
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
         )

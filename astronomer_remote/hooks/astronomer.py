@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from airflow.providers.common.compat.sdk import mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 from requests import PreparedRequest, Session
 from requests.auth import AuthBase
@@ -19,7 +18,7 @@ from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
 from astronomer_remote.api.wire import Flow
-from astronomer_remote.compat import async_connection_parts, connection_parts
+from astronomer_remote.compat import async_connection_parts, connection_parts, mask_secret
 from astronomer_remote.exceptions import RemoteError, airflow_exceptions
 
 P = ParamSpec("P")
