@@ -25,7 +25,7 @@ try:
     # compat.sdk has it only from 1.22 on.
     from airflow.sdk.log import mask_secret
 except ImportError:
-    from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef]
+    from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef,import-not-found]
 
 __all__ = [
     "NOTSET",
