@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from astronomer_remote.api.wire import Request, path
 T = TypeVar("T")
 
 
-class RestDialect(Dialect):
+class RestDialect(Dialect, ABC):
     """The stable REST API; subclasses hold what differs."""
 
     health_path = "/health"
@@ -46,9 +47,9 @@ class RestDialect(Dialect):
         request = Request("POST", self.at("dags", checked(intent.dag_id, "trigger_dag_id"), "dagRuns"), body=body)
         return Exchange(request, self.read_run, f"trigger DAG {intent.dag_id!r}", "User", DagNotFound)
 
+    @abstractmethod
     def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
         """The fields of a trigger that not every version has."""
-        raise NotImplementedError
 
     def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
         request = Request("GET", self._run_path(dag_id, run_id))
@@ -188,9 +189,9 @@ class RestDialect(Dialect):
         if pool.slots < 0 and not self.takes_unlimited_pools:
             raise self.cannot("have a pool of unlimited slots", "Its list of pools fails as long as there is one.")
 
+    @abstractmethod
     def pool_fields(self, pool: Pool) -> dict[str, Any]:
         """The fields of a pool that not every version has."""
-        raise NotImplementedError
 
     def pool_name(self, name: str) -> str:
         """A pool's name that this generation can address."""
