@@ -281,6 +281,13 @@ def test_each_attempt_on_1_10_has_a_date_of_its_own_so_that_nobody_else_can_keep
     assert dates[0] != dates[1]
 
 
+def test_1_10_can_be_left_to_choose_the_date_itself() -> None:
+    dialect = Remote(version=EXPERIMENTAL).conversation.dialect()
+    with pytest.raises(StopIteration) as end:
+        next(dialect)
+    assert end.value.value.trigger(INTENT).request.body == {"run_id": "r", "conf": {}}
+
+
 def test_on_1_10_a_strange_run_that_has_the_date_of_our_own_making_is_not_in_the_way() -> None:
     remote, speech = meet(EXPERIMENTAL)
     stranger = speech.run("stranger", date="2027-01-15T08:00:00+00:00")
@@ -565,6 +572,34 @@ def test_runs_are_listed_by_date(version: str) -> None:
     listed = [same, other] if speech.experimental else [same]
     runs = remote.play(remote.deployment.list_dag_runs("d", logical_date=DATE), speech.of_date(*listed))
     assert [run.run_id for run in runs] == ["r"]
+
+
+@pytest.mark.parametrize(
+    ("version", "bound", "order"),
+    [
+        (V1_OLDEST, "execution_date_gte", {}),
+        (V1, "execution_date_gte", {"order_by": "end_date"}),
+        (V2, "run_after_gte", {"order_by": "end_date"}),
+    ],
+)
+def test_the_runs_of_several_dags_that_ended_are_asked_for_in_one_request(version: str, bound: str, order: Any) -> None:
+    remote, speech = meet(version)
+    body = {"dag_ids": ["d", "e"], "end_date_gte": "2027-01-15T08:00:00Z", bound: "1970-01-01T00:00:00Z", **order}
+    turn = Turn(
+        f"POST {speech.base}/dags/~/dagRuns/list",
+        runs_body(speech, speech.run(state="failed")),
+        {**body, "page_limit": 100, "page_offset": 0},
+    )
+    ended = remote.deployment.runs.ended(["d", "e"], since=remote.clock.now, bound=0.0)
+    assert [run.run_id for run in remote.play(ended, turn)] == ["r"]
+
+
+def test_a_missing_dag_does_not_hide_the_runs_of_others_that_ended_on_1_10() -> None:
+    remote, speech = meet(EXPERIMENTAL)
+    missing = Turn("GET /api/experimental/dags/gone/dag_runs", answer(400, {"error": "Dag id gone not found"}))
+    there = speech.get(speech.run("a", "success"), speech.run("b", "running"), speech.run("c", "failed"))
+    ended = remote.deployment.runs.ended(["gone", "d"], since=0.0, bound=0.0)
+    assert [run.run_id for run in remote.play(ended, missing, there)] == ["a", "c"]
 
 
 CANCELLING = [version for version in STABLE if version != V1_OLDEST]

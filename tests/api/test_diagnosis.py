@@ -1,0 +1,96 @@
+"""Why a run does not get going: told once, in the log of whoever waits for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.api.wire import Flow, Response
+from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, page
+
+HEALTHY = {"scheduler": {"status": "healthy"}}
+HEALTH = {EXPERIMENTAL: "/health", V1_OLDEST: "/api/v1/health", V1: "/api/v1/health", V2: "/api/v2/monitor/health"}
+
+
+def wait(remote: Remote, lines: list[str]) -> Flow[Outcome]:
+    """Look every 150 seconds, so that the second look finds the run waiting for too long."""
+    wanted = Wanted("d", run_id="r")
+    return remote.deployment.observer.wait(wanted, poke_interval=150, deadline=None, told=lines.append)
+
+
+def told(version: str, *questions: Turn, state: str = "queued") -> list[str]:
+    """What the log says of the reasons, beyond how things stand."""
+    remote, speech = Remote(version=version), Speech(version)
+    lines: list[str] = []
+    waiting = speech.get(speech.run(state=state))
+    over = speech.get(speech.run(state="success"))
+    outcome = remote.play(wait(remote, lines), waiting, waiting, *questions, waiting, over)
+    assert outcome.verdict is Verdict.SUCCESS
+    return [line for line in lines if "is still" in line]
+
+
+def questions(version: str, *, dag: Any = None, health: Any = None, runs: Any = None) -> list[Turn]:
+    """What is asked about the DAG, the scheduler and the other runs of an Airflow 2 or 3."""
+    speech = Speech(version)
+    described = dag if isinstance(dag, Response) else ok({"dag_id": "d", "is_paused": False} | (dag or {}))
+    turns = [
+        *[Turn(f"GET {speech.base}/dags/d", described)] * 2,
+        Turn(f"GET {HEALTH[version]}", health if isinstance(health, Response) else ok(health or HEALTHY)),
+    ]
+    if runs is not None:
+        order = "" if version == V1_OLDEST else f"&order_by={'-run_after' if version == V2 else '-execution_date'}"
+        body = {"dag_runs": [speech.run(f"r{n}", state) for n, state in enumerate(runs)], "total_entries": len(runs)}
+        reply = runs if isinstance(runs, Response) else ok(body)
+        turns.append(Turn(f"GET {speech.runs_path}?limit=100&offset=0{order}", reply))
+    return turns
+
+
+@pytest.mark.parametrize("version", [V1_OLDEST, V1, V2])
+def test_a_run_that_stays_queued_is_explained_by_all_that_the_remote_shows(version: str) -> None:
+    dag = {"is_paused": True, "has_import_errors": True, "fileloc": "/d.py", "max_active_runs": 2}
+    runs = ["running", "running", "queued"]
+    asked = questions(version, dag=dag, health={"scheduler": {"status": "unhealthy"}}, runs=runs)
+    # On 2.0 a run is called running from its first moment on.
+    state = "running" if version == V1_OLDEST else "queued"
+    assert told(version, *asked, state=state) == [
+        f"Run r is still {state}: its DAG is paused: unpause it in the remote; its DAG file /d.py has an import error; "
+        "the remote's scheduler is unhealthy; 2 runs of its DAG are running, and max_active_runs is 2."
+    ]
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_a_run_that_stays_queued_without_a_reason_is_told_as_well(version: str) -> None:
+    asked = questions(version, dag={"max_active_runs": 2}, runs=["running"])
+    (line,) = told(version, *asked)
+    assert line == "Run r is still queued: the remote shows no reason; its scheduler or workers may be busy."
+
+
+def test_what_cannot_be_asked_does_not_end_the_wait_that_it_would_explain() -> None:
+    hidden = answer(403, {"detail": "Forbidden"})
+    (line,) = told(V2, *questions(V2, dag=hidden, health=page(403)))
+    assert "the remote shows no reason" in line
+    (line,) = told(V2, *questions(V2, dag={"max_active_runs": 1}, runs=[])[:-1], runs_refused())
+    assert "the remote shows no reason" in line
+
+
+def runs_refused() -> Turn:
+    path = Speech(V2).runs_path
+    return Turn(f"GET {path}?limit=100&offset=0&order_by=-run_after", answer(403, {"detail": "Forbidden"}))
+
+
+def test_a_run_on_1_10_is_called_running_even_while_its_paused_dag_keeps_it_from_beginning() -> None:
+    speech = Speech(EXPERIMENTAL)
+    paused = Turn(f"GET {speech.base}/dags/d/paused", ok({"is_paused": True}))
+    asked = [paused, speech.get(speech.run()), Turn("GET /health", ok(HEALTHY))]
+    assert told(EXPERIMENTAL, *asked, state="running") == [
+        "Run r is still running: its DAG is paused: unpause it in the remote."
+    ]
+    asked[0] = Turn(paused.expected, ok({"is_paused": False}))
+    assert told(EXPERIMENTAL, *asked, state="running") == []
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_a_run_that_got_going_is_not_explained(version: str) -> None:
+    assert told(version, state="running") == []
