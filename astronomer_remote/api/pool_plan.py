@@ -98,17 +98,13 @@ class Plan:
 
     def table(self) -> str:
         """The plan for a person to read."""
-        rows = [
-            (
-                change.action,
-                change.name,
-                *(_cell(change, name) for name in FIELDS),
-            )
-            for change in self.changes
-        ]
-        rows += [("keep", name, reason, *[""] * (len(FIELDS) - 1)) for name, reason in self.kept.items()]
-        counted = f"{len(self.changes)} to change, {self.same} as declared, {len(self.kept)} kept undeclared"
-        return f"{table(('action', 'pool', *FIELDS), rows)}\n{counted}" if rows else counted
+        rows = [(change.action, change.name, *(_cell(change, name) for name in FIELDS)) for change in self.changes]
+        lines = [table(("action", "pool", *FIELDS), rows)] if rows else []
+        for reason in sorted(set(self.kept.values())):
+            names = ", ".join(name or '""' for name, why in self.kept.items() if why == reason)
+            lines.append(f"kept, {reason}: {names}")
+        lines.append(f"{len(self.changes)} to change, {self.same} as declared, {len(self.kept)} kept undeclared")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)

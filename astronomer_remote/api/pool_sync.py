@@ -145,12 +145,13 @@ class PoolSync:
             progress.mark(DONE, [change])
 
     def _carry_out_one(self, change: Change) -> Flow[None]:
+        if change.after is None:
+            yield from self._pools.apply(change)
+            return
         try:
             yield from self._pools.apply(change)
         except (Conflict, NotFound):
             # Somebody else has created or deleted it since it was listed.
-            if change.after is None:
-                raise
             yield from self._pools.ensure(change.after)
 
 

@@ -15,7 +15,7 @@ from astronomer_remote.api.errors import (
     PoolIsOccupied,
 )
 from astronomer_remote.api.models import Pool
-from astronomer_remote.api.pool_plan import CREATE, DEFAULT_POOL, DELETE, Change, check_slots, compare
+from astronomer_remote.api.pool_plan import DEFAULT_POOL, Change, check_slots, compare
 from astronomer_remote.api.wire import Flow
 
 ROUNDS = 3
@@ -132,11 +132,11 @@ class Pools:
         :raises Conflict: if a pool to be created is there meanwhile.
         :raises NotFound: if a pool to be updated is gone meanwhile.
         """
-        if change.action == CREATE and change.after:
-            yield from self.create(change.after)
-        elif change.action == DELETE:
+        if change.after is None:
             yield from self._vanish(change.name)
-        elif change.after:
+        elif change.before is None:
+            yield from self.create(change.after)
+        else:
             dialect = yield from self._conversation.dialect()
             yield from self._conversation.ask(dialect.update_pool(change.after, frozenset(change.fields)))
 

@@ -1,0 +1,291 @@
+"""Pools are created once, brought to match, and not taken from under running tasks; whoever else is at work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.errors import (
+    Conflict,
+    InvalidSettings,
+    NotFound,
+    NotSupported,
+    PoolIsOccupied,
+    RemoteUnavailable,
+    Unreachable,
+)
+from astronomer_remote.api.models import Pool
+from astronomer_remote.api.wire import Request, Response
+from tests.api.pool_remote import PoolRemote, Reply, at
+from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLD, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer
+
+every_version = pytest.mark.parametrize("version", VERSIONS)
+every_telling_version = pytest.mark.parametrize("version", VERSIONS[1:])
+
+
+# Create
+
+
+@every_version
+def test_a_pool_that_is_there_is_not_created_again(version: str) -> None:
+    remote = PoolRemote(version, {"p": 3})
+    with pytest.raises(Conflict, match="'p'"):
+        remote.run(remote.deployment.create_pool("p", 5))
+    assert remote.sizes()["p"] == 3
+
+
+@every_version
+def test_a_pool_whose_reply_was_lost_is_found(version: str) -> None:
+    remote = PoolRemote(version)
+    remote.lose = at("POST")
+    assert remote.run(remote.deployment.create_pool("p", 5)).slots == 5
+    assert remote.sizes()["p"] == 5
+
+
+@every_telling_version
+def test_a_pool_whose_request_was_lost_is_asked_for_again(version: str) -> None:
+    remote = PoolRemote(version)
+    lost = at("POST")
+    remote.meddle = lambda request: LOST if lost(request) else None
+    assert remote.run(remote.deployment.create_pool("p", 5)).slots == 5
+    assert remote.asked() == ["POST", "GET", "POST"]
+
+
+def test_a_pool_of_other_values_that_appeared_while_a_reply_was_lost_is_not_ours() -> None:
+    remote = PoolRemote(V2)
+
+    def other(request: Request) -> Reply | None:
+        if request.method != "POST":
+            return None
+        remote.pools["p"] = {"slots": 9, "description": None, "include_deferred": False, "occupied_slots": 0}
+        return LOST
+
+    remote.meddle = other
+    with pytest.raises(Conflict, match="of 9 slots"):
+        remote.run(remote.deployment.create_pool("p", 5))
+
+
+def test_a_remote_that_stays_away_is_given_up() -> None:
+    remote = PoolRemote(V2)
+    remote.meddle = lambda request: answer(503) if request.method == "POST" else None
+    with pytest.raises(RemoteUnavailable):
+        remote.run(remote.deployment.create_pool("p", 5))
+    remote.meddle = lambda request: LOST
+    with pytest.raises(Unreachable):
+        remote.run(remote.deployment.create_pool("p", 5))
+
+
+@every_version
+def test_a_retry_finds_the_pool_that_the_attempt_before_made(version: str) -> None:
+    remote = PoolRemote(version, {"p": 5})
+    assert remote.run(remote.deployment.pools.create(Pool("p", 5), retrying=True)).slots == 5
+    with pytest.raises(Conflict):
+        remote.run(remote.deployment.pools.create(Pool("p", 6), retrying=True))
+    assert remote.sizes()["p"] == 5
+
+
+def test_a_conflict_over_a_pool_that_is_gone_again_is_told() -> None:
+    remote = PoolRemote(V2)
+    remote.meddle = lambda request: answer(409, {"detail": "there"}) if request.method == "POST" else None
+    with pytest.raises(Conflict, match="there"):
+        remote.run(remote.deployment.pools.create(Pool("p", 6), retrying=True))
+
+
+# Ensure
+
+
+@every_version
+def test_a_pool_is_made_changed_and_left_alone_as_is_needed(version: str) -> None:
+    remote = PoolRemote(version)
+    ensure = remote.deployment.ensure_pool
+    assert remote.run(ensure("p", 5)) is True
+    assert remote.run(ensure("p", 5)) is False
+    assert remote.run(ensure("p", 6)) is True
+    assert remote.sizes()["p"] == 6
+
+
+def test_what_is_not_named_stays_as_it_is() -> None:
+    remote = PoolRemote(V2, {"p": {"slots": 1, "description": "d", "include_deferred": True}})
+    remote.run(remote.deployment.ensure_pool("p", 2))
+    assert remote.pools["p"] == {"slots": 2, "description": "d", "include_deferred": True, "occupied_slots": 0}
+
+
+@every_telling_version
+def test_two_who_ensure_a_pool_at_once_make_one(version: str) -> None:
+    remote = PoolRemote(version)
+    other = PoolRemote(version)
+    other.pools = remote.pools
+
+    def be_second(request: Request) -> Reply | None:
+        if request.method == "POST":
+            other.run(other.deployment.ensure_pool("p", 5))
+        return None
+
+    remote.meddle = be_second
+    assert remote.run(remote.deployment.ensure_pool("p", 5)) is False
+    assert remote.sizes() == {"default_pool": 128, "p": 5}
+
+
+@every_telling_version
+def test_a_pool_that_is_deleted_between_read_and_write_is_made_anew(version: str) -> None:
+    remote = PoolRemote(version, {"p": 1})
+    first = at("PATCH")
+
+    def delete(request: Request) -> Reply | None:
+        if first(request):
+            del remote.pools["p"]
+        return None
+
+    remote.meddle = delete
+    assert remote.run(remote.deployment.ensure_pool("p", 5)) is True
+    assert remote.sizes()["p"] == 5
+
+
+def test_somebody_who_undoes_everything_is_left_to_it_in_the_end() -> None:
+    remote = PoolRemote(V2, {"p": 1})
+    remote.meddle = lambda request: answer(404, {"detail": "gone"}) if request.method == "PATCH" else None
+    with pytest.raises(NotFound):
+        remote.run(remote.deployment.ensure_pool("p", 5))
+
+
+def test_an_update_of_a_pool_that_is_deleted_between_read_and_write_says_so() -> None:
+    remote = PoolRemote(V2, {"p": 1})
+    remote.meddle = lambda request: answer(404, {"detail": "gone"}) if request.method == "PATCH" else None
+    with pytest.raises(NotFound):
+        remote.run(remote.deployment.update_pool("p", slots=5))
+
+
+# Remove
+
+
+@every_telling_version
+def test_a_pool_in_use_is_not_removed_unless_forced(version: str) -> None:
+    remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 2}})
+    with pytest.raises(PoolIsOccupied, match="2 of the 3 slots of pool 'p' are occupied"):
+        remote.run(remote.deployment.pools.remove("p"))
+    assert "p" in remote.pools
+    assert remote.run(remote.deployment.pools.remove("p", force=True)) is True
+    assert "p" not in remote.pools
+
+
+@every_telling_version
+def test_a_pool_that_is_not_there_need_not_be_removed(version: str) -> None:
+    remote = PoolRemote(version)
+    assert remote.run(remote.deployment.pools.remove("p")) is False
+    assert remote.asked() == ["GET"]
+
+
+def test_1_10_does_not_tell_whether_a_pool_is_in_use() -> None:
+    remote = PoolRemote(EXPERIMENTAL, {"p": 1})
+    with pytest.raises(NotSupported, match="cannot tell whether slots of a pool are occupied"):
+        remote.run(remote.deployment.pools.remove("p"))
+    assert remote.run(remote.deployment.pools.remove("p", force=True)) is True
+
+
+@every_version
+def test_a_removal_whose_reply_was_lost_is_a_removal(version: str) -> None:
+    remote = PoolRemote(version, {"p": 1})
+    remote.lose = at("DELETE")
+    assert remote.run(remote.deployment.pools.remove("p", force=True)) is True
+    assert "p" not in remote.pools
+
+
+@every_version
+def test_default_pool_is_never_removed(version: str) -> None:
+    remote = PoolRemote(version)
+    with pytest.raises(InvalidSettings, match="default_pool"):
+        remote.run(remote.deployment.pools.remove("default_pool", force=True))
+    assert remote.requests == []
+
+
+# Names and sizes
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 257, "..", "a\nb"])
+@every_version
+def test_a_name_that_no_pool_can_have_is_refused_before_any_request(version: str, name: str) -> None:
+    remote = PoolRemote(version)
+    deployment = remote.deployment
+    for flow in (deployment.ensure_pool(name, 1), deployment.create_pool(name, 1), deployment.delete_pool(name)):
+        with pytest.raises(InvalidSettings, match="pool name"):
+            remote.run(flow)
+    assert remote.requests == []
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "a%2Fb", "a..b", "größe", "池", "a?b&c#d", "x" * 50])
+@every_version
+def test_any_other_name_is_quoted_and_comes_back_as_it_was(version: str, name: str) -> None:
+    remote = PoolRemote(version)
+    remote.run(remote.deployment.ensure_pool(name, 1))
+    remote.run(remote.deployment.ensure_pool(name, 2))
+    assert remote.sizes()[name] == 2
+    remote.run(remote.deployment.delete_pool(name))
+    assert name not in remote.pools
+
+
+def test_1_10_has_room_for_fifty_characters_of_a_name() -> None:
+    remote = PoolRemote(EXPERIMENTAL)
+    with pytest.raises(InvalidSettings, match="51 characters long; Airflow stores 50"):
+        remote.run(remote.deployment.create_pool("x" * 51, 1))
+
+
+@pytest.mark.parametrize("slots", [-5, -2, 2**31, "many", 1.5, True, None])
+@every_version
+def test_what_is_no_size_is_refused_before_any_request(version: str, slots: Any) -> None:
+    remote = PoolRemote(version)
+    for flow in (remote.deployment.ensure_pool("p", slots), remote.deployment.create_pool("p", slots)):
+        with pytest.raises(InvalidSettings, match="must be a whole number"):
+            remote.run(flow)
+    assert remote.requests == []
+
+
+@pytest.mark.parametrize("version", [EXPERIMENTAL, "3.1.8", V2])
+def test_unlimited_is_a_size_where_the_remote_can_bear_it(version: str) -> None:
+    remote = PoolRemote(version)
+    remote.run(remote.deployment.ensure_pool("p", -1))
+    assert remote.run(remote.deployment.get_pool("p")).slots == -1
+
+
+@pytest.mark.parametrize("version", [V1_OLDEST, V1, V2_OLDEST, "3.1.7"])
+def test_unlimited_is_refused_where_it_breaks_the_remote(version: str) -> None:
+    remote = PoolRemote(version, {"p": 1})
+    for name in ("p", "q"):
+        with pytest.raises(NotSupported, match="Its list of pools fails"):
+            remote.run(remote.deployment.ensure_pool(name, -1))
+    assert set(remote.asked()) == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("version", "possible"), [(V1_OLD, False), (EXPERIMENTAL, False), ("3.1.8", False), (V2, True)]
+)
+def test_a_pool_is_given_to_a_team_where_there_are_teams(version: str, possible: bool) -> None:
+    remote = PoolRemote(version)
+    flow = remote.deployment.pools.ensure(Pool("p", 1, team_name="t"))
+    if possible:
+        remote.run(flow)
+        assert remote.pools["p"]["team_name"] == "t"
+        return
+    with pytest.raises(NotSupported, match="give a pool to a team"):
+        remote.run(flow)
+
+
+def test_airflow_3_keeps_the_description_of_default_pool() -> None:
+    remote = PoolRemote(V2)
+    with pytest.raises(NotSupported, match="default_pool"):
+        remote.run(remote.deployment.update_pool("default_pool", description="mine"))
+    remote.run(remote.deployment.update_pool("default_pool", slots=64, include_deferred=True))
+    assert remote.sizes() == {"default_pool": 64}
+
+
+def test_missing_rights_name_the_operation_and_the_least_role() -> None:
+    remote = PoolRemote(V2)
+    remote.meddle = lambda request: answer(403, {"detail": "Forbidden"}) if request.method == "POST" else None
+    with pytest.raises(Exception, match=r"Could not create pool 'p': .*Op is the least"):
+        remote.run(remote.deployment.ensure_pool("p", 1))
+
+
+def test_a_delete_answered_by_an_empty_page_is_a_deletion() -> None:
+    remote = PoolRemote(V2, {"p": 1})
+    remote.meddle = lambda request: Response(204)
+    remote.run(remote.deployment.delete_pool("p"))
