@@ -13,6 +13,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 
 from astronomer_remote.api import deployment as api
 from astronomer_remote.api.errors import NotFound, RemoteError
-from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.models import FINISHED_TASK_STATES, DagRun
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import SyncDriver, configure
 from astronomer_remote.api.wire import Flow
@@ -51,10 +52,12 @@ class DemoFailed(RuntimeError):
 
 
 class Progress:
-    """Tells what happens, and that something still does."""
+    """Tells what happens and, if nothing did for a while, that something still is to."""
 
     def __init__(self) -> None:
         self._began = self._last = time.monotonic()
+        self._over = threading.Event()
+        threading.Thread(target=self._say_that_it_goes_on, daemon=True).start()
 
     @property
     def seconds(self) -> float:
@@ -66,10 +69,14 @@ class Progress:
         self._last = time.monotonic()
         print(f"[{self.seconds:4.0f} s] {text}", flush=True)
 
-    def still(self, text: str) -> None:
-        """Print a line if nothing was printed for a while."""
-        if time.monotonic() - self._last > QUIET_SECONDS:
-            self.say(f"... {text}")
+    def end(self) -> None:
+        """There will be no more steps."""
+        self._over.set()
+
+    def _say_that_it_goes_on(self) -> None:
+        while not self._over.wait(1):
+            if time.monotonic() - self._last > QUIET_SECONDS:
+                self.say("...")
 
 
 class Client:
@@ -103,11 +110,10 @@ def running(deployments: list[Deployment], progress: Progress) -> Iterator[None]
         try:
             left = set(starting)
             while left:
-                done, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
+                done, left = wait(left, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
                     progress.say(f"{address(starting[future])} is up")
-                progress.still(f"starting {' and '.join(starting[each].name for each in left)}")
             yield
         finally:
             # A start that is still under way fails at once when its processes end, ...
@@ -145,18 +151,17 @@ def follow(local: Deployment, here: Client, run: DagRun, progress: Progress) -> 
     states: dict[str, list[str]] = {}
     deadline = time.monotonic() + RUN_SECONDS
     while True:
-        ended = here.do(here.api.get_dag_run(run.dag_id, run.run_id)).finished
-        for instance in here.do(here.api.list_task_instances(run.dag_id, run.run_id)):
+        instances = here.do(here.api.observer.task_instances(run))
+        for instance in instances:
             passed, state = states.setdefault(instance.task_id, []), instance.state or ""
             if state in TOLD_STATES and state not in passed[-1:]:
                 passed.append(state)
                 progress.say(f"local: {instance.task_id}: {state}{note(here, run, instance.task_id, state)}")
-        if ended:
+        if instances and all(instance.state in FINISHED_TASK_STATES for instance in instances):
             break
         if time.monotonic() > deadline:
             raise DemoFailed(f"The local run did not end within {RUN_SECONDS:.0f} s: {states}{logs(local, run)}")
-        progress.still("waiting for the local run")
-        time.sleep(1)
+        time.sleep(2)
     failed = [task_id for task_id, passed in states.items() if passed[-1:] != ["success"]]
     if failed:
         raise DemoFailed(f"In the local run these did not succeed: {', '.join(failed)}{logs(local, run)}")
@@ -263,6 +268,7 @@ def main() -> int:
                 f"\nDone in {progress.seconds:.0f} s: a DAG in Airflow {given.local} triggered a DAG in Airflow "
                 f"{given.remote}, waited for it in the triggerer, read its result, and resized a pool there."
             )
+            progress.end()
             if given.keep:
                 stay([local, remote])
     except KeyboardInterrupt:
