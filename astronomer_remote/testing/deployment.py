@@ -23,6 +23,10 @@ class _Disturbance:
     status: int | None
     times: int
     method: str | None
+    path: str
+
+    def concerns(self, asked: Asked) -> bool:
+        return self.times > 0 and self.method in (None, asked.method) and self.path in asked.path
 
 
 class FakeDeployment:
@@ -66,6 +70,7 @@ class FakeDeployment:
         self._scheme = "Bearer " if api_token else ""
         self._secret = api_token or api_key
         self._path = path.rstrip("/")
+        self.version = version
         number = Version(version)
         kind: type[Speaker] = ExperimentalSpeaker if number < (2,) else V1Speaker if number < (3,) else V2Speaker
         # A gateway that wants a token or key stands before everything, which then lies open to who got past it.
@@ -230,16 +235,17 @@ class FakeDeployment:
         with self._lock:
             self._accounts.issued.clear()
 
-    def disturb(self, status: int | None = 503, *, times: int = 1, method: str | None = None) -> None:
+    def disturb(self, status: int | None = 503, *, times: int = 1, method: str | None = None, path: str = "") -> None:
         """
         Let the next requests go wrong.
 
         :param status: HTTP status they are answered; ``None``: they are carried out, but their reply is lost.
         :param times: how many of them.
         :param method: only those with this verb.
+        :param path: only those with this in their path.
         """
         with self._lock:
-            self._disturbances.append(_Disturbance(status, times, method))
+            self._disturbances.append(_Disturbance(status, times, method, path))
 
     def _answer(self, asked: Asked) -> Answer | None:
         with self._lock:
@@ -252,7 +258,7 @@ class FakeDeployment:
 
     def _next_disturbance(self, asked: Asked) -> _Disturbance | None:
         for disturbance in self._disturbances:
-            if disturbance.times > 0 and disturbance.method in (None, asked.method):
+            if disturbance.concerns(asked):
                 disturbance.times -= 1
                 return disturbance
         return None

@@ -133,6 +133,27 @@ class V2Speaker(RunSpeaker):
 
     # Pools
 
+    def endpoints(self) -> Iterable[Endpoint]:
+        return [*super().endpoints(), ("PATCH", f"{self.prefix}/pools", self.change_pools)]
+
+    def change_pools(self, asked: Asked) -> Answer:
+        """Several changes at once: it says 200 whatever becomes of them."""
+        told: dict[str, Any] = {"create": None, "update": None, "delete": None}
+        for action in asked.json()["actions"]:
+            kind = action["action"]
+            told[kind] = told[kind] or {"success": [], "errors": []}
+            for entity in action["entities"]:
+                name = entity if kind == "delete" else entity["name"]
+                if (name in self.contents.pools) is (kind == "create"):
+                    continue  # what is there is not created again, what is not there neither changed nor deleted
+                if kind == "delete":
+                    del self.contents.pools[name]
+                else:
+                    pool = self.contents.pools.setdefault(name, FakePool(name, 0))
+                    self.change_pool(pool, entity, action.get("update_mask") or set(entity) - {"name"})
+                told[kind]["success"].append(name)
+        return Answer(200, told)
+
     def patch_pool(self, asked: Asked, name: str) -> Answer:
         pool, body = self.pool(name), asked.json()
         mask = asked.query.get("update_mask", [])

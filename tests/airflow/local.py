@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import DAG
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import TaskDeferred
+    from airflow.triggers.base import BaseTrigger
 
 STARTED = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=timezone.utc)
 DATE = datetime(2026, 5, 4, tzinfo=timezone.utc)
@@ -75,3 +82,31 @@ def in_dag(make: Any, dag_id: str = "local_dag", **arguments: Any) -> Any:
     """An operator in a DAG, which is where templates are rendered and tasks get their ids from."""
     with DAG(dag_id, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None):
         return make(task_id="local_task", **arguments)
+
+
+def resume(deferred: TaskDeferred, operator: Any, context: dict[str, Any]) -> Any:
+    """What Airflow does with a deferred task: runs the trigger elsewhere, and the task again with its event."""
+    event = asyncio.run(only_event(restored(deferred.trigger)))
+    return getattr(operator, deferred.method_name)(context, event=event, **(deferred.kwargs or {}))
+
+
+def restored(trigger: BaseTrigger) -> Any:
+    """A trigger as it comes out of the database."""
+    path, arguments = trigger.serialize()
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(module), name)(**json.loads(json.dumps(arguments)))
+
+
+async def only_event(trigger: BaseTrigger) -> Any:
+    """The one event of a trigger, as it comes out of the database."""
+    (event,) = [event async for event in trigger.run()]
+    return json.loads(json.dumps(event.payload))
+
+
+def through_the_database(dag: Any) -> Any:
+    """A DAG as the scheduler and the web server see it."""
+    try:
+        from airflow.serialization.serialized_objects import DagSerialization as Serialization
+    except ImportError:  # Airflow 2 to 3.1
+        from airflow.serialization.serialized_objects import SerializedDAG as Serialization
+    return Serialization.from_dict(json.loads(json.dumps(Serialization.to_dict(dag))))

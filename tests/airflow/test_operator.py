@@ -1,0 +1,586 @@
+"""The operator that triggers a remote DAG run."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowFailException,
+    AirflowSkipException,
+    BaseHook,
+    TaskDeferred,
+    TaskGroup,
+)
+
+from astronomer_remote.compat import NOTSET
+from astronomer_remote.exceptions import (
+    AuthenticationFailed,
+    DagIsPaused,
+    DagNotFound,
+    DagRunAlreadyExists,
+    DagRunFailed,
+    InvalidSettings,
+    NotSupported,
+    RemoteError,
+    UnexpectedReply,
+    WaitTimeout,
+)
+from astronomer_remote.links import RemoteDagRunLink
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.triggers.wait import RemoteWaitTrigger
+from tests.airflow.local import in_dag, local_task, resume, through_the_database
+
+Start = Callable[..., FakeDeployment]
+
+EXPECTED = {
+    # Parameters of TriggerDagRunOperator and their defaults, in the standard provider 1.21.
+    "trigger_dag_id": inspect.Parameter.empty,
+    "trigger_run_id": None,
+    "conf": None,
+    "logical_date": NOTSET,
+    "run_after": NOTSET,
+    "reset_dag_run": False,
+    "wait_for_completion": False,
+    "poke_interval": 60,
+    "allowed_states": None,
+    "failed_states": None,
+    "skip_when_already_exists": False,
+    "fail_when_dag_is_paused": False,
+    "note": None,
+    "deferrable": False,
+    "openlineage_inject_parent_info": True,
+}
+
+
+def operator(**arguments: Any) -> RemoteTriggerDagRunOperator:
+    made: RemoteTriggerDagRunOperator = in_dag(
+        RemoteTriggerDagRunOperator, **{"trigger_dag_id": "quick", "poke_interval": 0.01, **arguments}
+    )
+    return made
+
+
+def to_the_end(made: RemoteTriggerDagRunOperator, context: dict[str, Any]) -> Any:
+    """Execute a task, and its deferral if there is one."""
+    try:
+        return made.execute(context)
+    except TaskDeferred as deferred:
+        return resume(deferred, made, context)
+
+
+def parameters_of(cls: type) -> dict[str, Any]:
+    known = inspect.signature(cls.__init__).parameters.values()
+    return {each.name: each.default for each in known if each.kind is each.KEYWORD_ONLY}
+
+
+# Like Airflow's own
+
+
+def test_it_has_the_parameters_and_defaults_of_airflows_own() -> None:
+    ours = parameters_of(RemoteTriggerDagRunOperator)
+    assert {name: ours[name] for name in EXPECTED} == EXPECTED
+
+
+def test_airflows_own_has_no_others() -> None:
+    standard = pytest.importorskip("airflow.providers.standard.operators.trigger_dagrun")
+    assert parameters_of(standard.TriggerDagRunOperator) == EXPECTED
+
+
+def test_all_that_airflows_own_renders_is_rendered() -> None:
+    standard = pytest.importorskip("airflow.providers.standard.operators.trigger_dagrun")
+    assert set(standard.TriggerDagRunOperator.template_fields) <= set(RemoteTriggerDagRunOperator.template_fields)
+
+
+# Making one
+
+
+def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("asked while a DAG file is parsed")
+
+    monkeypatch.setattr(BaseHook, "get_connection", refuse)
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    made = operator(wait_for_completion=True, deferrable=True, conf={"day": "{{ ds }}"})
+    assert "hook" not in vars(made)
+    through_the_database(made.dag)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"trigger_dag_id": ""}, "trigger_dag_id"),
+        ({"trigger_dag_id": "a/b"}, "trigger_dag_id"),
+        ({"trigger_dag_id": ".."}, "trigger_dag_id"),
+        ({"trigger_run_id": "a\nb"}, "trigger_run_id"),
+        ({"trigger_run_id": "x" * 251}, "251"),
+        ({"poke_interval": 0}, "poke_interval"),
+        ({"poke_interval": -1}, "poke_interval"),
+        ({"poke_interval": "often"}, "poke_interval"),
+        ({"wait_timeout": -5}, "wait_timeout"),
+        ({"allowed_states": ["done"]}, "'done'"),
+        ({"allowed_states": "success"}, "allowed_states"),
+        ({"failed_states": ["skipped"]}, "'skipped'"),
+        ({"allowed_states": ["failed"]}, "failed cannot be both"),
+        ({"on_retry": "again"}, "on_retry"),
+        ({"reset_dag_run": True, "skip_when_already_exists": True}, "exclude each other"),
+        ({"unpause_dag": True, "fail_when_dag_is_paused": True}, "exclude each other"),
+        ({"data_interval_start": "2026-01-01"}, "go together"),
+    ],
+)
+def test_what_is_wrong_is_refused_while_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidSettings, match=said):
+        operator(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"conf": "{not json"}, "conf must be a JSON object"),
+        ({"conf": "[1]"}, "conf must be a JSON object, not list"),
+        ({"conf": {"when": datetime(2026, 1, 1, tzinfo=timezone.utc)}}, "conf must be JSON"),
+        ({"conf": {"n": float("nan")}}, "conf must be JSON"),
+        ({"logical_date": "yesterday"}, "logical_date='yesterday' is not a date"),
+        ({"run_after": "soon"}, "run_after"),
+        ({"wait_for_completion": "perhaps"}, "wait_for_completion"),
+        ({"trigger_dag_id": "{{ params.nothing or '' }}"}, "trigger_dag_id"),
+        ({"trigger_dag_id": "{{ '../variables' }}"}, "trigger_dag_id"),
+    ],
+)
+def test_what_turns_out_wrong_is_refused_before_the_first_request(
+    remote: FakeDeployment, arguments: dict[str, Any], said: str
+) -> None:
+    made = operator(**arguments)
+    context = {**local_task(made).context(), "params": {"nothing": None}}
+    made.render_template_fields(context)
+    with pytest.raises(InvalidSettings, match=said) as caught:
+        made.execute(context)
+    assert isinstance(caught.value, AirflowFailException)
+    assert remote.requests == []
+
+
+# Templates
+
+
+def test_every_templated_field_is_rendered() -> None:
+    fields = dict.fromkeys(RemoteTriggerDagRunOperator.template_fields, "{{ params.greeting }}")
+    made = operator(**{**fields, "conf": {"nested": ["{{ params.greeting }}"]}})
+    made.render_template_fields(local_task(made).context())
+    rendered = {name: getattr(made, name) for name in RemoteTriggerDagRunOperator.template_fields}
+    assert rendered == {**dict.fromkeys(fields, "hello"), "conf": {"nested": ["hello"]}}
+
+
+@pytest.mark.parametrize("nothing", ["", "None", None])
+def test_a_date_that_renders_to_nothing_was_not_given(remote: FakeDeployment, nothing: Any) -> None:
+    dates = ("logical_date", "run_after", "data_interval_start", "data_interval_end")
+    made = operator(**dict.fromkeys(dates, "{{ params.greeting }}"))
+    context = {**local_task(made).context(), "params": {"greeting": nothing}}
+    made.render_template_fields(context)
+    made.execute(context)
+    assert remote.received[-1].json()["logical_date"] is None
+    assert not set(remote.received[-1].json()) & {"run_after", "data_interval_start", "data_interval_end"}
+
+
+@pytest.mark.parametrize(("text", "waits"), [("False", False), ("", False), ("None", False), ("True", True)])
+def test_a_boolean_that_was_rendered_is_read_as_a_boolean(remote: FakeDeployment, text: str, waits: bool) -> None:
+    made = operator(wait_for_completion="{{ params.greeting }}")
+    context = {**local_task(made).context(), "params": {"greeting": text}}
+    made.render_template_fields(context)
+    assert isinstance(made.execute(context), dict if waits else str)
+
+
+def test_a_skip_that_was_rendered_false_does_not_skip(remote: FakeDeployment) -> None:
+    remote.add_run("quick", "taken")
+    made = operator(trigger_run_id="taken", skip_when_already_exists="False")
+    with pytest.raises(DagRunAlreadyExists):
+        made.execute(local_task(made).context())
+
+
+def test_conf_may_be_the_text_of_a_json_object(remote: FakeDeployment) -> None:
+    made = operator(conf='{"day": "{{ params.greeting }}"}')
+    context = local_task(made).context()
+    made.render_template_fields(context)
+    made.execute(context)
+    assert remote.runs("quick")[0]["conf"] == {"day": "hello"}
+
+
+# Triggering
+
+
+def test_all_that_was_asked_for_reaches_the_remote(remote: FakeDeployment) -> None:
+    made = operator(
+        trigger_run_id="mine",
+        conf={"k": [1, None]},
+        logical_date="2021-11-16T11:34:00",
+        note="a note",
+        partition_key="p",
+        data_interval_start="2021-11-15",
+        data_interval_end=datetime(2021, 11, 16, tzinfo=timezone.utc),
+        run_after="2021-11-17T00:00:00+02:00",
+    )
+    assert made.execute(local_task(made).context()) == "mine"
+    body = remote.received[-1].json()
+    assert body == {
+        "dag_run_id": "mine",
+        "conf": {"k": [1, None]},
+        "logical_date": "2021-11-16T11:34:00Z",
+        "note": "a note",
+        "partition_key": "p",
+        "data_interval_start": "2021-11-15T00:00:00Z",
+        "data_interval_end": "2021-11-16T00:00:00Z",
+        "run_after": "2021-11-16T22:00:00Z",
+    }
+
+
+def test_what_a_generation_cannot_do_is_refused_by_name(start: Start) -> None:
+    start("1.10.15").add_dag("quick")
+    made = operator(note="a note")
+    with pytest.raises(NotSupported, match="note"):
+        made.execute(local_task(made).context())
+
+
+def test_the_run_is_told_before_any_waiting(any_remote: FakeDeployment) -> None:
+    any_remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, wait_timeout=0.05, cancel_on_kill=False)
+    task = local_task(made)
+    with pytest.raises(WaitTimeout):
+        made.execute(task.context())
+    (run,) = any_remote.runs("slow")
+    assert task.xcoms["trigger_run_id"] == run["run_id"]
+    assert task.xcoms["remote_run_url"].startswith(any_remote.url)
+    assert task.pushed[0] == ("trigger_run_id", run["run_id"])
+
+
+def test_without_waiting_it_returns_the_run_id_and_never_defers(any_remote: FakeDeployment) -> None:
+    made = operator(deferrable=True, wait_for_completion=False)
+    assert made.execute(local_task(made).context()) == any_remote.runs("quick")[0]["run_id"]
+
+
+def test_after_waiting_it_returns_the_run(any_remote: FakeDeployment) -> None:
+    any_remote.add_dag("slow", looks=2)
+    made = operator(trigger_dag_id="slow", wait_for_completion=True)
+    task = local_task(made)
+    run = made.execute(task.context())
+    assert json.loads(json.dumps(run)) == run
+    assert (run["dag_id"], run["state"]) == ("slow", "success")
+    assert task.xcoms["remote_run_state"] == "success"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_failed_run_fails_the_task_and_lets_airflow_retry(any_remote: FakeDeployment, deferrable: bool) -> None:
+    made = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=deferrable)
+    context = local_task(made).context()
+    with pytest.raises(DagRunFailed, match="failed") as failed:
+        to_the_end(made, context)
+    assert any_remote.url in str(failed.value)
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_the_states_that_count_are_the_users(remote: FakeDeployment) -> None:
+    made = operator(trigger_dag_id="bad", wait_for_completion=True, allowed_states=["failed"], failed_states=[])
+    assert made.execute(local_task(made).context())["state"] == "failed"
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_wait_that_takes_too_long_ends_and_cancels_the_run(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_dag("slow", stays="running")
+    made = operator(
+        trigger_dag_id="slow", wait_for_completion=True, wait_timeout=timedelta(seconds=0.2), deferrable=deferrable
+    )
+    context = local_task(made).context()
+    with pytest.raises(WaitTimeout):
+        to_the_end(made, context)
+    assert [run["state"] for run in remote.runs("slow")] == ["failed"]
+
+
+def test_the_deadline_is_counted_from_the_start_of_the_try(remote: FakeDeployment) -> None:
+    remote.add_dag("slow", stays="running")
+    began = datetime.now(timezone.utc) - timedelta(seconds=30)
+    made = operator(
+        trigger_dag_id="slow",
+        wait_for_completion=True,
+        deferrable=True,
+        wait_timeout=60,
+        execution_timeout=timedelta(seconds=50),
+    )
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(local_task(made, start_date=began).context())
+    _, arguments = deferred.value.trigger.serialize()
+    assert arguments["deadline"] == pytest.approx(began.timestamp() + 50)
+
+
+def test_a_paused_dag_is_refused_triggered_or_unpaused_as_asked(any_remote: FakeDeployment) -> None:
+    any_remote.add_dag("sleeping", is_paused=True)
+    refuses = operator(trigger_dag_id="sleeping", fail_when_dag_is_paused=True)
+    with pytest.raises(DagIsPaused):
+        refuses.execute(local_task(refuses).context())
+    assert any_remote.runs("sleeping") == []
+    triggers = operator(trigger_dag_id="sleeping")
+    triggers.execute(local_task(triggers).context())
+    wakes = operator(trigger_dag_id="sleeping", unpause_dag=True, wait_for_completion=True)
+    assert wakes.execute(local_task(wakes, run_id="other").context())["state"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({"trigger_dag_id": "no_such_dag"}, DagNotFound), ({"astronomer_conn_id": "wrong"}, AuthenticationFailed)],
+)
+def test_what_a_retry_cannot_mend_fails_at_once(
+    remote: FakeDeployment, add_connection: Any, change: dict[str, Any], expected: type[RemoteError]
+) -> None:
+    add_connection("wrong", **remote.connection(password="wrong"))
+    made = operator(**change)
+    with pytest.raises(expected) as caught:
+        made.execute(local_task(made).context())
+    assert isinstance(caught.value, AirflowFailException)
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_what_may_pass_is_left_to_airflows_retries(remote: FakeDeployment) -> None:
+    remote.disturb(503, times=100)
+    made = operator()
+    with pytest.raises(RemoteError) as caught:
+        made.execute(local_task(made).context())
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_an_unknown_dag_is_told_with_the_files_that_are_broken(remote: FakeDeployment) -> None:
+    remote.add_import_error("broken.py", "Traceback …\nModuleNotFoundError: No module named 'pandas'")
+    made = operator(trigger_dag_id="broken_dag")
+    with pytest.raises(DagNotFound, match=r"broken\.py.*No module named 'pandas'"):
+        made.execute(local_task(made).context())
+
+
+# Exactly once
+
+
+def run_id_of(remote: FakeDeployment, **facts: Any) -> str:
+    made = operator(retries=3)
+    run_id = made.execute(local_task(made, **facts).context())
+    assert isinstance(run_id, str)
+    return run_id
+
+
+STARTED = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=timezone.utc)
+
+
+def test_the_same_try_makes_one_run_however_often_it_is_made(any_remote: FakeDeployment) -> None:
+    assert run_id_of(any_remote) == run_id_of(any_remote) == run_id_of(any_remote, try_number=2)
+    assert len(any_remote.runs("quick")) == 1
+
+
+@pytest.mark.parametrize("facts", [{"map_index": 0}, {"map_index": 1}, {"run_id": "other"}, {"max_tries": 4}])
+def test_another_wish_makes_another_run(remote: FakeDeployment, facts: dict[str, Any]) -> None:
+    assert run_id_of(remote) != run_id_of(remote, **facts)
+    assert len(remote.runs("quick")) == 2
+
+
+def test_a_finished_local_run_that_is_cleared_makes_another_run(remote: FakeDeployment) -> None:
+    made = operator()
+    task = local_task(made)
+    first = made.execute(task.context())
+    again = operator()
+    task = local_task(again)
+    task.run.start_date = STARTED + timedelta(microseconds=1)
+    assert again.execute(task.context()) != first
+
+
+def test_a_run_id_is_readable_and_safe_everywhere(remote: FakeDeployment) -> None:
+    long = in_dag(RemoteTriggerDagRunOperator, dag_id="a-dag.of" + "x" * 240, trigger_dag_id="quick")
+    run_id = long.execute(local_task(long).context())
+    assert len(run_id) <= 250
+    assert run_id_of(remote).startswith("remote__local_dag.local_task__")
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_replies_that_were_lost_leave_one_run(any_remote: FakeDeployment) -> None:
+    any_remote.disturb(None, method="POST", path="/dags/")
+    any_remote.disturb(502, times=2, method="GET", path="/dags/")
+    made = operator(wait_for_completion=True)
+    run = made.execute(local_task(made).context())
+    assert [run["run_id"]] == [each["run_id"] for each in any_remote.runs("quick")]
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_request_that_the_remote_was_too_busy_for_is_made_again(any_remote: FakeDeployment) -> None:
+    any_remote.disturb(503, times=3, method="POST", path="/dags/")
+    made = operator()
+    made.execute(local_task(made).context())
+    assert len(any_remote.runs("quick")) == 1
+
+
+def test_a_retry_takes_up_the_run_of_the_try_before(any_remote: FakeDeployment) -> None:
+    any_remote.add_dag("slow", looks=3)
+    first = operator(trigger_dag_id="slow", retries=1)
+    run_id = first.execute(local_task(first).context())
+    retry = operator(trigger_dag_id="slow", retries=1, wait_for_completion=True)
+    run = retry.execute(local_task(retry, try_number=2).context())
+    assert (run["run_id"], run["state"]) == (run_id, "success")
+    assert len(any_remote.runs("slow")) == 1
+
+
+@pytest.mark.parametrize(("on_retry", "runs"), [("new_run", 2), ("clear", 1), ("clear_failed", 1)])
+def test_a_retry_does_with_a_failed_run_what_it_was_told(remote: FakeDeployment, on_retry: str, runs: int) -> None:
+    options = {"trigger_dag_id": "bad", "retries": 1, "wait_for_completion": True, "on_retry": on_retry}
+    first = operator(**options)
+    with pytest.raises(DagRunFailed):
+        first.execute(local_task(first).context())
+    remote.add_dag("bad", ends="success")
+    retry = operator(**options)
+    assert retry.execute(local_task(retry, try_number=2).context())["state"] == "success"
+    assert len(remote.runs("bad")) == runs
+
+
+@pytest.mark.parametrize("taken", [{"trigger_run_id": "taken"}, {"logical_date": "2021-11-16T00:00:00Z"}])
+def test_a_run_of_somebody_else_is_refused_skipped_or_taken_over(start: Start, taken: dict[str, str]) -> None:
+    remote = start("2.11.2")
+    remote.add_dag("quick")
+    remote.add_run("quick", "taken", logical_date="2021-11-16T00:00:00Z")
+    refuses = operator(**taken)
+    with pytest.raises(DagRunAlreadyExists, match="taken") as caught:
+        refuses.execute(local_task(refuses).context())
+    assert isinstance(caught.value, AirflowFailException)
+    skips = operator(**taken, skip_when_already_exists=True)
+    with pytest.raises(AirflowSkipException, match="taken"):
+        skips.execute(local_task(skips).context())
+    resets = operator(**taken, reset_dag_run=True)
+    assert resets.execute(local_task(resets).context()) == "taken"
+    assert remote.requests[-2:-1] == [("POST", "/api/v1/dags/quick/dagRuns/taken/clear")]
+
+
+# Deferring
+
+
+def deferred_by(made: RemoteTriggerDagRunOperator, context: dict[str, Any]) -> TaskDeferred:
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(context)
+    return deferred.value
+
+
+def test_it_defers_with_plain_arguments_and_no_secret(start: Start) -> None:
+    remote = start(password="s3cr3t")
+    remote.add_dag("quick")
+    made = operator(wait_for_completion=True, deferrable=True, execution_timeout=timedelta(hours=1))
+    deferred = deferred_by(made, local_task(made).context())
+    assert isinstance(deferred.trigger, RemoteWaitTrigger)
+    path, arguments = deferred.trigger.serialize()
+    assert path == "astronomer_remote.triggers.wait.RemoteWaitTrigger"
+    assert json.loads(json.dumps(arguments)) == arguments
+    assert json.loads(json.dumps(deferred.kwargs)) == deferred.kwargs
+    token = remote.received[-1].headers["authorization"]
+    for secret in ("s3cr3t", token.partition(" ")[2]):
+        assert secret not in f"{arguments} {deferred.kwargs} {deferred.trigger!r}"
+
+
+def test_deferred_it_returns_what_it_returns_otherwise(any_remote: FakeDeployment) -> None:
+    any_remote.add_dag("slow", looks=2)
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, deferrable=True)
+    task = local_task(made)
+    deferred = deferred_by(made, task.context())
+    run_id = task.xcoms["trigger_run_id"]
+    # It comes back as another object, in another process.
+    again = operator(trigger_dag_id="slow", wait_for_completion=True, deferrable=True)
+    run = resume(deferred, again, task.context())
+    assert (run["run_id"], run["state"]) == (run_id, "success")
+    assert again.trigger_run_id == run_id
+
+
+def test_a_run_that_was_cleared_meanwhile_is_waited_for_again(remote: FakeDeployment) -> None:
+    made = operator(wait_for_completion=True, deferrable=True)
+    context = local_task(made).context()
+    deferred = deferred_by(made, context)
+    (run,) = remote.runs("quick")
+    remote.add_dag("quick", looks=1)
+    remote.clear("quick", run["run_id"])
+    event = {"verdict": "success", "summary": "", "run": None, "error": None}
+    with pytest.raises(TaskDeferred) as again:
+        made.execute_complete(context, event=event, **deferred.kwargs)
+    assert again.value.kwargs == deferred.kwargs
+    assert resume(again.value, made, context)["state"] == "success"
+
+
+def test_an_event_says_less_than_the_run_itself(remote: FakeDeployment) -> None:
+    made = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True)
+    context = local_task(made).context()
+    deferred = deferred_by(made, context)
+    event = {"verdict": "success", "summary": "", "run": None, "error": None}
+    remote.finish("bad", remote.runs("bad")[0]["run_id"], "failed")
+    with pytest.raises(DagRunFailed):
+        made.execute_complete(context, event=event, **deferred.kwargs)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        "success",
+        {},
+        {"status": "success"},
+        {"verdict": "splendid", "summary": "", "run": None, "error": None},
+        {"verdict": "success", "summary": "", "run": {"nonsense": 1}, "error": None},
+    ],
+)
+def test_an_event_of_somebody_else_is_refused(remote: FakeDeployment, event: Any) -> None:
+    made = operator(wait_for_completion=True, deferrable=True)
+    with pytest.raises(UnexpectedReply, match="event"):
+        made.execute_complete(local_task(made).context(), event=event, run_id="r")
+
+
+@pytest.mark.parametrize("name", ["DagRunVanished", "AuthenticationFailed", "Unreachable"])
+def test_an_error_in_the_triggerer_comes_back_as_itself(remote: FakeDeployment, name: str) -> None:
+    made = operator(wait_for_completion=True, deferrable=True)
+    event = {"verdict": None, "summary": "what happened", "run": None, "error": name}
+    with pytest.raises(RemoteError, match="what happened") as caught:
+        made.execute_complete(local_task(made).context(), event=event, run_id="r")
+    assert type(caught.value).__name__ == name
+
+
+# In a DAG
+
+
+def test_mapped_grouped_and_as_setup_it_goes_through_the_database() -> None:
+    with DAG("local_dag", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
+        before = RemoteTriggerDagRunOperator(task_id="before", trigger_dag_id="quick").as_setup()
+        after = RemoteTriggerDagRunOperator(task_id="after", trigger_dag_id="quick").as_teardown(setups=before)
+        with TaskGroup("group"):
+            fan = RemoteTriggerDagRunOperator.partial(task_id="fan", trigger_dag_id="quick").expand(
+                conf=[{"n": 1}, {"n": 2}]
+            )
+        before >> fan >> after
+    stored = through_the_database(dag)
+    assert set(stored.task_ids) == {"before", "after", "group.fan"}
+    assert stored.get_task("before").is_setup
+    assert stored.get_task("after").is_teardown
+    assert hasattr(stored.get_task("group.fan"), "expand_input")
+    assert set(stored.get_task("before").template_fields) == set(RemoteTriggerDagRunOperator.template_fields)
+
+
+def test_the_link_to_the_run_goes_through_the_database() -> None:
+    stored = through_the_database(operator().dag).get_task("local_task")
+    assert [link.name for link in stored.operator_extra_links] == [RemoteDagRunLink.name]
+
+
+def test_the_link_leads_to_what_the_task_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class XComs:
+        @staticmethod
+        def get_value(**arguments: Any) -> str | None:
+            asked.append(arguments)
+            return "https://remote.example/run" if len(asked) == 1 else None
+
+    monkeypatch.setattr("astronomer_remote.links.XCom", XComs)
+    link, key = RemoteDagRunLink(), object()
+    assert link.get_link(operator(), ti_key=key) == "https://remote.example/run"  # type: ignore[arg-type]
+    assert asked == [{"key": link.xcom_key, "ti_key": key}]
+    assert link.get_link(operator(), ti_key=key) == ""  # type: ignore[arg-type]
+
+
+def test_ending_a_task_that_triggered_nothing_cancels_nothing(remote: FakeDeployment) -> None:
+    operator().on_kill()
+    assert remote.requests == []
