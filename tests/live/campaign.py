@@ -23,8 +23,6 @@ PASSWORDS = {role: f"{role}-pa55w0rd-9f8e7d6c" for role in ("admin", "viewer", "
 WRONG = "wr0ng-pa55w0rd-5b4a3c2d"
 USERS = {role: (role, password) for role, password in PASSWORDS.items()}
 
-WAITING = {"deferred", "running", "up_for_reschedule"}
-
 # Prints each trigger that waits, with its arguments decrypted.
 SHOW_TRIGGERS = """
 import json
@@ -75,21 +73,24 @@ class Campaign:
         return f"{name}.{mode}.{self.connection}"
 
     def start(self) -> None:
-        """Start the local DAG runs and, once those that wait do so, the remote runs that they wait for."""
+        """Start the local DAG runs and, once some are seen to wait, the remote runs that they wait for."""
         if not self.pair.smoke:
             for conn_id, fields in connections(self.remote, self.connection).items():
                 self.local.add_connection(conn_id, **fields)
         self._add_dags()
-        for scenario, mode in self._wanted:
-            self.local.trigger(self.dag_id(scenario.name, mode), RUN_ID, f"{DATE:%Y-%m-%dT%H:%M:%SZ}")
-        waiting = [self.dag_id(each.name, mode) for each, mode in self._wanted if each.waits]
-        deferred = [self.dag_id(each.name, mode) for each, mode in self._wanted if each.waits and mode == DEFERRABLE]
+        waiting = [each for each in self._wanted if each[1] in each[0].waits]
+        self._run(waiting)
         if waiting:
-            wait_until(lambda: not self._not_waiting(waiting, deferred), lambda: self._not_waiting(waiting, deferred))
+            wait_until(lambda: not self._not_waiting(waiting), lambda: self._not_waiting(waiting), timeout=600)
             shown = self.local.deployment.python("-c", SHOW_TRIGGERS).stdout.strip().splitlines()[-1]
             self.triggers = [(path, kwargs) for path, kwargs in json.loads(shown)]
-            for run in SENSED:
-                self.remote.make_run(run.dag_id, run.run_id, f"{DATE + run.hours * HOUR:%Y-%m-%dT%H:%M:%SZ}", run.conf)
+        for run in SENSED[:1] if self.pair.smoke else SENSED:
+            self.remote.make_run(run.dag_id, run.run_id, f"{DATE + run.hours * HOUR:%Y-%m-%dT%H:%M:%SZ}", run.conf)
+        self._run([each for each in self._wanted if each not in waiting])
+
+    def _run(self, scenarios: Sequence[tuple[Scenario, str]]) -> None:
+        for scenario, mode in scenarios:
+            self.local.trigger(self.dag_id(scenario.name, mode), RUN_ID, f"{DATE:%Y-%m-%dT%H:%M:%SZ}")
 
     def _add_dags(self) -> None:
         wanted = [(scenario.name, mode) for scenario, mode in self._wanted]
@@ -102,17 +103,16 @@ class Campaign:
         part.rename(part.with_name(f"{self.connection}.py"))
         self.local.deployment.wait_dags([self.dag_id(*each) for each in wanted], timeout=120)
 
-    def _not_waiting(self, dag_ids: Sequence[str], deferred: Sequence[str]) -> str:
-        """Name the tasks of local DAGs that do not wait yet; none when all do."""
-        lacking = []
-        for dag_id in dag_ids:
+    def _not_waiting(self, scenarios: Sequence[tuple[Scenario, str]]) -> str:
+        """Name the tasks of a local DAG that do not wait yet; nothing when all of all do."""
+        for scenario, mode in scenarios:
+            dag_id = self.dag_id(scenario.name, mode)
             tasks = self.local.tasks(dag_id, RUN_ID)
-            enough = {"deferred"} if dag_id in deferred else WAITING
-            lacking += [f"{dag_id}.{each['task_id']}: {each['state']}" for each in tasks if each["state"] not in enough]
-            lacking += [] if tasks else [f"{dag_id}: no task yet"]
-            if lacking:
-                break  # there is no need to ask for the others
-        return ", ".join(lacking)
+            states = {"deferred"} if mode == DEFERRABLE else {"running", "up_for_reschedule"}
+            lacking = [f"{each['task_id']} is {each['state']}" for each in tasks if each["state"] not in states]
+            if lacking or not tasks:
+                return f"{dag_id}: {', '.join(lacking) or 'no task yet'}"
+        return ""
 
 
 def connections(remote: Remote, conn_id: str) -> dict[str, dict[str, Any]]:

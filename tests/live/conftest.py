@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,7 +18,7 @@ from tests.live.remote import Remote
 from tests.live.seen import Seen
 
 HERE = Path(__file__).parent
-SECONDS_PER_TEST = 900  # the first of a pair starts the deployments
+SECONDS_PER_TEST = 1200  # the first of a pair starts the deployments
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,16 +43,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep together what needs the same deployments."""
+    """Keep together what needs the same deployments, and what looks at all local DAG runs of a pair after them."""
     pairs = _pairs(config)
-    items.sort(key=lambda item: pairs.index(_params(item)["pair"]) if "pair" in _params(item) else len(pairs))
+
+    def order(item: pytest.Item) -> tuple[int, bool]:
+        pair = _params(item).get("pair")
+        return pairs.index(pair) if pair else -1, item.get_closest_marker("scenario") is None
+
+    items.sort(key=order)
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST))
             item.add_marker("matrix" if pairs is MATRIX else "live")
 
 
-def _params(item: pytest.Item) -> dict[str, object]:
+def _params(item: pytest.Item) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
     return callspec.params if callspec else {}
 
@@ -62,20 +68,30 @@ class Campaigns:
     def __init__(self, items: list[pytest.Item]) -> None:
         self._items = items
         self._now: Campaign | None = None
+        self._broken: dict[Pair, BaseException] = {}
         self._local = contextlib.ExitStack()
         self._remote = contextlib.ExitStack()
         self._locals: dict[str, Local] = {}
 
     def of(self, pair: Pair) -> Campaign:
-        """The campaign of a pair, started on first use."""
+        """The campaign of a pair, started on first use; one that could not start is not tried again."""
+        if pair in self._broken:
+            pytest.fail(f"the campaign did not start: {self._broken[pair]}"[:500], pytrace=False)
         if self._now is None or self._now.pair != pair:
-            self._now = None
-            self._remote.close()
-            remote = Remote(self._remote.enter_context(_remote(pair)))
-            local = self._local_of(pair, remote)
-            self._now = Campaign(pair, local, remote, self._wanted(pair))
-            self._now.start()
+            try:
+                self._now = self._start(pair)
+            except BaseException as error:
+                self._broken[pair] = error
+                raise
         return self._now
+
+    def _start(self, pair: Pair) -> Campaign:
+        self._now = None
+        self._remote.close()
+        remote = Remote(self._remote.enter_context(_remote(pair)))
+        started = Campaign(pair, self._local_of(pair, remote), remote, self._wanted(pair))
+        started.start()
+        return started
 
     def _local_of(self, pair: Pair, remote: Remote) -> Local:
         if pair.local not in self._locals:
@@ -99,14 +115,17 @@ class Campaigns:
 
 
 def _remote(pair: Pair) -> Deployment:
-    env = {"AIRFLOW__WEBSERVER__EXPOSE_CONFIG": "True", "AIRFLOW__API__EXPOSE_CONFIG": "True"}
-
+    # One of the remotes keeps its configuration to itself.
+    shown = str(not pair.smoke)
+    env = {"AIRFLOW__WEBSERVER__EXPOSE_CONFIG": shown, "AIRFLOW__API__EXPOSE_CONFIG": shown}
     return Deployment(pair.remote, name="remote", dags=HERE / "remote_dags", users=USERS, env=env)
 
 
 def _local(pair: Pair, remote: Remote) -> Deployment:
     env = {
-        "AIRFLOW__CORE__PARALLELISM": "32",
+        "AIRFLOW__CORE__PARALLELISM": "6",
+        # Seconds; the default of 5 fails tasks on a busy machine.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         # The DAG files never change.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "3600",

@@ -23,14 +23,14 @@ class Local:
         self._base = f"{deployment.url}/api/{deployment.generation}"
         if self._newer:
             given = {"username": login, "password": password}
-            answer = self._session.post(f"{deployment.url}/auth/token", json=given, timeout=60)
+            answer = self._session.post(f"{deployment.url}/auth/token", json=given, timeout=120)
             self._session.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         else:
             self._session.auth = (login, password)
 
     def ask(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
         """Send a request to its API."""
-        answer = self._session.request(method, self._base + path, json=json, params=params, timeout=60)
+        answer = self._session.request(method, self._base + path, json=json, params=params, timeout=120)
         assert answer.ok, f"{method} {path} → {answer.status_code}: {answer.text[:2000]}"
         return answer.json()
 

@@ -47,7 +47,7 @@ class Scenario(NamedTuple):
     :param modes: to run it in.
     :param since: first version of the remote for which it is meant.
     :param before: first one for which it is not.
-    :param waits: whether all its tasks wait for what is made in the remote only then.
+    :param waits: modes in which its tasks are seen to wait before there is, in the remote, what they wait for.
     :param smoke: whether it belongs to the few that a smoke test runs.
     """
 
@@ -55,7 +55,7 @@ class Scenario(NamedTuple):
     modes: tuple[str, ...]
     since: tuple[int, ...]
     before: tuple[int, ...]
-    waits: bool
+    waits: tuple[str, ...]
     smoke: bool
 
     def fits(self, pair: Pair) -> bool:
@@ -68,7 +68,7 @@ def scenario(
     *modes: str,
     since: tuple[int, ...] = (1, 10),
     before: tuple[int, ...] = (9,),
-    waits: bool = False,
+    waits: tuple[str, ...] = (),
     smoke: bool = False,
 ) -> Callable[[Any], Any]:
     """Mark a test with what it is about, see :class:`Scenario`; without modes it is run in both."""

@@ -29,6 +29,7 @@ class Remote:
         self.deployment = deployment
         self.version = numbers(deployment.version)
         self.url = deployment.url
+        self.hides_config = deployment.env.get("AIRFLOW__API__EXPOSE_CONFIG") == "False"
 
     def query(self, sql: str, *arguments: object) -> list[Any]:
         """Read its database."""
@@ -68,7 +69,7 @@ class Remote:
             session.trust_env = False
             if generation == "v2":
                 given = {"username": login, "password": password}
-                token = session.post(f"{self.url}/auth/token", json=given, timeout=60).json()["access_token"]
+                token = session.post(f"{self.url}/auth/token", json=given, timeout=120).json()["access_token"]
                 session.headers["Authorization"] = f"Bearer {token}"
             elif generation == "v1":
                 session.auth = (login, password)
@@ -77,5 +78,5 @@ class Remote:
                 path, body = f"experimental/dags/{dag_id}/dag_runs", {"run_id": run_id, key: date, "conf": conf}
             else:
                 path, body = f"{generation}/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, key: date, "conf": conf}
-            answer = session.post(f"{self.url}/api/{path}", json=body, timeout=60)
+            answer = session.post(f"{self.url}/api/{path}", json=body, timeout=120)
         assert answer.ok, f"{path} → {answer.status_code}: {answer.text[:2000]}"

@@ -1,0 +1,40 @@
+"""What is secret about a connection stays in it."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from dev.settings import DATABASE_FILE
+from tests.live.campaign import USERS, WRONG, Campaign
+
+# Bearer tokens of Airflow 3 are JWTs; Airflow 2's session cookies are signed in a similar form.
+TOKEN = re.compile(rb"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}|session=[\w.-]{20,}")
+
+
+def secrets() -> list[bytes]:
+    """Passwords that the local connections hold, and how HTTP writes them."""
+    found = []
+    for login, password in [*USERS.values(), ("admin", WRONG)]:
+        found += [password.encode(), base64.b64encode(f"{login}:{password}".encode())]
+    return found
+
+
+def test_triggers_hold_no_secret(campaign: Campaign) -> None:
+    assert campaign.triggers
+    for path, kwargs in campaign.triggers:
+        assert path == "astronomer_remote.triggers.wait.RemoteWaitTrigger"
+        assert kwargs["astronomer_conn_id"] == campaign.connection
+        assert not [secret for secret in secrets() if secret in repr(kwargs).encode()]
+
+
+def test_neither_logs_nor_the_database_hold_a_secret(campaign: Campaign) -> None:
+    """Airflow keeps connections and triggers encrypted, so that even XComs and rendered fields show what is not."""
+    home = campaign.local.deployment.home
+    logs = [*home.joinpath("logs").rglob("*"), *home.parent.joinpath("logs").rglob("*")]
+    files = [path for path in (*logs, *home.glob(f"{DATABASE_FILE}*")) if path.is_file()]
+    assert len(files) > len(campaign.triggers)
+    for path in files:
+        content = path.read_bytes()
+        assert not [secret for secret in secrets() if secret in content], path
+        assert not TOKEN.search(content), path
