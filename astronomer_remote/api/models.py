@@ -245,7 +245,10 @@ def utc_text(value: str | datetime, name: str) -> str:
     if not isinstance(moment, datetime):
         raise InvalidSettings(f"{name} must be a datetime or ISO 8601 text, not {type(value).__name__}.")
     aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return aware.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    try:
+        return aware.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        raise InvalidSettings(f"{name}={value!r} lies beyond what a date in UTC can say.") from None
 
 
 def same_moment(one: str | None, other: str | None) -> bool:
