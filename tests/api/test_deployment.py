@@ -23,6 +23,7 @@ from astronomer_remote.api.models import DagRun, Pool, TriggerIntent
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Response
 from tests.api.script import (
+    DATE,
     EXPERIMENTAL,
     LOST,
     OPEN,
@@ -533,14 +534,18 @@ def test_a_dialect_that_does_not_know_an_operation_refuses_it_by_name(name: str,
         getattr(Mute(URL, None), name)(*arguments)
 
 
-@pytest.mark.parametrize("name", ["set_paused", "clear_run"])
-def test_a_dialect_that_cannot_change_anything_refuses_that_by_name_too(name: str) -> None:
+@pytest.mark.parametrize("name", ["set_paused", "clear_run", "ended_runs"])
+def test_a_dialect_that_knows_nothing_refuses_what_takes_more_words_too(name: str) -> None:
     class Mute(Dialect):
         generation = Speech(V2).generation
 
-    options = {"paused": True} if name == "set_paused" else {"only_failed": False}
+    options: dict[str, dict[str, Any]] = {
+        "set_paused": {"paused": True},
+        "clear_run": {"only_failed": False},
+        "ended_runs": {"since": DATE, "bound": DATE},
+    }
     with pytest.raises(NotSupported):
-        getattr(Mute(URL, None), name)("d", **options)
+        getattr(Mute(URL, None), name)("d", **options[name])
     assert Mute(URL, None).run_url(RUN) == URL
     assert issubclass(RestDialect, Dialect)
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.models import TriggerIntent, same_moment
@@ -92,7 +92,6 @@ patient = RetryPolicy(attempts=20, total_seconds=10_000)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@settings(deadline=None)
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=12), date=dates)
 def test_whatever_goes_wrong_on_the_way_one_wish_makes_one_run(
     version: str, faults: list[str], date: str | None
@@ -107,7 +106,6 @@ def test_whatever_goes_wrong_on_the_way_one_wish_makes_one_run(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@settings(deadline=None)
 @given(
     first=st.lists(st.sampled_from(FAULTS), max_size=4),
     second=st.lists(st.sampled_from(FAULTS), max_size=6),
@@ -137,7 +135,6 @@ def test_a_worker_that_dies_and_its_successor_make_one_run_between_them(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@settings(deadline=None)
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=6))
 def test_a_run_that_failed_is_followed_by_one_new_run_whatever_goes_wrong(version: str, faults: list[str]) -> None:
     speech = Speech(version)

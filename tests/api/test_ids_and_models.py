@@ -155,13 +155,17 @@ def test_repetitions_are_numbered_from_the_second_on() -> None:
 
 # Dates
 
+EARLIEST = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
+"""An hour before the first that can be said in UTC."""
 
-@given(st.datetimes(timezones=st.just(timezone.utc) | st.just(timezone(timedelta(hours=5, minutes=30)))))
+
+@given(
+    st.datetimes(
+        min_value=datetime(1, 1, 2), timezones=st.sampled_from([timezone.utc, timezone(timedelta(hours=5, minutes=30))])
+    )
+)
 def test_a_date_is_written_in_utc_with_a_z_and_means_the_same_moment(moment: datetime) -> None:
-    try:
-        written = utc_text(moment, "logical_date")
-    except OverflowError:
-        return
+    written = utc_text(moment, "logical_date")
     assert written.endswith("Z")
     assert "+" not in written
     assert datetime.fromisoformat(written.replace("Z", "+00:00")) == moment
@@ -183,7 +187,7 @@ def test_a_date_may_be_given_in_several_ways(given: Any, written: str) -> None:
     assert utc_text(given, "logical_date") == written
 
 
-@pytest.mark.parametrize("bad", ["", "yesterday", "2026-13-01", 7, None, datetime(2026, 1, 1).date()])
+@pytest.mark.parametrize("bad", ["", "yesterday", "2026-13-01", 7, None, datetime(2026, 1, 1).date(), EARLIEST])
 def test_what_is_no_date_is_refused_by_name(bad: Any) -> None:
     with pytest.raises(InvalidSettings, match="logical_date"):
         utc_text(bad, "logical_date")
