@@ -27,6 +27,8 @@ class RestDialect(Dialect, ABC):
     newest: str
     """What to order a listing of runs by to get the newest first."""
     slash_in_pool_names = False
+    reader_of_pools = "Viewer"
+    """The least of Airflow's own roles that may read pools."""
     takes_unlimited_pools = False
 
     def at(self, *segments: str) -> str:
@@ -172,10 +174,11 @@ class RestDialect(Dialect, ABC):
 
     def pools(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[Pool]]:
         request = Request("GET", self.at("pools"), {"limit": limit, "offset": offset})
-        return self._listing(request, "pools", read_pool, "list pools")
+        return self._listing(request, "pools", read_pool, "list pools", self.reader_of_pools)
 
     def pool(self, name: str) -> Exchange[Pool]:
-        return Exchange(Request("GET", self._pool_path(name)), read_pool, f"read pool {name!r}", "Viewer")
+        request = Request("GET", self._pool_path(name))
+        return Exchange(request, read_pool, f"read pool {name!r}", self.reader_of_pools)
 
     def create_pool(self, pool: Pool) -> Exchange[Pool]:
         self._refuse_unlimited(pool)
@@ -218,11 +221,13 @@ class RestDialect(Dialect, ABC):
 
         return Exchange(Request("GET", self.at("config")), read, "read the remote's configuration", "Op")
 
-    def _listing(self, request: Request, key: str, item: Callable[[Any], T], operation: str) -> Exchange[Page[T]]:
+    def _listing(
+        self, request: Request, key: str, item: Callable[[Any], T], operation: str, least_role: str = "Viewer"
+    ) -> Exchange[Page[T]]:
         def read(body: Any) -> Page[T]:
             return Page([item(entry) for entry in body[key]], int(body["total_entries"]))
 
-        return Exchange(request, read, operation, "Viewer")
+        return Exchange(request, read, operation, least_role)
 
 
 def read_pool(body: Any) -> Pool:

@@ -26,6 +26,7 @@ class V1Dialect(RestDialect):
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
         self.orders_runs = version >= (2, 1)
+        self.reader_of_pools = "Viewer" if version >= (2, 8) else "Op"
         if not version >= (2, 2):
             # Until then a run was called running from its first moment on, even if its DAG was paused.
             self.waiting_states = frozenset({"running"})
