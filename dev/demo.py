@@ -34,6 +34,7 @@ from dev.versions import Version
 
 T = TypeVar("T")
 
+REMOTE_DAGS = Path(__file__).with_name("demo_dags")
 DAG_ID, REMOTE_DAG_ID = "tour", "load_sales"
 CONNECTION_ID = "astronomer_default"
 POOL, SLOTS = "warehouse", 4
@@ -56,6 +57,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._began = self._last = time.monotonic()
+        self.doing = "starting"
         self._over = threading.Event()
         threading.Thread(target=self._say_that_it_goes_on, daemon=True).start()
 
@@ -76,7 +78,7 @@ class Progress:
     def _say_that_it_goes_on(self) -> None:
         while not self._over.wait(1):
             if time.monotonic() - self._last > QUIET_SECONDS:
-                self.say("...")
+                self.say(f"... {self.doing}")
 
 
 class Client:
@@ -113,6 +115,7 @@ def running(deployments: list[Deployment], progress: Progress) -> Iterator[None]
                 done, left = wait(left, return_when=FIRST_COMPLETED)
                 for future in done:
                     future.result()
+                    progress.doing = f"starting {' and '.join(starting[each].name for each in left)}"
                     progress.say(f"{address(starting[future])} is up")
             yield
         finally:
@@ -140,6 +143,7 @@ def tour(local: Deployment, remote: Deployment, progress: Progress) -> None:
     progress.say(f"local: connection {CONNECTION_ID!r} made, to {remote.url}")
     run = here.do(here.api.trigger_dag_run(DAG_ID))
     progress.say(f"local: DAG {DAG_ID!r} triggered, {run.url}")
+    progress.doing = "waiting for the local run"
     states = follow(local, here, run, progress)
     if "deferred" not in states["trigger_and_wait"]:
         raise DemoFailed("The task 'trigger_and_wait' did not wait in the triggerer.")
@@ -258,7 +262,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     progress = Progress()
     local = Deployment(given.local, name="local", project=True, dags=ROOT / "example_dags", env=PATIENCE)
-    remote = Deployment(given.remote, name="remote", dags=Path(__file__).with_name("demo_dags"))
+    remote = Deployment(given.remote, name="remote", dags=REMOTE_DAGS)
     progress.say(f"starting Airflow {given.local} (local) and Airflow {given.remote} (remote); the first time, both")
     progress.say("are downloaded and installed, which takes minutes")
     try:
