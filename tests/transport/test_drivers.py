@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import socket
@@ -566,6 +567,7 @@ def test_our_own_certificate_is_shown_to_a_server_that_wants_one(
     assert run(ask(GET), quick(server, ca_file=certificate.file, **ours))[0].status == 200
 
 
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 def test_a_server_that_wants_a_certificate_refuses_us_without_one(
     run: Run, serve: Any, certificate: Certificate, our_certificate: Certificate
 ) -> None:
@@ -573,6 +575,8 @@ def test_a_server_that_wants_a_certificate_refuses_us_without_one(
     # Since TLS 1.3 the refusal arrives after our first words, so that it cannot be told from a lost reply.
     failure_of(run, quick(server, ca_file=certificate.file))
     assert server.received == []
+    # Python 3.10 forgets to close the transport of such a connection, and complains of it when it finds it.
+    gc.collect()
 
 
 @pytest.mark.parametrize("name", ["ca_file", "client_certificate", "client_key_file"])
