@@ -60,6 +60,15 @@ def boolean(value: Any, name: str) -> bool:
     return known
 
 
+def whole(value: Any, name: str) -> int:
+    """A whole number, also from the text a template renders to."""
+    text = value.strip() if isinstance(value, str) else ""
+    number = int(text) if text.removeprefix("-").isdecimal() else value
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise InvalidSettings(f"{name}={value!r} must be a whole number.")
+    return number
+
+
 def seconds(value: Any, name: str) -> float:
     """A positive number of seconds, also from a timedelta or the text a template renders to."""
     try:

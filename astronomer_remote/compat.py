@@ -37,6 +37,7 @@ __all__ = [
     "logical_date",
     "map_index",
     "mask_secret",
+    "was_cleared",
     "was_stopped_by_a_person",
     "was_trigger_stopped_by_a_person",
 ]
@@ -66,6 +67,12 @@ def attempt(context: Mapping[str, Any]) -> int:
     """
     ti = context["ti"]
     return int(ti.try_number) - (int(ti.max_tries) - int(ti.task.retries))
+
+
+def was_cleared(context: Mapping[str, Any]) -> bool:
+    """Whether the local task has been cleared, so that what earlier tries of it returned is gone."""
+    ti = context["ti"]
+    return int(ti.max_tries) > int(ti.task.retries)
 
 
 def map_index(context: Mapping[str, Any]) -> int:

@@ -19,9 +19,9 @@ class Connected:
         """The hook of the connection, made when it is first wanted."""
         return self.new_hook()
 
-    def new_hook(self) -> AstronomerHook:
-        """A hook of its own, for when the other one is in the middle of a request."""
+    def new_hook(self, conn_id: str | None = None) -> AstronomerHook:
+        """A hook of its own, for when the other one is in the middle of a request, or for another deployment."""
         # It brings HTTP libraries along, which parsing a DAG file must not pay for.
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
-        return AstronomerHook(self.astronomer_conn_id)
+        return AstronomerHook(conn_id or self.astronomer_conn_id)

@@ -131,9 +131,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": _modules("hooks.astronomer"),
-        "operators": _modules("operators.dag_run"),
-        "sensors": _modules("sensors.dag_run"),
-        "triggers": _modules("triggers.wait"),
+        "operators": _modules("operators.dag_run", "operators.dag", "operators.pool", "operators.pool_loan"),
+        "sensors": _modules("sensors.dag_run", "sensors.pool"),
+        "triggers": _modules("triggers.wait", "triggers.pool"),
         # Airflow 2 follows a stored link only to classes that are named here.
         "extra-links": ["astronomer_remote.links.RemoteDagRunLink"],
     }

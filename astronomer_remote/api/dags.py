@@ -27,14 +27,17 @@ class Dags:
         except DagNotFound as error:
             raise (yield from self.explain_missing(dag_id, error)) from None
 
-    def refuse_paused(self, dag_id: str) -> Flow[None]:
-        """:raises DagIsPaused: if the DAG is paused."""
+    def is_paused(self, dag_id: str) -> Flow[bool]:
+        """Whether a DAG is paused. :raises DagNotFound: if there is none."""
         dialect = yield from self._conversation.dialect()
         try:
-            paused = yield from self._conversation.ask(dialect.is_paused(dag_id))
+            return (yield from self._conversation.ask(dialect.is_paused(dag_id)))
         except DagNotFound as error:
             raise (yield from self.explain_missing(dag_id, error)) from None
-        if paused:
+
+    def refuse_paused(self, dag_id: str) -> Flow[None]:
+        """:raises DagIsPaused: if the DAG is paused."""
+        if (yield from self.is_paused(dag_id)):
             raise DagIsPaused(
                 f"DAG {dag_id!r} is paused in the remote, so that its runs would not start. Unpause it there, or leave "
                 "fail_when_dag_is_paused off."

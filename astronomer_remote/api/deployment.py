@@ -27,6 +27,7 @@ from astronomer_remote.api.models import (
     utc_text,
 )
 from astronomer_remote.api.observation import Observer
+from astronomer_remote.api.pool_loans import Loans
 from astronomer_remote.api.pool_sync import PoolSync
 from astronomer_remote.api.pools import PoolOperations, Pools
 from astronomer_remote.api.retry import RetryPolicy
@@ -57,6 +58,7 @@ class Deployment(PoolOperations):
         self.dags = Dags(self.conversation)
         self.runs = Runs(self.conversation, self.dags)
         self.pools = Pools(self.conversation)
+        self.loans = Loans(self.conversation, self.pools)
         self.pool_sync = PoolSync(self.conversation, self.pools)
         self.observer = Observer(self.conversation, self.runs)
 

@@ -24,7 +24,7 @@ from astronomer_remote.api.pool_plan import (
     check_slots,
     plan,
 )
-from astronomer_remote.api.pools import Pools, refuse_unknown_use
+from astronomer_remote.api.pools import WITHOUT_KNOWING, Pools, refuse_unknown_use
 from astronomer_remote.api.wire import Flow
 
 CHANGES_AT_ONCE = 100
@@ -96,7 +96,7 @@ class PoolSync:
         if refusals:
             raise type(refusals[0])("; ".join(error.message for error in refusals))
         if not force and any(change.action == DELETE for change in found.changes):
-            refuse_unknown_use(dialect)
+            refuse_unknown_use(dialect, WITHOUT_KNOWING)
         return found
 
     def apply(self, found: Plan, *, force: bool = False, progress: Progress | None = None) -> Flow[Progress]:

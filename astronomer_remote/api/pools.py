@@ -18,6 +18,8 @@ from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import DEFAULT_POOL, Change, check_slots, compare
 from astronomer_remote.api.wire import Flow
 
+WITHOUT_KNOWING = "Delete with force, if that is no matter."
+
 ROUNDS = 3
 """How often somebody else may change a pool between our reading and our writing before we give up."""
 
@@ -33,10 +35,20 @@ class Pools:
         dialect = yield from self._conversation.dialect()
         return (yield from self._conversation.ask_all(lambda offset: dialect.pools(offset=offset)))
 
+    def all_with_use(self) -> Flow[list[Pool]]:
+        """List every pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
+        refuse_unknown_use((yield from self._conversation.dialect()))
+        return (yield from self.all())
+
     def get(self, name: str) -> Flow[Pool]:
         """Read one pool. :raises NotFound: if there is none."""
         dialect = yield from self._conversation.dialect()
         return (yield from self._conversation.ask(dialect.pool(name)))
+
+    def look(self, name: str) -> Flow[Pool]:
+        """Read one pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
+        refuse_unknown_use((yield from self._conversation.dialect()))
+        return (yield from self.get(name))
 
     def find(self, name: str) -> Flow[Pool | None]:
         """Read one pool, or ``None`` if there is none."""
@@ -158,7 +170,7 @@ class Pools:
         _refuse_default(name)
         dialect = yield from self._conversation.dialect()
         if not force:
-            refuse_unknown_use(dialect)
+            refuse_unknown_use(dialect, WITHOUT_KNOWING)
         pool = yield from self.find(name)
         if pool is None:
             return False
@@ -232,10 +244,10 @@ class PoolOperations:
         yield from self.pools.delete(name)
 
 
-def refuse_unknown_use(dialect: Dialect) -> None:
+def refuse_unknown_use(dialect: Dialect, instead: str = "") -> None:
     """:raises NotSupported: by a generation that does not tell how many slots of a pool are in use."""
     if not dialect.tells_use_of_pools:
-        raise dialect.cannot("tell whether slots of a pool are occupied", "Delete with force, if that is no matter.")
+        raise dialect.cannot("tell whether slots of a pool are occupied", instead)
 
 
 def _refuse_default(name: str) -> None:

@@ -1,0 +1,58 @@
+"""What is waited for in a pool, and whether it has come about; nothing here asks anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from astronomer_remote.api.errors import InvalidSettings, NotFound
+from astronomer_remote.api.models import Pool
+
+
+@dataclass(frozen=True)
+class RoomWanted:
+    """
+    What is waited for in a pool; plain JSON, so that it survives a deferral.
+
+    :param pool: its name.
+    :param slots: how many of its slots shall be open.
+    :param empty: whether none of them shall be occupied, instead.
+    """
+
+    pool: str
+    slots: int = 1
+    empty: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.slots, int) or isinstance(self.slots, bool) or self.slots < 1:
+            raise InvalidSettings(f"slots={self.slots!r} to wait for must be a whole number from 1 on.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RoomWanted:
+        """The inverse of :meth:`as_dict`."""
+        return cls(**data)
+
+    def is_in(self, pool: Pool) -> bool:
+        """Whether a pool has the room."""
+        if self.empty:
+            return pool.occupied_slots == 0
+        return pool.slots < 0 or (pool.open_slots or 0) >= self.slots
+
+    def among(self, pools: Mapping[str, Pool]) -> Pool:
+        """The pool that is meant. :raises NotFound: if it is not there."""
+        if self.pool not in pools:
+            raise NotFound(f"The remote has no pool {self.pool!r}, or does not show it to this account.")
+        return pools[self.pool]
+
+    def summary(self, pool: Pool) -> str:
+        """How things stand, for a log line."""
+        size, free = ("unlimited", "any number") if pool.slots < 0 else (pool.slots, pool.open_slots)
+        wanted = "none occupied" if self.empty else f"{self.slots} open"
+        told = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {wanted} wanted"
+        too_large = not self.empty and 0 <= pool.slots < self.slots
+        return f"{told}, which is more than it has" if too_large else told

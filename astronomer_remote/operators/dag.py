@@ -1,0 +1,234 @@
+"""Switches of DAGs of another deployment, and of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.models import DagRun
+from astronomer_remote.arguments import boolean, check_id
+from astronomer_remote.compat import attempt
+from astronomer_remote.connected import Connected
+from astronomer_remote.exceptions import DagRunNotFound, airflow_exceptions
+from astronomer_remote.links import RemoteDagRunLink, publish_run
+from astronomer_remote.operators.pool import IF_MISSING, one_of
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from astronomer_remote.api.deployment import Deployment
+    from astronomer_remote.api.wire import Flow
+
+
+class _DagOperator(Connected, BaseOperator):
+    """
+    What has to do with one DAG of another deployment.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    """
+
+    template_fields: Sequence[str] = ("external_dag_id", "astronomer_conn_id")
+
+    def __init__(self, *, external_dag_id: str, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.external_dag_id = external_dag_id
+        self.astronomer_conn_id = astronomer_conn_id
+        with airflow_exceptions():
+            check_id(external_dag_id, "external_dag_id")
+
+    def _switch(self, *, paused: bool) -> bool:
+        def flow(deployment: Deployment) -> Flow[bool]:
+            was_paused = yield from deployment.dags.is_paused(self.external_dag_id)
+            if was_paused != paused:
+                yield from deployment.dags.set_paused(self.external_dag_id, paused=paused)
+            return was_paused
+
+        was_paused = self.hook.converse(flow)
+        state = "paused" if paused else "not paused"
+        self.log.info("DAG %s is %s %s", self.external_dag_id, "still" if was_paused is paused else "now", state)
+        return was_paused
+
+
+class RemoteRecordDagOperator(_DagOperator):
+    """
+    Notes whether a DAG of another deployment is paused, before that is changed; changes nothing.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: whether it is paused.
+    """
+
+    def execute(self, context: Context) -> bool:
+        return self.hook.converse(lambda deployment: deployment.dags.is_paused(self.external_dag_id))
+
+
+class RemotePauseDagOperator(_DagOperator):
+    """
+    Pauses a DAG of another deployment: its runs start no more tasks.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: whether it was paused before.
+    """
+
+    def execute(self, context: Context) -> bool:
+        return self._switch(paused=True)
+
+
+class RemoteUnpauseDagOperator(_DagOperator):
+    """
+    Unpauses a DAG of another deployment.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: whether it was paused before.
+    """
+
+    def execute(self, context: Context) -> bool:
+        return self._switch(paused=False)
+
+
+class RemoteRestoreDagOperator(_DagOperator):
+    """
+    Pauses or unpauses a DAG of another deployment, as it was noted; a teardown.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param paused: what :class:`RemoteRecordDagOperator` returned (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    """
+
+    template_fields: Sequence[str] = ("external_dag_id", "paused", "astronomer_conn_id")
+
+    def __init__(self, *, paused: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.paused = paused
+
+    def execute(self, context: Context) -> None:
+        with airflow_exceptions():
+            if self.paused is None:
+                raise InvalidSettings("paused must be what RemoteRecordDagOperator returned.")
+            paused = boolean(self.paused, "paused")
+        self._switch(paused=paused)
+
+
+class _DagRunOperator(_DagOperator):
+    """
+    What has to do with one DAG run of another deployment.
+
+    :param external_run_id: the run (templated).
+    """
+
+    template_fields: Sequence[str] = ("external_dag_id", "external_run_id", "astronomer_conn_id")
+    operator_extra_links = (RemoteDagRunLink(),)
+
+    def __init__(self, *, external_run_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.external_run_id = external_run_id
+        with airflow_exceptions():
+            check_id(external_run_id, "external_run_id")
+
+    def _tell(self, context: Context, run: DagRun) -> dict[str, Any]:
+        publish_run(context, run)
+        self.log.info("Run %s is %s: %s", run.run_id, run.state, run.url)
+        return run.as_dict()
+
+
+class RemoteClearDagRunOperator(_DagRunOperator):
+    """
+    Lets a DAG run of another deployment run again under its run id.
+
+    A retry of the task clears the run again. Not on 1.10, whose API cannot.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param external_run_id: the run (templated).
+    :param only_failed: only its failed and upstream-failed tasks, default ``False``.
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: the run as a dict of plain JSON (see :class:`astronomer_remote.api.models.DagRun`).
+    """
+
+    def __init__(self, *, only_failed: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.only_failed = only_failed
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        run = self.hook.clear_dag_run(self.external_dag_id, self.external_run_id, only_failed=self.only_failed)
+        return self._tell(context, run)
+
+
+class RemoteCancelDagRunOperator(_DagRunOperator):
+    """
+    Sets a DAG run of another deployment to failed, which ends its tasks; one that has ended is left as it is.
+
+    Not on remotes before 2.2, whose API cannot.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param external_run_id: the run (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: the run as a dict of plain JSON (see :class:`astronomer_remote.api.models.DagRun`).
+    """
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        return self._tell(context, self.hook.cancel_dag_run(self.external_dag_id, self.external_run_id))
+
+
+class RemoteDeleteDagRunOperator(_DagRunOperator):
+    """
+    Deletes a DAG run of another deployment. Airflow 3.1 and later refuse to while it is running; 1.10 cannot.
+
+    :param external_dag_id: DAG of the remote (templated).
+    :param external_run_id: the run (templated).
+    :param if_missing: what to do if there is no such run: ``skip`` (default; the task succeeds) or ``fail``.
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: whether there was such a run.
+    """
+
+    def __init__(self, *, if_missing: str = "skip", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.if_missing = if_missing
+        with airflow_exceptions():
+            one_of(if_missing, "if_missing", IF_MISSING)
+
+    def execute(self, context: Context) -> bool:
+        try:
+            self.hook.delete_dag_run(self.external_dag_id, self.external_run_id)
+        except DagRunNotFound:
+            # What a retry misses, the attempt before it has deleted.
+            if self.if_missing == "fail" and attempt(context) == 1:
+                raise
+            self.log.info("Run %s was not there", self.external_run_id)
+            return False
+        return True
+
+
+@contextmanager
+def dag_paused(
+    external_dag_id: str, *, paused: bool = True, task_id: str | None = None, **kwargs: Any
+) -> Iterator[None]:
+    """
+    Keep a DAG of another deployment paused for the tasks that are made in the ``with`` block, and restore it after.
+
+    ::
+
+        with dag_paused("load_sales"):
+            migrate()
+
+    :param external_dag_id: DAG of the remote.
+    :param paused: ``False`` keeps it unpaused instead.
+    :param task_id: of the task that switches it, default ``pause`` or ``unpause`` and the DAG's id; the others' are
+        made from it by adding ``_record`` and ``_restore``.
+    :param kwargs: of all three operators, ``astronomer_conn_id`` and ``retries`` for example.
+    """
+    kwargs["external_dag_id"] = external_dag_id
+    switch = RemotePauseDagOperator if paused else RemoteUnpauseDagOperator
+    name = task_id or f"{'pause' if paused else 'unpause'}_{external_dag_id}"
+    record = RemoteRecordDagOperator(task_id=f"{name}_record", **kwargs)
+    change = switch(task_id=name, **kwargs)
+    restore = RemoteRestoreDagOperator(task_id=f"{name}_restore", paused=record.output, **kwargs)
+    record >> change
+    with restore.as_teardown(setups=[record, change], on_failure_fail_dagrun=True):
+        yield

@@ -1,0 +1,295 @@
+"""Creates, changes, deletes and synchronises pools of another deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from astronomer_remote.api.errors import Conflict, InvalidSettings
+from astronomer_remote.api.models import Pool
+from astronomer_remote.api.pool_plan import FIELDS, check_fields, check_slots
+from astronomer_remote.api.pool_sync import Progress
+from astronomer_remote.arguments import boolean, is_plain, whole
+from astronomer_remote.compat import attempt
+from astronomer_remote.connected import Connected
+from astronomer_remote.exceptions import NotFound, RemoteError, airflow_exceptions
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from astronomer_remote.api.deployment import Deployment
+    from astronomer_remote.api.wire import Flow
+
+IF_EXISTS = ("fail", "skip", "update")
+IF_MISSING = ("skip", "fail")
+
+
+class RemoteCreatePoolOperator(Connected, BaseOperator):
+    """
+    Creates a pool in another deployment.
+
+    A retry of the task finds the pool that the attempt before it made.
+
+    :param pool_name: name of the pool (templated). It is not called ``pool``, which says where this task itself runs.
+    :param slots: its size, -1 for unlimited on remotes that can bear it: 1.10, and Airflow 3.1.8 and later (templated).
+    :param description: its description; Airflow 1.10, 2.3 and later (templated).
+    :param include_deferred: whether deferred tasks hold slots of it; Airflow 2.7 and later.
+    :param if_exists: what to do about a pool of this name that somebody else made: ``fail`` (default), ``skip`` (leave
+        it as it is; the task succeeds) or ``update`` (bring it in line with what is given here).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: the pool as a dict of plain JSON (see :class:`astronomer_remote.api.models.Pool`).
+    :raises Conflict: if there is a pool of this name, and ``if_exists`` is ``fail``.
+    """
+
+    template_fields: Sequence[str] = ("pool_name", "slots", "description", "include_deferred", "astronomer_conn_id")
+
+    def __init__(
+        self,
+        *,
+        pool_name: str,
+        slots: int | str,
+        description: str | None = None,
+        include_deferred: bool | None = None,
+        if_exists: str = "fail",
+        astronomer_conn_id: str = "astronomer_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool_name = pool_name
+        self.slots = slots
+        self.description = description
+        self.include_deferred = include_deferred
+        self.if_exists = if_exists
+        self.astronomer_conn_id = astronomer_conn_id
+        with airflow_exceptions():
+            one_of(if_exists, "if_exists", IF_EXISTS)
+            if is_plain(slots):
+                size(slots)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with airflow_exceptions():
+            pool = Pool(
+                self.pool_name,
+                size(self.slots),
+                description=self.description,
+                include_deferred=_flag(self.include_deferred),
+            )
+        made = self.hook.converse(lambda deployment: self._make(deployment, pool, retrying=attempt(context) > 1))
+        return made.as_dict()
+
+    def _make(self, deployment: Deployment, pool: Pool, *, retrying: bool) -> Flow[Pool]:
+        if self.if_exists == "update":
+            change = yield from deployment.pools.ensure(pool)
+            self.log.info("%s", change or f"Pool {pool.name!r} is as it shall be")
+            return (yield from deployment.pools.get(pool.name))
+        try:
+            return (yield from deployment.pools.create(pool, retrying=retrying))
+        except Conflict:
+            if self.if_exists != "skip":
+                raise
+            self.log.info("Pool %r is there and stays as it is", pool.name)
+            return (yield from deployment.pools.get(pool.name))
+
+
+class RemoteUpdatePoolOperator(Connected, BaseOperator):
+    """
+    Changes what is given of a pool in another deployment, and nothing else.
+
+    :param pool_name: name of the pool (templated).
+    :param slots: its new size, -1 for unlimited; default as it is (templated).
+    :param description: its new description; default as it is (templated).
+    :param include_deferred: whether deferred tasks hold slots of it; default as it is.
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: the pool as a dict of plain JSON (see :class:`astronomer_remote.api.models.Pool`).
+    :raises NotFound: if there is no such pool.
+    """
+
+    template_fields: Sequence[str] = ("pool_name", "slots", "description", "include_deferred", "astronomer_conn_id")
+
+    def __init__(
+        self,
+        *,
+        pool_name: str,
+        slots: int | str | None = None,
+        description: str | None = None,
+        include_deferred: bool | None = None,
+        astronomer_conn_id: str = "astronomer_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool_name = pool_name
+        self.slots = slots
+        self.description = description
+        self.include_deferred = include_deferred
+        self.astronomer_conn_id = astronomer_conn_id
+        with airflow_exceptions():
+            if slots is None and description is None and include_deferred is None:
+                raise InvalidSettings("Name at least one of slots, description and include_deferred to change.")
+            if slots is not None and is_plain(slots):
+                size(slots)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with airflow_exceptions():
+            slots = None if self.slots in (None, "", "None") else size(self.slots)
+            include_deferred = _flag(self.include_deferred)
+        return self.hook.update_pool(
+            self.pool_name, slots=slots, description=self.description, include_deferred=include_deferred
+        ).as_dict()
+
+
+class RemoteDeletePoolOperator(Connected, BaseOperator):
+    """
+    Deletes a pool of another deployment that nobody uses.
+
+    ``default_pool`` is refused; Airflow needs it. Whether tasks hold slots of a pool is read just before it is deleted;
+    nothing keeps a task from moving in in between.
+
+    :param pool_name: name of the pool (templated).
+    :param if_missing: what to do if there is no such pool: ``skip`` (default; the task succeeds) or ``fail``.
+    :param force: delete it even if tasks hold slots of it, default ``False``. Tasks that wait for a slot of it never
+        run then. 1.10 does not tell who uses a pool, so that it deletes none without this.
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: whether there was such a pool.
+    :raises PoolIsOccupied: if tasks hold slots of it; Airflow's retries apply.
+    :raises NotFound: if there is no such pool, and ``if_missing`` is ``fail``.
+    """
+
+    template_fields: Sequence[str] = ("pool_name", "astronomer_conn_id")
+
+    def __init__(
+        self,
+        *,
+        pool_name: str,
+        if_missing: str = "skip",
+        force: bool = False,
+        astronomer_conn_id: str = "astronomer_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool_name = pool_name
+        self.if_missing = if_missing
+        self.force = force
+        self.astronomer_conn_id = astronomer_conn_id
+        with airflow_exceptions():
+            one_of(if_missing, "if_missing", IF_MISSING)
+
+    def execute(self, context: Context) -> bool:
+        found = self.hook.converse(lambda deployment: deployment.pools.remove(self.pool_name, force=self.force))
+        # What a retry misses, the attempt before it has deleted.
+        if not found and self.if_missing == "fail" and attempt(context) == 1:
+            raise NotFound(f"The remote has no pool {self.pool_name!r}.")
+        self.log.info("Pool %r %s", self.pool_name, "is deleted" if found else "was not there")
+        return found
+
+
+class RemoteSyncPoolsOperator(Connected, BaseOperator):
+    """
+    Makes the pools of another deployment match a declaration.
+
+    What has to change is logged as a table before anything does. Pools are first enlarged and created, then made
+    smaller, last deleted, so that tasks that move from one to another find their room. A pool's field that is not
+    declared stays as it is; ``default_pool`` is never deleted and keeps its description. After a failure the log and
+    the XCom ``diff`` say of each change whether it was done; running the task again finishes the job.
+
+    :param pools: the declaration: an object with a pool's name as key, and as value its slots, or an object of slots,
+        ``description``, ``include_deferred`` and ``team_name``; or the JSON text of that (templated).
+    :param pools_file: instead: a file in the format of ``airflow pools export``, JSON or YAML, as the worker sees it
+        (templated).
+    :param source_conn_id: instead: connection of a deployment whose pools are the declaration (templated).
+    :param fields: what to bring in line, default all: ``slots``, ``description``, ``include_deferred``, ``team_name``.
+        For remotes that do not know one of them.
+    :param prune: whether pools that are not declared are deleted, default ``False``; not if tasks hold slots of them.
+    :param force: with ``prune``: delete them even then, default ``False``. 1.10 does not tell who uses a pool, so that
+        it prunes none without this.
+    :param dry_run: only log and return the diff, default ``False``.
+    :param astronomer_conn_id: connection of the deployment to change, default ``astronomer_default`` (templated).
+    :return: the diff as a dict of plain JSON: ``changes`` (``pool``, ``action``, ``fields``, ``before``, ``after`` and,
+        unless a dry run, ``outcome``), ``kept`` (reasons by pool) and ``same``.
+    """
+
+    template_fields: Sequence[str] = (
+        "pools",
+        "pools_file",
+        "source_conn_id",
+        "prune",
+        "is_dry_run",
+        "astronomer_conn_id",
+    )
+    template_fields_renderers = {"pools": "json"}  # noqa: RUF012  # as Airflow declares it
+
+    def __init__(
+        self,
+        *,
+        pools: Mapping[str, Any] | str | None = None,
+        pools_file: str | None = None,
+        source_conn_id: str | None = None,
+        fields: Collection[str] = FIELDS,
+        prune: bool | str = False,
+        force: bool = False,
+        dry_run: bool | str = False,
+        astronomer_conn_id: str = "astronomer_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pools = pools
+        self.pools_file = pools_file
+        self.source_conn_id = source_conn_id
+        self.fields = fields
+        self.prune = prune
+        self.force = force
+        self.is_dry_run = dry_run  # Airflow has a method of the shorter name
+        self.astronomer_conn_id = astronomer_conn_id
+        with airflow_exceptions():
+            check_fields(fields)
+            given = [each for each in (pools, pools_file, source_conn_id) if each is not None]
+            if len(given) != 1:
+                raise InvalidSettings("Declare the pools by exactly one of pools, pools_file and source_conn_id.")
+            if source_conn_id == astronomer_conn_id:
+                raise InvalidSettings(f"source_conn_id and astronomer_conn_id are both {source_conn_id!r}.")
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with airflow_exceptions():
+            prune, dry_run = boolean(self.prune, "prune"), boolean(self.is_dry_run, "dry_run")
+            declared = self._declared()
+        found = self.hook.converse(
+            lambda deployment: deployment.pool_sync.plan(declared, prune=prune, force=self.force, fields=self.fields)
+        )
+        self.log.info("Pools of %s, compared with what is declared:\n%s", self.astronomer_conn_id, found.table())
+        if dry_run:
+            return found.as_dict()
+        progress = Progress(found)
+        try:
+            self.hook.converse(
+                lambda deployment: deployment.pool_sync.apply(found, force=self.force, progress=progress)
+            )
+        except RemoteError:
+            context["ti"].xcom_push(key="diff", value=found.as_dict(progress.outcomes))
+            raise
+        return found.as_dict(progress.outcomes)
+
+    def _declared(self) -> list[Pool]:
+        from astronomer_remote import pool_files
+
+        if self.source_conn_id is not None:
+            return self.new_hook(self.source_conn_id).list_pools()
+        if self.pools_file is not None:
+            return pool_files.read(self.pools_file)
+        return pool_files.from_text(self.pools)
+
+
+def size(value: Any) -> int:
+    """A pool's size, also from the text a template renders to."""
+    number = whole(value, "slots")
+    check_slots(number)
+    return number
+
+
+def _flag(value: Any) -> bool | None:
+    return None if value in (None, "", "None") else boolean(value, "include_deferred")
+
+
+def one_of(value: str, name: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise InvalidSettings(f"{name}={value!r} must be one of: {', '.join(known)}.")

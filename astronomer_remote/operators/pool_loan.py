@@ -1,0 +1,193 @@
+"""
+Changes a pool of another deployment for a part of a DAG, and puts it back whatever happens in between.
+
+Three tasks do it. The first notes how the pool is; the second changes it; the third, a teardown, puts it back as the
+first one noted. The first two are setups, so that the third also runs if the second dies in the middle of the change,
+and a retry of the second does not take the changed pool for the original one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.models import Pool
+from astronomer_remote.api.pool_loans import IF_CHANGED, Loan
+from astronomer_remote.arguments import is_plain
+from astronomer_remote.compat import was_cleared
+from astronomer_remote.connected import Connected
+from astronomer_remote.exceptions import airflow_exceptions
+from astronomer_remote.operators.pool import one_of, size
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class RemoteRecordPoolOperator(Connected, BaseOperator):
+    """
+    Notes how a pool of another deployment is, before slots are borrowed; changes nothing.
+
+    :param pool_name: name of the pool (templated).
+    :param slots: its size while slots are borrowed, -1 for unlimited (templated).
+    :param temporary: whether the pool is to be made for the time, and deleted afterwards; default ``False``: it must be
+        there, and only its size changes.
+    :param description: description of a temporary pool; Airflow 1.10, 2.3 and later (templated).
+    :param force: whether a temporary pool is deleted even if tasks still hold slots of it, default ``False``.
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :return: what the other two operators take as ``loan``.
+    """
+
+    template_fields: Sequence[str] = ("pool_name", "slots", "description", "astronomer_conn_id")
+
+    def __init__(
+        self,
+        *,
+        pool_name: str,
+        slots: int | str,
+        temporary: bool = False,
+        description: str | None = None,
+        force: bool = False,
+        astronomer_conn_id: str = "astronomer_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool_name = pool_name
+        self.slots = slots
+        self.temporary = temporary
+        self.description = description
+        self.force = force
+        self.astronomer_conn_id = astronomer_conn_id
+        with airflow_exceptions():
+            if is_plain(slots):
+                size(slots)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with airflow_exceptions():
+            wanted = Pool(self.pool_name, size(self.slots), description=self.description)
+        loan = self.hook.converse(
+            lambda deployment: deployment.loans.record(
+                wanted, temporary=self.temporary, force=self.force, anew=was_cleared(context)
+            )
+        )
+        self.log.info("Noted: %s", loan)
+        return loan.as_dict()
+
+
+class RemoteBorrowPoolSlotsOperator(Connected, BaseOperator):
+    """
+    Changes a pool of another deployment as was noted; a setup.
+
+    A retry finds what the attempt before it did. A pool that somebody changed since it was noted is left alone.
+
+    :param loan: what :class:`RemoteRecordPoolOperator` returned (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :raises Conflict: if somebody has changed the pool since it was noted.
+    """
+
+    template_fields: Sequence[str] = ("loan", "astronomer_conn_id")
+
+    def __init__(self, *, loan: Any, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.loan = loan
+        self.astronomer_conn_id = astronomer_conn_id
+
+    def execute(self, context: Context) -> None:
+        loan = _loan(self.loan)
+        changed = self.hook.converse(lambda deployment: deployment.loans.take(loan))
+        self.log.info("%s: %s", "Changed" if changed else "Changed already", loan)
+
+
+class RemoteReturnPoolSlotsOperator(Connected, BaseOperator):
+    """
+    Puts a pool of another deployment back as it was noted; a teardown.
+
+    :param loan: what :class:`RemoteRecordPoolOperator` returned (templated).
+    :param if_changed: what to do if somebody else has changed the pool meanwhile: ``fail`` (default), ``keep`` (leave
+        it as it is) or ``restore`` (put it back all the same).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :raises Conflict: if somebody else has changed the pool meanwhile, and ``if_changed`` is ``fail``.
+    :raises PoolIsOccupied: if tasks hold slots of a temporary pool; Airflow's retries apply.
+    """
+
+    template_fields: Sequence[str] = ("loan", "astronomer_conn_id")
+
+    def __init__(
+        self,
+        *,
+        loan: Any,
+        if_changed: str = "fail",
+        astronomer_conn_id: str = "astronomer_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.loan = loan
+        self.if_changed = if_changed
+        self.astronomer_conn_id = astronomer_conn_id
+        with airflow_exceptions():
+            one_of(if_changed, "if_changed", IF_CHANGED)
+
+    def execute(self, context: Context) -> None:
+        loan = _loan(self.loan)
+        done = self.hook.converse(lambda deployment: deployment.loans.give_back(loan, if_changed=self.if_changed))
+        self.log.info("%s", done)
+
+
+@contextmanager
+def borrowed_slots(
+    pool_name: str,
+    slots: int | str,
+    *,
+    temporary: bool = False,
+    description: str | None = None,
+    force: bool = False,
+    if_changed: str = "fail",
+    astronomer_conn_id: str = "astronomer_default",
+    task_id: str = "borrow_slots",
+    **kwargs: Any,
+) -> Iterator[None]:
+    """
+    Change a pool of another deployment for the tasks that are made in the ``with`` block.
+
+    ::
+
+        with borrowed_slots("warehouse", slots=32):
+            load() >> check()
+
+    The DAG's ``max_active_runs`` should be 1: of two runs that borrow at once, the one that ends later finds that the
+    other has put the pool back.
+
+    :param pool_name: as in :class:`RemoteRecordPoolOperator`, as are ``slots``, ``temporary``, ``description`` and
+        ``force``.
+    :param if_changed: as in :class:`RemoteReturnPoolSlotsOperator`.
+    :param task_id: of the task that changes the pool; the others' are made from it by adding ``_record`` and
+        ``_return``.
+    :param kwargs: of all three operators, ``retries`` for example.
+    """
+    kwargs["astronomer_conn_id"] = astronomer_conn_id
+    record = RemoteRecordPoolOperator(
+        task_id=f"{task_id}_record",
+        pool_name=pool_name,
+        slots=slots,
+        temporary=temporary,
+        description=description,
+        force=force,
+        **kwargs,
+    )
+    borrow = RemoteBorrowPoolSlotsOperator(task_id=task_id, loan=record.output, **kwargs)
+    give_back = RemoteReturnPoolSlotsOperator(
+        task_id=f"{task_id}_return", loan=record.output, if_changed=if_changed, **kwargs
+    )
+    record >> borrow
+    with give_back.as_teardown(setups=[record, borrow], on_failure_fail_dagrun=True):
+        yield
+
+
+def _loan(given: Any) -> Loan:
+    with airflow_exceptions():
+        if not isinstance(given, Mapping):
+            raise InvalidSettings(f"loan must be what RemoteRecordPoolOperator returned, not {given!r}.")
+        return Loan.from_dict(given)

@@ -1,0 +1,109 @@
+"""Waits for room in a pool of another deployment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, BaseSensorOperator
+from airflow.providers.common.compat.sdk import conf as airflow_conf
+
+from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.waiting import Verdict
+from astronomer_remote.arguments import boolean, is_plain, whole
+from astronomer_remote.connected import Connected
+from astronomer_remote.exceptions import PassingError, airflow_exceptions
+from astronomer_remote.triggers.pool import RemotePoolTrigger
+from astronomer_remote.triggers.wait import WaitEvent
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class RemotePoolSlotSensor(Connected, BaseSensorOperator):
+    """
+    Waits until a pool of another deployment has open slots, or is empty.
+
+    It takes no slots: whoever is next to ask finds the same ones open. Not on 1.10, which does not tell them.
+
+    :param pool_name: name of the pool (templated).
+    :param slots: how many slots shall be open, default 1 (templated).
+    :param empty: whether to wait until no slot is occupied, instead; default ``False`` (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :param deferrable: whether to wait in the triggerer, where one listing of the pools serves all who wait there for
+        the deployment; default ``[operators] default_deferrable``.
+    :param kwargs: those of every sensor: ``poke_interval`` (seconds), ``timeout`` (seconds, from the start of a try),
+        ``mode``, ``soft_fail``, …
+    :raises NotFound: if there is no such pool.
+    :raises AirflowSensorTimeout: when ``timeout`` has passed.
+    """
+
+    template_fields: Sequence[str] = ("pool_name", "slots", "empty", "astronomer_conn_id")
+    ui_color = "#4db7db"
+
+    def __init__(
+        self,
+        *,
+        pool_name: str,
+        slots: int | str = 1,
+        empty: bool | str = False,
+        astronomer_conn_id: str = "astronomer_default",
+        deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pool_name = pool_name
+        self.slots = slots
+        self.empty = empty
+        self.astronomer_conn_id = astronomer_conn_id
+        self.deferrable = deferrable
+        if is_plain(slots):
+            with airflow_exceptions():
+                RoomWanted("any", whole(slots, "slots"))
+
+    def execute(self, context: Context) -> Any:
+        if not self.deferrable:
+            return super().execute(context)
+        began = time.time()
+        if self.poke(context):
+            return True
+        return self.defer(
+            trigger=RemotePoolTrigger(
+                astronomer_conn_id=self.astronomer_conn_id,
+                wanted=self._wanted().as_dict(),
+                poke_interval=float(self.poke_interval),
+                deadline=began + self.timeout if self.timeout else None,
+            ),
+            method_name="execute_complete",
+        )
+
+    def poke(self, context: Context) -> bool:
+        wanted = self._wanted()
+        try:
+            pool = self.hook.converse(lambda deployment: deployment.pools.look(wanted.pool))
+        except PassingError as error:
+            # The timeout of the sensor says how long to wait, also for a remote that is down.
+            self.log.warning("Waiting on, although the remote could not be asked: %s", error)
+            return False
+        self.log.info("%s", wanted.summary(pool))
+        return wanted.is_in(pool)
+
+    def execute_complete(self, context: Context, event: Any) -> None:
+        """Come back from the triggerer."""
+        with airflow_exceptions():
+            ended = WaitEvent.parse(event)
+            ended.raise_error()
+        if ended.verdict is Verdict.TIMEOUT:
+            self._time_out(ended.summary)
+        self.log.info("%s", ended.summary)
+
+    def _time_out(self, summary: str) -> NoReturn:
+        said = f"No room within {self.timeout:g} s: {summary}"
+        raise (
+            AirflowSkipException(f"Skipping due to soft_fail: {said}") if self.soft_fail else AirflowSensorTimeout(said)
+        )
+
+    def _wanted(self) -> RoomWanted:
+        with airflow_exceptions():
+            return RoomWanted(self.pool_name, whole(self.slots, "slots"), boolean(self.empty, "empty"))

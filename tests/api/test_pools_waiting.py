@@ -1,0 +1,185 @@
+"""Room in pools is waited for with one listing for all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api import pool_watcher
+from astronomer_remote.api.errors import AccessDenied, InvalidSettings, NotFound, NotSupported, Unreachable
+from astronomer_remote.api.models import Pool
+from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.pool_watcher import PoolListings, watch_pool
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.waiting import Outcome, Verdict
+from astronomer_remote.testing import FakeDeployment
+from tests.api.pool_remote import PoolRemote
+from tests.api.script import EXPERIMENTAL, VERSIONS
+
+INTERVAL = 0.3
+
+
+# Whether there is room
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pool", "met"),
+    [
+        (RoomWanted("p"), Pool("p", 3, open_slots=1), True),
+        (RoomWanted("p"), Pool("p", 3, open_slots=0), False),
+        (RoomWanted("p"), Pool("p", 3, open_slots=-2), False),
+        (RoomWanted("p", 2), Pool("p", 3, open_slots=1), False),
+        (RoomWanted("p", 9), Pool("p", -1, open_slots=-1), True),
+        (RoomWanted("p"), Pool("p", 3), False),
+        (RoomWanted("p", empty=True), Pool("p", 3, occupied_slots=1, open_slots=2), False),
+        (RoomWanted("p", empty=True), Pool("p", 0, occupied_slots=0, open_slots=0), True),
+        (RoomWanted("p", empty=True), Pool("p", 3), False),
+    ],
+)
+def test_there_is_room_if_slots_are_open_or_none_is_occupied(wanted: RoomWanted, pool: Pool, met: bool) -> None:
+    assert wanted.is_in(pool) is met
+    assert RoomWanted.from_dict(wanted.as_dict()) == wanted
+
+
+def test_how_things_stand_is_told() -> None:
+    pool = Pool("p", 3, occupied_slots=2, open_slots=1)
+    assert RoomWanted("p", 2).summary(pool) == "Pool 'p': 2 of 3 slots occupied, 1 open; 2 open wanted"
+    assert RoomWanted("p", 4).summary(pool).endswith("4 open wanted, which is more than it has")
+    assert RoomWanted("p", 4, empty=True).summary(pool).endswith("; none occupied wanted")
+    assert "2 of unlimited slots occupied, any number open" in RoomWanted("p").summary(
+        Pool("p", -1, occupied_slots=2, open_slots=-1)
+    )
+
+
+@pytest.mark.parametrize("slots", [0, -1, "2", True, None])
+def test_no_room_at_all_cannot_be_waited_for(slots: Any) -> None:
+    with pytest.raises(InvalidSettings, match="must be a whole number from 1 on"):
+        RoomWanted("p", slots)
+
+
+@pytest.mark.parametrize("version", VERSIONS[1:])
+def test_a_pool_is_looked_at(version: str) -> None:
+    remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 1}})
+    assert remote.run(remote.deployment.pools.look("p")).open_slots == 2
+
+
+def test_1_10_does_not_tell_what_is_open() -> None:
+    remote = PoolRemote(EXPERIMENTAL, {"p": 3})
+    for flow in (remote.deployment.pools.look("p"), remote.deployment.pools.all_with_use()):
+        with pytest.raises(NotSupported, match=r"cannot tell whether slots of a pool are occupied\.$"):
+            remote.run(flow)
+
+
+# Waiting on an event loop
+
+
+def watching(remote: FakeDeployment) -> Callable[..., Awaitable[Outcome]]:
+    connection = remote.connection()
+    settings = Settings.parse(
+        **{name: value for name, value in connection.items() if name in ("host", "login", "password")}
+    )
+
+    async def reload() -> Settings:
+        return settings
+
+    async def watch(wanted: RoomWanted, *, told: Callable[[str], None] = str, **limits: Any) -> Outcome:
+        given = {"poke_interval": INTERVAL, "deadline": None, **limits}
+        return await watch_pool(wanted, settings=settings, reload=reload, told=told, **given)
+
+    return watch
+
+
+def listings(remote: FakeDeployment) -> int:
+    return remote.requests.count(("GET", "/api/v2/pools"))
+
+
+def test_many_who_wait_share_one_listing_per_interval() -> None:
+    async def wait() -> list[Outcome]:
+        tasks = [asyncio.create_task(watch(RoomWanted("p", 1 + number % 2))) for number in range(200)]
+        await asyncio.sleep(4.5 * INTERVAL)
+        remote.add_pool("p", 3, occupied=0)
+        return await asyncio.gather(*tasks)
+
+    with FakeDeployment() as remote:
+        remote.add_pool("p", 3, occupied=3)
+        watch = watching(remote)
+        outcomes = asyncio.run(asyncio.wait_for(wait(), 30))
+        assert {outcome.verdict for outcome in outcomes} == {Verdict.SUCCESS}
+        assert 3 <= listings(remote) <= 7
+    assert outcomes[0].summary == "Pool 'p': 0 of 3 slots occupied, 3 open; 1 open wanted"
+
+
+def test_a_wait_ends_at_its_deadline() -> None:
+    async def wait() -> Outcome:
+        return await watch(RoomWanted("p"), deadline=0.0, told=lines.append)
+
+    lines: list[str] = []
+    with FakeDeployment() as remote:
+        remote.add_pool("p", 1, occupied=1)
+        watch = watching(remote)
+        outcome = asyncio.run(asyncio.wait_for(wait(), 30))
+    assert (outcome.verdict, outcome.summary) == (Verdict.TIMEOUT, lines[0])
+    assert listings(remote) == 1
+
+
+def test_a_remote_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wait() -> Outcome:
+        return await watch(RoomWanted("p"), told=lines.append)
+
+    lines: list[str] = []
+    with FakeDeployment() as remote:
+        remote.add_pool("p", 1)
+        watch = watching(remote)
+
+        failures: list[Any] = [Unreachable("No reply")]
+        listing = PoolListings._list
+
+        async def list_(self: PoolListings) -> Any:
+            return failures.pop() if failures else await listing(self)
+
+        monkeypatch.setattr(PoolListings, "_list", list_)
+        assert asyncio.run(asyncio.wait_for(wait(), 30)).verdict is Verdict.SUCCESS
+        assert lines[0] == "Waiting on, although the remote could not be asked: No reply"
+
+        monkeypatch.setattr(pool_watcher, "SECONDS_OF_PATIENCE", -1.0)
+        failures.append(Unreachable("No reply"))
+        with pytest.raises(Unreachable):
+            asyncio.run(asyncio.wait_for(wait(), 30))
+
+
+def test_what_waiting_cannot_mend_ends_every_wait_with_an_error_of_its_own() -> None:
+    async def wait(names: list[str]) -> list[Any]:
+        return await asyncio.gather(*(watch(RoomWanted(name)) for name in names), return_exceptions=True)
+
+    with FakeDeployment() as remote:
+        watch = watching(remote)
+        (missing,) = asyncio.run(asyncio.wait_for(wait(["p"]), 30))
+        assert isinstance(missing, NotFound)
+        assert "no pool 'p'" in str(missing)
+        remote.disturb(403, times=2, path="/pools")
+        one, other = asyncio.run(asyncio.wait_for(wait(["p", "q"]), 30))
+        assert isinstance(one, AccessDenied)
+        assert isinstance(other, AccessDenied)
+        assert one is not other
+
+
+def test_the_listings_go_with_the_last_who_waits() -> None:
+    async def wait() -> int:
+        task = asyncio.create_task(watch(RoomWanted("p")))
+        await asyncio.sleep(0.1)
+        assert len(PoolListings._all[asyncio.get_running_loop()]) == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        del task
+        await asyncio.sleep(0)
+        gc.collect()
+        return len(PoolListings._all[asyncio.get_running_loop()])
+
+    with FakeDeployment() as remote:
+        remote.add_pool("p", 1, occupied=1)
+        watch = watching(remote)
+        assert asyncio.run(wait()) == 0
