@@ -262,7 +262,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     progress = Progress()
     local = Deployment(given.local, name="local", project=True, dags=ROOT / "example_dags", env=PATIENCE)
-    remote = Deployment(given.remote, name="remote", dags=REMOTE_DAGS)
+    remote = Deployment(given.remote, name="remote", dags=REMOTE_DAGS, env=PATIENCE)
     progress.say(f"starting Airflow {given.local} (local) and Airflow {given.remote} (remote); the first time, both")
     progress.say("are downloaded and installed, which takes minutes")
     try:
