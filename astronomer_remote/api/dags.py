@@ -30,6 +30,8 @@ class Dags:
     def is_paused(self, dag_id: str) -> Flow[bool]:
         """Whether a DAG is paused. :raises DagNotFound: if there is none."""
         dialect = yield from self._conversation.dialect()
+        if dialect.breaks_on_pause_of_unknown_dag:
+            yield from self.get(dag_id)
         try:
             return (yield from self._conversation.ask(dialect.is_paused(dag_id)))
         except DagNotFound as error:
@@ -46,6 +48,8 @@ class Dags:
     def set_paused(self, dag_id: str, *, paused: bool) -> Flow[None]:
         """Pause or unpause a DAG."""
         dialect = yield from self._conversation.dialect()
+        if dialect.breaks_on_pause_of_unknown_dag:
+            yield from self.get(dag_id)
         yield from self._conversation.ask(dialect.set_paused(dag_id, paused=paused))
 
     def check_existence(self, dag_id: str, task_ids: Sequence[str], task_group_id: str | None) -> Flow[None]:

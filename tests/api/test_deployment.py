@@ -287,14 +287,21 @@ def paused_line(speech: Speech) -> str:
     return f"GET {speech.base}/dags/d" + ("/paused" if speech.experimental else "")
 
 
+def exists_turns(speech: Speech) -> list[Turn]:
+    """1.10 breaks when it is asked about the pause of a DAG it does not know, so that is asked first."""
+    return [Turn(f"GET {speech.base}/dags/d/dag_runs", ok([]))] if speech.experimental else []
+
+
 @every_version
 def test_a_paused_dag_is_refused_with_what_to_do(version: str) -> None:
     remote, speech = meet(version)
     told = {"dag_id": "d", "is_paused": True}
     with pytest.raises(DagIsPaused, match="Unpause it there, or leave fail_when_dag_is_paused off"):
-        remote.play(remote.deployment.dags.refuse_paused("d"), Turn(paused_line(speech), ok(told)))
+        remote.play(
+            remote.deployment.dags.refuse_paused("d"), *exists_turns(speech), Turn(paused_line(speech), ok(told))
+        )
     told["is_paused"] = False
-    remote.play(remote.deployment.dags.refuse_paused("d"), Turn(paused_line(speech), ok(told)))
+    remote.play(remote.deployment.dags.refuse_paused("d"), *exists_turns(speech), Turn(paused_line(speech), ok(told)))
 
 
 def test_a_missing_dag_is_not_a_paused_one() -> None:
@@ -315,7 +322,7 @@ def test_a_dag_is_paused_and_unpaused(version: str) -> None:
             turn = Turn(f"GET {speech.base}/dags/d/paused/{str(paused).lower()}", ok({"response": "ok"}))
         else:
             turn = Turn(f"PATCH {speech.base}/dags/d", ok({}), {"is_paused": paused})
-        remote.play(flow, turn)
+        remote.play(flow, *exists_turns(speech), turn)
 
 
 def exists_turn(speech: Speech) -> Turn:

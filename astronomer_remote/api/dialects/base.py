@@ -92,6 +92,9 @@ class Dialect:
     orders_runs = True
     """Whether a listing of runs can begin with the newest."""
 
+    breaks_on_pause_of_unknown_dag = False
+    """Whether a question about the pause of an unknown DAG meets an error page instead of "there is none"."""
+
     tells_unknown_from_forbidden = True
     """Whether the refusal of wrong credentials differs from the refusal of an account without the permission."""
 

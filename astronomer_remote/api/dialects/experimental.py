@@ -35,6 +35,7 @@ class ExperimentalDialect(Dialect):
     overwrites_pools = True
     tells_use_of_pools = False
     lists_ended_runs = False
+    breaks_on_pause_of_unknown_dag = True
     needs_logical_date = True
     # A run is called running from its first moment on, even if its DAG is paused.
     waiting_states = frozenset({"running"})
