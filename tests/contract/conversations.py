@@ -1,0 +1,719 @@
+"""
+What is said to every version of Airflow: one table, played against real deployments and against recordings.
+
+A conversation is a flow that checks what it is told. `record.py` plays it against a real deployment whose DAGs
+are those of `tests/live/remote_dags`, in the order of this table, so that a later conversation may speak of what
+an earlier one made. `test_replies.py` plays it again, without a server, against the replies recorded then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    Conflict,
+    DagIsPaused,
+    DagNotFound,
+    DagRunAlreadyExists,
+    DagRunNotFound,
+    InvalidSettings,
+    NotFound,
+    RemoteError,
+    RequestRefused,
+    UnexpectedReply,
+)
+from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, utc_text
+from astronomer_remote.api.runs import IfExists, Triggered
+from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.api.wire import Flow, Reload
+
+Numbers = tuple[int, ...]
+
+EXTERNAL_DATE = utc_text("2021-11-16T11:34:00", "logical_date")
+FIRST = TriggerIntent("paused_dag", "contract+now:1.2~3-4", {"k": "v", "n": [1, None]})
+ENDS = {"failed_states": ("failed", "upstream_failed"), "skipped_states": ("skipped",)}
+
+
+@dataclass(frozen=True)
+class Played:
+    """
+    One line of the table.
+
+    :param play: the conversation with a deployment whose account is an administrator's.
+    :param possible: whether a version can do it; one that cannot is refused before anything is changed.
+    :param shows_config: whether the deployment is one that shows its configuration.
+    """
+
+    play: Callable[[Deployment], Flow[Any]]
+    possible: Callable[[Numbers], bool] = lambda _: True
+    shows_config: bool = False
+
+
+TABLE: dict[str, Played] = {}
+
+
+def conversation(**options: Any) -> Callable[[Callable[[Deployment], Flow[Any]]], Callable[[Deployment], Flow[Any]]]:
+    def add(play: Callable[[Deployment], Flow[Any]]) -> Callable[[Deployment], Flow[Any]]:
+        TABLE[play.__name__] = Played(play, **options)
+        return play
+
+    return add
+
+
+def since(*numbers: int) -> Callable[[Numbers], bool]:
+    return lambda version: version >= numbers
+
+
+def failure(cause: type[RemoteError], flow: Flow[Any]) -> Flow[RemoteError]:
+    """Play a flow that fails for a cause. :return: the error."""
+    with pytest.raises(cause) as failed:
+        yield from flow
+    assert failed.type is cause
+    return failed.value
+
+
+def as_somebody(remote: Deployment, login: str | None, password: str | None, **more: Any) -> Deployment:
+    """The same deployment, spoken to with a connection's own credentials."""
+    settings = replace(remote.conversation.settings, login=login, password=password, authentication="auto", **more)
+    return Deployment(settings, conversation=Conversation(settings, clock=remote.conversation.clock))
+
+
+def read_a_pool(remote: Deployment) -> Flow[Pool]:
+    """Something that needs a login, by a connection that stays as it is however often it is read anew."""
+    flow, outcome = remote.pools.get("default_pool"), None
+    while True:
+        try:
+            step = flow.send(outcome)
+        except StopIteration as end:
+            return end.value
+        outcome = remote.conversation.settings if isinstance(step, Reload) else (yield step)
+
+
+def numbers(remote: Deployment) -> Flow[Numbers]:
+    _, version = yield from remote.get_version()
+    return version.numbers if version else (1, 10)
+
+
+def ended(remote: Deployment, wanted: Wanted, verdict: Verdict) -> Flow[Outcome]:
+    """Wait, at the pace of a real deployment."""
+    outcome: Outcome = yield from remote.observer.wait(wanted, poke_interval=5, deadline=None)
+    assert outcome.verdict is verdict, outcome.summary
+    return outcome
+
+
+# The deployment itself
+
+
+@conversation()
+def detect(remote: Deployment) -> Flow[Any]:
+    found = yield from as_somebody(remote, None, None).get_version()
+    assert found == (yield from remote.get_version())
+    return found
+
+
+@conversation()
+def health(remote: Deployment) -> Flow[Any]:
+    found = yield from remote.get_health()
+    assert found.components["metadatabase"] == found.components["scheduler"] == "healthy"
+    return found
+
+
+@conversation(possible=since(2, 0))
+def config_hidden(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(AccessDenied, remote.get_config()))
+
+
+@conversation(possible=since(2, 0), shows_config=True)
+def config(remote: Deployment) -> Flow[Any]:
+    found = yield from remote.get_config()
+    assert found["api"]["maximum_page_limit"] == "100"
+    return found["api"]["maximum_page_limit"]
+
+
+@conversation()
+def call(remote: Deployment) -> Flow[Any]:
+    found = yield from remote.call("GET", "/pools/default_pool")
+    assert found["slots"] == 128
+    return found
+
+
+@conversation()
+def call_nowhere(remote: Deployment) -> Flow[Any]:
+    known = yield from numbers(remote)
+    # 1.10 answers with the page of its UI, as a proxy would with its own.
+    cause = NotFound if known >= (2, 0) else UnexpectedReply
+    return (yield from failure(cause, remote.call("GET", "/no/such/endpoint")))
+
+
+# Runs: make one
+
+
+@conversation()
+def trigger(remote: Deployment) -> Flow[Triggered]:
+    made = yield from remote.runs.trigger(FIRST)
+    assert not made.existed
+    assert made.run.run_id == "contract+now:1.2~3-4"
+    assert made.run.state in ("queued", "running")
+    assert made.run.conf in ({"k": "v", "n": [1, None]}, None)
+    return made
+
+
+@conversation()
+def trigger_again(remote: Deployment) -> Flow[Triggered]:
+    made = yield from remote.runs.trigger(FIRST)
+    assert made.existed
+    assert made.run.run_id == "contract+now:1.2~3-4"
+    return made
+
+
+@conversation()
+def trigger_twice_in_a_second(remote: Deployment) -> Flow[Any]:
+    one = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-first"))
+    other = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-second"))
+    assert [one.existed, one.run.run_id] == [False, "contract-first"]
+    assert [other.existed, other.run.run_id] == [False, "contract-second"]
+    return [one, other]
+
+
+@conversation()
+def trigger_of_a_date(remote: Deployment) -> Flow[Triggered]:
+    made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-dated", logical_date=EXTERNAL_DATE))
+    assert utc_text(made.run.logical_date or "", "date") == EXTERNAL_DATE
+    return made
+
+
+@conversation()
+def trigger_of_a_taken_date(remote: Deployment) -> Flow[Triggered]:
+    made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE))
+    assert [made.existed, made.run.run_id] == [True, "contract-dated"]
+    return made
+
+
+@conversation()
+def obtain_in_the_way(remote: Deployment) -> Flow[Any]:
+    wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
+    return (yield from failure(DagRunAlreadyExists, remote.runs.obtain(wish, IfExists())))
+
+
+@conversation()
+def trigger_with_microseconds(remote: Deployment) -> Flow[Triggered]:
+    date = "2021-11-16T11:34:00.000001Z"
+    made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-microseconds", logical_date=date))
+    assert utc_text(made.run.logical_date or "", "date") == date
+    return made
+
+
+@conversation(possible=since(2, 5))
+def trigger_with_note(remote: Deployment) -> Flow[Triggered]:
+    made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-note", note="from elsewhere"))
+    assert made.run.note == "from elsewhere"
+    return made
+
+
+@conversation(possible=since(2, 3))
+def trigger_with_data_interval(remote: Deployment) -> Flow[Triggered]:
+    interval = ("2021-11-15T00:00:00Z", "2021-11-16T00:00:00Z")
+    wish = TriggerIntent("paused_dag", "contract-interval", logical_date=interval[1], data_interval=interval)
+    return (yield from remote.runs.trigger(wish))
+
+
+@conversation(possible=since(3, 0))
+def trigger_run_after(remote: Deployment) -> Flow[Triggered]:
+    made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-later", run_after=EXTERNAL_DATE))
+    assert made.run.run_after == EXTERNAL_DATE
+    return made
+
+
+@conversation(possible=since(3, 2))
+def trigger_with_partition_key(remote: Deployment) -> Flow[Any]:
+    wish = TriggerIntent("paused_dag", "contract-partition", partition_key="2021-11-16")
+    error = yield from failure(RequestRefused, remote.runs.trigger(wish))
+    assert "partition" in str(error)
+    return error
+
+
+@conversation()
+def trigger_unknown_dag(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(DagNotFound, remote.runs.trigger(TriggerIntent("no_such_dag", "contract-x"))))
+
+
+@conversation()
+def trigger_broken_dag(remote: Deployment) -> Flow[Any]:
+    error = yield from failure(DagNotFound, remote.runs.trigger(TriggerIntent("broken_dag", "contract-x")))
+    known = yield from numbers(remote)
+    assert ("a_module_that_is_not_installed" in str(error)) == (known >= (2, 0)), str(error)
+    return error
+
+
+@conversation()
+def trigger_with_wrong_conf(remote: Deployment) -> Flow[Any]:
+    flow = remote.runs.trigger(TriggerIntent("with_params", "contract-params", {"x": "notint"}))
+    if (yield from numbers(remote)) < (2, 2):
+        return (yield from flow)  # no schema there
+    error = yield from failure(RequestRefused, flow)
+    assert "'notint' is not of type 'integer'" in str(error)
+    return error
+
+
+@conversation()
+def trigger_with_odd_run_id(remote: Deployment) -> Flow[Any]:
+    flow = remote.runs.trigger(TriggerIntent("paused_dag", "contract with spaces é"))
+    if (yield from numbers(remote)) < (2, 6, 3):
+        made = yield from flow
+        assert made.run.run_id == "contract with spaces é"
+        return made
+    return (yield from failure(RequestRefused, flow))
+
+
+# Runs: read
+
+
+@conversation()
+def get(remote: Deployment) -> Flow[DagRun]:
+    run = yield from remote.runs.get("paused_dag", "contract-dated")
+    assert utc_text(run.logical_date or "", "date") == EXTERNAL_DATE
+    return run
+
+
+@conversation()
+def get_odd_run_id(remote: Deployment) -> Flow[DagRun]:
+    return (yield from remote.runs.get("paused_dag", "contract+now:1.2~3-4"))
+
+
+@conversation()
+def get_unknown(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(DagRunNotFound, remote.runs.get("paused_dag", "contract-x")))
+
+
+@conversation()
+def get_of_unknown_dag(remote: Deployment) -> Flow[Any]:
+    with pytest.raises(NotFound) as failed:
+        yield from remote.runs.get("no_such_dag", "contract-x")
+    return failed.value
+
+
+@conversation()
+def of_date(remote: Deployment) -> Flow[list[DagRun]]:
+    runs = yield from remote.runs.all("paused_dag", EXTERNAL_DATE)
+    assert [run.run_id for run in runs] == ["contract-dated"]
+    return runs
+
+
+@conversation()
+def of_date_without_run(remote: Deployment) -> Flow[list[DagRun]]:
+    runs = yield from remote.runs.all("paused_dag", "2021-11-16T11:35:00Z")
+    assert runs == []
+    return runs
+
+
+@conversation()
+def trigger_last(remote: Deployment) -> Flow[Triggered]:
+    return (yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-last")))
+
+
+@conversation()
+def newest(remote: Deployment) -> Flow[DagRun | None]:
+    run = yield from remote.runs.newest("paused_dag")
+    assert run
+    assert run.run_id == "contract-last"
+    return run
+
+
+@conversation()
+def newest_of_none(remote: Deployment) -> Flow[DagRun | None]:
+    run = yield from remote.runs.newest("sleeper")
+    assert run is None
+    return run
+
+
+# DAGs
+
+
+@conversation()
+def dag(remote: Deployment) -> Flow[Any]:
+    found = yield from remote.dags.get("quick")
+    assert found.dag_id == "quick"
+    return found
+
+
+@conversation()
+def dag_unknown(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(DagNotFound, remote.dags.get("no_such_dag")))
+
+
+@conversation()
+def refuse_paused(remote: Deployment) -> Flow[Any]:
+    yield from remote.dags.refuse_paused("quick")
+    return (yield from failure(DagIsPaused, remote.dags.refuse_paused("paused_dag")))
+
+
+@conversation()
+def refuse_paused_unknown(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(DagNotFound, remote.dags.refuse_paused("no_such_dag")))
+
+
+@conversation()
+def set_paused_unknown(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(DagNotFound, remote.dags.set_paused("no_such_dag", paused=True)))
+
+
+@conversation()
+def set_paused(remote: Deployment) -> Flow[Any]:
+    yield from remote.dags.set_paused("sleeper", paused=True)
+    error = yield from failure(DagIsPaused, remote.dags.refuse_paused("sleeper"))
+    yield from remote.dags.set_paused("sleeper", paused=False)
+    yield from remote.dags.refuse_paused("sleeper")
+    return error
+
+
+@conversation()
+def check_existence(remote: Deployment) -> Flow[Any]:
+    yield from remote.dags.check_existence("grouped", ["outside", "load.a"], None)
+
+
+@conversation()
+def check_existence_of_unknown_task(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(NotFound, remote.dags.check_existence("grouped", ["no_such_task"], None)))
+
+
+@conversation()
+def check_existence_in_unknown_dag(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(DagNotFound, remote.dags.check_existence("no_such_dag", ["outside"], None)))
+
+
+@conversation(possible=since(2, 0))
+def check_existence_of_group(remote: Deployment) -> Flow[Any]:
+    yield from remote.dags.check_existence("grouped", [], "load")
+    return (yield from failure(NotFound, remote.dags.check_existence("grouped", [], "no_such_group")))
+
+
+# Pools
+
+
+@conversation()
+def pools(remote: Deployment) -> Flow[list[Pool]]:
+    found = yield from remote.pools.all()
+    assert [pool.name for pool in found] == ["default_pool"]
+    return found
+
+
+@conversation()
+def pool(remote: Deployment) -> Flow[Pool]:
+    return (yield from remote.pools.get("default_pool"))
+
+
+@conversation()
+def pool_unknown(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(NotFound, remote.pools.get("no such pool")))
+
+
+@conversation()
+def create_pool(remote: Deployment) -> Flow[Pool]:
+    made = yield from remote.pools.create(Pool("contract pool", 5))
+    assert made.slots == 5
+    return made
+
+
+@conversation()
+def create_pool_again(remote: Deployment) -> Flow[Any]:
+    flow = remote.pools.create(Pool("contract pool", 6))
+    return (yield from failure(Conflict, flow))
+
+
+@conversation(possible=lambda version: version < (2, 0) or version >= (3, 1))
+def create_pool_without_end(remote: Deployment) -> Flow[Pool]:
+    made = yield from remote.pools.create(Pool("endless", -1))
+    assert made.slots == -1
+    yield from remote.pools.delete("endless")
+    return made
+
+
+@conversation()
+def update_pool(remote: Deployment) -> Flow[Pool]:
+    changed = yield from remote.pools.update("contract pool", slots=7)
+    assert changed.slots == 7
+    return changed
+
+
+@conversation(possible=lambda version: version < (2, 0) or version >= (2, 3))
+def update_pool_description(remote: Deployment) -> Flow[Pool]:
+    yield from remote.pools.create(Pool("described", 3, "what it is for"))
+    changed = yield from remote.pools.update("described", description="something else")
+    read = yield from remote.pools.get("described")
+    assert [read.slots, read.description] == [3, "something else"]
+    return changed
+
+
+@conversation(possible=since(2, 7))
+def update_pool_resets_nothing(remote: Deployment) -> Flow[Pool]:
+    made = yield from remote.pools.create(Pool("counting", 3, "what it is for", include_deferred=True))
+    assert made.include_deferred is True
+    yield from remote.pools.update("counting", slots=4)
+    read = yield from remote.pools.get("counting")
+    assert [read.slots, read.description, read.include_deferred] == [4, "what it is for", True]
+    yield from remote.pools.update("counting", description="")
+    read = yield from remote.pools.get("counting")
+    assert [read.slots, read.description or "", read.include_deferred] == [4, "", True]
+    yield from remote.pools.update("counting", include_deferred=False)
+    read = yield from remote.pools.get("counting")
+    assert [read.slots, read.include_deferred] == [4, False]
+    return read
+
+
+@conversation()
+def update_default_pool(remote: Deployment) -> Flow[Pool]:
+    yield from remote.pools.update("default_pool", slots=64)
+    changed = yield from remote.pools.update("default_pool", slots=128)
+    read = yield from remote.pools.get("default_pool")
+    assert read.slots == 128
+    assert read.description in ("Default pool", None)
+    return changed
+
+
+@conversation()
+def update_pool_unknown(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(NotFound, remote.pools.update("no such pool", slots=7)))
+
+
+@conversation()
+def sync_pools(remote: Deployment) -> Flow[list[Pool]]:
+    declared = [Pool("contract pool", 9), Pool("synced", 1)]
+    for _ in range(2):  # the second time there is nothing to do
+        yield from remote.pool_sync.apply((yield from remote.pool_sync.plan(declared)))
+    found = yield from remote.pools.all()
+    assert {("contract pool", 9), ("synced", 1)} <= {(pool.name, pool.slots) for pool in found}
+    yield from remote.pools.delete("synced")
+    return found
+
+
+@conversation()
+def pool_with_slash(remote: Deployment) -> Flow[Any]:
+    generation, _ = yield from remote.get_version()
+    flow = remote.pools.create(Pool("one/two", 1))
+    if generation is not Generation.V2:
+        return (yield from failure(InvalidSettings, flow))
+    yield from flow
+    made = yield from remote.pools.get("one/two")
+    yield from remote.pools.update("one/two", slots=2)
+    yield from remote.pools.delete("one/two")
+    return made
+
+
+@conversation()
+def delete_pool(remote: Deployment) -> Flow[Any]:
+    yield from remote.pools.delete("contract pool")
+    return (yield from failure(NotFound, remote.pools.delete("contract pool")))
+
+
+# Waits
+
+
+@conversation()
+def wait_success(remote: Deployment) -> Flow[Outcome]:
+    made = yield from remote.runs.trigger(TriggerIntent("grouped", "contract-success"))
+    wanted = Wanted("grouped", made.run.run_id, failed_states=("failed",))
+    outcome = yield from ended(remote, wanted, Verdict.SUCCESS)
+    assert outcome.run
+    assert outcome.run.state == "success"
+    return outcome
+
+
+@conversation()
+def wait_failure(remote: Deployment) -> Flow[Outcome]:
+    made = yield from remote.runs.trigger(TriggerIntent("failing", "contract-failure"))
+    return (yield from ended(remote, Wanted("failing", made.run.run_id, failed_states=("failed",)), Verdict.FAILED))
+
+
+@conversation()
+def ended_runs(remote: Deployment) -> Flow[list[DagRun]]:
+    hour_ago = remote.conversation.clock() - 3600
+    runs = yield from remote.runs.ended(["failing", "no_such_dag", "grouped"], since=hour_ago, bound=hour_ago)
+    assert {run.run_id for run in runs} == {"contract-success", "contract-failure"}
+    return runs
+
+
+@conversation()
+def wait_for_tasks(remote: Deployment) -> Flow[Outcome]:
+    wanted = Wanted("grouped", "contract-success", task_ids=("outside", "load.b"), **ENDS)
+    return (yield from ended(remote, wanted, Verdict.SUCCESS))
+
+
+@conversation()
+def wait_for_failed_task(remote: Deployment) -> Flow[Outcome]:
+    wanted = Wanted("failing", "contract-failure", task_ids=("after",), **ENDS)
+    return (yield from ended(remote, wanted, Verdict.FAILED))
+
+
+@conversation(possible=since(2, 0))
+def wait_for_group(remote: Deployment) -> Flow[Outcome]:
+    wanted = Wanted("grouped", "contract-success", task_group_id="load", **ENDS)
+    outcome = yield from ended(remote, wanted, Verdict.SUCCESS)
+    assert outcome.summary == "run contract-success, group load: success"
+    return outcome
+
+
+@conversation()
+def wait_for_date(remote: Deployment) -> Flow[Outcome]:
+    yield from remote.runs.trigger(TriggerIntent("quick", "contract-dated", logical_date=EXTERNAL_DATE))
+    wanted = Wanted("quick", logical_dates=(EXTERNAL_DATE,), failed_states=("failed",))
+    return (yield from ended(remote, wanted, Verdict.SUCCESS))
+
+
+@conversation()
+def wait_for_newest(remote: Deployment) -> Flow[Outcome]:
+    outcome = yield from ended(remote, Wanted("failing", newest=True, failed_states=("failed",)), Verdict.FAILED)
+    assert outcome.run
+    assert outcome.run.run_id == "contract-failure"
+    return outcome
+
+
+@conversation(possible=since(2, 0))
+def xcom(remote: Deployment) -> Flow[Any]:
+    found = yield from remote.get_xcom("grouped", "contract-success", "load.a", "return_value")
+    assert found == "a"
+    return found
+
+
+@conversation(possible=since(2, 0))
+def xcom_of_json(remote: Deployment) -> Flow[Any]:
+    made = yield from remote.runs.trigger(TriggerIntent("quick", "contract-xcom", {"k": "v", "n": [1, None]}))
+    wanted = Wanted("quick", made.run.run_id, failed_states=("failed",))
+    yield from ended(remote, wanted, Verdict.SUCCESS)
+    found = yield from remote.get_xcom("quick", made.run.run_id, "hello", "return_value")
+    known = yield from numbers(remote)
+    # Before 2.10 it comes as Python's representation, and as text it stays.
+    value = {"conf": {"k": "v", "n": [1, None]}}
+    assert found == (value if known >= (2, 10) else str(value))
+    return found
+
+
+@conversation(possible=since(2, 0))
+def xcom_unknown(remote: Deployment) -> Flow[Any]:
+    flow = remote.get_xcom("grouped", "contract-success", "load.a", "no_such_key")
+    return (yield from failure(NotFound, flow))
+
+
+# Runs: change
+
+
+@conversation()
+def trigger_for_long(remote: Deployment) -> Flow[Triggered]:
+    return (yield from remote.runs.trigger(TriggerIntent("sleeper", "contract-cancel", {"seconds": 20})))
+
+
+@conversation(possible=since(2, 2))
+def cancel(remote: Deployment) -> Flow[DagRun]:
+    run = yield from remote.runs.cancel("sleeper", "contract-cancel")
+    assert run.state == "failed"
+    return run
+
+
+@conversation(possible=since(2, 2))
+def cancel_ended(remote: Deployment) -> Flow[DagRun]:
+    run = yield from remote.runs.cancel("grouped", "contract-success")
+    assert run.state == "success"
+    return run
+
+
+@conversation(possible=since(2, 2))
+def cancel_unknown(remote: Deployment) -> Flow[Any]:
+    return (yield from failure(DagRunNotFound, remote.runs.cancel("sleeper", "contract-x")))
+
+
+@conversation(possible=since(2, 0))
+def clear_failed(remote: Deployment) -> Flow[Any]:
+    before = yield from remote.runs.get("failing", "contract-failure")
+    run = yield from remote.runs.clear(before, only_failed=True)
+    assert not run.finished
+    yield from ended(remote, Wanted("failing", run.run_id, failed_states=("failed",)), Verdict.FAILED)
+    tasks = yield from remote.call("GET", f"/dags/failing/dagRuns/{run.run_id}/taskInstances")
+    tries = {each["task_id"]: each["try_number"] for each in tasks["task_instances"]}
+    assert (tries["ok"], tries["boom"]) == (1, 2)
+    return tries
+
+
+@conversation(possible=since(2, 0))
+def clear(remote: Deployment) -> Flow[Any]:
+    before = yield from remote.runs.get("failing", "contract-failure")
+    run = yield from remote.runs.clear(before)
+    assert not run.finished
+    yield from ended(remote, Wanted("failing", run.run_id, failed_states=("failed",)), Verdict.FAILED)
+    tasks = yield from remote.call("GET", f"/dags/failing/dagRuns/{run.run_id}/taskInstances")
+    tries = {each["task_id"]: each["try_number"] for each in tasks["task_instances"]}
+    assert (tries["ok"], tries["boom"]) == (2, 3)
+    return tries
+
+
+@conversation(possible=since(2, 0))
+def obtain_reset(remote: Deployment) -> Flow[Triggered]:
+    wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
+    taken = yield from remote.runs.obtain(wish, IfExists(reset=True))
+    assert [taken.existed, taken.run.run_id] == [True, "contract-dated"]
+    return taken
+
+
+@conversation()
+def obtain_after_failure(remote: Deployment) -> Flow[Triggered]:
+    made = yield from remote.runs.obtain(TriggerIntent("failing", "contract-failure"), IfExists(generated_id=True))
+    assert [made.existed, made.run.run_id] == [False, "contract-failure.2"]
+    return made
+
+
+@conversation(possible=since(2, 0))
+def delete(remote: Deployment) -> Flow[Any]:
+    yield from remote.runs.delete("grouped", "contract-success")
+    return (yield from failure(DagRunNotFound, remote.runs.delete("grouped", "contract-success")))
+
+
+# Who we are
+
+
+@conversation()
+def log_in(remote: Deployment) -> Flow[Any]:
+    """Detection, login and, where there is one, the change from Basic to a web session."""
+    admin = as_somebody(remote, "admin", "admin")
+    for _ in range(4):
+        found = yield from read_a_pool(admin)
+    return found
+
+
+def not_let_in(stranger: Deployment) -> Flow[Any]:
+    if (yield from numbers(stranger)) < (2, 0):
+        return (yield from read_a_pool(stranger))  # which asks nobody who they are
+    return (yield from failure(AuthenticationFailed, read_a_pool(stranger)))
+
+
+@conversation()
+def log_in_wrongly(remote: Deployment) -> Flow[Any]:
+    return (yield from not_let_in(as_somebody(remote, "admin", "wrong")))
+
+
+@conversation()
+def nobody(remote: Deployment) -> Flow[Any]:
+    return (yield from not_let_in(as_somebody(remote, None, None)))
+
+
+@conversation()
+def wrong_token(remote: Deployment) -> Flow[Any]:
+    return (yield from not_let_in(as_somebody(remote, None, "wrong")))
+
+
+@conversation()
+def viewer_may_not(remote: Deployment) -> Flow[Any]:
+    viewer = as_somebody(remote, "viewer", "viewer")
+    yield from viewer.runs.get("quick", "contract-dated")
+    flow = viewer.runs.trigger(TriggerIntent("quick", "contract-viewer"))
+    if (yield from numbers(remote)) < (2, 0):
+        return (yield from flow)
+    error = yield from failure(AccessDenied, flow)
+    assert "trigger DAG 'quick'" in str(error)
+    assert "User" in str(error)
+    return error

@@ -1,0 +1,219 @@
+"""
+Record what real deployments answer: ``python -m tests.contract.record 2.11.2 3.3.2``.
+
+Starts each version with :mod:`dev`, plays the conversations of ``conversations.py`` to it, asks what its roles may,
+and writes ``replies/<version>.json``. What is secret or tells of this machine is replaced before it is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import re
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+import pytest
+import requests
+
+from astronomer_remote.api.errors import NotSupported
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.transport import SyncDriver, configure
+from astronomer_remote.api.wire import Flow, Request, Response
+from dev.deployments import ROOT, Deployment
+from tests.contract.conversations import TABLE
+from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, plain
+from tests.contract.roles import EXCHANGES, measure
+
+T = TypeVar("T")
+
+DAGS = ROOT / "tests" / "live" / "remote_dags"
+
+PATIENCE = {"AIRFLOW__CORE__PARALLELISM": "1", "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
+"""What lets a deployment's tasks come to their end on a machine that is busy with other things."""
+
+HEADERS = ("content-type", "date", "retry-after", "location", "set-cookie")
+"""The header fields that this package reads."""
+
+UNREAD = ("dag_versions", "file_token", "hostname", "unixname", "orig_error", "statement")
+"""Fields left out, since nobody reads them and they are long, differ each time or say more than they should."""
+
+SECRETS = re.compile(r'(?:name="csrf_token"[^>]*value="|session=|"access_token": ?")([^";]+)')
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("versions", nargs="+")
+    parser.add_argument("--only", nargs="+", help="play only these conversations, show them, and write nothing")
+    arguments = parser.parse_args()
+    failed = [version for version in arguments.versions if not record(version, arguments.only)]
+    return 1 if failed else 0
+
+
+def record(version: str, only: Collection[str] | None) -> bool:
+    """Record one version. :return: whether every conversation went as it should."""
+    numbers = tuple(int(part) for part in version.split("."))
+    wanted = {name: played for name, played in TABLE.items() if name in (only or TABLE)}
+    second = {name for name, played in wanted.items() if played.shows_config and numbers >= (2, 0)}
+    found: dict[str, Any] = {"version": version, "conversations": {}, "roles": {}}
+    with Deployment(version, name="recorded", dags=DAGS, env=PATIENCE, start_timeout=400) as airflow:
+        recorder = Recorder(airflow, numbers)
+        for name in (name for name in wanted if name not in second):
+            recorder.play(name)
+        if numbers >= (2, 0) and not only:
+            found["roles"] = measure(airflow.url, airflow.users, [name for name in EXCHANGES if name != "config"])
+    whole = recorder.whole
+    found["conversations"] |= recorder.recordings
+    if second:
+        web = "api-server" if numbers >= (3, 0) else "webserver"
+        shown = "non-sensitive-only" if numbers >= (2, 4) else "True"
+        env = {f"AIRFLOW__{section}__EXPOSE_CONFIG": shown for section in ("API", "WEBSERVER")}
+        with Deployment(version, name="recorded", components=[web], env=env, start_timeout=400) as airflow:
+            recorder = Recorder(airflow, numbers)
+            for name in second:
+                recorder.play(name)
+            if not only:
+                found["roles"] |= measure(airflow.url, airflow.users, ["config"])
+        whole = whole and recorder.whole
+        found["conversations"] |= recorder.recordings
+    text = written(found)
+    if only:
+        print(text)
+    elif whole:
+        FOLDER.mkdir(exist_ok=True)
+        (FOLDER / f"{version}.json").write_text(text)
+    return whole
+
+
+class Recorder:
+    """Plays conversations to one deployment and keeps what was said."""
+
+    def __init__(self, airflow: Deployment, numbers: tuple[int, ...]) -> None:
+        self.recordings: dict[str, Any] = {}
+        self.whole = True
+        self._version, self._numbers = airflow.version, numbers
+        self._names = {
+            airflow.url: BASE_URL,
+            airflow.url.removeprefix("http://"): BASE_URL.removeprefix("http://"),
+            str(airflow.home): "/opt/airflow",
+            socket.gethostname(): "airflow-host",
+        }
+        login = Settings.parse(host=airflow.url, login="admin", password="admin")
+        with requests.Session() as session:
+            driver = SyncDriver(configure(session, login), login, reload=lambda: login)
+            headers = driver.run(deployment(login, time.time()).conversation.authorization())
+        self._settings = administrator(airflow.url, headers["Authorization"])
+
+    def play(self, name: str) -> None:
+        """Play one conversation; the others are played even if it goes wrong."""
+        started, heard = round(time.time(), 3), []
+        remote = deployment(self._settings, started)
+        with requests.Session() as session:
+            driver = SyncDriver(configure(session, self._settings), self._settings, reload=lambda: self._settings)
+            driver.run(remote.get_version())
+            try:
+                outcome = driver.run(listen(TABLE[name].play(remote), heard))
+            except NotSupported as error:
+                outcome = error
+            except (Exception, pytest.fail.Exception):  # noqa: BLE001
+                traceback.print_exc()
+                print(f"^^^ {name}: {[(described(a), b.status, b.body[:300]) for a, b in heard[-3:]]}", flush=True)
+                self.whole = False
+                return
+        if isinstance(outcome, NotSupported) == TABLE[name].possible(self._numbers):
+            print(f"^^^ {name}: possible or not? {outcome!r}")
+            self.whole = False
+        print(f"{self._version} {name}: {len(heard)} exchanges in {time.time() - started:.1f} s", flush=True)
+        exchanges = [{"request": described(request), "response": kept(response)} for request, response in heard]
+        facts = {"started": started, "exchanges": exchanges, "outcome": plain(outcome)}
+        self.recordings[name] = self._scrubbed(facts, "\n".join(said(reply) for _, reply in heard))
+
+    def _scrubbed(self, facts: Any, said: str) -> Any:
+        text = json.dumps(facts, ensure_ascii=False)
+        for secret in sorted(set(SECRETS.findall(said)), key=len, reverse=True):
+            text = text.replace(secret, without_secret(secret))
+        for name, other in self._names.items():
+            text = text.replace(name, other)
+        # Python's own files, in stack traces.
+        text = re.sub(r'[^\s"\'\\(]+/lib/python3', "/usr/lib/python3", text)
+        return json.loads(text)
+
+
+def listen(flow: Flow[T], heard: list[tuple[Request, Response]]) -> Flow[T]:
+    """Run a flow and note its requests and their replies."""
+    outcome: Any = None
+    while True:
+        try:
+            step = flow.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        outcome = yield step
+        if isinstance(step, Request):
+            heard.append((step, outcome))
+
+
+def kept(response: Response) -> dict[str, Any]:
+    """What of a reply is worth keeping."""
+    headers = {name: response.headers[name] for name in HEADERS if name in response.headers}
+    facts: dict[str, Any] = {"status": response.status, "headers": headers}
+    if response.is_json and response.body:
+        return {**facts, "json": shortened(response.json())}
+    text = response.text
+    if response.content_type == "text/html":
+        text = "\n".join(re.findall(r'<title.*?</title>|<input[^>]*name="csrf_token"[^>]*>', text, re.DOTALL))
+    return {**facts, "text": text}
+
+
+def shortened(body: Any) -> Any:
+    """JSON without what nobody reads. Of a configuration, one section tells enough."""
+    if isinstance(body, list):
+        return [shortened(item) for item in body]
+    if not isinstance(body, dict):
+        return body
+    if "sections" in body:
+        return {"sections": [section for section in body["sections"] if section["name"] == "api"]}
+    return {name: shortened(value) for name, value in body.items() if name not in UNREAD}
+
+
+def written(found: dict[str, Any]) -> str:
+    """The text of a file: small, and still with a line for each thing that may change on its own."""
+    lines = []
+    for name, facts in found["conversations"].items():
+        exchanges = ",\n   ".join(json.dumps(each, ensure_ascii=False) for each in facts["exchanges"])
+        exchanges = f"[\n   {exchanges}\n  ]" if exchanges else "[]"
+        outcome = json.dumps(facts["outcome"], ensure_ascii=False)
+        lines.append(f'  "{name}": {{"started": {facts["started"]}, "exchanges": {exchanges}, "outcome": {outcome}}}')
+    conversations = ",\n".join(lines)
+    roles = ",\n".join(f'  "{name}": {json.dumps(statuses)}' for name, statuses in found["roles"].items())
+    parts = [
+        f'"version": "{found["version"]}"',
+        f'"conversations": {{\n{conversations}\n }}',
+        f'"roles": {{\n{roles}\n }}',
+    ]
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def said(response: Response) -> str:
+    """All of a reply in which a secret may be found."""
+    return f"{response.headers.get('set-cookie', '')}\n{response.text}"
+
+
+def without_secret(secret: str) -> str:
+    """What stands for a secret; of a token, its dates remain readable."""
+    parts = secret.split(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
+        dates = json.dumps({name: claims[name] for name in ("iat", "exp")})
+    except (IndexError, KeyError, ValueError):
+        return "scrubbed"
+    return f"scrubbed.{base64.urlsafe_b64encode(dates.encode()).decode().rstrip('=')}.scrubbed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""What real deployments were asked and answered, as `record.py` wrote it down, for any test that wants real replies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.errors import RemoteError
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Flow, Request, Response
+
+T = TypeVar("T")
+
+FOLDER = Path(__file__).parent / "replies"
+BASE_URL = "http://airflow.test"
+"""What stands for the deployment's URL."""
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """
+    One request and its reply.
+
+    :param request: method, path, query, body and so on, as :func:`described`.
+    :param response: what came back; HTML is cut down to its title and the fields of its form.
+    """
+
+    request: dict[str, Any]
+    response: Response
+
+
+@dataclass(frozen=True)
+class Recording:
+    """
+    One conversation.
+
+    :param started: when, in seconds since the epoch.
+    :param exchanges: what was said in it.
+    :param outcome: what it came to, in plain JSON.
+    """
+
+    started: float
+    exchanges: list[Exchanged]
+    outcome: Any
+
+    @property
+    def response(self) -> Response:
+        """The reply to the last request."""
+        return self.exchanges[-1].response
+
+
+def versions() -> list[str]:
+    """The versions of Airflow that were recorded, oldest first."""
+    return sorted((file.stem for file in FOLDER.glob("*.json")), key=lambda text: [int(n) for n in text.split(".")])
+
+
+def replies(version: str) -> dict[str, Recording]:
+    """The recordings of one version, by the name of the conversation."""
+    return {name: _recording(facts) for name, facts in document(version)["conversations"].items()}
+
+
+def roles(version: str) -> dict[str, dict[str, int]]:
+    """The HTTP statuses that Airflow's own roles met, by the name of the exchange and the role."""
+    found: dict[str, dict[str, int]] = document(version)["roles"]
+    return found
+
+
+@cache
+def document(version: str) -> dict[str, Any]:
+    """The file of one version."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{version}.json").read_text())
+    return found
+
+
+def _recording(facts: dict[str, Any]) -> Recording:
+    exchanges = [Exchanged(each["request"], _response(each["response"])) for each in facts["exchanges"]]
+    return Recording(facts["started"], exchanges, facts["outcome"])
+
+
+def _response(facts: dict[str, Any]) -> Response:
+    body = json.dumps(facts["json"]) if "json" in facts else facts["text"]
+    return Response(facts["status"], facts["headers"], body.encode())
+
+
+def described(request: Request) -> dict[str, Any]:
+    """A request in plain JSON, in which the credentials are named by their kind alone."""
+    kinds = {"Authorization": request.headers.get("Authorization", "").partition(" ")[0], "Cookie": "Cookie"}
+    facts = {
+        "method": request.method,
+        "path": request.path,
+        "query": dict(request.query),
+        "body": request.body,
+        "form": request.form,
+        "credentials": next((kind for header, kind in kinds.items() if header in request.headers), None),
+    }
+    return {name: value for name, value in facts.items() if value not in (None, {})}
+
+
+def plain(outcome: Any) -> Any:
+    """An outcome in plain JSON. An error's own words are this package's, not the deployment's, and may change."""
+    if isinstance(outcome, RemoteError):
+        return {"error": type(outcome).__name__, "status": outcome.status, "detail": outcome.detail}
+    if isinstance(outcome, (list, tuple)):
+        return [plain(item) for item in outcome]
+    if is_dataclass(outcome) and not isinstance(outcome, type):
+        return json.loads(json.dumps(asdict(outcome)))
+    return outcome
+
+
+def administrator(base_url: str, authorization: str) -> Settings:
+    """Settings of an account whose login is no part of each conversation: the header it leads to is sent as it is."""
+    return Settings(base_url, password=authorization, authentication="software_api_key")
+
+
+def deployment(settings: Settings, started: float) -> Deployment:
+    """
+    A deployment in whose conversations time passes by a millisecond at each look at the clock.
+
+    It has no patience, so that a deployment that happens to be busy makes no recording but a failure.
+    """
+    conversation = Conversation(settings, retry=RetryPolicy(attempts=1), clock=_clock(started))
+    return Deployment(settings, conversation=conversation)
+
+
+def _clock(started: float) -> Callable[[], float]:
+    ticks = count()
+    return lambda: round(started + next(ticks) / 1000, 3)
+
+
+def replay(flow: Flow[T], exchanges: list[Exchanged]) -> T:
+    """Run a flow on recorded replies; it must send exactly the recorded requests."""
+    left: Iterator[Exchanged] = iter(exchanges)
+    outcome: Any = None
+    while True:
+        try:
+            step = flow.send(outcome)
+        except StopIteration as end:
+            assert next(left, None) is None, "it asks for less than was recorded"
+            result: T = end.value
+            return result
+        outcome = None
+        if isinstance(step, Request):
+            exchanged = next(left, None)
+            assert exchanged, f"it asks for more than was recorded: {described(step)}"
+            assert described(step) == exchanged.request
+            outcome = exchanged.response

@@ -1,0 +1,80 @@
+"""Which of Airflow's own roles may make which request: asked of a real deployment, and told in errors and docs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import requests
+
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.dialects.base import Dialect, Exchange
+from astronomer_remote.api.errors import NotSupported
+from astronomer_remote.api.models import DagRun, Pool, TriggerIntent
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.transport import SyncDriver, configure
+
+ROLES = ("Viewer", "User", "Op", "Admin")
+"""The roles that both generations have, each with all that the one before it may."""
+
+RUN = DagRun("paused_dag", "roles", logical_date="2021-11-16T00:00:00Z")
+POOL = Pool("roles", 1)
+
+# In this order: what is read, changed and deleted here was made by the lines before.
+EXCHANGES: dict[str, Callable[[Dialect], Exchange[Any]]] = {
+    "trigger": lambda to: to.trigger(TriggerIntent(RUN.dag_id, RUN.run_id, logical_date=RUN.logical_date)),
+    "dag_run": lambda to: to.dag_run(RUN.dag_id, RUN.run_id),
+    "dag_runs": lambda to: to.dag_runs(RUN.dag_id),
+    "ended_runs": lambda to: to.ended_runs([RUN.dag_id], since=str(RUN.logical_date), bound=str(RUN.logical_date)),
+    "task_instances": lambda to: to.task_instances(RUN),
+    "xcom": lambda to: to.xcom(RUN.dag_id, RUN.run_id, "nothing", "return_value", -1),
+    "clear_run": lambda to: to.clear_run(RUN, only_failed=False),
+    "clear_run, only_failed": lambda to: to.clear_run(RUN, only_failed=True),
+    "set_run_state": lambda to: to.set_run_state(RUN.dag_id, RUN.run_id, "failed"),
+    "delete_run": lambda to: to.delete_run(RUN.dag_id, RUN.run_id),
+    "dag": lambda to: to.dag(RUN.dag_id),
+    "set_paused": lambda to: to.set_paused(RUN.dag_id, paused=True),
+    "import_failures": lambda to: to.import_failures(),
+    "task": lambda to: to.task(RUN.dag_id, "nothing"),
+    "task_ids": lambda to: to.task_ids(RUN.dag_id),
+    "create_pool": lambda to: to.create_pool(POOL),
+    "update_pool": lambda to: to.update_pool(POOL, frozenset({"slots"})),
+    "pool": lambda to: to.pool(POOL.name),
+    "pools": lambda to: to.pools(),
+    "delete_pool": lambda to: to.delete_pool(POOL.name),
+    "config": lambda to: to.config(),
+}
+
+
+def measure(
+    url: str, users: Mapping[str, tuple[str, str]], names: Collection[str] = EXCHANGES
+) -> dict[str, dict[str, int]]:
+    """Ask a deployment, as each role in turn. :return: the HTTP statuses by exchange and role."""
+    sessions = {role: _session(url, *users[role.lower()]) for role in ROLES}
+    dialect, _ = sessions["Admin"]
+    found: dict[str, dict[str, int]] = {}
+    for name in names:
+        try:
+            request = EXCHANGES[name](dialect).request
+        except NotSupported:
+            continue
+        content = {"data": request.content(), "headers": {"Content-Type": "application/json"}} if request.body else {}
+        found[name] = {
+            role: session.request(request.method, url + request.target, timeout=60, **content).status_code
+            for role, (_, session) in sessions.items()
+        }
+    return found
+
+
+def least(statuses: Mapping[str, int]) -> str:
+    """The first role that was not refused."""
+    return next(role for role in ROLES if statuses[role] != 403)
+
+
+def _session(url: str, login: str, password: str) -> tuple[Dialect, requests.Session]:
+    settings = Settings.parse(host=url, login=login, password=password)
+    session = configure(requests.Session(), settings)
+    driver = SyncDriver(session, settings, reload=lambda: settings)
+    conversation = Deployment(settings).conversation
+    session.headers.update(driver.run(conversation.authorization()))
+    return driver.run(conversation.dialect()), session
