@@ -50,8 +50,8 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
     :param external_task_group_id: wait for the tasks of this group (templated); those whose ids begin with its id,
         as they do unless the group was made with ``prefix_group_id=False``. Not on 1.10.
     :param external_run_id: wait in this run instead of the one of a logical date (templated). Added.
-    :param latest_run: wait in the newest run there is at the first look, default ``False``; with none, wait for one
-        to appear. Added.
+    :param latest_run: wait in the newest run there is at the first look (in mode ``reschedule``, whose looks know
+        nothing of each other: at each), default ``False``; with none, wait for one to appear. Added.
     :param allowed_states: states that end the wait well, default ``["success"]``; for a task group, whose tasks may
         well be skipped, ``["success", "skipped"]``.
     :param skipped_states: states that skip this task, default none.
@@ -111,6 +111,7 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         self.check_existence = check_existence
         self.deferrable = deferrable
         self._existence_checked = False
+        self._held_on_to: Wanted | None = None
         whole_run = not (external_task_id or external_task_ids or external_task_group_id)
         known = DAG_RUN_STATES if whole_run else TASK_STATES
         well = ["success", "skipped"] if external_task_group_id else ["success"]
@@ -137,11 +138,9 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         wanted = self._wanted(context)
-        observation = self._observe(wanted, context)
-        if observation:
-            if self._conclude(judge(observation, wanted), observation.summary(), observation.run):
-                return True
-            wanted = wanted.after(observation)
+        if self._poke_for(wanted, context):
+            return True
+        wanted = self._held_on_to or wanted
         self.defer(
             trigger=RemoteWaitTrigger(
                 astronomer_conn_id=self.astronomer_conn_id,
@@ -153,10 +152,15 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         )
 
     def poke(self, context: Context) -> bool:
-        wanted = self._wanted(context)
+        return self._poke_for(self._held_on_to or self._wanted(context), context)
+
+    def _poke_for(self, wanted: Wanted, context: Context) -> bool:
         observation = self._observe(wanted, context)
         if observation is None:
             return False
+        # The newest run stays the one that was newest, and a run that was seen must not vanish.
+        seen = wanted.after(observation)
+        self._held_on_to = seen if seen.exists else None
         return self._conclude(judge(observation, wanted), observation.summary(), observation.run)
 
     def execute_complete(self, context: Context, event: Any) -> None:
@@ -167,7 +171,10 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         if ended.run:
             publish_run(context, ended.run)
         if ended.verdict is Verdict.TIMEOUT:
-            self._fail(AirflowSensorTimeout(f"Not reached within {self.timeout:g} s: {ended.summary}"))
+            found = ended.summary or "the remote told of none"
+            self._fail(
+                AirflowSensorTimeout(f"DAG {self.external_dag_id!r} had no such run in {self.timeout:g} s: {found}")
+            )
         self._conclude(ended.verdict, ended.summary, ended.run)
 
     def _observe(self, wanted: Wanted, context: Context) -> Observation | None:
