@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import DAG
 
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:
+    from airflow.exceptions import AirflowRescheduleException  # noqa: F401  # tests take it from here
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import TaskDeferred
     from airflow.triggers.base import BaseTrigger

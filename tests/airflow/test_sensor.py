@@ -1,0 +1,492 @@
+"""The sensor that waits for runs, tasks and task groups of a remote."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseHook,
+    BaseSensorOperator,
+    TaskDeferred,
+)
+
+from astronomer_remote.exceptions import (
+    AuthenticationFailed,
+    DagNotFound,
+    DagRunFailed,
+    DagRunVanished,
+    InvalidSettings,
+    NotFound,
+    NotSupported,
+    RemoteError,
+    UnexpectedReply,
+)
+from astronomer_remote.links import RemoteDagRunLink
+from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+from astronomer_remote.testing import FakeDeployment
+from tests.airflow.local import DATE, AirflowRescheduleException, in_dag, local_task, resume, through_the_database
+
+Start = Callable[..., FakeDeployment]
+
+EXPECTED = {
+    # Parameters of ExternalTaskSensor and their defaults, in the standard provider 1.21. It has another one, of a
+    # deprecated name: poll_interval.
+    "external_dag_id": inspect.Parameter.empty,
+    "external_task_id": None,
+    "external_task_ids": None,
+    "external_task_group_id": None,
+    "allowed_states": None,
+    "skipped_states": None,
+    "failed_states": None,
+    "execution_delta": None,
+    "execution_date_fn": None,
+    "check_existence": False,
+    "deferrable": False,
+}
+
+BOTH_MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferred"])
+TODAY = DATE.isoformat()
+
+
+def sensor(**arguments: Any) -> RemoteDagRunSensor:
+    defaults = {"external_dag_id": "quick", "poke_interval": 0.01, "timeout": 0.1}
+    made: RemoteDagRunSensor = in_dag(RemoteDagRunSensor, **{**defaults, **arguments})
+    return made
+
+
+def run(made: RemoteDagRunSensor, context: Any = None, **facts: Any) -> Any:
+    """Run a sensor to its end, through its deferral if there is one."""
+    context = context or local_task(made, **facts).context()
+    try:
+        return made.execute(context)
+    except TaskDeferred as deferred:
+        return resume(deferred, made, context)
+
+
+def parameters_of(cls: type) -> dict[str, Any]:
+    known = inspect.signature(cls.__init__).parameters.values()
+    return {each.name: each.default for each in known if each.kind is each.KEYWORD_ONLY}
+
+
+# Like Airflow's own
+
+
+def test_it_has_the_parameters_and_defaults_of_airflows_own() -> None:
+    ours = parameters_of(RemoteDagRunSensor)
+    assert {name: ours[name] for name in EXPECTED} == EXPECTED
+
+
+def test_airflows_own_has_no_others() -> None:
+    standard = pytest.importorskip("airflow.providers.standard.sensors.external_task")
+    assert parameters_of(standard.ExternalTaskSensor) == {**EXPECTED, "poll_interval": None}
+
+
+def test_all_that_airflows_own_renders_is_rendered() -> None:
+    standard = pytest.importorskip("airflow.providers.standard.sensors.external_task")
+    assert set(standard.ExternalTaskSensor.template_fields) <= set(RemoteDagRunSensor.template_fields)
+
+
+# Making one
+
+
+def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("asked while a DAG file is parsed")
+
+    monkeypatch.setattr(BaseHook, "get_connection", refuse)
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    made = sensor(check_existence=True, deferrable=True, execution_delta=timedelta(days=1))
+    stored = through_the_database(made.dag).get_task("local_task")
+    assert [link.name for link in stored.operator_extra_links] == [RemoteDagRunLink.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"external_dag_id": ""}, "external_dag_id"),
+        ({"external_dag_id": "a/b"}, "external_dag_id"),
+        ({"external_task_id": "a", "external_task_ids": ["b"]}, "Only one of"),
+        ({"external_task_id": "a", "external_task_group_id": "b"}, "Only one of"),
+        ({"external_run_id": "r", "latest_run": True}, "Only one of"),
+        ({"external_run_id": "r", "execution_delta": timedelta(1)}, "Only one of"),
+        ({"execution_delta": timedelta(1), "execution_date_fn": lambda date: date}, "Only one of"),
+        ({"allowed_states": ["done"]}, "'done'"),
+        ({"allowed_states": ["skipped"]}, "'skipped'"),
+        ({"external_task_id": "a", "failed_states": ["broken"]}, "'broken'"),
+        ({"failed_states": "failed"}, "failed_states must be a list"),
+        ({"allowed_states": ["failed"], "failed_states": ["failed"]}, "only one of allowed_states"),
+    ],
+)
+def test_what_is_wrong_is_refused_while_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidSettings, match=said):
+        sensor(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"external_task_ids": ["a", "a"]}, "twice"),
+        ({"external_task_ids": ["a/b"]}, "external_task_ids"),
+        ({"execution_date_fn": lambda date: []}, "no date"),
+        ({"execution_date_fn": lambda date: "sometime"}, "not a date"),
+        ({"external_dag_id": "{{ '..' }}"}, "external_dag_id"),
+    ],
+)
+@BOTH_MODES
+def test_what_turns_out_wrong_is_refused_before_the_first_request(
+    remote: FakeDeployment, arguments: dict[str, Any], said: str, deferrable: bool
+) -> None:
+    made = sensor(**arguments, deferrable=deferrable)
+    made.render_template_fields(local_task(made).context())
+    with pytest.raises(InvalidSettings, match=said):
+        run(made)
+    assert remote.requests == []
+
+
+def test_every_templated_field_is_rendered() -> None:
+    for name in RemoteDagRunSensor.template_fields:
+        template: Any = "{{ params.greeting }}"
+        made = sensor(**{name: [template] if name == "external_task_ids" else template})
+        made.render_template_fields(local_task(made).context())
+        assert getattr(made, name) == (["hello"] if name == "external_task_ids" else "hello")
+
+
+# Which run
+
+
+@BOTH_MODES
+def test_it_waits_for_the_run_of_the_same_date(any_remote: FakeDeployment, deferrable: bool) -> None:
+    any_remote.add_run("quick", "other", state="failed", logical_date="2026-05-03T00:00:00Z")
+    any_remote.add_run("quick", "same", logical_date=TODAY)
+    run(sensor(deferrable=deferrable))
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        {"execution_delta": timedelta(days=1)},
+        {"execution_date_fn": lambda date: date - timedelta(days=1)},
+        {"execution_date_fn": lambda date, params: date - timedelta(days=len(params))},
+        {"execution_date_fn": lambda date, **context: context["dag_run"].logical_date - timedelta(days=1)},
+        {"execution_date_fn": lambda date, context: context["logical_date"] - timedelta(days=1)},
+        {"execution_date_fn": lambda date: [date - timedelta(days=1)]},
+        {"execution_date_fn": lambda date: "2026-05-03"},
+    ],
+)
+@BOTH_MODES
+def test_the_date_may_be_another(remote: FakeDeployment, which: dict[str, Any], deferrable: bool) -> None:
+    made = sensor(**which, deferrable=deferrable)
+    with pytest.raises(AirflowSensorTimeout):
+        run(made)
+    remote.add_run("quick", "yesterday", logical_date="2026-05-03T00:00:00Z")
+    run(sensor(**which, deferrable=deferrable))
+
+
+@BOTH_MODES
+def test_of_several_dates_every_one_is_waited_for(any_remote: FakeDeployment, deferrable: bool) -> None:
+    def both(date: datetime) -> list[datetime]:
+        return [date, date - timedelta(days=1)]
+
+    any_remote.add_run("quick", "today", logical_date=TODAY)
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(execution_date_fn=both, deferrable=deferrable))
+    any_remote.add_run("quick", "yesterday", logical_date="2026-05-03T00:00:00Z")
+    run(sensor(execution_date_fn=both, deferrable=deferrable))
+
+
+def test_a_local_run_without_a_logical_date_has_the_date_it_was_to_run_after(remote: FakeDeployment) -> None:
+    remote.add_run("quick", "then", logical_date="2026-02-02T00:00:00Z")
+    run(sensor(), logical_date=None, run_after=datetime(2026, 2, 2, tzinfo=timezone.utc))
+
+
+@BOTH_MODES
+def test_the_run_may_be_named(any_remote: FakeDeployment, deferrable: bool) -> None:
+    any_remote.add_run("quick", "mine", logical_date="2021-01-01T00:00:00Z")
+    run(sensor(external_run_id="mine", deferrable=deferrable))
+    with pytest.raises(AirflowSensorTimeout, match=r"quick|timed out"):
+        run(sensor(external_run_id="other", deferrable=deferrable))
+
+
+@BOTH_MODES
+def test_the_run_may_be_the_newest(any_remote: FakeDeployment, deferrable: bool) -> None:
+    any_remote.add_run("bad", "old", logical_date="2021-01-01T00:00:00Z")
+    any_remote.add_run("bad", "new", state="failed", logical_date="2021-01-02T00:00:00Z")
+    with pytest.raises(DagRunFailed, match="new"):
+        run(sensor(external_dag_id="bad", latest_run=True, failed_states=["failed"], deferrable=deferrable))
+
+
+@BOTH_MODES
+def test_the_newest_run_stays_the_one_that_was_newest(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_dag("slow", looks=3)
+    remote.add_run("slow", "first", state="running", logical_date="2021-01-01T00:00:00Z")
+    made = sensor(external_dag_id="slow", latest_run=True, deferrable=deferrable, timeout=30)
+    context = local_task(made).context()
+    observed = made._observe  # what happens in the remote between two looks
+
+    def observe(*arguments: Any) -> Any:
+        found = observed(*arguments)
+        if len(remote.runs("slow")) == 1:
+            remote.add_run("slow", "second", state="running", logical_date="2021-01-02T00:00:00Z")
+            remote.add_dag("slow", stays="running")
+            remote.finish("slow", "first")
+        return found
+
+    made._observe = observe  # type: ignore[method-assign]
+    run(made, context)
+    assert context["ti"].xcoms["trigger_run_id"] == "first"
+
+
+# What counts
+
+
+@BOTH_MODES
+def test_nothing_found_is_never_success(any_remote: FakeDeployment, deferrable: bool) -> None:
+    for which in ({}, {"latest_run": True}, {"external_task_id": "hello"}):
+        with pytest.raises(AirflowSensorTimeout):
+            run(sensor(**which, deferrable=deferrable))
+
+
+@BOTH_MODES
+def test_a_failed_run_is_waited_for_unless_failing_was_asked_for(any_remote: FakeDeployment, deferrable: bool) -> None:
+    any_remote.add_run("bad", "today", state="failed", logical_date=TODAY)
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(external_dag_id="bad", deferrable=deferrable))
+    with pytest.raises(DagRunFailed, match="failed") as caught:
+        run(sensor(external_dag_id="bad", failed_states=["failed"], deferrable=deferrable))
+    assert any_remote.url in str(caught.value)
+    assert not isinstance(caught.value, AirflowFailException)
+    run(sensor(external_dag_id="bad", allowed_states=["failed"], deferrable=deferrable))
+
+
+@BOTH_MODES
+def test_a_skipped_state_skips(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_dag("parts", tasks=["a", "b"])
+    remote.add_run("parts", "today", logical_date=TODAY)
+    remote.set_task_state("parts", "today", "a", "skipped")
+    made = sensor(
+        external_dag_id="parts", external_task_ids=["a", "b"], skipped_states=["skipped"], deferrable=deferrable
+    )
+    with pytest.raises(AirflowSkipException, match="skipped"):
+        run(made)
+
+
+@BOTH_MODES
+def test_a_state_that_nobody_knows_means_not_yet(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_dag("odd", stays="pondering")
+    remote.add_run("odd", "today", state="running", logical_date=TODAY)
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(external_dag_id="odd", failed_states=["failed"], deferrable=deferrable))
+
+
+@BOTH_MODES
+def test_a_task_may_end_before_its_run(any_remote: FakeDeployment, deferrable: bool) -> None:
+    any_remote.add_dag("parts", tasks=["a", "b"], stays="running")
+    any_remote.add_run("parts", "today", state="running", logical_date=TODAY)
+    waits: dict[str, Any] = {"external_dag_id": "parts", "external_task_id": "a", "deferrable": deferrable}
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(**waits))
+    any_remote.set_task_state("parts", "today", "a", "success")
+    run(sensor(**waits))
+    any_remote.set_task_state("parts", "today", "a", "upstream_failed")
+    with pytest.raises(DagRunFailed, match="upstream_failed"):
+        run(sensor(**waits, failed_states=["failed", "upstream_failed"]))
+
+
+@BOTH_MODES
+def test_of_several_tasks_every_one_is_waited_for_and_any_failure_fails(
+    any_remote: FakeDeployment, deferrable: bool
+) -> None:
+    any_remote.add_dag("parts", tasks=["a", "b"], stays="running")
+    any_remote.add_run("parts", "today", state="running", logical_date=TODAY)
+    any_remote.set_task_state("parts", "today", "a", "success")
+    waits: dict[str, Any] = {"external_dag_id": "parts", "external_task_ids": ["a", "b"], "deferrable": deferrable}
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(**waits))
+    any_remote.set_task_state("parts", "today", "b", "failed")
+    with pytest.raises(DagRunFailed):
+        run(sensor(**waits, failed_states=["failed"]))
+
+
+@BOTH_MODES
+def test_a_task_group_may_have_skipped_tasks(start: Start, deferrable: bool) -> None:
+    for version in ("2.11.2", "3.3.2"):
+        remote = start(version)
+        remote.add_dag("parts", tasks=["load.a", "load.b", "other"], stays="running")
+        remote.add_run("parts", "today", state="running", logical_date=TODAY)
+        remote.set_task_state("parts", "today", "load.a", "success")
+        waits: dict[str, Any] = {
+            "external_dag_id": "parts",
+            "external_task_group_id": "load",
+            "deferrable": deferrable,
+        }
+        with pytest.raises(AirflowSensorTimeout):
+            run(sensor(**waits))
+        remote.set_task_state("parts", "today", "load.b", "skipped")
+        run(sensor(**waits))
+
+
+@BOTH_MODES
+def test_a_task_group_cannot_be_seen_in_1_10(start: Start, deferrable: bool) -> None:
+    remote = start("1.10.15")
+    remote.add_dag("parts", tasks=["load.a"])
+    remote.add_run("parts", "today", logical_date=TODAY)
+    with pytest.raises(NotSupported, match="task group"):
+        run(sensor(external_dag_id="parts", external_task_group_id="load", deferrable=deferrable))
+
+
+# Existence
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ({"external_dag_id": "no_such_dag"}, DagNotFound),
+        ({"external_task_id": "no_such_task"}, NotFound),
+        ({"external_task_ids": ["hello", "no_such_task"]}, NotFound),
+        ({"external_task_group_id": "no_such_group"}, NotFound),
+    ],
+)
+@BOTH_MODES
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_what_does_not_exist_fails_at_once_if_asked(
+    start: Start, version: str, missing: dict[str, Any], expected: type[RemoteError], deferrable: bool
+) -> None:
+    start(version).add_dag("quick", tasks=["hello"])
+    with pytest.raises(expected, match="no_such") as caught:
+        run(sensor(**missing, check_existence=True, deferrable=deferrable))
+    assert type(caught.value) is expected
+
+
+def test_in_1_10_a_dag_and_a_task_can_be_checked(start: Start) -> None:
+    remote = start("1.10.15")
+    remote.add_dag("quick", tasks=["hello"])
+    remote.add_run("quick", "today", logical_date=TODAY)
+    run(sensor(external_task_id="hello", check_existence=True))
+    for missing in ({"external_dag_id": "no_such_dag"}, {"external_task_id": "no_such_task"}):
+        with pytest.raises(NotFound, match="no_such"):
+            run(sensor(**missing, check_existence=True))
+
+
+def test_existence_is_checked_once(remote: FakeDeployment) -> None:
+    made = sensor(check_existence=True, external_task_id="hello")
+    context = local_task(made).context()
+    assert not made.poke(context)
+    assert not made.poke(context)
+    looks = [path for _, path in remote.requests]
+    assert looks.count("/api/v2/dags/quick/tasks/hello") == 1
+    assert looks.count("/api/v2/dags/quick/dagRuns") == 2
+
+
+# Ending otherwise
+
+
+@BOTH_MODES
+def test_a_soft_failure_skips(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_run("bad", "today", state="failed", logical_date=TODAY)
+    for arguments in ({"external_dag_id": "bad", "failed_states": ["failed"]}, {}):
+        with pytest.raises(AirflowSkipException):
+            run(sensor(**arguments, soft_fail=True, deferrable=deferrable))
+
+
+@BOTH_MODES
+def test_what_waiting_cannot_mend_fails_at_once(remote: FakeDeployment, add_connection: Any, deferrable: bool) -> None:
+    add_connection(**remote.connection(password="wrong"))
+    with pytest.raises(AuthenticationFailed):
+        run(sensor(deferrable=deferrable, timeout=60))
+
+
+@pytest.mark.usefixtures("no_pauses")
+@BOTH_MODES
+def test_a_remote_that_is_down_for_a_while_is_waited_for(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_run("quick", "today", logical_date=TODAY)
+    remote.disturb(503, times=8)
+    made = sensor(deferrable=deferrable, timeout=30)
+    run(made)
+    assert remote.requests[-1][0] == "GET"
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_remote_that_stays_down_ends_in_the_sensors_timeout(remote: FakeDeployment) -> None:
+    remote.disturb(503, times=10_000)
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor())
+
+
+@BOTH_MODES
+def test_a_named_run_that_vanishes_is_no_timeout(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "mine", state="running")
+    made = sensor(external_dag_id="slow", external_run_id="mine", deferrable=deferrable, timeout=30)
+    context = local_task(made).context()
+    context["ti"].xcom_push = lambda key, value: remote.runs("slow") and remote.delete("slow", "mine")
+    with pytest.raises(DagRunVanished):
+        run(made, context)
+
+
+# Modes
+
+
+def test_in_reschedule_mode_it_gives_its_slot_back(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sensor(mode="reschedule", poke_interval=30, timeout=60)
+    task = local_task(made)
+    # When the sensor was first rescheduled, Airflow 2 asks its database and Airflow 3 the task instance.
+    task.get_first_reschedule_date = lambda context: None  # type: ignore[attr-defined]
+    base = sys.modules[BaseSensorOperator.__module__]
+    if hasattr(base, "_orig_start_date"):
+        monkeypatch.setattr(base, "_orig_start_date", lambda **_: None)
+    with pytest.raises(AirflowRescheduleException) as again:
+        made.execute(task.context())
+    assert again.value.reschedule_date > datetime.now(timezone.utc) + timedelta(seconds=10)
+    remote.add_run("quick", "today", logical_date=TODAY)
+    made.execute(task.context())
+
+
+def test_it_looks_once_before_it_defers(any_remote: FakeDeployment) -> None:
+    any_remote.add_run("quick", "today", logical_date=TODAY)
+    made = sensor(deferrable=True)
+    assert made.execute(local_task(made).context()) is True
+
+
+def test_it_defers_with_plain_arguments_and_an_absolute_deadline(remote: FakeDeployment) -> None:
+    made = sensor(deferrable=True, timeout=3600, failed_states=["failed"])
+    before = datetime.now(timezone.utc).timestamp()
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(local_task(made).context())
+    path, arguments = deferred.value.trigger.serialize()
+    assert path == "astronomer_remote.triggers.wait.RemoteWaitTrigger"
+    assert json.loads(json.dumps(arguments)) == arguments
+    assert 0 <= arguments["deadline"] - before - 3600 < 60
+    assert arguments["cancel_on_kill"] is False
+    assert "admin" not in str(arguments)
+
+
+def test_the_run_it_watches_is_told(any_remote: FakeDeployment) -> None:
+    any_remote.add_run("quick", "today", logical_date=TODAY)
+    made = sensor()
+    task = local_task(made)
+    made.execute(task.context())
+    assert task.xcoms["trigger_run_id"] == "today"
+    assert task.xcoms["remote_run_url"].startswith(any_remote.url)
+
+
+@pytest.mark.parametrize("event", [None, "success", {}, {"verdict": "splendid", "summary": "", "run": None}])
+def test_an_event_of_somebody_else_is_refused(event: Any) -> None:
+    made = sensor(deferrable=True)
+    with pytest.raises(UnexpectedReply, match="event"):
+        made.execute_complete(local_task(made).context(), event=event)
+
+
+def test_an_error_in_the_triggerer_comes_back_as_itself() -> None:
+    made = sensor(deferrable=True)
+    event = {"verdict": None, "summary": "what happened", "run": None, "error": "AuthenticationFailed"}
+    with pytest.raises(AuthenticationFailed, match="what happened"):
+        made.execute_complete(local_task(made).context(), event=event)
