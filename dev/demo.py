@@ -196,8 +196,8 @@ def value(here: Client, run: DagRun, task_id: str, key: str = "return_value") ->
 
 def check(there: Client, run_id: str, progress: Progress) -> None:
     """Ask the remote itself for what the local DAG is supposed to have done there."""
-    runs = there.do(there.api.list_dag_runs(REMOTE_DAG_ID))
-    if [(run.run_id, run.state) for run in runs] != [(run_id, "success")]:
+    runs = [(run.run_id, run.state) for run in there.do(there.api.list_dag_runs(REMOTE_DAG_ID))]
+    if runs != [(run_id, "success")]:
         raise DemoFailed(f"The remote should have one successful run {run_id!r}, but has {runs}.")
     slots = there.do(there.api.get_pool(POOL)).slots
     if slots != 2 * SLOTS:
