@@ -55,6 +55,13 @@ def test_what_the_remote_asks_for_is_waited_at_least_if_it_is_reasonable(
     assert wait >= asked
 
 
+def test_an_attempt_that_would_start_after_the_total_is_not_made() -> None:
+    policy = RetryPolicy(total_seconds=10)
+    assert policy.wait(3, 7.9, 0.0) == 2
+    assert policy.wait(3, 8.0, 0.0) is None
+    assert policy.wait(1, 0.0, 0.0, retry_after=10) is None
+
+
 def test_waits_double_up_to_their_cap_and_are_spread_by_half() -> None:
     policy = RetryPolicy(attempts=10)
     assert [policy.wait(attempt, 0, 0.999999) for attempt in range(1, 8)] == pytest.approx(
