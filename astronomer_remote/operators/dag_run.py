@@ -207,10 +207,10 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
             ended = WaitEvent.parse(event)
             ended.raise_error()
         self._remember(context, run_id)
-        if ended.verdict is Verdict.TIMEOUT:
-            raise self._timed_out(ended.run, ended.summary)
         run = self.hook.get_dag_run(self.trigger_dag_id, run_id)
         publish_run(context, run)
+        if ended.verdict is Verdict.TIMEOUT and run.state not in (*self.allowed_states, *self.failed_states):
+            raise self._timed_out(run, ended.summary)
         return self._wait_for(run, context)
 
     def _trigger(self, deployment: Deployment, intent: TriggerIntent, attempt_number: int) -> Flow[Triggered]:
