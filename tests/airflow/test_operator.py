@@ -514,6 +514,14 @@ def test_an_event_says_less_than_the_run_itself(remote: FakeDeployment) -> None:
         made.execute_complete(context, event=event, **deferred.kwargs)
 
 
+def test_a_run_that_ended_at_the_last_moment_did_not_time_out(remote: FakeDeployment) -> None:
+    made = operator(wait_for_completion=True, deferrable=True, wait_timeout=60)
+    context = local_task(made).context()
+    deferred = deferred_by(made, context)
+    event = {"verdict": "timeout", "summary": "", "run": None, "error": None}
+    assert made.execute_complete(context, event=event, **deferred.kwargs)["state"] == "success"
+
+
 @pytest.mark.parametrize(
     "event",
     [

@@ -1,0 +1,247 @@
+"""The trigger behind deferred waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.models.trigger import Trigger
+
+from astronomer_remote.api.waiting import Wanted
+from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS
+from astronomer_remote.hooks.astronomer import AstronomerHook
+from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.triggers import wait
+from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
+from tests.airflow.local import only_event, restored
+
+Start = Callable[..., FakeDeployment]
+
+
+def trigger(dag_id: str = "quick", run_id: str | None = "r", **arguments: Any) -> RemoteWaitTrigger:
+    names = ("poke_interval", "deadline", "cancel_on_kill", "astronomer_conn_id")
+    own = {name: arguments.pop(name) for name in names if name in arguments}
+    wanted = Wanted(dag_id, run_id, **{"failed_states": ("failed",), **arguments})
+    options: dict[str, Any] = {"astronomer_conn_id": "astronomer_default", "poke_interval": 0.01, **own}
+    return RemoteWaitTrigger(wanted=wanted.as_dict(), **options)
+
+
+def event_of(made: RemoteWaitTrigger) -> dict[str, Any]:
+    event: dict[str, Any] = asyncio.run(only_event(made))
+    return event
+
+
+# One event
+
+
+@pytest.mark.parametrize(("dag_id", "verdict"), [("quick", "success"), ("bad", "failed")])
+def test_it_ends_with_one_event_that_tells_the_run(any_remote: FakeDeployment, dag_id: str, verdict: str) -> None:
+    any_remote.add_run(dag_id, "r", state="running")
+    event = event_of(trigger(dag_id))
+    assert (event["verdict"], event["error"]) == (verdict, None)
+    assert (event["run"]["run_id"], event["run"]["state"]) == ("r", verdict)
+    assert WaitEvent.parse(event).as_dict() == event
+
+
+def test_a_state_that_is_to_skip_ends_it_as_skipped(remote: FakeDeployment) -> None:
+    remote.add_run("quick", "r")
+    remote.set_task_state("quick", "r", "hello", "skipped")
+    assert event_of(trigger(task_ids=("hello",), skipped_states=("skipped",)))["verdict"] == "skipped"
+
+
+@pytest.mark.parametrize("unfinished", [{"stays": "queued"}, {"stays": "running"}, {"stays": "pondering"}])
+def test_the_deadline_ends_it_however_the_run_stands(remote: FakeDeployment, unfinished: dict[str, str]) -> None:
+    remote.add_dag("slow", **unfinished)
+    remote.add_run("slow", "r", state="queued")
+    event = event_of(trigger("slow", deadline=time.time() + 0.3))
+    assert event["verdict"] == "timeout"
+    assert unfinished["stays"] in event["summary"]
+
+
+def test_the_deadline_holds_after_a_restart(remote: FakeDeployment) -> None:
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "r", state="running")
+    deadline = time.time() + 0.3
+    again = restored(restored(trigger("slow", deadline=deadline)))
+    assert again.deadline == deadline
+    event_of(again)
+    assert time.time() >= deadline
+
+
+def test_it_only_ever_reads(any_remote: FakeDeployment) -> None:
+    any_remote.add_dag("slow", looks=3)
+    any_remote.add_run("slow", "r", state="running")
+    event_of(trigger("slow", exists=True))
+    written = [path for method, path in any_remote.requests if method != "GET"]
+    assert all(path.endswith(("/auth/token", "/login/", "/dagRuns/list")) for path in written)
+
+
+# Errors
+
+
+def test_an_error_becomes_an_event_that_names_it(remote: FakeDeployment, add_connection: Any) -> None:
+    add_connection(**remote.connection(password="wrong-s3cr3t"))
+    event = event_of(trigger())
+    assert (event["verdict"], event["error"]) == (None, "AuthenticationFailed")
+    assert "admin" in event["summary"]
+    assert "s3cr3t" not in json.dumps(event)
+
+
+def test_a_run_that_vanished_becomes_an_event(remote: FakeDeployment) -> None:
+    assert event_of(trigger(exists=True))["error"] == "DagRunVanished"
+
+
+def test_a_wrong_connection_becomes_an_event(add_connection: Callable[..., str]) -> None:
+    add_connection(host="ftp://host.example")
+    assert event_of(trigger())["error"] == "InvalidSettings"
+
+
+def test_a_remote_that_is_down_for_a_while_is_waited_for(remote: FakeDeployment) -> None:
+    remote.add_run("quick", "r", state="running")
+    remote.disturb(503, times=1)
+    assert event_of(trigger())["verdict"] == "success"
+
+
+def test_a_secret_that_was_changed_is_read_anew(start: Start, add_connection: Any) -> None:
+    remote = start("2.11.2")
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "r", state="running")
+
+    async def change_meanwhile() -> Any:
+        waiting = asyncio.create_task(only_event(trigger("slow")))
+        await heard(remote, 3)
+        remote.change_secret("changed")
+        add_connection(**remote.connection())
+        remote.finish("slow", "r")
+        return await asyncio.wait_for(waiting, 60)
+
+    assert asyncio.run(change_meanwhile())["verdict"] == "success"
+
+
+async def heard(remote: FakeDeployment, requests: int) -> None:
+    """Wait until a remote has heard some requests."""
+    for _ in range(6000):
+        if len(remote.requests) >= requests:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"asked only {remote.requests}")
+
+
+# In the triggerer
+
+
+def test_the_connection_is_not_looked_up_on_the_event_loop(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = AstronomerHook.get_connection
+
+    def off_the_loop(conn_id: str) -> Any:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return look_up(conn_id)
+        raise AssertionError("looked up on the event loop")
+
+    monkeypatch.setattr(AstronomerHook, "get_connection", off_the_loop)
+    remote.add_run("quick", "r")
+    assert event_of(trigger())["verdict"] == "success"
+
+
+def test_the_event_loop_is_never_held_up(remote: FakeDeployment) -> None:
+    remote.add_dag("slow", looks=20)
+    remote.add_run("slow", "r", state="running")
+
+    async def beside() -> float:
+        waiting = asyncio.create_task(only_event(trigger("slow")))
+        # What is imported and set up at the first request is not what this is about.
+        await heard(remote, 3)
+        longest = 0.0
+        while not waiting.done():
+            before = time.process_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.process_time() - before)
+        return longest
+
+    assert asyncio.run(beside()) < 0.2
+
+
+def test_many_waits_of_one_triggerer_all_end(any_remote: FakeDeployment) -> None:
+    any_remote.add_dag("slow", looks=3)
+    for number in range(20):
+        any_remote.add_run("slow", f"r{number}", state="running", logical_date=f"2026-01-{number + 1:02}T00:00:00Z")
+
+    async def wait_for_all() -> list[Any]:
+        return await asyncio.gather(*(only_event(trigger("slow", f"r{number}")) for number in range(20)))
+
+    events = asyncio.run(wait_for_all())
+    assert [(event["verdict"], event["run"]["run_id"]) for event in events] == [
+        ("success", f"r{number}") for number in range(20)
+    ]
+
+
+def test_it_survives_airflows_database_without_a_secret(start: Start) -> None:
+    start(password="s3cr3t")
+    made = trigger(deadline=1.5, cancel_on_kill=True)
+    stored = Trigger.from_object(made)
+    assert stored.classpath == "astronomer_remote.triggers.wait.RemoteWaitTrigger"
+    assert restored(made).serialize() == made.serialize() == (stored.classpath, stored.kwargs)
+    for text in (repr(made), str(vars(made)), str(stored.kwargs)):
+        assert "s3cr3t" not in text
+
+
+# Kills
+
+
+async def cancelled(made: RemoteWaitTrigger, remote: FakeDeployment) -> None:
+    """Let it look for a while, and cancel it as a triggerer does."""
+    waiting = asyncio.create_task(only_event(made))
+    await heard(remote, 4)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+@pytest.fixture
+def going(start: Start) -> FakeDeployment:
+    """A remote with a run that goes on for ever."""
+    remote = start()
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "r", state="running")
+    return remote
+
+
+def state_of(remote: FakeDeployment) -> Any:
+    return remote.runs("slow")[0]["state"]
+
+
+def test_a_cancellation_passes_through_and_leaves_a_run_that_is_only_watched(going: FakeDeployment) -> None:
+    asyncio.run(cancelled(trigger("slow"), going))
+    assert state_of(going) == "running"
+
+
+@pytest.mark.parametrize("by_a_person", [True, False])
+def test_a_cancellation_ends_the_run_only_if_a_person_caused_it(
+    going: FakeDeployment, monkeypatch: pytest.MonkeyPatch, by_a_person: bool
+) -> None:
+    async def found_out(*_: Any) -> bool:
+        return by_a_person
+
+    monkeypatch.setattr(wait, "was_trigger_stopped_by_a_person", found_out)
+    asyncio.run(cancelled(trigger("slow", cancel_on_kill=True), going))
+    assert (state_of(going) == "failed") == (by_a_person and not TRIGGERS_HEAR_OF_KILLS)
+
+
+@pytest.mark.parametrize(("ours", "state"), [(True, "failed"), (False, "running")])
+def test_a_kill_ends_the_run_if_the_task_made_it(going: FakeDeployment, ours: bool, state: str) -> None:
+    asyncio.run(trigger("slow", cancel_on_kill=ours).on_kill())
+    assert state_of(going) == state
+
+
+def test_a_kill_that_fails_says_so_and_raises_nothing(going: FakeDeployment, add_connection: Any) -> None:
+    add_connection(**going.connection(password="wrong"))
+    asyncio.run(trigger("slow", cancel_on_kill=True).on_kill())
+    assert state_of(going) == "running"
