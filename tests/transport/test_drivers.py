@@ -548,6 +548,26 @@ def test_a_server_that_the_environments_file_vouches_for_is_accepted(
     assert run(ask(GET), quick(server))[0].status == 200
 
 
+def test_the_environment_may_name_a_folder_of_certificates(
+    run: Run, serve: Any, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = ["openssl", "x509", "-noout", "-hash", "-in", certificate.file]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / f"{name}.0").write_bytes(Path(certificate.file).read_bytes())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+    server = serve(tls=certificate.server_side())
+    assert run(ask(GET), quick(server))[0].status == 200
+
+
+def test_a_file_that_the_environment_names_and_that_is_not_there_is_a_setting_to_mend(
+    run: Run, serve: Any, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
+    server = serve(tls=certificate.server_side())
+    with pytest.raises(InvalidSettings, match="REQUESTS_CA_BUNDLE=.* does not exist"):
+        run(ask(GET), quick(server))
+
+
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_a_server_nobody_vouches_for_is_accepted_if_the_connection_says_so(
     run: Run, serve: Any, certificate: Certificate
