@@ -162,8 +162,8 @@ def _airflow_3(place: Place, users: Users, auth_manager: str | None) -> dict[str
         "dag_processor__parsing_processes": "1",
         "dag_processor__print_stats_interval": "0",
         "scheduler__scheduler_idle_sleep_time": "0.2",
-        # A task asks the API server whether it may start. When the answer takes longer than this (5 s unless
-        # told), it asks again, hears that it runs already, and fails: seen on a busy machine.
+        # A task tells the API server that it starts, and fails when no answer comes within this time. The
+        # first answer takes longer than the 5 s that are the default where other programs keep the processor busy.
         "workers__execution_api_timeout": "60",
     }
     if auth_manager == "fab":
