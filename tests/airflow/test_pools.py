@@ -1,0 +1,440 @@
+"""The operators and the sensor for pools."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseOperator,
+    TaskDeferred,
+)
+
+from astronomer_remote.api.models import Pool
+from astronomer_remote.exceptions import (
+    AccessDenied,
+    Conflict,
+    InvalidSettings,
+    NotFound,
+    NotSupported,
+    PoolIsOccupied,
+    RemoteUnavailable,
+    UnexpectedReply,
+)
+from astronomer_remote.operators.pool import (
+    RemoteCreatePoolOperator,
+    RemoteDeletePoolOperator,
+    RemoteSyncPoolsOperator,
+    RemoteUpdatePoolOperator,
+)
+from astronomer_remote.operators.pool_loan import (
+    RemoteBorrowPoolSlotsOperator,
+    RemoteRecordPoolOperator,
+    RemoteReturnPoolSlotsOperator,
+    borrowed_slots,
+)
+from astronomer_remote.sensors.pool import RemotePoolSlotSensor
+from astronomer_remote.testing import FakeDeployment
+from tests.airflow.local import in_dag, local_task, resume, through_the_database
+
+Start = Callable[..., FakeDeployment]
+
+RETRY = {"try_number": 2}
+
+
+def execute(kind: type, *, task: dict[str, Any] | None = None, **arguments: Any) -> Any:
+    made = in_dag(kind, **{"retries": 2, **arguments})
+    return made.execute(local_task(made, **(task or {})).context())
+
+
+# Create, update, delete
+
+
+def test_a_pool_is_created_changed_and_deleted(any_remote: FakeDeployment) -> None:
+    assert execute(RemoteCreatePoolOperator, pool_name="p", slots="5")["slots"] == 5
+    assert any_remote.pools() == {"default_pool": 128, "p": 5}
+    assert execute(RemoteUpdatePoolOperator, pool_name="p", slots="7")["slots"] == 7
+    assert any_remote.pools()["p"] == 7
+    assert execute(RemoteDeletePoolOperator, pool_name="p", force=True) is True
+    assert any_remote.pools() == {"default_pool": 128}
+
+
+def test_a_pool_that_is_there_is_a_failure_left_alone_or_brought_in_line(any_remote: FakeDeployment) -> None:
+    any_remote.add_pool("p", 3)
+    with pytest.raises(Conflict) as caught:
+        execute(RemoteCreatePoolOperator, pool_name="p", slots=5)
+    assert isinstance(caught.value, AirflowFailException)
+    assert execute(RemoteCreatePoolOperator, pool_name="p", slots=5, if_exists="skip")["slots"] == 3
+    assert execute(RemoteCreatePoolOperator, pool_name="p", slots=5, if_exists="update")["slots"] == 5
+    assert execute(RemoteCreatePoolOperator, pool_name="q", slots=5, if_exists="skip")["slots"] == 5
+    assert any_remote.pools() == {"default_pool": 128, "p": 5, "q": 5}
+
+
+def test_a_retry_is_about_the_same_pool(any_remote: FakeDeployment) -> None:
+    any_remote.add_pool("p", 5)
+    assert execute(RemoteCreatePoolOperator, task=RETRY, pool_name="p", slots=5)["slots"] == 5
+    with pytest.raises(Conflict):
+        execute(RemoteCreatePoolOperator, task=RETRY, pool_name="p", slots=6)
+    execute(RemoteDeletePoolOperator, pool_name="p", if_missing="fail", force=True)
+    missing = {"pool_name": "p", "if_missing": "fail", "force": True}
+    assert execute(RemoteDeletePoolOperator, task=RETRY, **missing) is False
+    with pytest.raises(NotFound):
+        execute(RemoteDeletePoolOperator, **missing)
+    assert execute(RemoteDeletePoolOperator, pool_name="p", force=True) is False
+
+
+def test_several_at_once_make_one_pool_and_no_error(any_remote: FakeDeployment) -> None:
+    made = [
+        in_dag(RemoteCreatePoolOperator, f"dag_{number}", pool_name="p", slots=5, if_exists="update")
+        for number in range(4)
+    ]
+    with ThreadPoolExecutor() as pool:
+        # What execute() does; Airflow itself lets nobody call that from another thread.
+        flows = [lambda deployment, each=each: each._make(deployment, Pool("p", 5), retrying=False) for each in made]
+        outcomes = [pool.submit(each.hook.converse, flow) for each, flow in zip(made, flows, strict=True)]
+        assert [outcome.result().slots for outcome in outcomes] == [5] * 4
+    assert any_remote.pools() == {"default_pool": 128, "p": 5}
+
+
+def test_a_pool_in_use_is_not_deleted_unless_forced(start: Start) -> None:
+    remote = start()
+    remote.add_pool("p", 3, occupied=2)
+    with pytest.raises(PoolIsOccupied) as caught:
+        execute(RemoteDeletePoolOperator, pool_name="p")
+    assert not isinstance(caught.value, AirflowFailException), "it may be free at the next try"
+    execute(RemoteDeletePoolOperator, pool_name="p", force=True)
+    with pytest.raises(InvalidSettings, match="default_pool"):
+        execute(RemoteDeletePoolOperator, pool_name="default_pool", force=True)
+    with pytest.raises(NotFound):
+        execute(RemoteUpdatePoolOperator, pool_name="p", slots=1)
+
+
+def test_who_may_only_read_changes_nothing(start: Start, add_connection: Callable[..., str]) -> None:
+    remote = start()
+    add_connection(**remote.connection(login="viewer", password="viewer"))
+    tasks: list[tuple[type, dict[str, Any]]] = [
+        (RemoteCreatePoolOperator, {"pool_name": "p", "slots": 1}),
+        (RemoteUpdatePoolOperator, {"pool_name": "default_pool", "slots": 1}),
+        (RemoteSyncPoolsOperator, {"pools": {"p": 1, "q": 2}}),
+    ]
+    for kind, arguments in tasks:
+        with pytest.raises(AccessDenied, match="Op is the least"):
+            execute(kind, **arguments)
+    assert remote.pools() == {"default_pool": 128}
+
+
+@pytest.mark.parametrize("slots", [-2, 2**31, "many", "1.5", None, True])
+def test_what_is_no_size_is_refused(start: Start, slots: Any) -> None:
+    remote = start()
+    with pytest.raises(InvalidSettings, match="slots="):
+        execute(RemoteCreatePoolOperator, pool_name="p", slots=slots)
+    assert remote.requests == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (RemoteCreatePoolOperator, {"pool_name": "p", "slots": -2}),
+        (RemoteCreatePoolOperator, {"pool_name": "p", "slots": 1, "if_exists": "ignore"}),
+        (RemoteUpdatePoolOperator, {"pool_name": "p"}),
+        (RemoteUpdatePoolOperator, {"pool_name": "p", "slots": "many"}),
+        (RemoteDeletePoolOperator, {"pool_name": "p", "if_missing": "ignore"}),
+        (RemoteSyncPoolsOperator, {}),
+        (RemoteSyncPoolsOperator, {"pools": {}, "pools_file": "f"}),
+        (RemoteSyncPoolsOperator, {"pools": {}, "fields": ["size"]}),
+        (RemoteSyncPoolsOperator, {"source_conn_id": "a", "astronomer_conn_id": "a"}),
+        (RemotePoolSlotSensor, {"pool_name": "p", "slots": 0}),
+        (RemoteRecordPoolOperator, {"pool_name": "p", "slots": "many"}),
+        (RemoteReturnPoolSlotsOperator, {"loan": {}, "if_changed": "ignore"}),
+    ],
+)
+def test_what_is_known_to_be_wrong_is_refused_while_the_dag_is_parsed(kind: type, arguments: Any) -> None:
+    with pytest.raises(InvalidSettings):
+        in_dag(kind, **arguments)
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 257, ".."])
+def test_a_name_no_pool_can_have_is_refused(any_remote: FakeDeployment, name: str) -> None:
+    with pytest.raises(InvalidSettings, match="pool name"):
+        execute(RemoteCreatePoolOperator, pool_name=name, slots=1)
+    assert any_remote.pools() == {"default_pool": 128}
+
+
+def test_a_name_with_a_slash_is_for_airflow_3(start: Start) -> None:
+    newer = start()
+    execute(RemoteCreatePoolOperator, pool_name="a/b %ü", slots=1)
+    assert newer.pools()["a/b %ü"] == 1
+    older = start("2.11.2")
+    with pytest.raises(InvalidSettings, match="no Airflow API can address"):
+        execute(RemoteCreatePoolOperator, pool_name="a/b", slots=1)
+    with pytest.raises(NotSupported, match="unlimited"):
+        execute(RemoteCreatePoolOperator, pool_name="p", slots=-1)
+    assert older.pools() == {"default_pool": 128}
+
+
+# Synchronise
+
+
+def test_pools_are_made_to_match_and_the_table_comes_first(
+    any_remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, list[str]]] = []
+
+    class Log:
+        def info(self, text: str, *arguments: Any) -> None:
+            told.append((text % arguments, [method for method, _ in any_remote.requests if method != "GET"]))
+
+        def warning(self, *arguments: Any) -> None:
+            """Airflow says that this is no real task."""
+
+    monkeypatch.setattr(RemoteSyncPoolsOperator, "log", Log())
+    any_remote.add_pool("shrinks", 9)
+    any_remote.add_pool("stays", 1)
+    declared = {"shrinks": 3, "new": {"slots": 2}}
+    diff = execute(RemoteSyncPoolsOperator, pools=declared)
+    assert any_remote.pools() == {"default_pool": 128, "shrinks": 3, "stays": 1, "new": 2}
+    assert json.loads(json.dumps(diff)) == diff
+    assert [(each["pool"], each["action"], each["outcome"]) for each in diff["changes"]] == [
+        ("new", "create", "done"),
+        ("shrinks", "update", "done"),
+    ]
+    assert diff["kept"] == {"default_pool": "not declared", "stays": "not declared"}
+    ((table, done_before),) = told
+    assert "9 → 3" in table
+    assert len(done_before) <= 1, "nothing but the login"
+    assert execute(RemoteSyncPoolsOperator, pools=json.dumps(declared))["changes"] == []
+
+
+def test_a_dry_run_changes_nothing(any_remote: FakeDeployment) -> None:
+    diff = execute(RemoteSyncPoolsOperator, pools={"p": 1}, dry_run=True)
+    assert [(each["pool"], each["action"]) for each in diff["changes"]] == [("p", "create")]
+    assert "outcome" not in diff["changes"][0]
+    assert any_remote.pools() == {"default_pool": 128}
+    assert {method for method, path in any_remote.requests if path.endswith("pools")} == {"GET"}
+
+
+def test_another_deployment_can_be_the_declaration(start: Start) -> None:
+    source, remote = start("2.11.2", "source"), start("3.3.2")
+    source.add_pool("p", 3, description="what for")
+    remote.add_pool("gone", 3)
+    remote.add_pool("busy", 3, occupied=1)
+    diff = execute(RemoteSyncPoolsOperator, source_conn_id="source", prune=True)
+    assert remote.pools() == {"default_pool": 128, "p": 3, "busy": 3}
+    assert diff["kept"] == {"busy": "not declared, but 1 of its slots are occupied"}
+    assert source.pools() == {"default_pool": 128, "p": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pools.json", '{"default_pool": {"slots": 64, "description": "Default pool"}, "p": {"slots": 1}}'),
+        ("pools.yaml", "default_pool:\n  slots: 64\n  description: Default pool\np: 1\n"),
+        ("POOLS.YML", "{default_pool: 64, p: {slots: 1, description: null}}"),
+    ],
+)
+def test_a_file_can_be_the_declaration(any_remote: FakeDeployment, tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    execute(RemoteSyncPoolsOperator, pools_file=str(path))
+    assert any_remote.pools() == {"default_pool": 64, "p": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("missing.json", None, "cannot be read"),
+        ("pools.json", "\xff", "cannot be read"),
+        ("pools.json", "{", "holds no JSON"),
+        ("pools.json", '{"p": 1, "p": 2}', "'p' stands there twice"),
+        ("pools.json", '{"p": {"slots": 1, "slots": 2}}', "'slots' stands there twice"),
+        ("pools.json", '{"p": "many"}', "Pool 'p': slots='many'"),
+        ("pools.yaml", "p: 1\np: 2\n", "'p' stands there twice"),
+        ("pools.yaml", "p: [", "holds no YAML"),
+        ("pools.yaml", "? [a]\n: 1\n", "holds no YAML"),
+        ("pools.yaml", "p: !!python/object:os.system {}", "holds no YAML"),
+        ("pools.yaml", "- p", "not as list"),
+    ],
+)
+def test_a_file_that_is_no_declaration_says_why(
+    start: Start, tmp_path: Path, name: str, text: str | None, words: str
+) -> None:
+    remote = start()
+    path = tmp_path / name
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidSettings, match=words):
+        execute(RemoteSyncPoolsOperator, pools_file=str(path))
+    assert remote.requests == []
+
+
+def test_a_text_that_is_no_declaration_says_why(start: Start) -> None:
+    start()
+    for pools, words in (("{", "must be an object or its JSON text"), ("[]", "not as list"), ('{"p": -9}', "slots=-9")):
+        with pytest.raises(InvalidSettings, match=words):
+            execute(RemoteSyncPoolsOperator, pools=pools)
+
+
+def test_after_a_failure_the_diff_says_what_was_done(start: Start, no_pauses: None) -> None:
+    remote = start("2.11.2")
+    remote.add_pool("z", 9)
+    made = in_dag(RemoteSyncPoolsOperator, pools={"a": 1, "z": 3}, prune=True)
+    task = local_task(made)
+    remote.disturb(503, times=100, method="PATCH")
+    with pytest.raises(RemoteUnavailable, match=r"done: create 'a'; failed: update 'z'"):
+        made.execute(task.context())
+    assert [each["outcome"] for each in task.xcoms["diff"]["changes"]] == ["done", "failed"]
+    assert remote.pools() == {"default_pool": 128, "z": 9, "a": 1}
+
+
+# Wait for open slots
+
+
+def sensor(**arguments: Any) -> RemotePoolSlotSensor:
+    made: RemotePoolSlotSensor = in_dag(
+        RemotePoolSlotSensor, **{"pool_name": "p", "poke_interval": 0.05, "timeout": 20, **arguments}
+    )
+    return made
+
+
+def wait(made: RemotePoolSlotSensor) -> Any:
+    context = local_task(made).context()
+    try:
+        return made.execute(context)
+    except TaskDeferred as deferred:
+        return resume(deferred, made, context)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("version", ["2.0.2", "2.11.2", "3.3.2"])
+def test_open_slots_are_waited_for(start: Start, version: str, deferrable: bool) -> None:
+    remote = start(version)
+    remote.add_pool("p", 3, occupied=3)
+    timer = threading.Timer(0.5, lambda: remote.add_pool("p", 3, occupied=1))
+    timer.start()
+    wait(sensor(slots="2", deferrable=deferrable))
+    timer.join()
+    wait(sensor(slots=2, deferrable=deferrable))
+    remote.add_pool("p", 3, occupied=0)
+    wait(sensor(empty="true", deferrable=deferrable))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_wait_for_slots_ends_in_time(start: Start, deferrable: bool) -> None:
+    remote = start()
+    remote.add_pool("p", 3, occupied=3)
+    with pytest.raises(AirflowSensorTimeout):
+        wait(sensor(deferrable=deferrable, timeout=0.2))
+    with pytest.raises(AirflowSkipException):
+        wait(sensor(deferrable=deferrable, timeout=0.2, soft_fail=True))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_what_waiting_cannot_mend_fails_at_once(start: Start, deferrable: bool) -> None:
+    start()
+    with pytest.raises(NotFound):
+        wait(sensor(deferrable=deferrable))
+    start("1.10.15")
+    with pytest.raises(NotSupported, match="cannot tell whether slots of a pool are occupied"):
+        wait(sensor(deferrable=deferrable))
+
+
+def test_a_remote_that_is_down_is_waited_for(start: Start, no_pauses: None) -> None:
+    remote = start()
+    remote.add_pool("p", 3)
+    remote.disturb(503, times=6, path="/pools")
+    wait(sensor())
+
+
+def test_a_pool_that_vanishes_during_a_deferred_wait_is_an_error(start: Start) -> None:
+    remote = start()
+    remote.add_pool("p", 3, occupied=3)
+    made = sensor(deferrable=True)
+    context = local_task(made).context()
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(context)
+    del remote._contents.pools["p"]
+    with pytest.raises(NotFound, match="no pool 'p'"):
+        resume(deferred.value, made, context)
+    with pytest.raises(UnexpectedReply):
+        made.execute_complete(context, {"old": "event"})
+
+
+# Borrow slots for a while
+
+
+def test_slots_are_borrowed_and_returned(any_remote: FakeDeployment) -> None:
+    any_remote.add_pool("p", 5)
+    loan = execute(RemoteRecordPoolOperator, pool_name="p", slots="9")
+    loan = json.loads(json.dumps(loan))
+    execute(RemoteBorrowPoolSlotsOperator, loan=loan)
+    assert any_remote.pools()["p"] == 9
+    execute(RemoteBorrowPoolSlotsOperator, loan=loan)
+    any_remote.add_pool("p", 6)
+    with pytest.raises(Conflict, match="now it is 6 slots"):
+        execute(RemoteReturnPoolSlotsOperator, loan=loan)
+    execute(RemoteReturnPoolSlotsOperator, loan=loan, if_changed="keep")
+    assert any_remote.pools()["p"] == 6
+    execute(RemoteReturnPoolSlotsOperator, loan=loan, if_changed="restore")
+    execute(RemoteReturnPoolSlotsOperator, loan=loan)
+    assert any_remote.pools()["p"] == 5
+
+
+def test_a_task_that_was_cleared_does_not_take_the_borrowed_size_for_the_pool_s_own(start: Start) -> None:
+    remote = start()
+    remote.add_pool("p", 9)
+    execute(RemoteRecordPoolOperator, pool_name="p", slots=9)
+    with pytest.raises(Conflict, match="Give it its own size back first"):
+        execute(RemoteRecordPoolOperator, task={"max_tries": 3, "try_number": 2}, pool_name="p", slots=9)
+
+
+@pytest.mark.parametrize("loan", [None, "", [1]])
+def test_what_is_no_loan_is_refused(start: Start, loan: Any) -> None:
+    start()
+    for kind in (RemoteBorrowPoolSlotsOperator, RemoteReturnPoolSlotsOperator):
+        with pytest.raises(InvalidSettings, match="loan must be what RemoteRecordPoolOperator returned"):
+            execute(kind, loan=loan)
+
+
+def test_whatever_is_made_in_the_block_stands_between_setup_and_teardown() -> None:
+    with DAG("d", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
+        with borrowed_slots("p", 9, task_id="more", retries=4):
+            BaseOperator(task_id="work")
+        BaseOperator(task_id="apart")
+    tasks = dag.task_dict
+    assert {name: task.is_setup for name, task in tasks.items() if name.startswith("more")} == {
+        "more_record": True,
+        "more": True,
+        "more_return": False,
+    }
+    assert tasks["more_return"].is_teardown
+    assert tasks["more_return"].on_failure_fail_dagrun
+    assert tasks["more"].upstream_task_ids == {"more_record"}
+    assert tasks["work"].upstream_task_ids == {"more_record", "more"}
+    assert tasks["more_return"].upstream_task_ids == {"more_record", "more", "work"}
+    assert tasks["apart"].upstream_task_ids == set()
+    assert tasks["more"].retries == 4
+    through_the_database(dag)
+
+
+def test_every_task_survives_the_database(start: Start) -> None:
+    remote = start()
+    remote.add_pool("p", 1)
+    with DAG("d", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
+        RemoteCreatePoolOperator(task_id="create", pool_name="{{ params.p }}", slots="{{ params.n }}")
+        RemoteUpdatePoolOperator(task_id="update", pool_name="p", slots="{{ params.n }}")
+        RemoteDeletePoolOperator(task_id="delete", pool_name="p")
+        RemoteSyncPoolsOperator(task_id="sync", pools={"p": "{{ params.n }}"})
+        RemotePoolSlotSensor(task_id="sense", pool_name="p", slots="{{ params.n }}")
+        RemoteCreatePoolOperator.partial(task_id="mapped", slots=1).expand(pool_name=["a", "b"])
+    assert set(through_the_database(dag).task_dict) == {"create", "update", "delete", "sync", "sense", "mapped"}
+    assert remote.requests == []
