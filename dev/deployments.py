@@ -56,7 +56,7 @@ class Deployment:
         keep: bool = False,
         python: str | None = None,
         exclude_newer: str | None = None,
-        start_timeout: float = 180.0,
+        start_timeout: float = 300.0,
     ) -> None:
         self._version = Version.parse(version)
         self.name = name

@@ -87,7 +87,6 @@ def _common(version: Version, place: Place) -> dict[str, str]:
         # The default asks the DNS for this machine's full name, which may take seconds.
         "core__hostname_callable": "socket:gethostname" if version.minor < (2, 0) else "socket.gethostname",
         "scheduler__scheduler_heartbeat_sec": "1",
-        "scheduler__job_heartbeat_sec": "2",
         "usage_data_collection__enabled": "False",
     }
 
