@@ -19,7 +19,10 @@ from astronomer_remote.api.errors import (
 )
 from astronomer_remote.api.ids import UNSAFE_IN_RUN_ID, run_id_of_repetition
 from astronomer_remote.api.models import DagRun, TriggerIntent, utc_text
-from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.wire import Flow, Sleep
+
+SECONDS_BEFORE_CANCEL = (0, 1, 3)
+"""Pauses before a run's state is set: a scheduler at work on the same run may write its own state over ours."""
 
 ON_RETRY = ("new_run", "clear", "clear_failed")
 
@@ -203,10 +206,13 @@ class Runs:
         dialect = yield from self._conversation.dialect()
         change = dialect.set_run_state(dag_id, run_id, "failed")
         run = yield from self.get(dag_id, run_id)
-        if run.finished:
-            return run
-        yield from self._conversation.ask(change)
-        return (yield from self.get(dag_id, run_id))
+        for wait in SECONDS_BEFORE_CANCEL:
+            if run.finished:
+                break
+            yield Sleep(wait)
+            yield from self._conversation.ask(change)
+            run = yield from self.get(dag_id, run_id)
+        return run
 
     def clear(self, run: DagRun, *, only_failed: bool = False) -> Flow[DagRun]:
         """

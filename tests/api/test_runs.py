@@ -617,6 +617,17 @@ def test_a_run_is_cancelled_and_looked_at_afterwards(version: str) -> None:
     assert run.state == "failed"
 
 
+@pytest.mark.parametrize("version", CANCELLING)
+def test_a_run_is_cancelled_again_if_the_scheduler_writes_its_own_state_over_ours(version: str) -> None:
+    remote, speech = meet(version)
+    cancelled = Turn(f"PATCH {speech.runs_path}/r", ok(speech.run(state="failed")), {"state": "failed"})
+    running, failed = speech.get(speech.run(state="running")), speech.get(speech.run(state="failed"))
+    run = remote.play(remote.deployment.cancel_dag_run("d", "r"), running, cancelled, running, cancelled, failed)
+    assert run.state == "failed"
+    run = remote.play(remote.deployment.cancel_dag_run("d", "r"), running, *[cancelled, running] * 3)
+    assert run.state == "running"
+
+
 @pytest.mark.parametrize("state", ["success", "failed"])
 @pytest.mark.parametrize("version", CANCELLING)
 def test_a_run_that_has_ended_is_left_as_it_is(version: str, state: str) -> None:
