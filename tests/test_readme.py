@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 from astronomer_remote import get_provider_info
+from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.dialects.v1 import V1Dialect
+from astronomer_remote.api.dialects.v2 import V2Dialect
+from astronomer_remote.api.models import DagRun, Pool, TriggerIntent, Version
 from astronomer_remote.api.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -130,3 +134,35 @@ def test_what_is_to_be_typed_exists() -> None:
     for variable in re.findall(r"`make demo ([^`]+)`", TEXT):
         for pair in variable.split():
             assert re.search(rf"^{pair.partition('=')[0]} \?=", makefile, re.MULTILINE)
+
+
+@pytest.mark.parametrize("remote", [V1Dialect("", Version("2.11.2")), V2Dialect("", Version("3.3.2"))])
+def test_the_rights_are_those_that_errors_name(remote: Dialect) -> None:
+    run, pool = DagRun("dag", "run"), Pool("pool", 1)
+    exchanges = {
+        "wait for": [
+            remote.dag_run("dag", "run"),
+            remote.dag_runs("dag"),
+            remote.task_instances(run),
+            remote.dag("dag"),
+            remote.xcom("dag", "run", "task", "key", -1),
+        ],
+        "list and read pools": [remote.pools(), remote.pool("pool")],
+        "trigger": [
+            remote.trigger(TriggerIntent("dag", "run")),
+            remote.set_run_state("dag", "run", "failed"),
+            remote.clear_run(run, only_failed=False),
+            remote.delete_run("dag", "run"),
+            remote.set_paused("dag", paused=True),
+        ],
+        "create, change, delete pools": [
+            remote.create_pool(pool),
+            remote.update_pool(pool, frozenset({"slots"})),
+            remote.delete_pool("pool"),
+        ],
+        "read the configuration": [remote.config()],
+    }
+    for operation, asked in exchanges.items():
+        told = re.search(rf"^\| {operation}[^|]*\| (\w+)", TEXT, re.MULTILINE)
+        assert told
+        assert {exchange.least_role for exchange in asked} == {told[1]}
