@@ -76,7 +76,7 @@ def remote() -> Iterator[Remote]:
 
 async def until(condition: Callable[[], Any]) -> None:
     ends = time.monotonic() + 30
-    while not condition():  # noqa: ASYNC110  # it watches a server in another thread
+    while not condition():
         assert time.monotonic() < ends
         await asyncio.sleep(0.01)
 

@@ -564,7 +564,7 @@ def test_a_file_that_the_environment_names_and_that_is_not_there_is_a_setting_to
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
     server = serve(tls=certificate.server_side())
-    with pytest.raises(InvalidSettings, match="REQUESTS_CA_BUNDLE=.* does not exist"):
+    with pytest.raises(InvalidSettings, match=r"REQUESTS_CA_BUNDLE=.* does not exist"):
         run(ask(GET), quick(server))
 
 
