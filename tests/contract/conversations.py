@@ -48,7 +48,7 @@ class Played:
     One line of the table.
 
     :param play: the conversation with a deployment whose account is an administrator's.
-    :param possible: whether a version can do it; one that cannot is refused before anything is changed.
+    :param possible: whether a version can do it; where it cannot, that is said so (``NotSupported``).
     :param shows_config: whether the deployment is one that shows its configuration.
     """
 
@@ -128,7 +128,9 @@ def health(remote: Deployment) -> Flow[Any]:
 
 @conversation(possible=since(2, 0))
 def config_hidden(remote: Deployment) -> Flow[Any]:
-    return (yield from failure(AccessDenied, remote.get_config()))
+    error = yield from failure(AccessDenied, remote.get_config())
+    assert "the remote does not allow it" in str(error)
+    return error
 
 
 @conversation(possible=since(2, 0), shows_config=True)

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
@@ -103,11 +104,11 @@ class Recorder:
             str(airflow.home): "/opt/airflow",
             socket.gethostname(): "airflow-host",
         }
-        login = Settings.parse(host=airflow.url, login="admin", password="admin")
+        login = Settings.parse(host=airflow.url, login="admin", password="admin", extra={"read_timeout": 300})
         with requests.Session() as session:
             driver = SyncDriver(configure(session, login), login, reload=lambda: login)
             headers = driver.run(deployment(login, time.time()).conversation.authorization())
-        self._settings = administrator(airflow.url, headers["Authorization"])
+        self._settings = replace(administrator(airflow.url, headers["Authorization"]), read_timeout=300)
 
     def play(self, name: str) -> None:
         """Play one conversation; the others are played even if it goes wrong."""

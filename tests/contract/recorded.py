@@ -62,6 +62,7 @@ def versions() -> list[str]:
     return sorted((file.stem for file in FOLDER.glob("*.json")), key=lambda text: [int(n) for n in text.split(".")])
 
 
+@cache
 def replies(version: str) -> dict[str, Recording]:
     """The recordings of one version, by the name of the conversation."""
     return {name: _recording(facts) for name, facts in document(version)["conversations"].items()}

@@ -60,7 +60,7 @@ def measure(
             continue
         content = {"data": request.content(), "headers": {"Content-Type": "application/json"}} if request.body else {}
         found[name] = {
-            role: session.request(request.method, url + request.target, timeout=60, **content).status_code
+            role: session.request(request.method, url + request.target, timeout=300, **content).status_code
             for role, (_, session) in sessions.items()
         }
     return found
