@@ -196,7 +196,7 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
         self.log.info("%s run %s: %s", "Found" if triggered.existed else "Made", run.run_id, run.url)
         return self._wait_for(run, context) if wait else run.run_id
 
-    def execute_complete(self, context: Context, event: Any, run_id: str) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: Any, run_id: str | None = None) -> dict[str, Any]:
         """
         Come back from the triggerer.
 
@@ -206,6 +206,8 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
         with airflow_exceptions():
             ended = WaitEvent.parse(event)
             ended.raise_error()
+        # Airflow's dag.test() comes back with the event alone.
+        run_id = run_id or (ended.run.run_id if ended.run else str(self.trigger_run_id))
         self._remember(context, run_id)
         run = self.hook.get_dag_run(self.trigger_dag_id, run_id)
         publish_run(context, run)
