@@ -75,8 +75,7 @@ def _common(version: Version, place: Place) -> dict[str, str]:
     """Return what every generation understands; an option that a version does not know does no harm."""
     database = "database" if version.minor >= (2, 3) else "core"
     return {
-        # Writers wait for each other up to so many seconds; the default of 5 is too short for a busy machine.
-        f"{database}__sql_alchemy_conn": f"sqlite:///{place.home / DATABASE_FILE}?timeout=60",
+        f"{database}__sql_alchemy_conn": f"sqlite:///{place.home / DATABASE_FILE}",
         f"{database}__load_default_connections": "False",
         "core__dags_folder": str(place.dags),
         "core__load_examples": "False",
