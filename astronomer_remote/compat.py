@@ -32,6 +32,7 @@ __all__ = [
     "TRIGGERS_HEAR_OF_KILLS",
     "ArgNotSet",
     "attempt",
+    "connection_of_a_command",
     "connection_parts",
     "intent_identity",
     "logical_date",
@@ -103,6 +104,13 @@ def connection_parts(connection: Connection) -> dict[str, Any]:
         "password": connection.password,
         "extra": connection.extra_dejson,
     }
+
+
+def connection_of_a_command(conn_id: str) -> Any:
+    """A connection for a command: to hooks, Airflow 3 shows those of its database in tasks and servers only."""
+    from airflow.models.connection import Connection as StoredConnection
+
+    return StoredConnection.get_connection_from_secrets(conn_id)
 
 
 async def async_connection_parts(conn_id: str, hook: type[BaseHook]) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""The command line for pools: what it prints, and the codes it ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow import __version__ as airflow_version
+
+from astronomer_remote.cli import get_commands, main
+from astronomer_remote.testing import FakeDeployment
+
+Start = Callable[..., FakeDeployment]
+
+AIRFLOW = tuple(int(part) for part in airflow_version.split(".")[:2])
+
+
+@pytest.fixture
+def declare(tmp_path: Path) -> Callable[[Any], str]:
+    def write(pools: Any) -> str:
+        path = tmp_path / "pools.json"
+        path.write_text(json.dumps(pools))
+        return str(path)
+
+    return write
+
+
+def run(*arguments: str) -> int:
+    try:
+        main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_pools_are_listed(any_remote: FakeDeployment, capsys: pytest.CaptureFixture[str]) -> None:
+    any_remote.add_pool("p", 3, occupied=2, description="for us")
+    assert run("list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["name", "slots", "occupied", "open", "include_deferred", "description"]
+    assert [line.split()[:2] for line in lines[2:]] == [["default_pool", "128"], ["p", "3"]]
+    assert run("list", "--output", "json") == 0
+    assert [pool["name"] for pool in json.loads(capsys.readouterr().out)] == ["default_pool", "p"]
+
+
+def test_the_exit_code_says_whether_anything_differs(
+    any_remote: FakeDeployment, declare: Callable[[Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = declare({"p": 3})
+    assert run("diff", "--file", path) == 2
+    assert "create  p" in capsys.readouterr().out
+    assert run("sync", "--file", path, "--dry-run") == 2
+    assert any_remote.pools() == {"default_pool": 128}
+    assert run("sync", "--file", path) == 0
+    assert any_remote.pools() == {"default_pool": 128, "p": 3}
+    assert run("diff", "--file", path) == 0
+    capsys.readouterr()
+    assert run("diff", "--file", path, "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out)["changes"] == []
+    assert run("sync", "--file", declare({}), "--prune", "--force", "--output", "json") == 0
+    assert [each["outcome"] for each in json.loads(capsys.readouterr().out)["changes"]] == ["done"]
+    assert any_remote.pools() == {"default_pool": 128}
+
+
+def test_another_deployment_can_be_the_declaration(start: Start) -> None:
+    start(conn_id="staging").add_pool("p", 3, description="d")
+    remote = start("2.11.2", conn_id="production")
+    assert run("sync", "--conn-id", "production", "--source-conn-id", "staging", "--fields", "slots") == 0
+    assert remote.pools() == {"default_pool": 128, "p": 3}
+    assert run("diff", "--conn-id", "production", "--source-conn-id", "staging", "--fields", "slots") == 0
+    assert run("diff", "--conn-id", "production", "--source-conn-id", "staging") == 2
+
+
+def test_what_goes_wrong_is_one_line_and_another_code(
+    start: Start, declare: Callable[[Any], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    remote = start("2.11.2")
+    calls = {
+        ("diff",): "either --file or --source-conn-id",
+        ("diff", "--file", "x", "--source-conn-id", "y"): "either --file or --source-conn-id",
+        ("diff", "--source-conn-id", "astronomer_default"): "are both 'astronomer_default'",
+        ("diff", "--file", "missing.json"): "cannot be read",
+        ("diff", "--file", declare({"p": 1}), "--fields", "size"): "fields holds size",
+        ("list", "--conn-id", "unknown"): "unknown",
+        ("list", "--colour"): "unrecognized arguments: --colour",
+        ("fly",): "invalid choice: 'fly'",
+    }
+    for call, words in calls.items():
+        assert run(*call) == 1, call
+        said = capsys.readouterr()
+        assert words in said.err, call
+        assert "Traceback" not in said.err
+    remote.disturb(400, times=1, method="POST")
+    assert run("sync", "--file", declare({"a": 1, "b": 1}), "-o", "json") == 1
+    said = capsys.readouterr()
+    assert [each["outcome"] for each in json.loads(said.out)["changes"]] == ["failed", "not done"]
+    assert "RequestRefused: " in said.err
+
+
+def test_airflow_takes_the_commands_as_they_are() -> None:
+    (group,) = get_commands()
+    assert (group.name, [command.name for command in group.subcommands]) == ("remote-pools", ["list", "diff", "sync"])
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 2), reason="this Airflow takes no commands from providers")
+@pytest.mark.timeout(300)
+def test_airflow_s_own_command_line_has_them(database: None, start: Start, declare: Callable[[Any], str]) -> None:
+    remote = start()
+    connection = json.dumps({"conn_type": "astronomer", **remote.connection()})
+    env = {name: value for name, value in os.environ.items() if name != "AIRFLOW_CONN_ASTRONOMER_DEFAULT"}
+    airflow = [sys.executable, "-m", "airflow"]
+    stored = [*airflow, "connections", "add", "stored", "--conn-json", connection]
+    subprocess.run(stored, env=env, check=True, capture_output=True)
+    command = [*airflow, "remote-pools", "sync", "--conn-id", "stored", "--file", declare({"p": 3}), "-o", "json"]
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert remote.pools() == {"default_pool": 128, "p": 3}
+    assert '"outcome": "done"' in done.stdout
