@@ -31,6 +31,7 @@ from astronomer_remote.exceptions import (
     UnexpectedReply,
     WaitTimeout,
 )
+from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.links import RemoteDagRunLink
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
@@ -522,6 +523,15 @@ def test_a_run_that_ended_at_the_last_moment_did_not_time_out(remote: FakeDeploy
     assert made.execute_complete(context, event=event, **deferred.kwargs)["state"] == "success"
 
 
+def test_the_event_alone_is_enough_to_come_back_with(remote: FakeDeployment) -> None:
+    # It is all that Airflow's own `dag.test()` comes back with.
+    made = operator(wait_for_completion=True, deferrable=True)
+    context = local_task(made).context()
+    deferred = deferred_by(made, context)
+    deferred.kwargs = None
+    assert resume(deferred, operator(wait_for_completion=True, deferrable=True), context)["state"] == "success"
+
+
 @pytest.mark.parametrize(
     "event",
     [
@@ -587,6 +597,33 @@ def test_the_link_leads_to_what_the_task_told(monkeypatch: pytest.MonkeyPatch) -
     assert link.get_link(operator(), ti_key=key) == "https://remote.example/run"  # type: ignore[arg-type]
     assert asked == [{"key": link.xcom_key, "ti_key": key}]
     assert link.get_link(operator(), ti_key=key) == ""  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("by_a_person", "cancel_on_kill", "state"),
+    [(True, True, "failed"), (False, True, "running"), (True, False, "running")],
+)
+def test_ending_a_task_cancels_the_run_it_made_if_a_person_did_it(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, by_a_person: bool, cancel_on_kill: bool, state: str
+) -> None:
+    monkeypatch.setattr("astronomer_remote.operators.dag_run.was_stopped_by_a_person", lambda _: by_a_person)
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow", cancel_on_kill=cancel_on_kill)
+    run_id = made.execute(local_task(made).context())
+    AstronomerHook().get_dag_run("slow", str(run_id))
+    made.on_kill()
+    assert [run["state"] for run in remote.runs("slow")] == [state]
+
+
+def test_a_kill_that_fails_says_so_and_raises_nothing(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, add_connection: Any
+) -> None:
+    monkeypatch.setattr("astronomer_remote.operators.dag_run.was_stopped_by_a_person", lambda _: True)
+    made = operator()
+    made.execute(local_task(made).context())
+    add_connection(**remote.connection(password="wrong"))
+    made.on_kill()
+    assert ("PATCH", remote.requests[-1][1]) not in remote.requests
 
 
 def test_ending_a_task_that_triggered_nothing_cancels_nothing(remote: FakeDeployment) -> None:

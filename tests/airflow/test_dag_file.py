@@ -1,0 +1,56 @@
+"""What a DAG file pays for importing our operator and sensor, in an interpreter of its own."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+CODE = """
+import inspect, json, sys
+from airflow.providers.common.compat.sdk import DAG, BaseOperator, BaseSensorOperator
+
+before = set(sys.modules)
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+
+both = (RemoteTriggerDagRunOperator, RemoteDagRunSensor)
+print(json.dumps({
+    "imported": sorted(set(sys.modules) - before),
+    "deferrable": [inspect.signature(each.__init__).parameters["deferrable"].default for each in both],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported() -> Any:
+    environment = {**os.environ, "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": "True"}
+    done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_no_http_library_is_imported(imported: Any) -> None:
+    packages = {name.partition(".")[0] for name in imported["imported"]}
+    assert not packages & {"requests", "aiohttp", "urllib3", "yarl", "httpx"}
+
+
+def test_no_hook_is_imported(imported: Any) -> None:
+    assert "astronomer_remote.operators.dag_run" in imported["imported"]
+    assert not [name for name in imported["imported"] if name.startswith("astronomer_remote.hooks.")]
+    assert "airflow.providers.http" not in imported["imported"]
+
+
+def test_deferrable_by_default_is_honoured(imported: Any) -> None:
+    assert imported["deferrable"] == [True, True]
+
+
+def test_nothing_of_the_fake_deployment_is_imported_with_the_package(imported: Any) -> None:
+    assert not [name for name in imported["imported"] if name.startswith("astronomer_remote.testing")]
+    from astronomer_remote import testing
+
+    assert inspect.ismodule(testing)
