@@ -114,7 +114,10 @@ class Watcher:
         if self._waiters or self._task is None:
             return
         self._task.cancel()
-        self._task = None
+        self._retire()
+
+    def _retire(self) -> None:
+        """Make way for another: nobody may join a watcher whose loop is over."""
         watchers = self._all.get(asyncio.get_running_loop(), {})
         if watchers.get(self._settings) is self:
             del watchers[self._settings]
@@ -132,6 +135,7 @@ class Watcher:
                         pause(self._waiters, took=took, failures=failures, jitter=random.random())  # noqa: S311  # no secret
                     )
         except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach those who wait for it
+            self._retire()
             for waiter in set(self._waiters):
                 waiter.end(error)
 

@@ -294,15 +294,23 @@ def test_nothing_survives_an_event_loop_that_is_gone(remote: Remote) -> None:
         assert asyncio.run(_result(remote.watch(run))).verdict is Verdict.SUCCESS
 
 
-def test_what_breaks_the_loop_reaches_those_who_wait(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_breaks_the_loop_reaches_those_who_wait_and_not_those_who_come_later(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = remote.trigger()
 
     async def broken(*_: Any) -> bool:
         raise LookupError("a bug")
 
-    monkeypatch.setattr(Watcher, "_tick", broken)
-    with pytest.raises(LookupError, match="a bug"):
-        asyncio.run(_result(remote.watch(run)))
+    async def main() -> Outcome:
+        with monkeypatch.context() as patch:
+            patch.setattr(Watcher, "_tick", broken)
+            with pytest.raises(LookupError, match="a bug"):
+                await remote.watch(run)
+        remote.fake.finish("d", run.run_id, "success")
+        return await remote.watch(run)
+
+    assert asyncio.run(main()).verdict is Verdict.SUCCESS
 
 
 async def _result(wait: Awaitable[Outcome]) -> Outcome:
