@@ -183,3 +183,18 @@ def test_the_listings_go_with_the_last_who_waits() -> None:
         remote.add_pool("p", 1, occupied=1)
         watch = watching(remote)
         assert asyncio.run(wait()) == 0
+
+
+def test_a_listing_that_is_fresh_serves_who_comes_after() -> None:
+    async def twice() -> None:
+        listings_of = PoolListings(settings, reload)
+        assert await listings_of.fresh(60) is await listings_of.fresh(60)
+
+    async def reload() -> Settings:
+        return settings
+
+    with FakeDeployment() as remote:
+        connection = remote.connection()
+        settings = Settings.parse(**{name: connection[name] for name in ("host", "login", "password")})
+        asyncio.run(twice())
+        assert listings(remote) == 1
