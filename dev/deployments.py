@@ -19,7 +19,7 @@ from dev.components import Components, StartError
 from dev.environments import environment
 from dev.places import ROOT, subfolder
 from dev.ports import free_port
-from dev.settings import DEFAULT_USERS, Place, Users, settings
+from dev.settings import DEFAULT_USERS, Place, Users, patient, settings
 from dev.state import State
 from dev.templates import fill_home
 from dev.versions import Generation, Version
@@ -214,7 +214,7 @@ class Deployment:
 
     def _launch(self, name: str) -> None:
         command = [str(self._located.environment / "bin" / "airflow"), *self._version.command(name)]
-        self._running.start(name, command, self.env)
+        self._running.start(name, command, self.env if name == "api-server" else patient(self.env))
         self._write_state()
 
     def log(self, name: str, lines: int = 200) -> str:

@@ -176,6 +176,18 @@ def _airflow_3(place: Place, users: Users, auth_manager: str | None) -> dict[str
     }
 
 
+def patient(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which a writer waits a minute for others: SQLite's 5 s end a scheduler on a busy machine.
+
+    This is not for Airflow 3's API server. There, the commit of one request can hold up the event loop which has to
+    let another one commit first: the sooner one of the two gives up, the better.
+    """
+    return {
+        name: f"{value}?timeout=60" if name.endswith("__SQL_ALCHEMY_CONN") and value.endswith(DATABASE_FILE) else value
+        for name, value in environment.items()
+    }
+
+
 def passwords_file(users: Users) -> str:
     """Return what Airflow 3's simple auth manager reads its passwords from."""
     return json.dumps(dict(users.values()))
