@@ -177,7 +177,7 @@ def _airflow_3(place: Place, users: Users, auth_manager: str | None) -> dict[str
 
 
 def patient(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which a writer waits a minute for others: SQLite's 5 s end a scheduler on a busy machine.
+    """Return an environment in which a writer waits a minute for others; after 5 s, a scheduler would end itself.
 
     This is not for Airflow 3's API server. There, the commit of one request can hold up the event loop which has to
     let another one commit first: the sooner one of the two gives up, the better.
