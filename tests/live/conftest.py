@@ -124,8 +124,6 @@ def _remote(pair: Pair) -> Deployment:
 def _local(pair: Pair, remote: Remote) -> Deployment:
     env = {
         "AIRFLOW__CORE__PARALLELISM": "6",
-        # Seconds; the default of 5 fails tasks on a busy machine.
-        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         # The DAG files never change.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "3600",

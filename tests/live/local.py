@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +39,24 @@ class Local:
         """Add a connection, as a person does with the form."""
         self.ask("POST", "/connections", json={"connection_id": conn_id, "conn_type": "astronomer", **fields})
 
-    def trigger(self, dag_id: str, run_id: str, logical_date: str) -> None:
-        """Run a DAG."""
-        body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": {}}
-        self.ask("POST", f"/dags/{dag_id}/dagRuns", json=body)
+    def check_alive(self) -> None:
+        """Fail at once if a component has ended, since nothing would come of waiting."""
+        for name, pid in self.deployment.processes.items():
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                raise AssertionError(f"the local {name} has ended:\n{self.deployment.log(name, 40)}") from None
 
-    def run_state(self, dag_id: str, run_id: str) -> str:
-        """State of a DAG run."""
-        return str(self.ask("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+    def run(self, dag_id: str) -> dict[str, Any] | None:
+        """The DAG run of a DAG that has one, `None` if that was not made yet."""
+        found: list[dict[str, Any]] = self.ask("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
+        return found[0] if found else None
 
-    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    def tasks(self, dag_id: str) -> list[dict[str, Any]]:
         """Task instances of a DAG run."""
-        found: list[dict[str, Any]] = self.ask("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")[
-            "task_instances"
-        ]
-        return found
+        run = self.run(dag_id)
+        path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances" if run else ""
+        return list(self.ask("GET", path)["task_instances"]) if run else []
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Any:
         """Value of an XCom."""

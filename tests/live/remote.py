@@ -78,5 +78,8 @@ class Remote:
                 path, body = f"experimental/dags/{dag_id}/dag_runs", {"run_id": run_id, key: date, "conf": conf}
             else:
                 path, body = f"{generation}/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, key: date, "conf": conf}
-            answer = session.post(f"{self.url}/api/{path}", json=body, timeout=120)
+            for _ in range(5):
+                answer = session.post(f"{self.url}/api/{path}", json=body, timeout=120)
+                if answer.status_code != 500:  # SQLite was locked
+                    break
         assert answer.ok, f"{path} → {answer.status_code}: {answer.text[:2000]}"

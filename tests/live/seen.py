@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.live.campaign import RUN_ID, Campaign
+from tests.live.campaign import Campaign
 from tests.live.plan import DEFERRABLE
 from tests.live.remote import Remote, RemoteRun
 from tests.live.waiting import wait_until
@@ -18,6 +18,7 @@ class Seen:
         self.deferrable = mode == DEFERRABLE
         self._local = campaign.local
         self._remote = campaign.remote
+        self._run_id = ""
         self._tasks: dict[tuple[str, int], dict[str, Any]] = {}
 
     @property
@@ -27,14 +28,18 @@ class Seen:
 
     def wait(self) -> None:
         """Wait for its end."""
-        wait_until(
-            lambda: self._local.run_state(self.dag_id, RUN_ID) in ("success", "failed"), self._describe, timeout=600
-        )
-        for each in self._local.tasks(self.dag_id, RUN_ID):
+        wait_until(self._ended, self._describe, timeout=600)
+        for each in self._local.tasks(self.dag_id):
             self._tasks[each["task_id"], each["map_index"]] = each
 
+    def _ended(self) -> bool:
+        self._local.check_alive()
+        run = self._local.run(self.dag_id)
+        self._run_id = run["dag_run_id"] if run else ""
+        return bool(run) and run["state"] in ("success", "failed")
+
     def _describe(self) -> str:
-        tasks = self._local.tasks(self.dag_id, RUN_ID)
+        tasks = self._local.tasks(self.dag_id)
         return "\n".join(
             f"{each['task_id']} is {each['state']}:\n{self.log(each['task_id'], each['map_index'])[-3000:]}"
             for each in tasks
@@ -64,11 +69,11 @@ class Seen:
 
     def xcom(self, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Value of an XCom."""
-        return self._local.xcom(self.dag_id, RUN_ID, task_id, key, map_index)
+        return self._local.xcom(self.dag_id, self._run_id, task_id, key, map_index)
 
     def log(self, task_id: str, map_index: int = -1) -> str:
         """Everything a task logged."""
-        return self._local.log(self.dag_id, RUN_ID, task_id, map_index)
+        return self._local.log(self.dag_id, self._run_id, task_id, map_index)
 
     def was_deferred(self, task_id: str, map_index: int = -1) -> bool:
         """Whether a task left its worker, as its log tells."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import _hook
 import _sensor
@@ -14,12 +14,13 @@ from airflow.providers.common.compat.sdk import DAG, get_parsing_context
 MODULES = (_trigger, _sensor, _hook)
 
 
-def build(connection: str, version: tuple[int, ...], wanted: Iterable[tuple[str, str]]) -> None:
+def build(connection: str, version: tuple[int, ...], date: str, wanted: Iterable[tuple[str, str]]) -> None:
     """
-    Make the DAGs for one remote.
+    Make the DAGs for one remote; Airflow runs each of them once, as soon as it knows it.
 
     :param connection: id of the connection to the remote, to which others add a suffix.
     :param version: of the remote's Airflow.
+    :param date: logical date of the DAG runs.
     :param wanted: names of scenarios, which are functions of `MODULES`, each with a mode.
     """
     running = get_parsing_context().dag_id
@@ -36,6 +37,5 @@ def build(connection: str, version: tuple[int, ...], wanted: Iterable[tuple[str,
             "retries": 0,
             "retry_delay": timedelta(seconds=1),
         }
-        start = datetime(2021, 1, 1, tzinfo=timezone.utc)
-        with DAG(dag_id, schedule=None, start_date=start, catchup=False, default_args=habits):
+        with DAG(dag_id, schedule="@once", start_date=datetime.fromisoformat(date), default_args=habits):
             next(getattr(module, name) for module in MODULES if hasattr(module, name))(given)

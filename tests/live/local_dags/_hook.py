@@ -72,8 +72,8 @@ def hook_cancels(given: Given) -> None:
 
 def test_button(given: Given) -> None:
     @task
-    def press() -> list[tuple[bool, str]]:
+    def press() -> list[list[bool | str]]:
         connections = (given.connection, given.wrong, given.down)
-        return [AstronomerHook(connection).test_connection() for connection in connections]
+        return [list(AstronomerHook(connection).test_connection()) for connection in connections]
 
     press()
