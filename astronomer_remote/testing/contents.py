@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 FINISHED = ("success", "failed")
+FAILED = ("failed", "upstream_failed")
 
 READER = "viewer"
 """User who may read everything and change nothing."""
@@ -36,6 +37,11 @@ class FakeRun:
     end_date: datetime | None = None
     tries: dict[str, int] = field(default_factory=dict)
     task_states: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took."""
+        return (self.end_date - self.start_date).total_seconds() if self.end_date and self.start_date else None
 
     def end(self, state: str) -> None:
         """Let it end in a state."""
@@ -88,7 +94,7 @@ class FakeDag:
     def clear(self, run: FakeRun, state: str, *, only_failed: bool) -> None:
         """Let a run, or only its failed tasks, run again."""
         for task in self.tasks:
-            if not only_failed or self.task_state(run, task) in ("failed", "upstream_failed"):
+            if not only_failed or self.task_state(run, task) in FAILED:
                 run.tries[task] = self.try_number(run, task) + 1
                 run.task_states.pop(task, None)
             else:

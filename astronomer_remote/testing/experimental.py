@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from astronomer_remote.testing.contents import FakePool, FakeRun, now
 from astronomer_remote.testing.server import Answer, Asked
-from astronomer_remote.testing.speaker import Endpoint, Refused, Speaker, moment
+from astronomer_remote.testing.speaker import BROKEN, Endpoint, Refused, Speaker, moment
 
-BROKEN = Answer(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8")
+POOL = {"pool": "default_pool", "pool_slots": 1}
 
 
 class ExperimentalSpeaker(Speaker):
@@ -97,7 +97,8 @@ class ExperimentalSpeaker(Speaker):
 
     def get_task(self, asked: Asked, dag_id: str, task_id: str) -> Answer:
         self.known_task(dag_id, task_id)
-        return Answer(200, {"task_id": task_id, "dag_id": dag_id})
+        facts = {"task_id": task_id, "owner": "airflow", "start_date": None, "end_date": None, **POOL}
+        return Answer(200, {name: str(value) for name, value in facts.items()})
 
     def get_task_instance(self, asked: Asked, dag_id: str, date: str, task_id: str) -> Answer:
         dag = self.known_task(dag_id, task_id)
@@ -107,11 +108,11 @@ class ExperimentalSpeaker(Speaker):
             "dag_id": dag_id,
             "execution_date": self.date(run.logical_date),
             "state": dag.task_state(run, task_id),
-            "try_number": dag.try_number(run, task_id),
             "operator": "FakeOperator",
             "start_date": run.start_date,
             "end_date": run.end_date,
-            "duration": None,
+            "duration": run.seconds,
+            **POOL,
         }
         # Every value comes as text.
         return Answer(200, {name: str(value) for name, value in facts.items()})

@@ -98,17 +98,21 @@ class RestSpeaker(Speaker):
             "fileloc": f"/dags/{dag.dag_id}.py",
             "tags": [],
             "owners": ["airflow"],
-            "max_active_runs": 16,
+            "description": None,
         }
-        return {**told, "has_import_errors": False} if self.version >= (2, 11) else told
+        newer = {"has_import_errors": False, "max_active_runs": 16}
+        return {**told, **newer} if self.version >= (2, 3) else told
 
     def list_tasks(self, asked: Asked, dag_id: str) -> Answer:
-        tasks = [{"task_id": task} for task in self.dag(dag_id).tasks]
+        tasks = [self.tell_task(task) for task in self.dag(dag_id).tasks]
         return Answer(200, {"tasks": tasks, "total_entries": len(tasks)})
 
     def get_task(self, asked: Asked, dag_id: str, task_id: str) -> Answer:
         self.known_task(dag_id, task_id)
-        return Answer(200, {"task_id": task_id})
+        return Answer(200, self.tell_task(task_id))
+
+    def tell_task(self, task: str) -> dict[str, Any]:
+        return {"task_id": task, "start_date": None, "end_date": None, "pool": "default_pool", "pool_slots": 1.0}
 
     def list_task_instances(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
         dag, run = self.run(dag_id, run_id)
@@ -127,9 +131,17 @@ class RestSpeaker(Speaker):
             "operator": "FakeOperator",
             "start_date": self.date(run.start_date),
             "end_date": self.date(run.end_date),
-            "duration": None,
+            "duration": run.seconds,
+            "pool": "default_pool",
+            "pool_slots": 1,
+            **self.dates_of_run(run),
         }
-        return {**told, "dag_run_id": run.run_id, "map_index": -1} if self.version >= (2, 3) else told
+        newer = {"dag_run_id": run.run_id, "map_index": -1, "note": None}
+        return {**told, **newer} if self.version >= (2, 3) else told
+
+    def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
+        """What a part of a run tells of the run's dates."""
+        raise NotImplementedError
 
     def get_xcom(self, asked: Asked, dag_id: str, run_id: str, task_id: str, key: str) -> Answer:
         dag, run = self.run(dag_id, run_id)
@@ -137,8 +149,18 @@ class RestSpeaker(Speaker):
             raise Refused(self.missing("XCom entry"))
         as_text = asked.query.get("stringify", [self.stringifies])[0] != "false"
         value = dag.results[task_id]
-        told = {"key": key, "dag_id": dag_id, "task_id": task_id, "value": str(value) if as_text else value}
-        return Answer(200, {**told, "timestamp": self.date(run.end_date)})
+        told = {
+            "key": key,
+            "dag_id": dag_id,
+            "task_id": task_id,
+            "timestamp": self.date(run.end_date),
+            "value": str(value) if as_text else value,
+            **self.dates_of_run(run),
+        }
+        if not self.version >= (3, 1):
+            told.pop("run_after", None)
+        newer = {"run_id": run_id, "map_index": -1}
+        return Answer(200, {**told, **newer} if self.version >= (3,) else told)
 
     def list_import_errors(self, asked: Asked) -> Answer:
         def tell(item: tuple[str, str]) -> dict[str, Any]:

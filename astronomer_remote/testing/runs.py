@@ -9,7 +9,7 @@ from typing import Any
 from astronomer_remote.testing.contents import FINISHED, FakeDag, FakeRun
 from astronomer_remote.testing.rest import MOST, RestSpeaker
 from astronomer_remote.testing.server import Answer, Asked
-from astronomer_remote.testing.speaker import Endpoint, is_within, moment
+from astronomer_remote.testing.speaker import Endpoint, Refused, is_within, moment
 
 GOOD_RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]+")
 RESERVED_RUN_IDS = ("scheduled__", "backfill__", "asset_triggered__", "dataset_triggered__")
@@ -58,9 +58,13 @@ class RunSpeaker(RestSpeaker):
         if run.run_id in dag.runs:
             raise self.exists(f"DAGRun with DAG ID: '{dag_id}' and DAGRun ID: '{run.run_id}' already exists")
         if run.logical_date and any(run.logical_date == other.logical_date for other in dag.runs.values()):
-            date = self.date(run.logical_date)
-            raise self.exists(f"DAGRun with DAG ID: '{dag_id}' and DAGRun logical date: '{date}' already exists")
+            raise self.date_is_taken(run)
         return Answer(200, self.tell_run(self.add_run(run)))
+
+    def date_is_taken(self, run: FakeRun) -> Refused:
+        """What is answered if there is a run of this logical date already."""
+        date = self.date(run.logical_date)
+        return self.exists(f"DAGRun with DAG ID: '{run.dag_id}' and DAGRun logical date: '{date}' already exists")
 
     def read_trigger(self, dag: FakeDag, body: Mapping[str, Any]) -> FakeRun:
         """The run that a trigger's body asks for."""

@@ -16,6 +16,8 @@ Endpoint: TypeAlias = tuple[str, str, Callable[..., Answer]]
 """Verb, path with ``{}`` for each id, and what answers: it gets the request and the ids."""
 
 PAGE_NOT_FOUND = Answer(404, "<html><title>Airflow 404</title></html>", "text/html; charset=utf-8")
+BROKEN = Answer(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8")
+"""What Airflow before 3 says where it did not think of something."""
 
 
 class Refused(Exception):

@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
 
-from astronomer_remote.testing.contents import FakePool, FakeRun, now
+from astronomer_remote.testing.contents import FAILED, FakePool, FakeRun, now
 from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
 from astronomer_remote.testing.server import Answer, Asked
-from astronomer_remote.testing.speaker import Endpoint, Refused, is_within
+from astronomer_remote.testing.speaker import BROKEN, Endpoint, Refused, is_within
 
 PROBLEM = "application/problem+json"
 TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict"}
@@ -69,6 +69,9 @@ class V1Speaker(RunSpeaker):
         body = {"detail": detail, "status": status, "title": TITLES[status], "type": "about:blank"}
         return Answer(status, body, PROBLEM)
 
+    def forbidden(self) -> Answer:
+        return self.problem(403, None)
+
     # Who is let in
 
     def who(self, asked: Asked) -> str:
@@ -107,7 +110,7 @@ class V1Speaker(RunSpeaker):
         if run_id.startswith(RESERVED_RUN_IDS) and self.version >= (2, 11):
             raise self.refuse(400, f"The run id {run_id!r} is reserved")
         if run_id and self.version >= (2, 6, 3) and not GOOD_RUN_ID.fullmatch(run_id):
-            raise Refused(Answer(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8"))
+            raise Refused(BROKEN)
         return super().read_trigger(dag, body)
 
     def read_logical_date(self, body: Mapping[str, Any], run: FakeRun) -> Any:
@@ -130,16 +133,25 @@ class V1Speaker(RunSpeaker):
             return Answer(405, {"detail": None, "status": 405, "title": "Method Not Allowed"}, PROBLEM)
         return super().patch_run(asked, dag_id, run_id)
 
+    def date_is_taken(self, run: FakeRun) -> Refused:
+        return super().date_is_taken(run) if self.version >= (2, 2) else Refused(BROKEN)
+
     def clear_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
         return super().clear_run(asked, dag_id, run_id) if self.version >= (2, 4) else self.nowhere(asked)
 
     def clear_tasks(self, asked: Asked, dag_id: str) -> Answer:
         dag, body = self.dag(dag_id), asked.json()
+        only_failed = body.get("only_failed", True)
         wanted = [run for run in dag.runs.values() if self.is_meant(run, body)]
-        told = [{"dag_id": dag_id, "dag_run_id": run.run_id, "task_id": task} for run in wanted for task in dag.tasks]
+        told = [
+            {"dag_id": dag_id, "dag_run_id": run.run_id, "task_id": task, **self.dates_of_run(run)}
+            for run in wanted
+            for task in dag.tasks
+            if not only_failed or dag.task_state(run, task) in FAILED
+        ]
         for run in wanted:
             if not body.get("dry_run", True):
-                dag.clear(run, self.first_state, only_failed=body.get("only_failed", True))
+                dag.clear(run, self.first_state, only_failed=only_failed)
         return Answer(200, {"task_instances": told})
 
     def is_meant(self, run: FakeRun, body: Mapping[str, Any]) -> bool:
@@ -168,6 +180,9 @@ class V1Speaker(RunSpeaker):
             told["data_interval_end"] = self.date(run.data_interval_end)
         return {**told, "note": run.note} if self.version >= (2, 5) else told
 
+    def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
+        return {"execution_date": self.date(run.logical_date)}
+
     # Pools
 
     def patch_pool(self, asked: Asked, name: str) -> Answer:
@@ -176,7 +191,7 @@ class V1Speaker(RunSpeaker):
         if not {"name", "slots"} <= set(body) and not mask:
             raise self.refuse(400, "Missing required property(ies): name, slots")
         if mask and not set(mask) <= set(body):
-            raise Refused(Answer(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8"))
+            raise Refused(BROKEN)
         self.change_pool(pool, body, mask or ["slots", "description", "include_deferred"])
         return Answer(200, self.tell_pool(pool))
 

@@ -129,7 +129,12 @@ class V2Speaker(RunSpeaker):
             "conf": run.conf,
             "note": run.note,
         }
+        if self.version >= (3, 1):
+            told["duration"] = run.seconds
         return {**told, "partition_key": run.partition_key} if self.version >= (3, 2) else told
+
+    def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
+        return {"logical_date": self.date(run.logical_date), "run_after": self.date(run.run_after)}
 
     # Pools
 
