@@ -1,0 +1,102 @@
+"""A DAG that borrows slots is run as a whole: whatever happens in between, the pool is put back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from astronomer_remote.testing import FakeDeployment
+
+Start = Callable[..., FakeDeployment]
+
+DAG_FILE = """
+from datetime import datetime, timezone
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from astronomer_remote.operators import pool_loan
+from astronomer_remote.operators.dag import dag_paused
+
+class DiesAfterTheChange(pool_loan.RemoteBorrowPoolSlotsOperator):
+    def execute(self, context):
+        super().execute(context)
+        raise SystemError("the worker is gone")
+
+with DAG("{dag_id}", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
+
+    @task
+    def work():
+        from astronomer_remote.hooks.astronomer import AstronomerHook
+
+        hook = AstronomerHook()
+        print("SEEN", hook.get_pool("p").slots, hook.get_dag("quick").is_paused)
+        if "{dag_id}" == "work_fails":
+            raise ValueError("as it is")
+
+    if "{dag_id}" == "borrower_dies":
+        pool_loan.RemoteBorrowPoolSlotsOperator = DiesAfterTheChange
+    with pool_loan.borrowed_slots("p", 9), dag_paused("quick"):
+        work()
+
+if __name__ == "__main__":
+    run = dag.test()
+    print("STATES", {{ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in run.get_task_instances()}})
+"""
+
+
+@pytest.fixture
+def run_dag(database: None, start: Start, tmp_path: Path) -> Callable[[str], tuple[FakeDeployment, str]]:
+    def run(dag_id: str) -> tuple[FakeDeployment, str]:
+        remote = start("2.11.2")
+        remote.add_dag("quick")
+        remote.add_pool("p", 5)
+        folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{dag_id}.py"
+        path.write_text(DAG_FILE.format(dag_id=dag_id))
+        try:
+            command = [sys.executable, str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        finally:
+            path.unlink()
+        return remote, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("dag_id", "failed"),
+    [
+        ("work_fails", {"work"}),
+        ("borrower_dies", {"borrow_slots"}),
+    ],
+)
+def test_the_pool_is_put_back(
+    run_dag: Callable[[str], tuple[FakeDeployment, str]], dag_id: str, failed: set[str]
+) -> None:
+    remote, told = run_dag(dag_id)
+    line = next((line for line in told.splitlines() if line.startswith("STATES ")), None)
+    assert line, told[-6000:]
+    states = json.loads(line.removeprefix("STATES ").replace("'", '"'))
+    assert {name for name, state in states.items() if state == "failed"} == failed, told[-6000:]
+    assert states["borrow_slots_return"] == "success"
+    if dag_id == "work_fails":
+        assert "SEEN 9 True" in told
+        assert states["pause_quick_restore"] == "success"
+    else:
+        # The DAG's switch had not been touched yet.
+        assert states["pause_quick_restore"] == "upstream_failed"
+    assert remote.pools()["p"] == 5
+    assert remote._contents.dags["quick"].is_paused is False
+    # It was changed in between.
+    assert [path for method, path in remote.requests if method == "PATCH" and "pools" in path] == [
+        "/api/v1/pools/p",
+        "/api/v1/pools/p",
+    ]
