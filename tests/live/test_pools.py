@@ -1,0 +1,268 @@
+"""Pools of real remotes, and what they hold afterwards by their own account: their database."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import requests
+
+from astronomer_remote.api.deployment import Deployment as Conversations
+from astronomer_remote.api.errors import AccessDenied, Conflict, InvalidSettings, NotFound, NotSupported, PoolIsOccupied
+from astronomer_remote.api.models import Pool
+from astronomer_remote.api.pool_plan import parse
+from astronomer_remote.api.pool_sync import Progress
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.transport import SyncDriver, configure
+from astronomer_remote.api.wire import Flow, Request, Response, TransportError
+from dev.deployments import Deployment
+from dev.settings import DATABASE_FILE
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+
+VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
+
+
+class PoolsOf:
+    """A real remote's pools: changed through this package, read from its database."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.version = tuple(int(part) for part in deployment.version.split("."))
+        self._deployment = deployment
+        self._drivers: dict[str, tuple[Conversations, SyncDriver]] = {}
+        self.remote = self.of("admin")
+
+    def of(self, role: str) -> Conversations:
+        """The remote for a user of a role."""
+        if role not in self._drivers:
+            login, password = self._deployment.users[role]
+            # 1.10 has no users at its API.
+            extra = {"auth": "none"} if self.version < (2,) else {}
+            settings = Settings.parse(host=self._deployment.url, login=login, password=password, extra=extra)
+            driver = SyncDriver(configure(requests.Session(), settings), settings, reload=lambda: settings)
+            self._drivers[role] = Conversations(settings), driver
+        return self._drivers[role][0]
+
+    def run(self, flow: Flow[Any], role: str = "admin") -> Any:
+        """Carry out a conversation."""
+        return self._drivers[role][1].run(flow)
+
+    def execute(self, sql: str, *arguments: object) -> list[Any]:
+        """Read or write its database."""
+        with closing(sqlite3.connect(self._deployment.home / DATABASE_FILE, timeout=60)) as database, database:
+            return database.execute(sql, arguments).fetchall()
+
+    def rows(self) -> dict[str, tuple[Any, ...]]:
+        """Its pools, as its database has them."""
+        more = ", include_deferred" if self.version >= (2, 7) else ""
+        found = self.execute(f"SELECT pool, slots, description{more} FROM slot_pool")
+        return {name: (slots, description or "", bool(rest and rest[0])) for name, slots, description, *rest in found}
+
+    def sizes(self) -> dict[str, int]:
+        """Sizes by name, besides `default_pool`."""
+        return {name: row[0] for name, row in self.rows().items() if name != "default_pool"}
+
+    def occupy(self, pool: str, state: str | None) -> None:
+        """Let a task of the remote be in a state in a pool, or none."""
+        self.execute("DELETE FROM task_instance WHERE task_id = 'occupant'")
+        if state is None:
+            return
+        columns = {row[1]: (row[2], row[3], row[4]) for row in self.execute("PRAGMA table_info(task_instance)")}
+        known: dict[str, Any] = {
+            "id": "01900000000070008000000000000001",
+            "task_id": "occupant",
+            "dag_id": "occupant",
+            "run_id": "occupant",
+            "execution_date": "2026-01-01 00:00:00",
+            "map_index": -1,
+            "pool": pool,
+            "pool_slots": 2,
+            "state": state,
+        }
+        usual = {name: "0" for name, (kind, needed, default) in columns.items() if needed and default is None}
+        values = {**usual, **{name: value for name, value in known.items() if name in columns}}
+        names = ", ".join(values)
+        self.execute(f"INSERT INTO task_instance ({names}) VALUES ({', '.join('?' * len(values))})", *values.values())
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def at(request: pytest.FixtureRequest) -> Iterator[PoolsOf]:
+    # Pools need no scheduler.
+    component = "api-server" if request.param.startswith("3") else "webserver"
+    with Deployment(request.param, name="pools", components=[component]) as deployment:
+        yield PoolsOf(deployment)
+
+
+@pytest.fixture(autouse=True)
+def clean(at: PoolsOf) -> Iterator[None]:
+    yield
+    at.occupy("default_pool", None)
+    at.execute("DELETE FROM slot_pool WHERE pool != 'default_pool'")
+    at.execute("UPDATE slot_pool SET slots = 128")
+
+
+def test_each_operation_does_to_the_remote_what_it_says(at: PoolsOf) -> None:
+    remote, describes = at.remote, at.version < (2,) or at.version >= (2, 3)
+    more: dict[str, Any] = {"description": "what for"} if describes else {}
+    assert at.run(remote.create_pool("p q", 5, **more)).slots == 5
+    assert at.rows()["p q"] == (5, "what for" if describes else "", False)
+    with pytest.raises(Conflict):
+        at.run(remote.create_pool("p q", 6))
+    assert at.run(remote.update_pool("p q", slots=6)).slots == 6
+    assert at.rows()["p q"] == (6, "what for" if describes else "", False)
+    assert at.run(remote.ensure_pool("p q", 6)) is False
+    assert at.run(remote.ensure_pool("p q", 7)) is True
+    assert at.rows()["p q"] == (7, "what for" if describes else "", False)
+    if at.version >= (2, 7):
+        assert at.run(remote.ensure_pool("p q", 7, include_deferred=True)) is True
+        at.run(remote.update_pool("p q", description="else"))
+        assert at.rows()["p q"] == (7, "else", True)
+    assert {pool.name for pool in at.run(remote.list_pools())} == {"default_pool", "p q"}
+    assert at.run(remote.get_pool("p q")).slots == 7
+    at.run(remote.update_pool("default_pool", slots=64))
+    assert at.rows()["default_pool"][:2] == (64, "Default pool")
+    at.run(remote.delete_pool("p q"))
+    assert at.sizes() == {}
+    with pytest.raises(NotFound):
+        at.run(remote.get_pool("p q"))
+
+
+@pytest.mark.parametrize("name", ["100%", "a%2Fb", "größe 池", "a..b", "x" * 50, "a/b"])
+def test_odd_names_come_back_as_they_were_or_are_refused(at: PoolsOf, name: str) -> None:
+    if "/" in name and at.version < (3,):
+        with pytest.raises(InvalidSettings):
+            at.run(at.remote.ensure_pool(name, 1))
+        assert at.sizes() == {}
+        return
+    assert at.run(at.remote.ensure_pool(name, 1)) is True
+    assert at.run(at.remote.ensure_pool(name, 2)) is True
+    assert at.sizes() == {name: 2}
+    at.run(at.remote.delete_pool(name))
+    assert at.sizes() == {}
+
+
+def test_bad_input_leaves_the_remote_as_it_is(at: PoolsOf) -> None:
+    for name in ("", " ", "..", "x" * 257):
+        with pytest.raises(InvalidSettings):
+            at.run(at.remote.create_pool(name, 1))
+    slots: Any
+    for slots in (-5, 2**31, "many"):
+        with pytest.raises(InvalidSettings):
+            at.run(at.remote.create_pool("p", slots))
+    at.run(at.remote.create_pool("none", 0))
+    at.run(at.remote.create_pool("most", 2**31 - 1))
+    assert at.sizes() == {"none": 0, "most": 2**31 - 1}
+    if at.version < (2,) or at.version >= (3, 1, 8):
+        at.run(at.remote.create_pool("endless", -1))
+        assert at.sizes()["endless"] == -1
+    else:
+        with pytest.raises(NotSupported):
+            at.run(at.remote.create_pool("endless", -1))
+    assert len(at.run(at.remote.list_pools())) == len(at.sizes()) + 1
+    with pytest.raises(NotFound):
+        at.run(at.remote.update_pool("unknown", slots=1))
+
+
+def test_who_may_only_read_is_told_so(at: PoolsOf) -> None:
+    if at.version < (2,):
+        pytest.skip("its API knows no users")
+    viewer = at.of("viewer")
+    for flow in (viewer.create_pool("p", 1), viewer.update_pool("default_pool", slots=1), viewer.delete_pool("p")):
+        with pytest.raises(AccessDenied):
+            at.run(flow, "viewer")
+    assert at.sizes() == {}
+    assert at.rows()["default_pool"][0] == 128
+
+
+def test_a_pool_in_use_is_kept_and_what_is_open_is_told(at: PoolsOf) -> None:
+    at.run(at.remote.create_pool("p", 3))
+    if at.version < (2,):
+        with pytest.raises(NotSupported):
+            at.run(at.remote.pools.remove("p"))
+        assert at.run(at.remote.pools.remove("p", force=True)) is True
+        return
+    at.occupy("p", "running")
+    pool = at.run(at.remote.pools.look("p"))
+    assert (pool.occupied_slots, pool.running_slots, pool.open_slots) == (2, 2, 1)
+    with pytest.raises(PoolIsOccupied):
+        at.run(at.remote.pools.remove("p"))
+    plan = at.run(at.remote.pool_sync.plan([], prune=True))
+    assert plan.kept["p"] == "not declared, but 2 of its slots are occupied"
+    assert at.sizes() == {"p": 3}
+    at.occupy("p", None)
+    assert at.run(at.remote.pools.remove("p")) is True
+    assert at.sizes() == {}
+
+
+def test_a_declaration_is_met_in_one_run_and_the_next_changes_nothing(at: PoolsOf) -> None:
+    for name, size in (("shrinks", 9), ("grows", 1), ("goes", 4), ("same", 2)):
+        at.run(at.remote.create_pool(name, size))
+    declared: dict[str, Any] = {"shrinks": 3, "grows": 5, "same": 2, "default_pool": 64}
+    if at.version >= (2, 7):
+        declared |= {"a new one": {"slots": 1, "description": "d", "include_deferred": True}}
+    else:
+        declared |= {"a new one": 1}
+    force = at.version < (2,)
+
+    def sync() -> Progress:
+        plan = at.run(at.remote.pool_sync.plan(parse(declared), prune=True, force=force))
+        return at.run(at.remote.pool_sync.apply(plan, force=force))
+
+    progress = sync()
+    assert set(progress.outcomes.values()) == {"done"}
+    assert at.sizes() == {"shrinks": 3, "grows": 5, "same": 2, "a new one": 1}
+    assert at.rows()["default_pool"][:2] == (64, "Default pool")
+    if at.version >= (2, 7):
+        assert at.rows()["a new one"] == (1, "d", True)
+    assert sync().plan.changes == ()
+
+
+def test_a_real_export_is_a_declaration_that_changes_nothing(at: PoolsOf, tmp_path: Any) -> None:
+    from astronomer_remote import pool_files
+
+    at.run(at.remote.create_pool("p", 3))
+    path = tmp_path / "pools.json"
+    command = ("pool", "-e", str(path)) if at.version < (2,) else ("pools", "export", str(path))
+    at._deployment.run(*command)
+    assert json.loads(path.read_text())["p"]["slots"] == 3
+    plan = at.run(at.remote.pool_sync.plan(pool_files.read(path), prune=True))
+    assert (plan.changes, plan.same) == ((), 2)
+
+
+def test_slots_are_borrowed_and_returned(at: PoolsOf) -> None:
+    loans = at.remote.loans
+    at.run(at.remote.create_pool("p", 5))
+    loan = at.run(loans.record(Pool("p", 9)))
+    at.run(loans.take(loan))
+    assert at.sizes() == {"p": 9}
+    at.run(loans.give_back(loan))
+    assert at.sizes() == {"p": 5}
+    temporary = at.run(loans.record(Pool("t", 2), temporary=True, force=True))
+    at.run(loans.take(temporary))
+    assert at.sizes() == {"p": 5, "t": 2}
+    at.execute("UPDATE slot_pool SET slots = 4 WHERE pool = 't'")
+    with pytest.raises(Conflict):
+        at.run(loans.give_back(temporary))
+    assert at.sizes() == {"p": 5, "t": 4}
+    at.run(loans.give_back(temporary, if_changed="restore"))
+    assert at.sizes() == {"p": 5}
+
+
+def test_two_at_once_make_one_pool(at: PoolsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, (_, driver) = PoolsOf(at._deployment), at._drivers["admin"]
+    send = driver._send
+
+    def be_second(request: Request) -> Response | TransportError:
+        # One has found that there is no pool; before it creates it, the other does.
+        if request.method == "POST" and request.path.endswith("/pools"):
+            assert other.run(other.remote.ensure_pool("p", 5)) is True
+        return send(request)
+
+    monkeypatch.setattr(driver, "_send", be_second)
+    # 1.10 writes the same once more, and does not tell.
+    assert at.run(at.remote.ensure_pool("p", 5)) is (at.version < (2,))
+    assert at.sizes() == {"p": 5}
