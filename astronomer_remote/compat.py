@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -117,7 +118,9 @@ async def async_connection_parts(conn_id: str, hook: type[BaseHook]) -> dict[str
     """The same, read on an event loop without holding it up."""
     # Reading a connection masks its secrets, for which most versions ask Airflow's supervisor synchronously: from
     # the loop itself that is refused or a deadlock, from a thread it is not.
-    return await sync_to_async(lambda: connection_parts(hook.get_connection(conn_id)))()
+    reading = sync_to_async(lambda: connection_parts(hook.get_connection(conn_id)))
+    # A cancellation loses its message on its way through asgiref; Airflow 3.3 tells a kill from a restart by it.
+    return await asyncio.shield(reading())
 
 
 def was_stopped_by_a_person(ti: Any) -> bool:

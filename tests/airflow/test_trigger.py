@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -245,3 +246,27 @@ def test_a_kill_that_fails_says_so_and_raises_nothing(going: FakeDeployment, add
     add_connection(**going.connection(password="wrong"))
     asyncio.run(trigger("slow", cancel_on_kill=True).on_kill())
     assert state_of(going) == "running"
+
+
+def test_what_airflow_says_of_a_cancellation_arrives_even_while_the_connection_is_read(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Airflow 3.3 tells a kill from a restart by the message of the cancellation.
+    read, reading = AstronomerHook.get_connection, threading.Event()
+
+    def slow(conn_id: str) -> Any:
+        reading.set()
+        time.sleep(0.5)
+        return read(conn_id)
+
+    monkeypatch.setattr(AstronomerHook, "get_connection", staticmethod(slow))
+
+    async def kill() -> tuple[Any, ...]:
+        waiting = asyncio.ensure_future(only_event(trigger()))
+        await asyncio.to_thread(reading.wait, 10)
+        waiting.cancel("user action")
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await waiting
+        return caught.value.args
+
+    assert asyncio.run(kill()) == ("user action",)
