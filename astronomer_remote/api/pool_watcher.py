@@ -18,8 +18,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import PassingError, RemoteError
 from astronomer_remote.api.models import Pool
-from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.pools import SECONDS_OF_PATIENCE
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import async_driver
 from astronomer_remote.api.waiting import Outcome, Verdict
@@ -47,7 +47,7 @@ async def watch_pool(
     :param deadline: when to give up, in seconds since the epoch.
     :param told: gets a line whenever something changed.
     :raises PassingError: when the remote could not be asked for longer than
-        :data:`~astronomer_remote.api.observation.SECONDS_OF_PATIENCE`.
+        :data:`~astronomer_remote.api.pools.SECONDS_OF_PATIENCE`.
     """
     listings, reached, summary = PoolListings.of(settings, reload), time.monotonic(), ""
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -16,9 +17,14 @@ from astronomer_remote.api.errors import (
 )
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import DEFAULT_POOL, Change, check_slots, compare
-from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.waiting import Outcome, Verdict
+from astronomer_remote.api.wire import Flow, Sleep
 
 WITHOUT_KNOWING = "Delete with force, if that is no matter."
+
+SECONDS_OF_PATIENCE = 600.0
+"""How long a remote may be out of reach while room is waited for."""
 
 ROUNDS = 3
 """How often somebody else may change a pool between our reading and our writing before we give up."""
@@ -49,6 +55,42 @@ class Pools:
         """Read one pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
         refuse_unknown_use((yield from self._conversation.dialect()))
         return (yield from self.get(name))
+
+    def wait(
+        self,
+        wanted: RoomWanted,
+        *,
+        poke_interval: float,
+        deadline: float | None,
+        told: Callable[[str], None],
+    ) -> Flow[Outcome]:
+        """
+        Wait until a pool has room.
+
+        :param poke_interval: seconds between two looks.
+        :param deadline: when to give up, in seconds since the epoch.
+        :param told: gets a line whenever something changed.
+        :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OF_PATIENCE`.
+        """
+        clock = self._conversation.clock
+        reached, summary = clock(), ""
+        while True:
+            try:
+                pool = yield from self.look(wanted.pool)
+            except PassingError as error:
+                if clock() - reached > SECONDS_OF_PATIENCE:
+                    raise
+                told(f"Waiting on, although the remote could not be asked: {error}")
+            else:
+                reached, before, summary = clock(), summary, wanted.summary(pool)
+                if summary != before:
+                    told(summary)
+                if wanted.is_in(pool):
+                    return Outcome(Verdict.SUCCESS, summary)
+            left = poke_interval if deadline is None else deadline - clock()
+            if left <= 0:
+                return Outcome(Verdict.TIMEOUT, summary)
+            yield Sleep(min(poke_interval, left))
 
     def find(self, name: str) -> Flow[Pool | None]:
         """Read one pool, or ``None`` if there is none."""

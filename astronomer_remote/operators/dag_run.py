@@ -16,7 +16,6 @@ from astronomer_remote.api.runs import ON_RETRY, IfExists, Triggered
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
 from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, date, is_plain, json_object, seconds, states
 from astronomer_remote.compat import NOTSET, ArgNotSet, attempt, intent_identity, map_index, was_stopped_by_a_person
-from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import (
     DagRunAlreadyExists,
     DagRunFailed,
@@ -25,6 +24,7 @@ from astronomer_remote.exceptions import (
     airflow_exceptions,
 )
 from astronomer_remote.links import RemoteDagRunLink, publish_run
+from astronomer_remote.operators.room import WaitsForRoom
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from astronomer_remote.api.wire import Flow
 
 
-class RemoteTriggerDagRunOperator(Connected, BaseOperator):
+class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
     """
     Triggers a DAG run in another deployment, exactly once per intent, and waits for it if told to.
 
@@ -73,6 +73,10 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
     :param wait_timeout: seconds or timedelta to wait at most, from the start of a try, default no limit but
         ``execution_timeout`` (templated). Added.
     :param unpause_dag: whether a paused DAG is unpaused before it is triggered, default ``False``. Added.
+    :param wait_for_pool: wait until this pool of the remote has open slots before triggering (templated); not on 1.10.
+        Nothing keeps others from taking them in the meantime. Added.
+    :param wait_for_pool_slots: how many, default 1 (templated). It is not called ``pool_slots``, which says how many
+        slots of a local pool this task itself takes. Added.
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
     :param openlineage_inject_parent_info: accepted for compatibility; no lineage is sent to the remote yet.
     :return: the run id or, after waiting, the run as a dict of plain JSON
@@ -97,6 +101,8 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
         "wait_timeout",
         "skip_when_already_exists",
         "note",
+        "wait_for_pool",
+        "wait_for_pool_slots",
     )
     template_fields_renderers = {"conf": "py"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#ffefeb"
@@ -126,6 +132,8 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
         cancel_on_kill: bool = True,
         wait_timeout: float | timedelta | None = None,
         unpause_dag: bool = False,
+        wait_for_pool: str | None = None,
+        wait_for_pool_slots: int | str | None = None,
         deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
         openlineage_inject_parent_info: bool = True,
         **kwargs: Any,
@@ -150,6 +158,8 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
         self.cancel_on_kill = cancel_on_kill
         self.wait_timeout = wait_timeout
         self.unpause_dag = unpause_dag
+        self.wait_for_pool = wait_for_pool
+        self.wait_for_pool_slots = wait_for_pool_slots
         self.deferrable = deferrable
         self.openlineage_inject_parent_info = openlineage_inject_parent_info
         self._ti: Any = None
@@ -170,6 +180,7 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
             seconds(self.wait_timeout, "wait_timeout")
         if self.unpause_dag and self.fail_when_dag_is_paused:
             raise InvalidSettings("unpause_dag and fail_when_dag_is_paused exclude each other; set one of them.")
+        self.check_room()
         if self.on_retry not in ON_RETRY:
             raise InvalidSettings(f"on_retry={self.on_retry!r} must be one of: {', '.join(ON_RETRY)}.")
         if self.reset_dag_run and self.skip_when_already_exists is True:
@@ -180,6 +191,25 @@ class RemoteTriggerDagRunOperator(Connected, BaseOperator):
             raise InvalidSettings(f"{', '.join(sorted(both))} cannot be both allowed and failed.")
 
     def execute(self, context: Context) -> str | dict[str, Any]:
+        with airflow_exceptions():
+            intent = self._intent(context)
+            interval = seconds(self.poke_interval, "poke_interval")
+        if self.wait_for_pool and not self._made_before(intent, context):
+            self.wait_for_room(interval, self._deadline(context))
+        return self._trigger_and_wait(context)
+
+    def execute_with_room(self, context: Context, event: Any) -> str | dict[str, Any]:
+        """Come back from waiting for room in the triggerer."""
+        self.come_back(event)
+        return self._trigger_and_wait(context)
+
+    def _made_before(self, intent: TriggerIntent, context: Context) -> bool:
+        """Whether an earlier attempt has made the run, which may itself be what fills the pool."""
+        if attempt(context) == 1:
+            return False
+        return self.hook.converse(lambda deployment: deployment.runs.find(intent.dag_id, intent.run_id)) is not None
+
+    def _trigger_and_wait(self, context: Context) -> str | dict[str, Any]:
         with airflow_exceptions():
             wait = boolean(self.wait_for_completion, "wait_for_completion")
             skip = boolean(self.skip_when_already_exists, "skip_when_already_exists")

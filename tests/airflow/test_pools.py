@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -30,7 +31,9 @@ from astronomer_remote.exceptions import (
     PoolIsOccupied,
     RemoteUnavailable,
     UnexpectedReply,
+    WaitTimeout,
 )
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.operators.pool import (
     RemoteCreatePoolOperator,
     RemoteDeletePoolOperator,
@@ -438,3 +441,68 @@ def test_every_task_survives_the_database(start: Start) -> None:
         RemoteCreatePoolOperator.partial(task_id="mapped", slots=1).expand(pool_name=["a", "b"])
     assert set(through_the_database(dag).task_dict) == {"create", "update", "delete", "sync", "sense", "mapped"}
     assert remote.requests == []
+
+
+# Trigger only where there is room
+
+
+def trigger(**arguments: Any) -> RemoteTriggerDagRunOperator:
+    made: RemoteTriggerDagRunOperator = in_dag(
+        RemoteTriggerDagRunOperator,
+        **{"trigger_dag_id": "quick", "wait_for_pool": "p", "poke_interval": 0.05, "retries": 2, **arguments},
+    )
+    return made
+
+
+def execute_to_the_end(made: RemoteTriggerDagRunOperator, **facts: Any) -> Any:
+    context = local_task(made, **facts).context()
+    try:
+        return made.execute(context)
+    except TaskDeferred as deferred:
+        return resume(deferred, made, context)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_run_is_triggered_once_the_pool_has_room(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_pool("p", 3, occupied=3)
+    runs_before: list[Any] = []
+
+    def make_room() -> None:
+        while not any("/pools" in path for _, path in remote.requests):
+            time.sleep(0.01)
+        runs_before.extend(remote.runs("quick"))
+        remote.add_pool("p", 3, occupied=1)
+
+    with ThreadPoolExecutor() as threads:
+        room = threads.submit(make_room)
+        run_id = execute_to_the_end(trigger(wait_for_pool_slots="2", deferrable=deferrable))
+        room.result()
+    assert runs_before == []
+    assert [run["run_id"] for run in remote.runs("quick")] == [run_id]
+    execute_to_the_end(trigger(deferrable=deferrable), run_id="another")
+    assert len(remote.runs("quick")) == 2
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_without_room_in_time_nothing_is_triggered(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_pool("p", 3, occupied=3)
+    with pytest.raises(WaitTimeout, match="nothing was triggered: Pool 'p': 3 of 3 slots occupied"):
+        execute_to_the_end(trigger(deferrable=deferrable, wait_timeout=0.2))
+    assert remote.runs("quick") == []
+
+
+def test_a_retry_does_not_wait_for_room_that_its_own_run_takes(remote: FakeDeployment) -> None:
+    remote.add_pool("p", 3)
+    made = trigger()
+    run_id = execute_to_the_end(made)
+    remote.add_pool("p", 3, occupied=3)
+    again = trigger(wait_timeout=5)
+    assert execute_to_the_end(again, try_number=2) == run_id
+    with pytest.raises(WaitTimeout):
+        execute_to_the_end(trigger(wait_timeout=0.2), try_number=2, run_id="another")
+
+
+def test_bad_combinations_are_refused_while_the_dag_is_parsed() -> None:
+    for arguments in ({"wait_for_pool": None, "wait_for_pool_slots": 2}, {"wait_for_pool_slots": 0}):
+        with pytest.raises(InvalidSettings, match=r"wait_for_pool|slots="):
+            trigger(**arguments)

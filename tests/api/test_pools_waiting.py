@@ -16,9 +16,10 @@ from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.pool_watcher import PoolListings, watch_pool
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.waiting import Outcome, Verdict
+from astronomer_remote.api.wire import Request
 from astronomer_remote.testing import FakeDeployment
 from tests.api.pool_remote import PoolRemote
-from tests.api.script import EXPERIMENTAL, VERSIONS
+from tests.api.script import EXPERIMENTAL, LOST, V2, VERSIONS
 
 INTERVAL = 0.3
 
@@ -72,6 +73,46 @@ def test_1_10_does_not_tell_what_is_open() -> None:
     for flow in (remote.deployment.pools.look("p"), remote.deployment.pools.all_with_use()):
         with pytest.raises(NotSupported, match=r"cannot tell whether slots of a pool are occupied\.$"):
             remote.run(flow)
+
+
+# Waiting in a worker
+
+
+def test_a_worker_waits_until_there_is_room() -> None:
+    remote = PoolRemote(V2, {"p": {"slots": 3, "occupied_slots": 3}})
+    lines: list[str] = []
+
+    def free(request: Request) -> None:
+        if len(remote.sleeps) == 3:
+            remote.pools["p"]["occupied_slots"] = 1
+
+    remote.meddle = free
+    flow = remote.deployment.pools.wait(RoomWanted("p", 2), poke_interval=60, deadline=None, told=lines.append)
+    assert remote.run(flow).verdict is Verdict.SUCCESS
+    assert remote.sleeps == [60, 60, 60]
+    assert len(lines) == 2
+
+
+def test_a_worker_waits_no_longer_than_it_may() -> None:
+    remote = PoolRemote(V2, {"p": {"slots": 3, "occupied_slots": 3}})
+    flow = remote.deployment.pools.wait(
+        RoomWanted("p"), poke_interval=60, deadline=remote.clock.now + 90, told=lambda line: None
+    )
+    assert remote.run(flow).verdict is Verdict.TIMEOUT
+    assert remote.sleeps == [60, 30]
+
+
+def test_a_worker_waits_on_for_a_remote_that_is_away_but_not_for_ever() -> None:
+    remote = PoolRemote(V2, {"p": 3})
+    lines: list[str] = []
+    start = remote.clock.now
+    remote.meddle = lambda request: LOST if remote.clock.now < start + 400 else None
+    wait = remote.deployment.pools.wait
+    assert remote.run(wait(RoomWanted("p"), poke_interval=60, deadline=None, told=lines.append)).verdict
+    assert "although the remote could not be asked" in lines[0]
+    remote.meddle = lambda request: LOST
+    with pytest.raises(Unreachable):
+        remote.run(wait(RoomWanted("p"), poke_interval=60, deadline=None, told=lines.append))
 
 
 # Waiting on an event loop

@@ -1,0 +1,75 @@
+"""What a task has that is to wait for room in a remote pool before it does its work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.waiting import Verdict
+from astronomer_remote.arguments import is_plain, whole
+from astronomer_remote.connected import Connected
+from astronomer_remote.exceptions import WaitTimeout, airflow_exceptions
+from astronomer_remote.triggers.pool import RemotePoolTrigger
+from astronomer_remote.triggers.wait import WaitEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class WaitsForRoom(Connected):
+    """A task that waits for room in a pool of the remote. :meth:`execute_with_room` is what it does then."""
+
+    wait_for_pool: str | None
+    wait_for_pool_slots: int | str | None
+    deferrable: bool
+    defer: Callable[..., Any]
+    log: Any
+
+    def check_room(self) -> None:
+        """Refuse what is known to be wrong."""
+        slots = self.wait_for_pool_slots
+        if slots is not None and self.wait_for_pool is None:
+            raise InvalidSettings("wait_for_pool_slots means nothing without wait_for_pool.")
+        if slots is not None and is_plain(slots):
+            RoomWanted("any", whole(slots, "wait_for_pool_slots"))
+
+    def wait_for_room(self, poke_interval: float, deadline: float | None) -> None:
+        """Wait, here or in the triggerer; at once if none is to be waited for, or there is some."""
+        if not self.wait_for_pool:
+            return
+        with airflow_exceptions():
+            slots = 1 if self.wait_for_pool_slots is None else whole(self.wait_for_pool_slots, "wait_for_pool_slots")
+            wanted = RoomWanted(self.wait_for_pool, slots)
+        if self.deferrable:
+            pool = self.hook.converse(lambda deployment: deployment.pools.look(wanted.pool))
+            self.log.info("%s", wanted.summary(pool))
+            if wanted.is_in(pool):
+                return
+            self.defer(
+                trigger=RemotePoolTrigger(
+                    astronomer_conn_id=self.astronomer_conn_id,
+                    wanted=wanted.as_dict(),
+                    poke_interval=poke_interval,
+                    deadline=deadline,
+                ),
+                method_name="execute_with_room",
+            )
+        outcome = self.hook.converse(
+            lambda deployment: deployment.pools.wait(
+                wanted, poke_interval=poke_interval, deadline=deadline, told=self.log.info
+            )
+        )
+        _conclude(outcome.verdict, outcome.summary)
+
+    def come_back(self, event: Any) -> None:
+        """Come back from the triggerer."""
+        with airflow_exceptions():
+            ended = WaitEvent.parse(event)
+            ended.raise_error()
+        _conclude(ended.verdict, ended.summary)
+
+
+def _conclude(verdict: Verdict | None, summary: str) -> None:
+    if verdict is Verdict.TIMEOUT:
+        raise WaitTimeout(f"There was no room in time, and nothing was triggered: {summary}")
