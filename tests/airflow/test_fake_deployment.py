@@ -1,0 +1,101 @@
+"""The fake deployment as somebody uses it who tests DAGs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from threading import active_count
+
+import pytest
+import requests
+from airflow.providers.common.compat.sdk import Connection
+
+from astronomer_remote.exceptions import DagRunNotFound
+from astronomer_remote.hooks.astronomer import AstronomerHook
+from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.testing.fixtures import fake_deployment  # noqa: F401  # a fixture
+
+Start = Callable[..., FakeDeployment]
+
+VERSIONS = pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
+
+
+def test_the_fixture_stands_behind_the_default_connection(fake_deployment: FakeDeployment) -> None:  # noqa: F811
+    fake_deployment.add_dag("quick")
+    AstronomerHook().trigger_dag_run("quick", run_id="mine", conf={"k": "v"})
+    (run,) = fake_deployment.runs("quick")
+    assert (run["run_id"], run["state"], run["conf"]) == ("mine", "queued", {"k": "v"})
+    assert ("POST", "/api/v2/dags/quick/dagRuns") in fake_deployment.requests
+
+
+def test_its_connection_is_what_airflow_calls_one() -> None:
+    with FakeDeployment() as remote:
+        connection = Connection(conn_id="somewhere", **remote.connection(description="a fake"))
+        assert (connection.conn_type, connection.login, connection.host) == ("astronomer", "admin", remote.url)
+
+
+@VERSIONS
+def test_a_run_ends_by_being_looked_at(version: str, start: Start) -> None:
+    remote = start(version)
+    remote.add_dag("slow", looks=2)
+    remote.add_run("slow", "r", state="running")
+    hook = AstronomerHook()
+    assert [hook.get_dag_run("slow", "r").state for _ in range(4)] == ["running", "running", "success", "success"]
+
+
+@VERSIONS
+def test_a_run_that_stays_ends_when_it_is_told_to(version: str, start: Start) -> None:
+    remote = start(version)
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "r", state="running")
+    hook = AstronomerHook()
+    assert hook.get_dag_run("slow", "r").state == "running"
+    remote.finish("slow", "r", "failed")
+    assert hook.get_dag_run("slow", "r").state == "failed"
+    remote.clear("slow", "r")
+    assert hook.get_dag_run("slow", "r").state == "running"
+    remote.delete("slow", "r")
+    with pytest.raises(DagRunNotFound):
+        hook.get_dag_run("slow", "r")
+
+
+def test_what_happened_can_be_read(remote: FakeDeployment) -> None:
+    remote.add_pool("small", 3)
+    AstronomerHook().update_pool("small", slots=5)
+    assert remote.pools() == {"default_pool": 128, "small": 5}
+    changed = [asked for asked in remote.received if asked.method == "PATCH"]
+    assert [asked.json()["slots"] for asked in changed] == [5]
+
+
+def test_it_has_an_address_only_while_it_runs() -> None:
+    remote = FakeDeployment()
+    with pytest.raises(RuntimeError, match="with"):
+        _ = remote.url
+    with remote:
+        url = remote.url
+        requests.get(f"{url}/api/v2/version", timeout=5)
+    with pytest.raises(RuntimeError, match="with"):
+        _ = remote.url
+    port = int(url.rpartition(":")[2])
+    with socket.socket() as client:
+        assert client.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_it_leaves_no_thread_behind_even_with_a_client_that_stays() -> None:
+    before = active_count()
+    with requests.Session() as session:
+        with FakeDeployment() as remote:
+            for _ in range(3):
+                session.get(f"{remote.url}/api/v2/version", timeout=5)
+        assert active_count() == before
+
+
+def test_a_fault_of_its_own_is_told_and_not_repeated(remote: FakeDeployment) -> None:
+    body = '{"name": "n", "slots": 1'
+    token = requests.post(
+        f"{remote.url}/auth/token", json={"username": "admin", "password": "admin"}, timeout=5
+    ).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    reply = requests.post(f"{remote.url}/api/v2/pools", data=body, headers=headers, timeout=5)
+    assert reply.status_code == 501
+    assert "fake deployment broke" in reply.json()["detail"]
