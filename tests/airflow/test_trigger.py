@@ -261,12 +261,15 @@ def test_what_airflow_says_of_a_cancellation_arrives_even_while_the_connection_i
 
     monkeypatch.setattr(AstronomerHook, "get_connection", staticmethod(slow))
 
+    async def wait_for_it() -> tuple[Any, ...]:
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await only_event(trigger())
+        return caught.value.args
+
     async def kill() -> tuple[Any, ...]:
-        waiting = asyncio.ensure_future(only_event(trigger()))
+        waiting = asyncio.ensure_future(wait_for_it())
         await asyncio.to_thread(reading.wait, 10)
         waiting.cancel("user action")
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await waiting
-        return caught.value.args
+        return await waiting
 
     assert asyncio.run(kill()) == ("user action",)
