@@ -105,8 +105,14 @@ def test_a_run_was_made_for_each_region(examples: Examples) -> None:
 
 def test_the_pool_was_listed_and_resized(examples: Examples) -> None:
     listed = {pool["name"]: pool["slots"] for pool in examples.xcom("remote_pools", "list_pools")}
-    assert listed == {"default_pool": 128, "warehouse": 4}
+    assert (listed["default_pool"], listed["warehouse"]) == (128, 4)
     assert examples.remote.do(examples.remote.api.get_pool("warehouse")).slots == 32
+
+
+def test_pools_were_declared_and_one_was_there_for_a_while(examples: Examples) -> None:
+    left = {pool.name: pool.slots for pool in examples.remote.do(examples.remote.api.list_pools())}
+    assert left == {"default_pool": 128, "warehouse": 32, "reporting": 8, "exports": 2}
+    assert examples.xcom("borrow_slots", "load")["slots"] == 16
 
 
 def test_configuration_and_events_were_read(examples: Examples) -> None:
