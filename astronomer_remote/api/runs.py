@@ -216,13 +216,24 @@ class Runs:
 
     def clear(self, run: DagRun, *, only_failed: bool = False) -> Flow[DagRun]:
         """
-        Let a run, or only its failed tasks, run again under the same run id.
+        Let a run, or only its failed tasks, run again under the same run id; once, if the reply is lost on the way.
 
+        :param run: as it was read last.
         :return: the run as it is afterwards.
         """
         dialect = yield from self._conversation.dialect()
-        yield from self._conversation.ask(dialect.clear_run(run, only_failed=only_failed))
-        return (yield from self.get(run.dag_id, run.run_id))
+        started, attempt = self._conversation.clock(), 0
+        while True:
+            attempt += 1
+            failure: PassingError | None = None
+            try:
+                yield from self._conversation.ask(dialect.clear_run(run, only_failed=only_failed))
+            except PassingError as error:
+                failure = error
+            now = yield from self.get(run.dag_id, run.run_id)
+            if failure is None or _course(now) != _course(run):
+                return now
+            yield from self._conversation.pause(failure, attempt, started)
 
     def delete(self, dag_id: str, run_id: str) -> Flow[None]:
         """Delete a run."""
@@ -262,3 +273,8 @@ def _check_run_id(run_id: str, failure: PassingError) -> None:
             method=failure.method,
             path=failure.path,
         ) from failure
+
+
+def _course(run: DagRun) -> tuple[str | None, ...]:
+    """What being cleared changes of a run."""
+    return run.state, run.start_date, run.end_date

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -660,6 +661,34 @@ def test_a_run_is_cleared_by_its_id(version: str) -> None:
         speech.get(speech.run(state="queued")),
     )
     assert run.state == "queued"
+
+
+@every_stable_version
+def test_a_run_is_cleared_once_although_the_reply_is_lost(version: str) -> None:
+    remote, speech = meet(version)
+    run = remote.play(
+        remote.deployment.clear_dag_run("d", "r"),
+        speech.get(speech.run(state="failed")),
+        replace(clear_turn(speech), reply=LOST),
+        speech.get(speech.run(state="queued")),
+    )
+    assert run.state == "queued"
+    assert remote.sleeps == []
+
+
+@every_stable_version
+def test_a_clear_that_did_not_arrive_is_sent_again(version: str) -> None:
+    remote, speech = meet(version)
+    run = remote.play(
+        remote.deployment.clear_dag_run("d", "r"),
+        speech.get(speech.run(state="failed")),
+        replace(clear_turn(speech), reply=answer(502)),
+        speech.get(speech.run(state="failed")),
+        clear_turn(speech),
+        speech.get(speech.run(state="queued")),
+    )
+    assert run.state == "queued"
+    assert len(remote.sleeps) == 1
 
 
 @every_stable_version

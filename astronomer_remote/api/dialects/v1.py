@@ -53,7 +53,7 @@ class V1Dialect(RestDialect):
         body: dict[str, Any] = {"dry_run": False}
         operation = f"clear run {run.run_id!r} of DAG {run.dag_id!r}"
         if self.version >= (2, 4) and not only_failed:
-            request = Request("POST", f"{self._run_path(run.dag_id, run.run_id)}/clear", body=body, repeatable=True)
+            request = Request("POST", f"{self._run_path(run.dag_id, run.run_id)}/clear", body=body)
             return Exchange(request, nothing, operation, "User")
         # Only this endpoint can leave the succeeded tasks alone. Before 2.4 it selects by date; a date names
         # one run of a DAG there.
@@ -67,7 +67,7 @@ class V1Dialect(RestDialect):
             body["dag_run_id"] = run.run_id
         else:
             body |= {"start_date": run.logical_date, "end_date": run.logical_date}
-        request = Request("POST", self.at("dags", run.dag_id, "clearTaskInstances"), body=body, repeatable=True)
+        request = Request("POST", self.at("dags", run.dag_id, "clearTaskInstances"), body=body)
         return Exchange(request, nothing, operation, "User")
 
     def run_url(self, run: DagRun) -> str:

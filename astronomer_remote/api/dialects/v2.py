@@ -45,7 +45,7 @@ class V2Dialect(RestDialect):
 
     def clear_run(self, run: DagRun, *, only_failed: bool) -> Exchange[None]:
         body = {"dry_run": False, "only_failed": only_failed}
-        request = Request("POST", f"{self._run_path(run.dag_id, run.run_id)}/clear", body=body, repeatable=True)
+        request = Request("POST", f"{self._run_path(run.dag_id, run.run_id)}/clear", body=body)
         return Exchange(request, nothing, f"clear run {run.run_id!r} of DAG {run.dag_id!r}", "User")
 
     def run_url(self, run: DagRun) -> str:
