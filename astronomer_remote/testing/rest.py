@@ -159,8 +159,11 @@ class RestSpeaker(Speaker):
         }
         if not self.version >= (3, 1):
             told.pop("run_after", None)
-        newer = {"run_id": run_id, "map_index": -1}
-        return Answer(200, {**told, **newer} if self.version >= (3,) else told)
+        if self.version >= (2, 3):
+            told["map_index"] = -1
+        if self.version >= (3,):
+            told["run_id"] = run_id
+        return Answer(200, told)
 
     def list_import_errors(self, asked: Asked) -> Answer:
         def tell(item: tuple[str, str]) -> dict[str, Any]:
