@@ -40,14 +40,14 @@ def test_a_retry_of_a_failed_run_makes_a_new_one(seen: Seen) -> None:
 def test_a_retry_can_run_the_failed_run_again(seen: Seen) -> None:
     (run,) = seen.remote_runs()
     seen.failed("trigger", f"Run {run.run_id!r} of DAG 'flaky' ended as failed", tries=2)
-    assert seen.remote.tries(run, "maybe") == 2
+    assert seen.remote.tries(run, "maybe") == 2, seen.log("trigger")
 
 
 @scenario("clear_failed_on_retry", SYNC, since=(2, 2))
 def test_a_retry_can_run_only_the_failed_tasks_again(seen: Seen) -> None:
     (run,) = seen.remote_runs()
     seen.failed("trigger", tries=2)
-    assert (seen.remote.tries(run, "ok"), seen.remote.tries(run, "boom")) == (1, 2)
+    assert (seen.remote.tries(run, "ok"), seen.remote.tries(run, "boom")) == (1, 2), seen.log("trigger")
 
 
 @scenario("unknown_dag")
