@@ -109,12 +109,16 @@ class PoolListings:
         :raises RemoteError: if it failed; a failure, too, is one for all.
         """
         async with self._lock:
-            if self._made is None or self.age >= seconds:
-                self._outcome = await self._list()
-                self._made = time.monotonic()
-        if isinstance(self._outcome, RemoteError):
+            outcome = await self._renewed(seconds)
+        if isinstance(outcome, RemoteError):
             # Raising adds to it, and it may be raised many times.
-            raise copy.copy(self._outcome)
+            raise copy.copy(outcome)
+        return outcome
+
+    async def _renewed(self, seconds: float) -> Mapping[str, Pool] | RemoteError:
+        if self._made is None or self.age >= seconds:
+            self._outcome = await self._list()
+            self._made = time.monotonic()
         return self._outcome
 
     async def _list(self) -> Mapping[str, Pool] | RemoteError:
