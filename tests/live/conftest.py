@@ -23,6 +23,7 @@ SECONDS_PER_TEST = 1200  # the first of a pair starts the deployments
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "scenario(Scenario): what a live test is about")
+    config.addinivalue_line("markers", "once_per_local: the remote makes no difference")
 
 
 def _pairs(config: pytest.Config) -> tuple[Pair, ...]:
@@ -38,6 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         fitting = [(pair, mode) for pair in pairs if about.fits(pair) for mode in about.modes]
         metafunc.parametrize(("pair", "mode"), fitting, ids=[f"{pair}-{mode}" for pair, mode in fitting])
     elif "pair" in metafunc.fixturenames:
+        if metafunc.definition.get_closest_marker("once_per_local"):
+            pairs = tuple({pair.local: pair for pair in reversed(pairs)}.values())
         metafunc.parametrize("pair", pairs, ids=str)
 
 

@@ -1,9 +1,12 @@
-"""What is secret about a connection stays in it."""
+"""What the local Airflow knows of the provider and its connections: what it should, and no secret."""
 
 from __future__ import annotations
 
 import base64
+import json
 import re
+
+import pytest
 
 from dev.settings import DATABASE_FILE
 from tests.live.campaign import USERS, WRONG, Campaign
@@ -18,6 +21,12 @@ def secrets() -> list[bytes]:
     for login, password in [*USERS.values(), ("admin", WRONG)]:
         found += [password.encode(), base64.b64encode(f"{login}:{password}".encode())]
     return found
+
+
+@pytest.mark.once_per_local
+def test_the_provider_is_listed(campaign: Campaign) -> None:
+    listed = json.loads(campaign.local.deployment.run("providers", "list", "--output", "json").stdout)
+    assert "airflow-provider-astronomer-remote" in [each["package_name"] for each in listed]
 
 
 def test_triggers_hold_no_secret(campaign: Campaign) -> None:
