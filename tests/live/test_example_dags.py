@@ -12,10 +12,7 @@ import pytest
 from dev.demo import PATIENCE, REMOTE_DAGS, Client, Progress, connection, running
 from dev.deployments import ROOT, Deployment
 
-# The demo runs the tour; what the last two show is tested in test_pools.
-EXAMPLES = sorted(
-    {path.stem for path in (ROOT / "example_dags").glob("*.py")} - {"tour", "borrow_slots", "pools_as_code"}
-)
+EXAMPLES = sorted({path.stem for path in (ROOT / "example_dags").glob("*.py")} - {"tour"})
 LEGACY = "moving_from_1_10"
 DATE, AN_HOUR_EARLIER = "2024-01-05T06:00:00Z", "2024-01-05T05:00:00Z"
 MINUTES = 10
