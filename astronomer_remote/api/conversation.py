@@ -140,6 +140,9 @@ class Conversation:
         before = self.settings
         settings: Settings = yield Reload()
         self.settings, self._authentication = settings, None
+        if (settings.base_url, settings.generation) != (before.base_url, before.generation):
+            # It leads to another deployment now, which may be of another generation.
+            self._dialect = None
         return settings != before
 
     def _refusal(self, request: Request, response: Response) -> AuthenticationFailed:

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 
+SECONDS_FOR_A_LOOK = 30.0
+"""How long a wait whose deadline has passed may take to look for the first time."""
+
 REQUESTS_AT_ONCE = 4
 """How many requests a process has under way to one deployment at most."""
 
@@ -58,11 +61,15 @@ async def watch(
     watcher.join(waiter)
     try:
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.time())
+            # As a sensor does, look once at least: the deadline may pass while no triggerer runs.
+            least = 0.0 if waiter.summary else SECONDS_FOR_A_LOOK
+            left = None if deadline is None else max(least, deadline - time.time())
             try:
                 item = await asyncio.wait_for(news.get(), left)
             except asyncio.TimeoutError:
-                return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
+                if waiter.ended is None:
+                    return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
+                item = waiter.ended
             if isinstance(item, Outcome):
                 return item
             if isinstance(item, Exception):

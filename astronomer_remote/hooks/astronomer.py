@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from airflow.providers.http.hooks.http import HttpHook
-from requests import PreparedRequest, Session
+from requests import PreparedRequest, Response, Session
 from requests.auth import AuthBase
 
 from astronomer_remote import get_provider_info as provider
@@ -181,13 +181,15 @@ class AstronomerHook(HttpHook):
         }
         for name in ("verify", "cert", "proxies", "stream", "max_redirects"):
             setattr(session, name, self.merged_extra.get(name, getattr(session, name)))
-        session.auth = _Authorization(self, settings.base_url)
+        session.auth = _Authorization(self, settings)
+        for name in settings.headers:
+            del session.headers[name]
         session.headers.update({**self.default_headers, **(headers or {})})
         return session
 
     def _new_session(self, settings: Settings) -> Session:
         self.base_url, self._base_url_initialized = settings.base_url, True
-        session = configure(Session(), settings)
+        session = configure(_Session(settings.headers), settings)
         self._configure_session_from_mount_adapters(session)
         return session
 
@@ -204,15 +206,35 @@ class AstronomerHook(HttpHook):
         return settings
 
 
-class _Authorization(AuthBase):
-    """Authenticates the requests of a session that go to the deployment, and no others."""
+class _Session(Session):
+    """
+    A session whose connection's headers stay behind when a redirect, which :meth:`AstronomerHook.run` can be told to
+    follow, leads elsewhere; ``requests`` itself sees to that for ``Authorization`` alone.
+    """
 
-    def __init__(self, hook: AstronomerHook, base_url: str) -> None:
+    def __init__(self, own: Collection[str]) -> None:
+        super().__init__()
+        self._own = own
+
+    def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+        urls = response.request.url or "", prepared_request.url or ""
+        if self.should_strip_auth(*urls):  # type: ignore[no-untyped-call]  # so in the types of requests
+            for name in self._own:
+                prepared_request.headers.pop(name, None)
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]  # likewise
+
+
+class _Authorization(AuthBase):
+    """Gives credentials and the connection's extra headers to requests to the deployment, and to no others."""
+
+    def __init__(self, hook: AstronomerHook, settings: Settings) -> None:
         self._hook = hook
-        self._base_url = base_url
+        self._settings = settings
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        if (request.url or "").startswith(self._base_url + "/"):
+        if (request.url or "").startswith(self._settings.base_url + "/"):
             headers = self._hook.converse(lambda deployment: deployment.conversation.authorization())
+            for name, value in self._settings.headers.items():
+                request.headers.setdefault(name, value)
             request.headers.update(headers)
         return request

@@ -25,6 +25,7 @@ from astronomer_remote.compat import logical_date
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
+from astronomer_remote.sensors.deferral import first_look
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
 
 if TYPE_CHECKING:
@@ -137,9 +138,10 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
     def execute(self, context: Context) -> Any:  # noqa: RET503  # to defer is to raise
         if not self.deferrable:
             return super().execute(context)
-        wanted = self._wanted(context)
-        if self._poke_for(wanted, context):
-            return True
+        with first_look(self):
+            wanted = self._wanted(context)
+            if self._poke_for(wanted, context):
+                return True
         wanted = self._held_on_to or wanted
         self.defer(
             trigger=RemoteWaitTrigger(

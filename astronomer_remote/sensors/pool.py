@@ -14,6 +14,7 @@ from astronomer_remote.api.waiting import Verdict
 from astronomer_remote.arguments import boolean, is_plain, whole
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import PassingError, airflow_exceptions
+from astronomer_remote.sensors.deferral import first_look
 from astronomer_remote.triggers.pool import RemotePoolTrigger
 from astronomer_remote.triggers.wait import WaitEvent
 
@@ -66,8 +67,9 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         began = time.time()
-        if self.poke(context):
-            return True
+        with first_look(self):
+            if self.poke(context):
+                return True
         return self.defer(
             trigger=RemotePoolTrigger(
                 astronomer_conn_id=self.astronomer_conn_id,

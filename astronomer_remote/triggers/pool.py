@@ -7,9 +7,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from astronomer_remote.api import errors
 from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.triggers.wait import WaitEvent
+from astronomer_remote.triggers.wait import ENDS_A_WAIT, WaitEvent
 
 
 class RemotePoolTrigger(BaseTrigger):
@@ -68,6 +67,6 @@ class RemotePoolTrigger(BaseTrigger):
                 deadline=self.deadline,
                 told=self.log.info,
             )
-        except errors.RemoteError as error:
-            return WaitEvent(None, str(error), error=type(error).__name__)
+        except ENDS_A_WAIT as error:
+            return WaitEvent.of_error(error)
         return WaitEvent(outcome.verdict, outcome.summary)

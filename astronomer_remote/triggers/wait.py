@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from astronomer_remote.api import errors
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.waiting import Verdict, Wanted
 from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, was_trigger_stopped_by_a_person
-from astronomer_remote.exceptions import BY_NAME, RemoteError, UnexpectedReply
+from astronomer_remote.exceptions import BY_NAME, InvalidSettings, RemoteError, UnexpectedReply
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,20 @@ class WaitEvent:
         except (KeyError, TypeError, ValueError):
             raise UnexpectedReply(f"The triggerer sent an event that is not one of this package: {event!r}") from None
 
+    @classmethod
+    def of_error(cls, error: Exception) -> WaitEvent:
+        """One of :data:`ENDS_A_WAIT` as an event."""
+        known = error if isinstance(error, errors.RemoteError) else InvalidSettings(str(error))
+        return cls(None, str(known), error=type(known).__name__)
+
     def raise_error(self) -> None:
         """Raise the error that ended the wait, if one did."""
         if self.verdict is None:
             raise BY_NAME.get(str(self.error), RemoteError)(self.summary)
 
+
+ENDS_A_WAIT = (errors.RemoteError, AirflowNotFoundException)
+"""What a task is told as its own error; the latter is about a connection that does not exist."""
 
 SECONDS_TO_CANCEL = 20.0
 """How long a cancellation may take; Airflow grants ``[triggerer] on_kill_timeout``, 30 s by default."""
@@ -140,7 +150,13 @@ class RemoteWaitTrigger(BaseTrigger):
         """Before 3.3: cancel the remote run if it was a person that ended the task, and not a restart."""
         if not self.cancel_on_kill:
             return
-        if await was_trigger_stopped_by_a_person(self.task_instance, getattr(self, "trigger_id", None)):
+        try:
+            ended = await was_trigger_stopped_by_a_person(self.task_instance, getattr(self, "trigger_id", None))
+        except Exception as error:  # noqa: BLE001  # the local deployment may be what goes down, in any way
+            # In doubt the run is left alone: a run too many can be cancelled by hand, a restart must not cost one.
+            self.log.warning("Not known why the wait is ended; run %s goes on: %r", self.wanted["run_id"], error)
+            return
+        if ended:
             await self.on_kill()
         else:
             self.log.info("The triggerer stops; run %s goes on in the remote", self.wanted["run_id"])
@@ -160,6 +176,6 @@ class RemoteWaitTrigger(BaseTrigger):
                 deadline=self.deadline,
                 told=self.log.info,
             )
-        except errors.RemoteError as error:
-            return WaitEvent(None, str(error), error=type(error).__name__)
+        except ENDS_A_WAIT as error:
+            return WaitEvent.of_error(error)
         return WaitEvent(outcome.verdict, outcome.summary, outcome.run)

@@ -517,7 +517,7 @@ def redirecting(elsewhere: tuple[str, list[Asked]], add_connection: Any) -> Iter
         return Answer(302, None, headers={"Location": f"{url}/login"})
 
     server = Server(answer, keep_alive=False)
-    add_connection(host=server.url, password="s3cr3t")
+    add_connection(host=server.url, password="s3cr3t", extra={"secret_headers": {"X-Gate": "g4te"}})
     yield
     server.close()
 
@@ -537,17 +537,21 @@ def test_credentials_do_not_follow_a_redirect_that_a_user_allows(elsewhere: tupl
     AstronomerHook().run("api/v2/pools", extra_options={"allow_redirects": True})
     (asked,) = elsewhere[1]
     assert "s3cr3t" not in str(asked.headers)
+    assert "g4te" not in str(asked.headers)
 
 
 def test_credentials_are_shown_to_the_deployment_alone(
-    remote: FakeDeployment, elsewhere: tuple[str, list[Asked]]
+    remote: FakeDeployment, elsewhere: tuple[str, list[Asked]], add_connection: Any
 ) -> None:
+    add_connection(**remote.connection(extra={"secret_headers": {"X-Gate": "g4te"}}))
     url, heard = elsewhere
     with AstronomerHook().get_conn() as session:
         session.get(f"{remote.url}/api/v2/pools", timeout=5).raise_for_status()
         session.get(f"{url}/api/v2/pools", timeout=5)
-    assert "authorization" in remote.received[-1].headers
-    assert "authorization" not in heard[0].headers
+    shown = remote.received[-1].headers
+    assert "authorization" in shown
+    assert shown["x-gate"] == "g4te"
+    assert not {"authorization", "x-gate"} & set(heard[0].headers)
 
 
 def test_netrc_does_not_replace_the_credentials(

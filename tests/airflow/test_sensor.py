@@ -398,6 +398,16 @@ def test_a_soft_failure_skips(remote: FakeDeployment, deferrable: bool) -> None:
 
 
 @BOTH_MODES
+@pytest.mark.parametrize("softly", ["soft_fail", "never_fail"])
+def test_a_soft_failure_skips_whatever_the_first_look_meets(
+    remote: FakeDeployment, add_connection: Any, deferrable: bool, softly: str
+) -> None:
+    add_connection(**remote.connection(password="wrong"))
+    with pytest.raises(AirflowSkipException):
+        run(sensor(deferrable=deferrable, timeout=60, **{softly: True}))
+
+
+@BOTH_MODES
 def test_what_waiting_cannot_mend_fails_at_once(remote: FakeDeployment, add_connection: Any, deferrable: bool) -> None:
     add_connection(**remote.connection(password="wrong"))
     with pytest.raises(AuthenticationFailed):

@@ -73,6 +73,11 @@ def test_the_deadline_holds_after_a_restart(remote: FakeDeployment) -> None:
     assert time.time() >= deadline
 
 
+def test_it_looks_once_although_the_deadline_passed_while_no_triggerer_ran(remote: FakeDeployment) -> None:
+    remote.add_run("quick", "r", state="success")
+    assert event_of(trigger(deadline=time.time() - 60))["verdict"] == "success"
+
+
 def test_it_only_ever_reads(any_remote: FakeDeployment) -> None:
     any_remote.add_dag("slow", looks=3)
     any_remote.add_run("slow", "r", state="running")
@@ -82,6 +87,12 @@ def test_it_only_ever_reads(any_remote: FakeDeployment) -> None:
 
 
 # Errors
+
+
+def test_a_connection_that_does_not_exist_becomes_an_event_that_a_retry_cannot_mend() -> None:
+    event = event_of(trigger(astronomer_conn_id="forgotten"))
+    assert (event["verdict"], event["error"]) == (None, "InvalidSettings")
+    assert "forgotten" in event["summary"]
 
 
 def test_an_error_becomes_an_event_that_names_it(remote: FakeDeployment, add_connection: Any) -> None:
@@ -234,6 +245,18 @@ def test_a_cancellation_ends_the_run_only_if_a_person_caused_it(
     monkeypatch.setattr(wait, "was_trigger_stopped_by_a_person", found_out)
     asyncio.run(cancelled(trigger("slow", cancel_on_kill=True), going))
     assert (state_of(going) == "failed") == (by_a_person and not TRIGGERS_HEAR_OF_KILLS)
+
+
+@pytest.mark.skipif(TRIGGERS_HEAR_OF_KILLS, reason="Airflow tells it itself")
+def test_a_cancellation_of_unknown_cause_passes_through_and_leaves_the_run(
+    going: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any) -> bool:
+        raise ConnectionError("the database is going down, too")
+
+    monkeypatch.setattr(wait, "was_trigger_stopped_by_a_person", broken)
+    asyncio.run(cancelled(trigger("slow", cancel_on_kill=True), going))
+    assert state_of(going) == "running"
 
 
 @pytest.mark.parametrize(("ours", "state"), [(True, "failed"), (False, "running")])

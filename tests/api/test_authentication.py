@@ -459,6 +459,17 @@ def test_two_flows_that_read_a_rotated_secret_anew_both_go_on_with_it() -> None:
         assert shown(both.resume(number, rotated)) == "Bearer n3w"
 
 
+def test_a_connection_that_leads_elsewhere_meanwhile_is_looked_at_anew() -> None:
+    settings = replace(KEY, authentication="astro_token")
+    remote = Remote(settings, V2)
+    flow = remote.deployment.get_pool("p")
+    next(flow)
+    flow.send(UNAUTHORIZED)
+    step = flow.send(replace(settings, base_url="https://elsewhere.example.com", password="n3w"))
+    assert isinstance(step, Request)
+    assert (step.path, shown(step)) == ("/api/v2/version", None)
+
+
 def test_a_flow_that_is_refused_after_another_read_the_secret_anew_shows_the_new_one() -> None:
     settings = replace(KEY, authentication="astro_token")
     both = SideBySide(Remote(settings, V2))
