@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
     TaskGroup,
 )
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
 from astronomer_remote.compat import NOTSET
 from astronomer_remote.exceptions import (
@@ -89,13 +90,11 @@ def test_it_has_the_parameters_and_defaults_of_airflows_own() -> None:
 
 
 def test_airflows_own_has_no_others() -> None:
-    standard = pytest.importorskip("airflow.providers.standard.operators.trigger_dagrun")
-    assert parameters_of(standard.TriggerDagRunOperator) == EXPECTED
+    assert parameters_of(TriggerDagRunOperator) == EXPECTED
 
 
 def test_all_that_airflows_own_renders_is_rendered() -> None:
-    standard = pytest.importorskip("airflow.providers.standard.operators.trigger_dagrun")
-    assert set(standard.TriggerDagRunOperator.template_fields) <= set(RemoteTriggerDagRunOperator.template_fields)
+    assert set(TriggerDagRunOperator.template_fields) <= set(RemoteTriggerDagRunOperator.template_fields)
 
 
 # Making one

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
     TaskDeferred,
 )
+from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
 
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
@@ -86,13 +87,11 @@ def test_it_has_the_parameters_and_defaults_of_airflows_own() -> None:
 
 
 def test_airflows_own_has_no_others() -> None:
-    standard = pytest.importorskip("airflow.providers.standard.sensors.external_task")
-    assert parameters_of(standard.ExternalTaskSensor) == {**EXPECTED, "poll_interval": None}
+    assert parameters_of(ExternalTaskSensor) == {**EXPECTED, "poll_interval": None}
 
 
 def test_all_that_airflows_own_renders_is_rendered() -> None:
-    standard = pytest.importorskip("airflow.providers.standard.sensors.external_task")
-    assert set(standard.ExternalTaskSensor.template_fields) <= set(RemoteDagRunSensor.template_fields)
+    assert set(ExternalTaskSensor.template_fields) <= set(RemoteDagRunSensor.template_fields)
 
 
 # Making one
