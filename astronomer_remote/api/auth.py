@@ -211,12 +211,13 @@ def _access_token(reply: Response, login: str) -> str:
     if isinstance(token, str) and token:
         return token
     if reply.status in (400, 401, 403, 422):
-        why = "Check login and password in the connection."
+        why = f"The remote did not accept the connection's login {login!r}. Check the connection's login and password."
     else:
-        why = "This deployment may not let users log in with a password; give the connection an API token instead."
-    raise AuthenticationFailed(
-        f"Could not log in as {login!r}. {why}", status=reply.status, method="POST", path="/auth/token"
-    )
+        why = (
+            f"Could not log in as {login!r}. This deployment may not let users log in with a password; give the "
+            "connection an API token instead."
+        )
+    raise AuthenticationFailed(why, status=reply.status, method="POST", path="/auth/token")
 
 
 def _expiry(token: str) -> float | None:

@@ -59,7 +59,7 @@ class RemoteError(Exception):
     def __str__(self) -> str:
         exchange = f"{self.method} {self.path}" if self.method else ""
         answer = f" → {self.status}" if self.status else ""
-        said = f"; the remote said: {self.detail}" if self.detail and self.detail not in self.message else ""
+        said = f" The remote said: {self.detail}" if self.detail and self.detail not in self.message else ""
         return f"{self.message}{said} [{exchange}{answer}]" if exchange else f"{self.message}{said}"
 
 

@@ -50,7 +50,7 @@ def check(exchange: Exchange[T], response: Response) -> None:
     else:
         missing = response.status == exchange.missing_status
         cause = exchange.missing if missing else CAUSES.get(response.status, RequestRefused)
-        why = f"Could not {operation}{_advice(404 if missing else response.status, exchange.least_role, said)}"
+        why = f"Could not {operation}{_advice(404 if missing else response.status, exchange, said)}"
     raise cause(why, status=response.status, method=request.method, path=request.path, detail=said)
 
 
@@ -138,12 +138,13 @@ def authentication_advice(settings: Settings, response: Response, dialect: Diale
     return f"{advice} Check the connection's login, password and authentication; a token may have expired."
 
 
-def _advice(status: int, least_role: str | None, said: str | None) -> str:
+def _advice(status: int, exchange: Exchange[Any], said: str | None) -> str:
     # A configuration that is hidden from everybody is refused with 403 as well, but with a reason.
     if status == 403 and said not in (None, "Forbidden"):
-        return ": the remote does not allow it."
+        return f": the remote does not allow it. {exchange.hint}".rstrip()
     if status == 403:
-        least = f"; of Airflow's own roles, {least_role} is the least that may" if least_role else ""
+        role = exchange.least_role
+        least = f"; of Airflow's own roles, {role} is the least that may" if role else ""
         return f": the account behind the connection lacks the permission{least}."
     return {
         404: ": there is no such thing, or the account may not see it.",

@@ -201,7 +201,7 @@ def test_a_rotated_password_is_read_anew_when_logging_in_is_refused() -> None:
 def test_a_new_password_that_is_refused_too_ends_it() -> None:
     remote = Remote(USER, V2)
     refused = answer(401, {"detail": "Invalid credentials"})
-    with pytest.raises(AuthenticationFailed, match=r"Could not log in as 'me'\. Check login and password"):
+    with pytest.raises(AuthenticationFailed, match=r"login 'me'\. Check the connection's login and password"):
         remote.play(
             remote.deployment.get_pool("p"),
             login_turn(refused),
@@ -390,8 +390,8 @@ def test_a_login_that_is_out_of_order_for_now_is_no_wrong_password() -> None:
 @pytest.mark.parametrize(
     ("reply", "advice"),
     [
-        (answer(401, {"detail": "Invalid credentials"}), "Check login and password"),
-        (answer(422, {"detail": []}), "Check login and password"),
+        (answer(401, {"detail": "Invalid credentials"}), "login and password"),
+        (answer(422, {"detail": []}), "login and password"),
         (answer(404, {"detail": "Not Found"}), "give the connection an API token instead"),
         (page(302), "give the connection an API token instead"),
         (page(200), "give the connection an API token instead"),

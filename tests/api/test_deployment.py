@@ -378,10 +378,11 @@ def test_the_configuration_is_read_by_section_and_key(version: str) -> None:
 
 
 def test_a_configuration_that_is_hidden_says_so() -> None:
-    remote, _ = meet(V1)
     hidden = answer(403, {"detail": "Your Airflow administrator chose not to expose the configuration"})
-    with pytest.raises(AccessDenied, match="chose not to expose"):
-        remote.play(remote.deployment.get_config(), Turn("GET /api/v1/config", hidden))
+    for version, section in ((V1, "webserver"), (V2, "api")):
+        remote, speech = meet(version)
+        with pytest.raises(AccessDenied, match=rf"\[{section}\] expose_config .*chose not to expose"):
+            remote.play(remote.deployment.get_config(), Turn(f"GET {speech.base}/config", hidden))
 
 
 HEALTH = {EXPERIMENTAL: "/health", V1: "/api/v1/health", V2: "/api/v2/monitor/health"}
@@ -567,5 +568,5 @@ def test_xcoms_and_configuration_are_refused_on_1_10() -> None:
 
 def test_a_proxys_plain_words_are_repeated() -> None:
     remote, _ = meet(V2)
-    with pytest.raises(AccessDenied, match="the remote said: RBAC: access denied"):
+    with pytest.raises(AccessDenied, match="The remote said: RBAC: access denied"):
         remote.play(remote.deployment.get_pool("p"), Turn("GET /api/v2/pools/p", plain(403, "RBAC: access denied")))

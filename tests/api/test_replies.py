@@ -136,7 +136,7 @@ def test_long_words_of_the_server_are_shortened() -> None:
 
 def test_a_word_that_the_message_holds_already_is_not_repeated() -> None:
     assert str(NotFound("There is no pool.", detail="no pool")) == "There is no pool."
-    assert str(NotFound("There is no pool.", detail="gone")) == "There is no pool.; the remote said: gone"
+    assert str(NotFound("There is no pool.", detail="gone")) == "There is no pool. The remote said: gone"
 
 
 json_values = st.recursive(

@@ -248,7 +248,7 @@ def test_any_other_refusal_is_final() -> None:
         (V2, answer(400, {"detail": "Bad conf"})),
     ):
         remote, speech = meet(version)
-        with pytest.raises(RequestRefused, match="the remote said: Bad conf"):
+        with pytest.raises(RequestRefused, match="The remote said: Bad conf"):
             remote.play(obtain(remote), speech.post(reply))
 
 

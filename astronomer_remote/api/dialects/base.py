@@ -44,6 +44,7 @@ class Exchange(Generic[T]):
     :param least_role: the least of Airflow's own roles that may do it.
     :param missing: the error for a reply that says there is no such thing.
     :param missing_status: the HTTP status that says so.
+    :param hint: what to do if the remote refuses it to everybody.
     """
 
     request: Request
@@ -52,6 +53,7 @@ class Exchange(Generic[T]):
     least_role: str | None = None
     missing: type[NotFound] = NotFound
     missing_status: int = 404
+    hint: str = ""
 
     def reading(self, read: Callable[[Any], U], operation: str | None = None) -> Exchange[U]:
         """The same request, for something else that its reply tells."""
@@ -62,6 +64,7 @@ class Exchange(Generic[T]):
             self.least_role,
             self.missing,
             self.missing_status,
+            self.hint,
         )
 
 

@@ -20,6 +20,8 @@ class RestDialect(Dialect, ABC):
     """The stable REST API; subclasses hold what differs."""
 
     health_path = "/health"
+    config_section = "webserver"
+    """Where the remote's own configuration says whether it may be read."""
     date_field: str
     """The field of a run's logical date in requests."""
     bound_field: str
@@ -219,7 +221,13 @@ class RestDialect(Dialect, ABC):
                 for section in body["sections"]
             }
 
-        return Exchange(Request("GET", self.at("config")), read, "read the remote's configuration", "Op")
+        return Exchange(
+            Request("GET", self.at("config")),
+            read,
+            "read the remote's configuration",
+            "Op",
+            hint=f"Let it set [{self.config_section}] expose_config to True or non-sensitive-only.",
+        )
 
     def _listing(
         self, request: Request, key: str, item: Callable[[Any], T], operation: str, least_role: str = "Viewer"

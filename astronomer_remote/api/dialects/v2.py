@@ -18,6 +18,7 @@ class V2Dialect(RestDialect):
     generation = Generation.V2
     version: Version
     health_path = "/monitor/health"
+    config_section = "api"
     date_field = "logical_date"
     bound_field = "run_after"
     newest = "-run_after"
