@@ -125,6 +125,9 @@ def _airflow_1(place: Place) -> dict[str, str]:
 def _airflow_2(version: Version, place: Place) -> dict[str, str]:
     options = _classic(place) | {
         "core__executor": "SequentialExecutor",
+        # A task that ends schedules the next one itself, at times together with the scheduler: without the row
+        # locks that SQLite does not have, the next one then skips a try.
+        "scheduler__schedule_after_task_execution": "False",
         # Before 2.2 the scheduler's pause between two loops had the name it had in 1.10.
         "scheduler__processor_poll_interval": "0.3",
         # Roles are synchronised when the database is prepared, not at each start of the web server.

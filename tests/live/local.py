@@ -47,6 +47,13 @@ class Local:
             except ProcessLookupError:
                 raise AssertionError(f"the local {name} has ended:\n{self.deployment.log(name, 40)}") from None
 
+    def mentions(self, text: str) -> str:
+        """What the components wrote that has to do with something, or with errors; the last of it."""
+        words = (text, "Error", "locked", "Traceback")
+        logs = {name: self.deployment.log(name, 2000).splitlines() for name in self.deployment.processes}
+        found = [f"{name}: {line}" for name, lines in logs.items() for line in lines if any(w in line for w in words)]
+        return "\n".join(line[:300] for line in found[-60:])
+
     def run(self, dag_id: str) -> dict[str, Any] | None:
         """The DAG run of a DAG that has one, `None` if that was not made yet."""
         found: list[dict[str, Any]] = self.ask("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]

@@ -52,7 +52,9 @@ class Seen:
     def assert_state(self, expected: str, task_id: str, map_index: int = -1) -> None:
         """Check a task's state; the message of a failure holds its log."""
         found = self.state(task_id, map_index)
-        assert found == expected, f"{task_id} is {found}, not {expected}:\n{self.log(task_id, map_index)[-6000:]}"
+        if found != expected:
+            told = f"{self.log(task_id, map_index)[-6000:]}\n{self._local.mentions(self.dag_id)}"
+            raise AssertionError(f"{task_id} is {found}, not {expected}:\n{told}")
 
     def succeeded(self, *task_ids: str) -> None:
         """Check that tasks succeeded."""
