@@ -22,7 +22,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help venv format lint unit unit-newest unit-oldest live live-examples test matrix demo clean
+.PHONY: help venv format lint unit unit-newest unit-oldest live test matrix demo clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,15 +67,12 @@ unit-oldest: venv
 	    'apache-airflow==$(OLDEST)' --requirements pyproject.toml --group test; \
 	  "$$env/bin/python" $(PYTEST) $(NOT_LIVE) $(filter-out tests/dev,$(UNIT))
 
-live: venv ## the tests that start real deployments and run DAGs in them: every scenario, three remotes
+live: venv ## the tests that start real deployments and run DAGs in them, against three remotes
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live
 
-live-examples: venv ## of these, the example DAGs and the pools alone
-	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live/test_example_dags.py tests/live/test_pools.py
+test: lint unit live ## lint, unit and live
 
-test: lint unit live-examples ## lint, unit and live-examples
-
-matrix: venv ## every remote with every local Airflow; takes long
+matrix: venv ## every remote with every local Airflow, and README's table of them; takes hours
 	$(BIN)/python $(PYTEST) -m matrix tests/live
 
 demo: venv ## two real deployments, one triggers a DAG in the other

@@ -18,6 +18,7 @@ from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
 from astronomer_remote.api.models import DagRun, Pool, TriggerIntent, Version
 from astronomer_remote.api.settings import Settings
+from tests.live import table
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -166,3 +167,7 @@ def test_the_rights_are_those_that_errors_name(remote: Dialect) -> None:
         told = re.search(rf"^\| {operation}[^|]*\| (\w+)", TEXT, re.MULTILINE)
         assert told
         assert {exchange.least_role for exchange in asked} == {told[1]}
+
+
+def test_the_table_of_versions_is_what_came_of_the_live_tests() -> None:
+    assert table.table(table.results()) in TEXT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from tests.live.local import Local
 from tests.live.plan import LIVE, MATRIX, Pair, Scenario
 from tests.live.remote import Remote
 from tests.live.seen import Seen
+from tests.live.table import Results, record
 
 HERE = Path(__file__).parent
 SECONDS_PER_TEST = 1200  # the first of a pair starts the deployments
@@ -58,6 +60,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST))
             item.add_marker("matrix" if pairs is MATRIX else "live")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Keep what came of the pairs of the matrix."""
+    if _pairs(config) is not MATRIX:
+        return
+    found: Results = {}
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for pair in MATRIX:
+                if f"[{pair}" in report.nodeid:
+                    counts = found.setdefault(str(pair), {"passed": 0, "failed": 0, "date": f"{date.today()}"})
+                    counts["passed" if outcome == "passed" else "failed"] += 1
+    record(found)
 
 
 def _params(item: pytest.Item) -> dict[str, Any]:
