@@ -169,7 +169,9 @@ class AirflowLogin(Authentication):
         return {"Authorization": f"Bearer {self._token}"}
 
     def refused(self, response: Response) -> bool:
-        return response.status == 401 or (response.status == 403 and _names_the_credentials(response))
+        # Airflow says it in JSON; a page is that of a gateway, which knows nothing of this token.
+        named = response.is_json and _names_the_credentials(response)
+        return response.status == 401 or (response.status == 403 and named)
 
     def renew(self) -> bool:
         had_token, self._token = self._token is not None, None

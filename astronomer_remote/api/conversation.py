@@ -17,7 +17,7 @@ from typing import TypeVar
 from astronomer_remote.api import auth, replies
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
-from astronomer_remote.api.errors import AuthenticationFailed, PassingError, RemoteUnavailable
+from astronomer_remote.api.errors import AuthenticationFailed, PassingError, RemoteUnavailable, UnexpectedReply
 from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, send
@@ -65,13 +65,22 @@ class Conversation:
 
     def ask(self, exchange: Exchange[T]) -> Flow[T]:
         """
-        Send an exchange's request and read its reply.
+        Send an exchange's request and read its reply, again if that is not an Airflow's and nothing speaks against it.
 
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.errors`.
         """
-        response = yield from self.respond(exchange.request)
-        replies.check(exchange, response)
-        return replies.read(exchange, response)
+        started, attempt = self.clock(), 0
+        while True:
+            attempt += 1
+            response = yield from self.respond(exchange.request)
+            try:
+                replies.check(exchange, response)
+                return replies.read(exchange, response)
+            except UnexpectedReply as error:
+                if not exchange.request.may_repeat:
+                    raise
+                # A gateway's page comes and goes like its 503.
+                yield from self.pause(error, attempt, started)
 
     def ask_all(self, page: Callable[[int], Exchange[Page[T]]]) -> Flow[list[T]]:
         """Ask for page after page of a listing. :param page: makes the exchange for those from an offset on."""

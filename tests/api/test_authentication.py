@@ -159,6 +159,13 @@ def test_a_403_that_names_a_missing_permission_is_no_refusal_of_the_credentials(
         remote.play(remote.deployment.get_pool("p"), *login, pool_turn(V2, FORBIDDEN))
 
 
+@pytest.mark.parametrize("settings", [replace(USER, authentication="basic"), USER])
+def test_a_gateways_page_is_no_refusal_of_the_credentials(settings: Settings) -> None:
+    remote = Remote(settings, V2)
+    login = [login_turn()] if settings is USER else []
+    remote.play(remote.deployment.get_pool("p"), *login, *[pool_turn(V2, page(403))] * 3, pool_turn(V2))
+
+
 # Rotated secrets
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
 from astronomer_remote.api.wire import Flow, Response
-from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, page
+from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, plain
 
 HEALTHY = {"scheduler": {"status": "healthy"}}
 HEALTH = {EXPERIMENTAL: "/health", V1_OLDEST: "/api/v1/health", V1: "/api/v1/health", V2: "/api/v2/monitor/health"}
@@ -69,7 +69,7 @@ def test_a_run_that_stays_queued_without_a_reason_is_told_as_well(version: str) 
 
 def test_what_cannot_be_asked_does_not_end_the_wait_that_it_would_explain() -> None:
     hidden = answer(403, {"detail": "Forbidden"})
-    (line,) = told(V2, *questions(V2, dag=hidden, health=page(403)))
+    (line,) = told(V2, *questions(V2, dag=hidden, health=plain(501, "no")))
     assert "the remote shows no reason" in line
     (line,) = told(V2, *questions(V2, dag={"max_active_runs": 1}, runs=[])[:-1], runs_refused())
     assert "the remote shows no reason" in line

@@ -24,15 +24,17 @@ from astronomer_remote.api.errors import (
     RequestRefused,
     UnexpectedReply,
 )
+from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Request, Response
 from tests.api.script import EXPERIMENTAL, URL, V1, V2, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain
 
 GET_RUN = "GET /api/v2/dags/d/dagRuns/r"
+ONCE = RetryPolicy(attempts=1)
 
 
 def get_run(reply: Response) -> Any:
-    remote = Remote(version=V2)
+    remote = Remote(version=V2, retry=ONCE)
     return remote.play(remote.deployment.get_dag_run("d", "r"), Turn(GET_RUN, reply))
 
 
@@ -78,6 +80,22 @@ def test_each_reply_that_is_no_answer_is_one_kind_of_error(
     assert "s3cret" not in str(facts)
 
 
+PASSING = (page(200), page(403), page(404), ok({"dag_id": "d"}), Response(200, {}, b'{"dag_'), page(302, location="/"))
+
+
+@pytest.mark.parametrize("reply", PASSING)
+def test_what_is_no_reply_of_an_airflow_is_asked_for_again_where_that_does_no_harm(reply: Response) -> None:
+    remote, speech = Remote(version=V2), Speech(V2)
+    read = remote.deployment.get_dag_run("d", "r")
+    assert remote.play(read, *[Turn(GET_RUN, reply)] * 5, speech.get(speech.run())).run_id == "r"
+    assert len(remote.sleeps) == 5
+    with pytest.raises(UnexpectedReply):
+        remote.play(remote.deployment.get_dag_run("d", "r"), *[Turn(GET_RUN, reply)] * 6)
+    write = remote.deployment.call("POST", "/connections", json={})
+    with pytest.raises(UnexpectedReply):
+        remote.play(write, Turn("POST /api/v2/connections", page(403)))
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_unknown_dag_is_told_from_an_unknown_run(version: str) -> None:
     remote, speech = Remote(version=version), Speech(version)
@@ -86,7 +104,7 @@ def test_an_unknown_dag_is_told_from_an_unknown_run(version: str) -> None:
 
 
 def test_a_total_beyond_all_numbers_is_an_unexpected_reply() -> None:
-    remote = Remote(version=V2)
+    remote = Remote(version=V2, retry=ONCE)
     endless = Response(200, {}, b'{"pools": [], "total_entries": Infinity}')
     with pytest.raises(UnexpectedReply, match="OverflowError"):
         remote.play(remote.deployment.list_pools(), Turn("GET /api/v2/pools?limit=100&offset=0", endless))

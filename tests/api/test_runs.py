@@ -216,7 +216,7 @@ def test_a_look_up_that_fails_for_now_does_not_end_the_wish(version: str) -> Non
     remote, speech = meet(version)
     blocked = Turn(speech.get_line(), page(200))
     triggered = remote.play(
-        obtain(remote), speech.post(LOST), blocked, speech.post(speech.exists()), speech.get(speech.run())
+        obtain(remote), speech.post(LOST), *[blocked] * 6, speech.post(speech.exists()), speech.get(speech.run())
     )
     assert not triggered.existed
 
@@ -454,11 +454,14 @@ def test_an_unknown_dag_without_broken_files_says_so() -> None:
         remote.play(trigger(remote), speech.post(speech.no_dag()), *speech.import_errors())
 
 
-@pytest.mark.parametrize("reply", [answer(403, {"detail": "Forbidden"}), page(200), answer(404, {})])
-def test_what_keeps_us_from_the_broken_files_does_not_hide_the_unknown_dag(reply: Response) -> None:
+@pytest.mark.parametrize(
+    ("reply", "times"), [(answer(403, {"detail": "Forbidden"}), 1), (page(200), 6), (answer(404, {}), 1)]
+)
+def test_what_keeps_us_from_the_broken_files_does_not_hide_the_unknown_dag(reply: Response, times: int) -> None:
     remote, speech = meet(V2)
+    broken = Turn("GET /api/v2/importErrors?limit=100", reply)
     with pytest.raises(DagNotFound, match=r"The remote does not tell\. A new DAG file may not"):
-        remote.play(trigger(remote), speech.post(speech.no_dag()), Turn("GET /api/v2/importErrors?limit=100", reply))
+        remote.play(trigger(remote), speech.post(speech.no_dag()), *[broken] * times)
 
 
 def test_a_run_id_of_odd_characters_that_breaks_airflow_2_is_named() -> None:
@@ -708,4 +711,4 @@ def test_1_10_refuses_to_delete() -> None:
 def test_a_page_is_no_run_and_hides_none() -> None:
     remote, speech = meet(V2)
     with pytest.raises(UnexpectedReply):
-        remote.play(remote.deployment.runs.find("d", "r"), Turn(speech.get_line(), page(404)))
+        remote.play(remote.deployment.runs.find("d", "r"), *[Turn(speech.get_line(), page(404))] * 6)

@@ -172,7 +172,7 @@ def test_a_run_that_was_seen_and_is_gone_has_vanished(version: str) -> None:
 def test_a_page_of_a_gateway_does_not_make_a_run_vanish() -> None:
     remote, speech = meet(V2)
     with pytest.raises(UnexpectedReply):
-        look(remote, Wanted("d", run_id="r", exists=True), Turn(speech.get_line(), page(404, "default backend")))
+        look(remote, Wanted("d", run_id="r", exists=True), *[Turn(speech.get_line(), page(404, "default backend"))] * 6)
 
 
 @every_version
