@@ -86,10 +86,11 @@ def _build(folder: Path, recipe: Recipe) -> None:
     try:
         _uv("venv", "--no-project", "--python", recipe.python, str(folder))
         install = ["pip", "install", "--python", str(folder / "bin" / "python")]
-        if recipe.exclude_newer:
-            install += ["--exclude-newer", recipe.exclude_newer]
-        _uv(*install, *recipe.requirements, *(["-e", str(ROOT)] if recipe.project is not None else []))
+        dated = ["--exclude-newer", recipe.exclude_newer] if recipe.exclude_newer else []
+        _uv(*install, *dated, *recipe.requirements)
         if recipe.project is not None:
+            # As a user would: into an Airflow of its time come the newer providers that this project needs, no more.
+            _uv(*install, *recipe.requirements, "-e", str(ROOT))
             _check_project(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
