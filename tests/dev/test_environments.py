@@ -72,11 +72,17 @@ def test_the_project_is_installed_editable_and_its_configuration_counts(
     monkeypatch.setattr(environments, "ROOT", tmp_path)
     monkeypatch.setattr(environments, "_check_project", lambda folder: None)
     (tmp_path / "pyproject.toml").write_text("[project]\n")
-    first = environment("3.3.2", project=True)
+    first = environment("3.0.6", project=True)
     (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = []\n")
 
-    assert environment("3.3.2", project=True) != first
-    assert made(calls)[1][-2:] == ["-e", str(tmp_path)]
+    assert environment("3.0.6", project=True) != first
+    airflow, project = made(calls)[1:3]
+    assert project[-2:] == ["-e", str(tmp_path)]
+    assert "apache-airflow==3.0.6" in airflow
+    assert "apache-airflow==3.0.6" in project
+    # What the project needs may be newer than this Airflow.
+    assert "--exclude-newer" in airflow
+    assert "--exclude-newer" not in project
 
 
 def test_a_failed_install_leaves_nothing_and_says_what_uv_said(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
