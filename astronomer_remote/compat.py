@@ -39,6 +39,7 @@ __all__ = [
     "logical_date",
     "map_index",
     "mask_secret",
+    "triggerer_stats",
     "was_cleared",
     "was_stopped_by_a_person",
     "was_trigger_stopped_by_a_person",
@@ -121,6 +122,15 @@ async def async_connection_parts(conn_id: str, hook: type[BaseHook]) -> dict[str
     reading = sync_to_async(lambda: connection_parts(hook.get_connection(conn_id)))
     # A cancellation loses its message on its way through asgiref; Airflow 3.3 tells a kill from a restart by it.
     return await asyncio.shield(reading())
+
+
+def triggerer_stats() -> Any:
+    """Where a triggerer's metrics go; from 3.2 on, workers have another one, which a triggerer does not set up."""
+    try:
+        from airflow.observability.stats import Stats
+    except ImportError:
+        from airflow.stats import Stats  # type: ignore[assignment]  # it moved
+    return Stats
 
 
 def was_stopped_by_a_person(ti: Any) -> bool:

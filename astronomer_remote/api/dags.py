@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.errors import DagIsPaused, DagNotFound, NotFound, RemoteError
 from astronomer_remote.api.models import Dag, ImportFailure
+from astronomer_remote.api.waiting import in_group
 from astronomer_remote.api.wire import Flow
 
 FAILURES_TOLD = 3
@@ -96,11 +97,6 @@ class Dags:
             path=error.path,
             detail=error.detail,
         )
-
-
-def in_group(task_id: str, task_group_id: str) -> bool:
-    """Whether a task belongs to a group, as its id tells: the REST API names no groups."""
-    return task_id.startswith(f"{task_group_id}.")
 
 
 def _last_line(failure: ImportFailure) -> str:

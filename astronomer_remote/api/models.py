@@ -138,6 +138,8 @@ class TaskInstance:
     :param map_index: index of a mapped task, else -1.
     :param state: ``None`` before it is scheduled.
     :param try_number: number of the try.
+    :param dag_id: its DAG; only told where instances of several runs are listed.
+    :param run_id: its run, likewise.
     """
 
     task_id: str
@@ -148,6 +150,8 @@ class TaskInstance:
     start_date: str | None = None
     end_date: str | None = None
     duration: float | None = None
+    dag_id: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)

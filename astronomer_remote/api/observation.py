@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 
 from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.dags import in_group
 from astronomer_remote.api.diagnosis import Diagnosis
+from astronomer_remote.api.dialects.base import Exchange, Page
 from astronomer_remote.api.errors import DagRunNotFound, DagRunVanished, NotFound, PassingError, RemoteError
-from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import News, Waiter
@@ -22,6 +23,10 @@ SECONDS_QUEUED_BEFORE_EXPLAINING = 120.0
 
 SECONDS_OF_PATIENCE = 600.0
 """How long a remote may be out of reach during a wait: longer than a deployment's restart or upgrade takes."""
+
+
+RUNS_AT_ONCE = 500
+"""How many runs are named in one request."""
 
 
 class Observer:
@@ -47,7 +52,7 @@ class Observer:
             instances = (yield from self._instances(run, wanted)) if run else []
             if wanted.task_group_id is not None:
                 things[f"{name}, group {wanted.task_group_id}"] = [
-                    each.state for each in instances if in_group(each.task_id, wanted.task_group_id)
+                    each.state for each in instances if wanted.is_for_task(each.task_id)
                 ]
             for task_id in wanted.task_ids:
                 things[f"{name}, task {task_id}"] = [each.state for each in instances if each.task_id == task_id]
@@ -150,6 +155,19 @@ class Observer:
                     log.debug("No instance of task %s in run %s yet", task_id, run.run_id)
             return instances
         return (yield from self.task_instances(run))
+
+    def ended_tasks(self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: float) -> Flow[list[TaskInstance]]:
+        """The task instances of runs that ended since a moment. :param since: in seconds, by the remote's clock."""
+        dialect = yield from self._conversation.dialect()
+        after = utc_text(datetime.fromtimestamp(since, timezone.utc), "date")
+
+        def listing(some: Sequence[str]) -> Callable[[int], Exchange[Page[TaskInstance]]]:
+            return lambda offset: dialect.ended_tasks(dag_ids, some, since=after, offset=offset)
+
+        ended: list[TaskInstance] = []
+        for first in range(0, len(run_ids), RUNS_AT_ONCE):
+            ended += yield from self._conversation.ask_all(listing(run_ids[first : first + RUNS_AT_ONCE]))
+        return ended
 
     def task_instances(self, run: DagRun) -> Flow[list[TaskInstance]]:
         """Every task instance of a run."""

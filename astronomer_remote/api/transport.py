@@ -149,6 +149,8 @@ class AsyncDriver:
         self._reload = reload
         self._sleep = sleep
         self._proxy = proxy_of(settings)
+        self.sent = 0
+        """How many requests it has sent."""
 
     async def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end. :return: what it returns. :raises: what it raises."""
@@ -172,6 +174,7 @@ class AsyncDriver:
     async def _send(self, request: Request) -> Response | TransportError:
         body, headers = _content(request)
         settings = self._settings
+        self.sent += 1
         try:
             async with self._session.request(
                 request.method,

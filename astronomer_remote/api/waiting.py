@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from astronomer_remote.api.models import FINISHED_RUN_STATES, DagRun
+from astronomer_remote.api.models import FINISHED_RUN_STATES, FINISHED_TASK_STATES, DagRun
 
 
 class Verdict(str, enum.Enum):
@@ -58,9 +58,26 @@ class Wanted:
     @property
     def ends_with_the_run(self) -> bool:
         """Whether only the end of whole runs can end the wait."""
-        part = self.task_ids or self.task_group_id is not None
-        states = {*self.allowed_states, *self.failed_states, *self.skipped_states}
-        return not part and states <= FINISHED_RUN_STATES
+        return not self._is_for_tasks and self._states <= FINISHED_RUN_STATES
+
+    @property
+    def ends_with_tasks(self) -> bool:
+        """Whether only the end of tasks can end the wait."""
+        return self._is_for_tasks and self._states <= FINISHED_TASK_STATES
+
+    @property
+    def _is_for_tasks(self) -> bool:
+        return bool(self.task_ids) or self.task_group_id is not None
+
+    @property
+    def _states(self) -> set[str]:
+        return {*self.allowed_states, *self.failed_states, *self.skipped_states}
+
+    def is_for_task(self, task_id: str) -> bool:
+        """Whether a task of the run is among those that are waited for."""
+        if self.task_group_id is not None:
+            return in_group(task_id, self.task_group_id)
+        return task_id in self.task_ids
 
     def after(self, observation: Observation) -> Wanted:
         """The same after a look: the newest run stays the one that was newest, and what was seen must not vanish."""
@@ -150,3 +167,8 @@ def judge(observation: Observation, wanted: Wanted) -> Verdict | None:
 
 def _any_in(states: Sequence[str | None], those: Collection[str]) -> bool:
     return any(state in those for state in states)
+
+
+def in_group(task_id: str, task_group_id: str) -> bool:
+    """Whether a task belongs to a group, as its id tells: the REST API names no groups."""
+    return task_id.startswith(f"{task_group_id}.")

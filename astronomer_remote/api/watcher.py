@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RequestRefused
+from astronomer_remote.api.metrics import Metrics, Stats
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, async_driver
@@ -32,6 +33,9 @@ Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 SECONDS_FOR_A_LOOK = 30.0
 """How long a wait whose deadline has passed may take to look for the first time."""
 
+REFUSED = (AccessDenied, NotFound, RequestRefused)
+"""What says that a listing cannot be had."""
+
 REQUESTS_AT_ONCE = 4
 """How many requests a process has under way to one deployment at most."""
 
@@ -44,6 +48,7 @@ async def watch(
     poke_interval: float,
     deadline: float | None,
     told: Callable[[str], None],
+    stats: Stats | None = None,
 ) -> Outcome:
     """
     Wait until what is wanted has come about.
@@ -54,10 +59,11 @@ async def watch(
     :param deadline: when to give up, in seconds since the epoch.
     :param told: gets a line whenever something changed; it is called by the waiting task itself, since Airflow
         finds a trigger's log by the task that writes it.
+    :param stats: where metrics go, see :class:`~astronomer_remote.api.metrics.Metrics`.
     """
     news: asyncio.Queue[News] = asyncio.Queue()
     waiter = Waiter(wanted, poke_interval, news.put_nowait, reached=time.time(), queued_since=time.time())
-    watcher = Watcher.of(settings, reload)
+    watcher = Watcher.of(settings, reload, stats)
     watcher.join(waiter)
     try:
         while True:
@@ -86,27 +92,29 @@ class Watcher:
 
     :param settings: where the deployment is.
     :param reload: reads the connection anew.
+    :param stats: where metrics go.
     """
 
     _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Watcher]]] = WeakKeyDictionary()
 
-    def __init__(self, settings: Settings, reload: Reload) -> None:
+    def __init__(self, settings: Settings, reload: Reload, stats: Stats | None = None) -> None:
         self._settings = settings
+        self._metrics = Metrics(settings, stats)
         self._reload = reload
         self._deployment = Deployment(settings)
         self._waiters: set[Waiter] = set()
         self._task: asyncio.Task[None] | None = None
         self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
-        self._lists = True
+        self._lists = self._lists_tasks = True
         self._cursor: float | None = None
         self._widened = 0.0
 
     @classmethod
-    def of(cls, settings: Settings, reload: Reload) -> Watcher:
+    def of(cls, settings: Settings, reload: Reload, stats: Stats | None = None) -> Watcher:
         """The watcher of a deployment in the running event loop, made if there is none."""
         watchers = cls._all.setdefault(asyncio.get_running_loop(), {})
         if settings not in watchers:
-            watchers[settings] = cls(settings, reload)
+            watchers[settings] = cls(settings, reload, stats)
         return watchers[settings]
 
     def join(self, waiter: Waiter) -> None:
@@ -134,10 +142,12 @@ class Watcher:
             async with async_driver(self._settings, self._reload) as driver:
                 number = failures = 0
                 while True:
-                    started = time.monotonic()
-                    failures = 0 if await self._tick(driver, number) else failures + 1
-                    took, number = time.monotonic() - started, number + 1
-                    log.debug("Tick %d for %d waiting took %.3f s", number, len(self._waiters), took)
+                    started, sent = time.monotonic(), driver.sent
+                    waiting, answered = len(self._waiters), await self._tick(driver, number)
+                    took, sent = time.monotonic() - started, driver.sent - sent
+                    failures, number = 0 if answered else failures + 1, number + 1
+                    self._metrics.tick(waiting=waiting, requests=sent, failed=not answered, took=took)
+                    log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
                     await asyncio.sleep(
                         pause(self._waiters, took=took, failures=failures, jitter=random.random())  # noqa: S311  # no secret
                     )
@@ -151,7 +161,7 @@ class Watcher:
         conversation = self._deployment.conversation
         try:
             # Finding out the generation also tells the remote's time, which the listing goes by.
-            await driver.run(conversation.dialect())
+            dialect = await driver.run(conversation.dialect())
         except PassingError as error:
             self._miss(set(self._waiters), error)
             return False
@@ -165,27 +175,32 @@ class Watcher:
             now=now,
             skew=conversation.remote_clock() - now,
             lists=self._lists,
+            lists_tasks=self._lists_tasks and dialect.lists_ended_tasks,
         )
-        answered = await self._list(driver, tick) if tick.dag_ids else True
+        asked_at = conversation.remote_clock()
+        answered = await self._list(driver, tick) and await self._list_tasks(driver, tick)
+        if answered:
+            self._cursor = asked_at
         await asyncio.gather(*(self._look(driver, waiter) for waiter in tick.singly))
         return answered
 
     async def _list(self, driver: AsyncDriver, tick: Tick) -> bool:
-        asked_at = self._deployment.conversation.remote_clock()
+        """Ask which runs have ended. :return: whether the remote answered."""
+        if not tick.served:
+            return True
         try:
             ended = await driver.run(self._deployment.runs.ended(tick.dag_ids, since=tick.since, bound=tick.bound))
         except PassingError as error:
             self._miss(tick.served, error)
             return False
-        except (AccessDenied, NotFound, RequestRefused) as error:
+        except REFUSED as error:
             log.warning("The remote does not list what ended; every run is read singly: %s", error)
             self._lists = False
             return True
-        self._cursor = asked_at
+        self._reach(tick.served)
         now = self._deployment.conversation.clock()
-        for waiter in tick.served:
-            waiter.listed, waiter.reached = True, now
-        told = [(waiter, run) for run in ended for waiter in tick.waiting_for(run)]
+        told = [(waiter, run) for run in ended for waiter in tick.waiting_for(run) if waiter.ended is None]
+        self._metrics.seen({run.run_id: run for _, run in told}.values(), self._deployment.conversation.remote_clock())
         for waiter, run in told:
             if waiter.wanted.run_id:
                 waiter.see(Observation({f"run {run.run_id}": [run.state]}, run), now)
@@ -193,6 +208,31 @@ class Watcher:
         several = {waiter for waiter, _ in told if not waiter.wanted.run_id}
         await asyncio.gather(*(self._look(driver, waiter) for waiter in several))
         return True
+
+    async def _list_tasks(self, driver: AsyncDriver, tick: Tick) -> bool:
+        """Ask which tasks have ended, and look at the runs whose tasks these are. :return: as for runs."""
+        if not tick.parts:
+            return True
+        dag_ids, run_ids = (sorted(set(ids)) for ids in zip(*tick.runs, strict=True))
+        try:
+            ended = await driver.run(self._deployment.observer.ended_tasks(dag_ids, run_ids, since=tick.since))
+        except PassingError as error:
+            self._miss(tick.parts, error)
+            return False
+        except REFUSED as error:
+            log.warning("The remote does not list which tasks ended; every run is read singly: %s", error)
+            self._lists_tasks = False
+            return True
+        self._reach(tick.parts)
+        told = {waiter for task in ended for waiter in tick.waiting_for_task(task)}
+        await asyncio.gather(*(self._look(driver, waiter) for waiter in told))
+        return True
+
+    def _reach(self, waiters: Iterable[Waiter]) -> None:
+        """Take note that a listing has told all there is to tell to somebody up to now."""
+        now = self._deployment.conversation.clock()
+        for waiter in waiters:
+            waiter.listed, waiter.reached = True, now
 
     async def _look(self, driver: AsyncDriver, waiter: Waiter) -> None:
         async with self._at_once:

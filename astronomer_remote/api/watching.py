@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from astronomer_remote.api.errors import PassingError
-from astronomer_remote.api.models import DagRun, utc_text
+from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
 from astronomer_remote.api.waiting import Observation, Outcome, Wanted, judge
 
 News: TypeAlias = "str | Outcome | Exception"
@@ -63,13 +63,18 @@ class Waiter:
     def date(self) -> float | None:
         """The earliest date of a run that it waits for, in seconds since the epoch, if it is known."""
         dates = [self.wanted.date] if self.wanted.date else self.wanted.logical_dates
-        return min(map(_seconds, dates)) if dates else None
+        return min(map(seconds_of, dates)) if dates else None
 
     @cached_property
     def keys(self) -> frozenset[Key]:
         """What the runs it waits for have in common with it."""
         dag_id, run_id = self.wanted.dag_id, self.wanted.run_id
-        return frozenset([(dag_id, run_id)] if run_id else ((dag_id, _seconds(d)) for d in self.wanted.logical_dates))
+        return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.wanted.logical_dates))
+
+    @property
+    def part_listable(self) -> bool:
+        """Whether a listing of tasks that ended tells when it is worth a look."""
+        return self.run is not None and self.wanted.ends_with_tasks
 
     @property
     def listable(self) -> bool:
@@ -117,6 +122,7 @@ class Tick:
     :param since: what ended since then is listed, in seconds since the epoch by the remote's clock.
     :param bound: the earliest date of a run that anybody served by the listing waits for.
     :param served: those it serves.
+    :param parts: those served by a listing of the tasks that ended since then, since they wait for parts of runs.
     :param singly: those that are looked at singly.
     """
 
@@ -124,7 +130,17 @@ class Tick:
     since: float
     bound: float
     served: Sequence[Waiter]
+    parts: Sequence[Waiter]
     singly: Sequence[Waiter]
+
+    @cached_property
+    def runs(self) -> dict[tuple[str, str], list[Waiter]]:
+        """Those who wait for parts of runs, by DAG and run."""
+        index: dict[tuple[str, str], list[Waiter]] = {}
+        for waiter in self.parts:
+            if waiter.run:
+                index.setdefault((waiter.run.dag_id, waiter.run.run_id), []).append(waiter)
+        return index
 
     @cached_property
     def by_key(self) -> dict[Key, list[Waiter]]:
@@ -139,12 +155,24 @@ class Tick:
         """Those who wait for a run."""
         found = list(self.by_key.get((run.dag_id, run.run_id), ()))
         if run.logical_date:
-            found += self.by_key.get((run.dag_id, _seconds(run.logical_date)), ())
+            found += self.by_key.get((run.dag_id, seconds_of(run.logical_date)), ())
         return found
+
+    def waiting_for_task(self, task: TaskInstance) -> list[Waiter]:
+        """Those who wait for a task."""
+        found = self.runs.get((str(task.dag_id), str(task.run_id)), [])
+        return [waiter for waiter in found if waiter.wanted.is_for_task(task.task_id)]
 
 
 def plan(
-    waiters: Collection[Waiter], *, number: int, cursor: float | None, now: float, skew: float, lists: bool
+    waiters: Collection[Waiter],
+    *,
+    number: int,
+    cursor: float | None,
+    now: float,
+    skew: float,
+    lists: bool,
+    lists_tasks: bool = False,
 ) -> Tick:
     """
     Decide what a tick asks.
@@ -153,23 +181,27 @@ def plan(
     :param cursor: when the last listing was made, by the remote's clock; ``None`` to reach back to every beginning.
     :param now: the local time.
     :param skew: by how much the remote's clock is ahead of the local one.
-    :param lists: whether the remote lets us list what ended.
+    :param lists: whether the remote lets us list the runs that ended.
+    :param lists_tasks: whether it lets us list the tasks that ended.
     """
     listable = {waiter: waiter.date or 0.0 for waiter in waiters if lists and waiter.listable}
     dates = sorted(listable.values())
     oldest = dates[min(OUTLIERS, len(dates) - 1)] - SECONDS_TO_OUTLIERS if dates else now
     served = [waiter for waiter, date in listable.items() if date >= oldest]
-    rest = set(waiters).difference(served)
+    parts = [waiter for waiter in waiters if lists_tasks and waiter.part_listable]
+    listed = [*served, *parts]
+    rest = set(waiters).difference(listed)
     singly = [waiter for waiter in rest if waiter.due <= now]
-    if served and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
-        singly.append(min(served, key=lambda waiter: waiter.due))
-    beginnings = [waiter.wanted.since + skew for waiter in served if cursor is None or not waiter.listed]
+    if listed and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
+        singly.append(min(listed, key=lambda waiter: waiter.due))
+    beginnings = [waiter.wanted.since + skew for waiter in listed if cursor is None or not waiter.listed]
     return Tick(
         dag_ids=sorted({waiter.wanted.dag_id for waiter in served}),
         since=min([*beginnings, now + skew if cursor is None else cursor]) - OVERLAP,
         # A run of a future date is made before it.
         bound=min([*(listable[waiter] for waiter in served), now + skew]),
         served=served,
+        parts=parts,
         singly=singly,
     )
 
@@ -188,5 +220,6 @@ def pause(waiters: Collection[Waiter], *, took: float, failures: int, jitter: fl
     return min(patient, max(wanted, 300.0)) * (0.9 + jitter / 5)
 
 
-def _seconds(date: str) -> float:
+def seconds_of(date: str) -> float:
+    """A date as seconds since the epoch."""
     return datetime.fromisoformat(utc_text(date, "date").replace("Z", "+00:00")).timestamp()

@@ -148,3 +148,8 @@ def send(request: Request) -> Flow[Response]:
 def path(*segments: str) -> str:
     """Join segments into a path, each quoted once and whole, so that none can reach another endpoint."""
     return "/" + "/".join(quote(segment, safe="~") for segment in segments)
+
+
+def quoted(text: str) -> str:
+    """Text as it stands in a query of a link."""
+    return quote(text, safe="~")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
+from astronomer_remote.api.models import FINISHED_TASK_STATES
+
 FINISHED = ("success", "failed")
 FAILED = ("failed", "upstream_failed")
 
@@ -37,6 +39,14 @@ class FakeRun:
     end_date: datetime | None = None
     tries: dict[str, int] = field(default_factory=dict)
     task_states: dict[str, str | None] = field(default_factory=dict)
+    task_end_dates: dict[str, datetime] = field(default_factory=dict)
+
+    def set_task_state(self, task: str, state: str | None) -> None:
+        """Let a task be in a state of its own."""
+        self.task_states[task] = state
+        self.task_end_dates.pop(task, None)
+        if state in FINISHED_TASK_STATES:
+            self.task_end_dates[task] = now()
 
     @property
     def seconds(self) -> float | None:

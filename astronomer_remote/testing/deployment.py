@@ -219,7 +219,7 @@ class FakeDeployment:
     def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str | None) -> None:
         """Set the state of a task in a run; without, it goes with its run."""
         with self._lock:
-            self._contents.dags[dag_id].runs[run_id].task_states[task_id] = state
+            self._contents.dags[dag_id].runs[run_id].set_task_state(task_id, state)
 
     def change_secret(self, secret: str) -> None:
         """Change the user's password, the token or the key, and end every login."""

@@ -130,7 +130,7 @@ class RestSpeaker(Speaker):
             "try_number": dag.try_number(run, task),
             "operator": "FakeOperator",
             "start_date": self.date(run.start_date),
-            "end_date": self.date(run.end_date),
+            "end_date": self.date(run.task_end_dates.get(task) or run.end_date),
             "duration": run.seconds,
             "pool": "default_pool",
             "pool_slots": 1,

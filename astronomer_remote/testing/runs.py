@@ -32,6 +32,7 @@ class RunSpeaker(RestSpeaker):
                     ("POST", "/dags/{}/dagRuns", self.trigger),
                     ("GET", "/dags/{}/dagRuns", self.list_runs),
                     ("POST", "/dags/~/dagRuns/list", self.list_runs_by_body),
+                    ("POST", "/dags/~/dagRuns/~/taskInstances/list", self.list_task_instances_by_body),
                     ("GET", run, self.get_run),
                     ("PATCH", run, self.patch_run),
                     ("DELETE", run, self.delete_run),
@@ -131,6 +132,23 @@ class RunSpeaker(RestSpeaker):
         ]
         order = [body["order_by"]] if body.get("order_by") else []
         return self.page_of_runs(found, asked, order, body.get("page_offset", 0), body.get("page_limit", MOST))
+
+    def list_task_instances_by_body(self, asked: Asked) -> Answer:
+        body = asked.json()
+        if "dag_run_ids" in body and not self.version >= (2, 7):
+            raise self.refuse(self.unreadable, "{'dag_run_ids': ['Unknown field.']}")
+        found = [
+            self.tell_task_instance(dag, run, task)
+            for dag in self.contents.dags.values()
+            for run in self.look_at([dag])
+            for task in dag.tasks
+            if dag.dag_id in body["dag_ids"]
+            and run.run_id in body["dag_run_ids"]
+            and is_within(run.task_end_dates.get(task) or run.end_date, body.get, "end_date")
+        ]
+        offset = body.get("page_offset", 0)
+        chosen = found[offset:][: body.get("page_limit", MOST)]
+        return Answer(200, {"task_instances": chosen, "total_entries": len(found)})
 
     def page_of_runs(
         self, runs: list[FakeRun], asked: Asked, order: Collection[str], offset: int = 0, limit: int | None = None

@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from airflow.models.trigger import Trigger
 
 from astronomer_remote.api.waiting import Wanted
-from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS
+from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.triggers import wait
@@ -76,6 +77,24 @@ def test_the_deadline_holds_after_a_restart(remote: FakeDeployment) -> None:
 def test_it_looks_once_although_the_deadline_passed_while_no_triggerer_ran(remote: FakeDeployment) -> None:
     remote.add_run("quick", "r", state="success")
     assert event_of(trigger(deadline=time.time() - 60))["verdict"] == "success"
+
+
+def test_what_waiting_costs_goes_to_the_triggerers_metrics(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    stats = triggerer_stats()
+    for kind in ("gauge", "incr", "timing"):
+        # With the signature of Airflow's own, so that it would refuse what that does.
+        own = create_autospec(
+            getattr(stats, kind), side_effect=lambda stat, *_, kind=kind, **__: told.append((kind, stat))
+        )
+        monkeypatch.setattr(stats, kind, own)
+    remote.add_dag("slow", looks=2)
+    remote.add_run("slow", "r", state="running")
+    event_of(trigger("slow"))
+    assert ("gauge", "astronomer_remote.waiting") in told
+    assert ("timing", "astronomer_remote.tick") in told
 
 
 def test_it_only_ever_reads(any_remote: FakeDeployment) -> None:

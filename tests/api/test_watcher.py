@@ -15,6 +15,7 @@ from astronomer_remote.api import watcher as module
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import AuthenticationFailed, DagRunVanished, RemoteError, Unreachable
 from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import SyncDriver, configure
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
@@ -57,9 +58,9 @@ class Remote:
     async def reload(self) -> Settings:
         return self.settings
 
-    def listings(self) -> int:
+    def listings(self, of: str = "dagRuns") -> int:
         """How often what had ended was asked for."""
-        return sum("/dagRuns/list" in path for _, path in self.fake.requests)
+        return sum(f"/{of}/list" in path for _, path in self.fake.requests)
 
 
 @pytest.fixture(params=VERSIONS)
@@ -118,6 +119,117 @@ def test_the_cost_does_not_follow_the_number_of_waits(remote: Remote) -> None:
     # Two to find out the generation and log in, a listing per tick, and one run checked singly in each six ticks.
     assert len(asked) == 2 + remote.listings() + len(singly)
     assert len(singly) <= 1 + remote.listings() // 6
+
+
+class Heard:
+    """Airflow's ``Stats``, which writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[Any]] = {}
+
+    def tell(self, stat: str, value: Any = 1, *, tags: dict[str, str]) -> None:
+        assert set(tags) == {"host"}
+        self.told.setdefault(stat.removeprefix("astronomer_remote."), []).append(value)
+
+    gauge = incr = timing = tell
+
+
+def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote: Remote) -> None:
+    runs, heard = [remote.trigger() for _ in range(3)], Heard()
+    before = len(remote.fake.requests)
+
+    async def main() -> None:
+        waits = [asyncio.ensure_future(remote.watch(run, stats=heard)) for run in runs]
+        await until(lambda: remote.listings() >= 2)
+        remote.fake.disturb(503, times=1, method="POST")
+        for run in runs[1:]:
+            remote.fake.finish("d", run.run_id, "success")
+        await asyncio.gather(*waits[1:])
+        remote.fake.finish("d", runs[0].run_id, "success")
+        await waits[0]
+
+    asyncio.run(main())
+    asked = len(remote.fake.requests) - before
+    assert heard.told["waiting"][0] == 3
+    # The last tick has ended the loop before it could be told.
+    assert asked - 6 <= sum(heard.told["requests"]) <= asked
+    assert len(heard.told["tick"]) == len(heard.told["requests"])
+    assert len(heard.told["lag"]) == 3
+    assert all(0 <= lag.total_seconds() < 30 for lag in heard.told["lag"])
+
+
+def test_a_tick_that_fails_is_counted_as_an_error(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Deployment", lambda settings: Deployment(settings, retry=RetryPolicy(attempts=1)))
+    run, heard = remote.trigger(), Heard()
+
+    async def main() -> None:
+        wait = asyncio.ensure_future(remote.watch(run, stats=heard))
+        await until(lambda: remote.listings() >= 1)
+        remote.fake.disturb(503, times=1, method="POST")
+        await until(lambda: heard.told.get("errors"))
+        remote.fake.finish("d", run.run_id, "success")
+        await wait
+
+    asyncio.run(main())
+    assert heard.told["errors"] == [1]
+
+
+def of_tasks(run: DagRun, **part: Any) -> Wanted:
+    return Wanted(
+        "d", run_id=run.run_id, failed_states=("failed",), since=time.time() - 1, **(part or {"task_ids": ("t",)})
+    )
+
+
+@pytest.mark.parametrize("part", [{"task_ids": ("g.t",)}, {"task_group_id": "g"}], ids=str)
+def test_many_waits_for_tasks_cost_one_listing_per_tick(remote: Remote, part: dict[str, Any]) -> None:
+    remote.fake.add_dag("d", tasks=["g.t", "other"], stays="running")
+    runs = [remote.trigger() for _ in range(30)]
+    before = len(remote.fake.requests)
+
+    async def main() -> list[Outcome]:
+        waits = [asyncio.ensure_future(remote.watch(of_tasks(run, **part))) for run in runs]
+        await until(lambda: remote.listings("taskInstances") >= 3)
+        for run in runs:
+            remote.fake.set_task_state("d", run.run_id, "g.t", "success")
+        return await asyncio.gather(*waits)
+
+    assert {outcome.verdict for outcome in asyncio.run(main())} == {Verdict.SUCCESS}
+    asked = [path for _, path in remote.fake.requests[before:]]
+    singly = [path for path in asked if path.endswith("/taskInstances")]
+    # Each is looked at when its wait begins and when its task has ended, besides the check in each six ticks.
+    assert len(singly) <= 2 * 30 + remote.listings("taskInstances") // 6
+
+
+@pytest.mark.parametrize("version", ["1.10.15", "2.2.5"])
+def test_tasks_are_looked_at_singly_where_no_listing_tells_which_ended(version: str) -> None:
+    with FakeDeployment(version) as fake:
+        remote = Remote(fake)
+        run = remote.trigger()
+
+        async def main() -> Outcome:
+            wait = asyncio.ensure_future(remote.watch(of_tasks(run)))
+            await asyncio.sleep(3 * INTERVAL)
+            fake.set_task_state("d", run.run_id, "t", "success")
+            return await wait
+
+        assert asyncio.run(main()).verdict is Verdict.SUCCESS
+        assert not remote.listings("taskInstances")
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 503])
+def test_tasks_are_found_although_the_listing_is_refused_or_away_for_a_while(remote: Remote, status: int) -> None:
+    run = remote.trigger()
+    # The login is a POST too, so that this account comes with a token of its own.
+    settings = replace(remote.settings, login=None, password=_token(remote))
+    remote.fake.disturb(status, times=2, method="POST")
+
+    async def main() -> Outcome:
+        wait = asyncio.ensure_future(remote.watch(of_tasks(run), settings=settings))
+        await until(lambda: remote.listings("taskInstances") >= 1)
+        remote.fake.set_task_state("d", run.run_id, "t", "success")
+        return await wait
+
+    assert asyncio.run(main()).verdict is Verdict.SUCCESS
 
 
 def test_a_run_that_ended_before_the_triggerer_came_back_is_found(remote: Remote) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.errors import Unreachable
-from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import (
     OUTLIERS,
@@ -73,6 +73,33 @@ def test_what_no_listing_of_ended_runs_can_tell_is_looked_at_singly(wanted: dict
     planned = tick(single)
     assert planned.singly == [single]
     assert planned.dag_ids == []
+
+
+def of_tasks(**more: Any) -> Waiter:
+    made = waiter(**{"task_ids": ("t",), **more})
+    made.run = run(made.wanted.run_id or "r", "running")
+    return made
+
+
+def test_who_waits_for_tasks_of_a_run_that_was_seen_is_served_by_a_listing_of_tasks_that_ended() -> None:
+    tasks, group, other = of_tasks(), of_tasks(task_ids=(), task_group_id="g"), of_tasks(run_id="r2")
+    planned = tick(tasks, group, other, lists_tasks=True)
+    assert (planned.singly, planned.served) == ([], [])
+    assert set(planned.runs) == {("d", "r"), ("d", "r2")}
+    for task_id, found in (("t", [tasks]), ("g.a", [group]), ("ga", [])):
+        assert planned.waiting_for_task(TaskInstance(task_id, dag_id="d", run_id="r")) == found
+    assert planned.waiting_for_task(TaskInstance("t", dag_id="d", run_id="unknown")) == []
+
+
+@pytest.mark.parametrize("more", [{"allowed_states": ("running",)}, {"failed_states": ("up_for_retry",)}], ids=str)
+def test_tasks_whose_end_is_not_what_is_waited_for_are_looked_at_singly(more: dict[str, Any]) -> None:
+    each = of_tasks(**more)
+    assert tick(each, lists_tasks=True).singly == [each]
+
+
+def test_tasks_of_a_run_that_was_not_seen_yet_are_looked_at_singly() -> None:
+    each = waiter(task_ids=("t",))
+    assert tick(each, lists_tasks=True).singly == [each]
 
 
 def test_nobody_is_looked_at_before_his_interval_is_over() -> None:

@@ -92,6 +92,9 @@ class Dialect:
     lists_ended_runs = True
     """Whether one request lists what ended in several DAGs."""
 
+    lists_ended_tasks = True
+    """Whether one request lists the tasks that ended in several runs."""
+
     orders_runs = True
     """Whether a listing of runs can begin with the newest."""
 
@@ -210,6 +213,12 @@ class Dialect:
     def task_instances(self, run: DagRun, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[TaskInstance]]:
         """List the task instances of a run."""
         self._refuse("list the task instances of a DAG run")
+
+    def ended_tasks(
+        self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[TaskInstance]]:
+        """List the task instances of several runs that ended since a moment."""
+        self._refuse("list the tasks that ended")
 
     def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
         """Read one task instance of a run."""

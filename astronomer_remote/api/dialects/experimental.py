@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, endpoint_below, health_of, nothing
-from astronomer_remote.api.dialects.rest import quoted
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, RemoteError
 from astronomer_remote.api.ids import checked
 from astronomer_remote.api.models import (
@@ -18,7 +17,7 @@ from astronomer_remote.api.models import (
     TriggerIntent,
     same_moment,
 )
-from astronomer_remote.api.wire import Request, path
+from astronomer_remote.api.wire import Request, path, quoted
 
 PREFIX = "/api/experimental"
 
@@ -34,7 +33,7 @@ class ExperimentalDialect(Dialect):
     lists_task_instances = False
     overwrites_pools = True
     tells_use_of_pools = False
-    lists_ended_runs = False
+    lists_ended_runs = lists_ended_tasks = False
     breaks_on_pause_of_unknown_dag = True
     needs_logical_date = True
     # A run is called running from its first moment on, even if its DAG is paused.

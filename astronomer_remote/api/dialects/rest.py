@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, endpoint_below, health_of, nothing
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound
@@ -162,6 +161,20 @@ class RestDialect(Dialect, ABC):
         )
         return self._listing(request, "task_instances", _read_task_instance, f"list tasks of run {run.run_id!r}")
 
+    def ended_tasks(
+        self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[TaskInstance]]:
+        body: dict[str, Any] = {
+            "dag_ids": [checked(dag_id, "dag_id") for dag_id in dag_ids],
+            "dag_run_ids": [checked(run_id, "run_id") for run_id in run_ids],
+            "end_date_gte": since,
+            "page_limit": limit,
+            "page_offset": offset,
+        }
+        url = self.at("dags", "~", "dagRuns", "~", "taskInstances", "list")
+        request = Request("POST", url, body=body, repeatable=True)
+        return self._listing(request, "task_instances", _read_task_instance, "list the tasks that ended")
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:
         entry = path("taskInstances", checked(task_id, "task_id"), "xcomEntries", checked(key, "key"))
         query = self.xcom_query() | ({"map_index": map_index} if map_index >= 0 else {})
@@ -280,9 +293,6 @@ def _read_task_instance(body: Any) -> TaskInstance:
         start_date=body.get("start_date"),
         end_date=body.get("end_date"),
         duration=body.get("duration"),
+        dag_id=body.get("dag_id"),
+        run_id=body.get("dag_run_id"),
     )
-
-
-def quoted(text: str) -> str:
-    """Text as it stands in a query of a link."""
-    return quote(text, safe="~")

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from astronomer_remote.api.dialects.base import Exchange, nothing
-from astronomer_remote.api.dialects.rest import RestDialect, quoted, read_pool
+from astronomer_remote.api.dialects.rest import RestDialect, read_pool
 from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
-from astronomer_remote.api.wire import Request
+from astronomer_remote.api.wire import Request, quoted
 
 
 class V1Dialect(RestDialect):
@@ -26,6 +26,7 @@ class V1Dialect(RestDialect):
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
         self.orders_runs = version >= (2, 1)
+        self.lists_ended_tasks = version >= (2, 8)
         self.reader_of_pools = "Viewer" if version >= (2, 8) else "Op"
         if not version >= (2, 2):
             # Until then a run was called running from its first moment on, even if its DAG was paused.

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from astronomer_remote.api.dialects.base import Exchange, nothing
-from astronomer_remote.api.dialects.rest import RestDialect, quoted, read_pool
+from astronomer_remote.api.dialects.rest import RestDialect, read_pool
 from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
 from astronomer_remote.api.pool_plan import CREATE, DEFAULT_POOL, DELETE, UPDATE, Change, PoolsChanged
-from astronomer_remote.api.wire import Request
+from astronomer_remote.api.wire import Request, quoted
 
 
 class V2Dialect(RestDialect):
