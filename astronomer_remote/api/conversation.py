@@ -69,7 +69,8 @@ class Conversation:
 
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.errors`.
         """
-        started, attempt = self.clock(), 0
+        failed_since: float | None = None
+        attempt = 0
         while True:
             attempt += 1
             response = yield from self.respond(exchange.request)
@@ -80,7 +81,8 @@ class Conversation:
                 if not exchange.request.may_repeat:
                     raise
                 # A gateway's page comes and goes like its 503.
-                yield from self.pause(error, attempt, started)
+                failed_since = self.clock() if failed_since is None else failed_since
+                yield from self.pause(error, attempt, failed_since)
 
     def ask_all(self, page: Callable[[int], Exchange[Page[T]]]) -> Flow[list[T]]:
         """Ask for page after page of a listing. :param page: makes the exchange for those from an offset on."""
