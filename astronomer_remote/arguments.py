@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.ids import checked
+from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
 from astronomer_remote.api.models import plain_json, utc_text
 from astronomer_remote.compat import NOTSET
 
@@ -47,6 +47,12 @@ def check_id(value: Any, name: str) -> None:
     """Check an id as far as it is known yet. :raises InvalidSettings: for one that cannot be addressed."""
     if value is not None and is_plain(value):
         checked(value, name)
+
+
+def check_pool(value: Any, name: str = "pool_name") -> None:
+    """Check a pool's name as far as it is known yet. :raises InvalidSettings: for one that no generation can have."""
+    if is_plain(value):
+        checked(value, name, slash=True, longest=LONGEST_POOL_NAME)
 
 
 def boolean(value: Any, name: str) -> bool:

@@ -56,7 +56,10 @@ def _once(pairs: list[Any]) -> dict[Any, Any]:
 
 def _yaml(text: str) -> Any:
     # Airflow brings it along; it has no types, and a DAG file that imports an operator need not pay for it.
-    yaml: Any = import_module("yaml")
+    try:
+        yaml: Any = import_module("yaml")
+    except ImportError:
+        raise InvalidSettings("to read YAML, install PyYAML, or write the same as JSON.") from None
     loader: Any = type("PoolsLoader", (yaml.SafeLoader,), {})
 
     def mapping(this: Any, node: Any) -> dict[Any, Any]:

@@ -28,8 +28,9 @@ from astronomer_remote.api.models import (
 )
 from astronomer_remote.api.observation import Observer
 from astronomer_remote.api.pool_loans import Loans
+from astronomer_remote.api.pool_operations import PoolOperations
 from astronomer_remote.api.pool_sync import PoolSync
-from astronomer_remote.api.pools import PoolOperations, Pools
+from astronomer_remote.api.pools import Pools
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.settings import Settings

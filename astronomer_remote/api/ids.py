@@ -11,6 +11,9 @@ from astronomer_remote.api.errors import InvalidSettings
 LONGEST_ID = 250
 """Characters of a DAG or run id: the width of Airflow's database columns."""
 
+LONGEST_POOL_NAME = 256
+"""Characters of a pool's name; 1.10 has room for fewer."""
+
 UNSAFE_IN_RUN_ID = re.compile(r"[^A-Za-z0-9_.~:+-]")
 """What Airflow 2.6.3 and later refuse in a run id by default (``[scheduler] allowed_run_id_pattern``)."""
 

@@ -180,6 +180,10 @@ class ImportFailure:
     stack_trace: str
 
 
+LARGEST_POOL = 2**31 - 1
+"""What fits Airflow's database column of a pool's slots."""
+
+
 @dataclass(frozen=True)
 class Pool:
     """

@@ -12,13 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import Pool
+from astronomer_remote.api.models import LARGEST_POOL, Pool
 
 DEFAULT_POOL = "default_pool"
 """The pool that every deployment has, and must keep."""
-
-LARGEST_POOL = 2**31 - 1
-"""What fits Airflow's database column."""
 
 FIELDS = ("slots", "description", "include_deferred", "team_name")
 """What a declaration may say of a pool; what it leaves out, or gives as ``None``, stays as it is."""
@@ -54,6 +51,11 @@ class Change:
             return self.after is None
         shrinks = _size(self.after) < _size(self.before)
         return shrinks or bool(self.after.include_deferred and not self.before.include_deferred)
+
+    @property
+    def phase(self) -> tuple[bool, bool]:
+        """When its turn comes: after the changes that make room, or even after those that take some away."""
+        return self.action == DELETE, self.takes_away
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON, as it goes to XCom."""
@@ -191,7 +193,7 @@ def plan(
         else:
             kept[name] = reason
     # Tasks that move from one pool to another find their new room before they lose the old one.
-    changes.sort(key=lambda change: (change.action == DELETE, change.takes_away, change.name))
+    changes.sort(key=lambda change: (change.phase, change.name))
     return Plan(tuple(changes), dict(sorted(kept.items())), same=found.count(None))
 
 

@@ -109,7 +109,8 @@ class PoolSync:
         """
         progress = progress or Progress(found)
         try:
-            for deletions, part in groupby(found.changes, lambda change: change.action == DELETE):
+            # What takes room away is not asked for along with what makes some: if that fails, none is taken.
+            for (deletions, _), part in groupby(found.changes, lambda change: change.phase):
                 changes = list(part)
                 if deletions and not force:
                     changes = yield from self._still_free(changes, progress)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from astronomer_remote.api.errors import InvalidSettings, NotFound
-from astronomer_remote.api.models import Pool
+from astronomer_remote.api.models import LARGEST_POOL, Pool
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class RoomWanted:
     empty: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.slots, int) or isinstance(self.slots, bool) or self.slots < 1:
-            raise InvalidSettings(f"slots={self.slots!r} to wait for must be a whole number from 1 on.")
+        if not isinstance(self.slots, int) or isinstance(self.slots, bool) or not 1 <= self.slots <= LARGEST_POOL:
+            raise InvalidSettings(f"slots={self.slots!r} to wait for must be a whole number from 1 to {LARGEST_POOL}.")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""

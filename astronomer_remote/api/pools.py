@@ -156,7 +156,26 @@ class Pools:
         dialect = yield from self._conversation.dialect()
         current = yield from self.get(name)
         wanted = replace(current, **changed)  # type: ignore[arg-type]  # mypy sees one type for all fields
-        return (yield from self._conversation.ask(dialect.update_pool(wanted, frozenset(changed))))
+        change = compare(current, wanted)
+        if change is None:
+            return current
+        return (yield from self._conversation.ask(dialect.update_pool(wanted, frozenset(change.fields))))
+
+    def obtain(self, pool: Pool, *, retrying: bool = False) -> Flow[Pool]:
+        """
+        Create a pool unless there is one of its name, which is left as it is.
+
+        :param retrying: as in :meth:`create`.
+        """
+        for _ in range(ROUNDS):
+            try:
+                return (yield from self.create(pool, retrying=retrying))
+            except Conflict as error:
+                failure = error
+            # Somebody may delete it again before it is read.
+            if there := (yield from self.find(pool.name)):
+                return there
+        raise failure
 
     def ensure(self, pool: Pool) -> Flow[Change | None]:
         """
@@ -197,7 +216,7 @@ class Pools:
     def delete(self, name: str) -> Flow[None]:
         """Delete a pool, whatever goes on in it. :raises NotFound: if there is none."""
         dialect = yield from self._conversation.dialect()
-        _refuse_default(name)
+        refuse_default(name)
         yield from self._conversation.ask(dialect.delete_pool(name))
 
     def remove(self, name: str, *, force: bool = False) -> Flow[bool]:
@@ -209,7 +228,7 @@ class Pools:
         :raises PoolIsOccupied: if tasks hold slots of it.
         :raises NotSupported: on 1.10, which does not tell whether they do, unless forced.
         """
-        _refuse_default(name)
+        refuse_default(name)
         dialect = yield from self._conversation.dialect()
         if not force:
             refuse_unknown_use(dialect, WITHOUT_KNOWING)
@@ -230,68 +249,13 @@ class Pools:
             yield from self.delete(name)
 
 
-class PoolOperations:
-    """The part of a deployment that is about pools."""
-
-    pools: Pools
-
-    def list_pools(self) -> Flow[list[Pool]]:
-        """List every pool."""
-        return (yield from self.pools.all())
-
-    def get_pool(self, name: str) -> Flow[Pool]:
-        """Read one pool. :raises NotFound: if there is none."""
-        return (yield from self.pools.get(name))
-
-    def create_pool(
-        self, name: str, slots: int, *, description: str | None = None, include_deferred: bool | None = None
-    ) -> Flow[Pool]:
-        """
-        Create a pool.
-
-        :param slots: its size, -1 for unlimited (1.10 and Airflow 3.1.8 and later).
-        :param include_deferred: whether deferred tasks hold slots; Airflow 2.7 and later.
-        :raises Conflict: if there is one of this name.
-        """
-        pool = Pool(name, slots, description=description, include_deferred=include_deferred)
-        return (yield from self.pools.create(pool))
-
-    def update_pool(
-        self,
-        name: str,
-        *,
-        slots: int | None = None,
-        description: str | None = None,
-        include_deferred: bool | None = None,
-    ) -> Flow[Pool]:
-        """Change what is given of a pool, and nothing else. :raises NotFound: if there is none."""
-        return (
-            yield from self.pools.update(name, slots=slots, description=description, include_deferred=include_deferred)
-        )
-
-    def ensure_pool(
-        self, name: str, slots: int, *, description: str | None = None, include_deferred: bool | None = None
-    ) -> Flow[bool]:
-        """
-        Create a pool, or change it where it differs.
-
-        :param description: ``None`` leaves it as it is; so with the next one.
-        :return: whether anything was changed.
-        """
-        pool = Pool(name, slots, description=description, include_deferred=include_deferred)
-        return (yield from self.pools.ensure(pool)) is not None
-
-    def delete_pool(self, name: str) -> Flow[None]:
-        """Delete a pool, even one with occupied slots. :raises NotFound: if there is none."""
-        yield from self.pools.delete(name)
-
-
 def refuse_unknown_use(dialect: Dialect, instead: str = "") -> None:
     """:raises NotSupported: by a generation that does not tell how many slots of a pool are in use."""
     if not dialect.tells_use_of_pools:
         raise dialect.cannot("tell whether slots of a pool are occupied", instead)
 
 
-def _refuse_default(name: str) -> None:
+def refuse_default(name: str) -> None:
+    """:raises InvalidSettings: for the pool that Airflow needs."""
     if name == DEFAULT_POOL:
         raise InvalidSettings("Airflow does not let anybody delete default_pool.")

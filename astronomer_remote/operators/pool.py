@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from astronomer_remote.api.errors import Conflict, InvalidSettings
+from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import FIELDS, check_fields, check_slots
 from astronomer_remote.api.pool_sync import Progress
-from astronomer_remote.arguments import boolean, is_plain, whole
+from astronomer_remote.api.pools import refuse_default
+from astronomer_remote.arguments import boolean, check_pool, is_plain, whole
 from astronomer_remote.compat import attempt
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import NotFound, RemoteError, airflow_exceptions
@@ -64,6 +65,7 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
         self.if_exists = if_exists
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
+            check_pool(pool_name)
             one_of(if_exists, "if_exists", IF_EXISTS)
             if is_plain(slots):
                 size(slots)
@@ -84,13 +86,8 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
             change = yield from deployment.pools.ensure(pool)
             self.log.info("%s", change or f"Pool {pool.name!r} is as it shall be")
             return (yield from deployment.pools.get(pool.name))
-        try:
-            return (yield from deployment.pools.create(pool, retrying=retrying))
-        except Conflict:
-            if self.if_exists != "skip":
-                raise
-            self.log.info("Pool %r is there and stays as it is", pool.name)
-            return (yield from deployment.pools.get(pool.name))
+        make = deployment.pools.obtain if self.if_exists == "skip" else deployment.pools.create
+        return (yield from make(pool, retrying=retrying))
 
 
 class RemoteUpdatePoolOperator(Connected, BaseOperator):
@@ -125,6 +122,7 @@ class RemoteUpdatePoolOperator(Connected, BaseOperator):
         self.include_deferred = include_deferred
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
+            check_pool(pool_name)
             if slots is None and description is None and include_deferred is None:
                 raise InvalidSettings("Name at least one of slots, description and include_deferred to change.")
             if slots is not None and is_plain(slots):
@@ -173,6 +171,8 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
         self.force = force
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
+            check_pool(pool_name)
+            refuse_default(pool_name)
             one_of(if_missing, "if_missing", IF_MISSING)
 
     def execute(self, context: Context) -> bool:

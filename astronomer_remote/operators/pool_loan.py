@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_loans import IF_CHANGED, Loan
-from astronomer_remote.arguments import is_plain
+from astronomer_remote.arguments import check_pool, is_plain
 from astronomer_remote.compat import was_cleared
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import airflow_exceptions
@@ -62,6 +62,7 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
         self.force = force
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
+            check_pool(pool_name)
             if is_plain(slots):
                 size(slots)
 

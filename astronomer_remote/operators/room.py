@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Verdict
-from astronomer_remote.arguments import is_plain, whole
+from astronomer_remote.arguments import check_pool, is_plain, whole
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import WaitTimeout, airflow_exceptions
 from astronomer_remote.triggers.pool import RemotePoolTrigger
@@ -29,6 +29,8 @@ class WaitsForRoom(Connected):
     def check_room(self) -> None:
         """Refuse what is known to be wrong."""
         slots = self.wait_for_pool_slots
+        if self.wait_for_pool:
+            check_pool(self.wait_for_pool, "wait_for_pool")
         if slots is not None and self.wait_for_pool is None:
             raise InvalidSettings("wait_for_pool_slots means nothing without wait_for_pool.")
         if slots is not None and is_plain(slots):

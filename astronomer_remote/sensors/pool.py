@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Verdict
-from astronomer_remote.arguments import boolean, is_plain, whole
+from astronomer_remote.arguments import boolean, check_pool, is_plain, whole
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import PassingError, airflow_exceptions
 from astronomer_remote.sensors.deferral import first_look
@@ -59,8 +59,9 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
         self.empty = empty
         self.astronomer_conn_id = astronomer_conn_id
         self.deferrable = deferrable
-        if is_plain(slots):
-            with airflow_exceptions():
+        with airflow_exceptions():
+            check_pool(pool_name)
+            if is_plain(slots):
                 RoomWanted("any", whole(slots, "slots"))
 
     def execute(self, context: Context) -> Any:

@@ -76,6 +76,16 @@ def any_remote(request: pytest.FixtureRequest, start: Callable[..., FakeDeployme
 
 
 @pytest.fixture
+def not_rescheduled_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow 2 asks its database when a sensor was first rescheduled."""
+    from airflow.providers.common.compat.sdk import BaseSensorOperator
+
+    base = sys.modules[BaseSensorOperator.__module__]
+    if hasattr(base, "_orig_start_date"):
+        monkeypatch.setattr(base, "_orig_start_date", lambda **_: None)
+
+
+@pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no time pass between two attempts, and between two looks."""
     monkeypatch.setitem(SyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: None)

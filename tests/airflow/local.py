@@ -65,6 +65,9 @@ class LocalTask:
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed.append((key, value))
 
+    def get_first_reschedule_date(self, context: Any) -> None:
+        """When a sensor was first rescheduled, which Airflow 3 asks the task instance."""
+
     def context(self) -> dict[str, Any]:
         return {
             "ti": self,

@@ -1,4 +1,4 @@
-"""What a DAG file pays for importing our operator and sensor, in an interpreter of its own."""
+"""What a DAG file pays for importing our operators and sensors, in an interpreter of its own."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator, BaseSensorOpe
 
 before = set(sys.modules)
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+from astronomer_remote.operators import dag, pool, pool_loan
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 
-both = (RemoteTriggerDagRunOperator, RemoteDagRunSensor)
+all_ = (RemoteTriggerDagRunOperator, RemoteDagRunSensor, RemotePoolSlotSensor)
 print(json.dumps({
     "imported": sorted(set(sys.modules) - before),
-    "deferrable": [inspect.signature(each.__init__).parameters["deferrable"].default for each in both],
+    "deferrable": [inspect.signature(each.__init__).parameters["deferrable"].default for each in all_],
 }))
 """
 
@@ -46,7 +48,7 @@ def test_no_hook_is_imported(imported: Any) -> None:
 
 
 def test_deferrable_by_default_is_honoured(imported: Any) -> None:
-    assert imported["deferrable"] == [True, True]
+    assert imported["deferrable"] == [True, True, True]
 
 
 def test_nothing_of_the_fake_deployment_is_imported_with_the_package(imported: Any) -> None:

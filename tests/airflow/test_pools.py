@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -48,7 +50,15 @@ from astronomer_remote.operators.pool_loan import (
 )
 from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from astronomer_remote.testing import FakeDeployment
-from tests.airflow.local import in_dag, local_task, resume, through_the_database
+from tests.airflow.local import (
+    AirflowRescheduleException,
+    in_dag,
+    local_task,
+    only_event,
+    restored,
+    resume,
+    through_the_database,
+)
 
 Start = Callable[..., FakeDeployment]
 
@@ -96,9 +106,10 @@ def test_a_retry_is_about_the_same_pool(any_remote: FakeDeployment) -> None:
     assert execute(RemoteDeletePoolOperator, pool_name="p", force=True) is False
 
 
-def test_several_at_once_make_one_pool_and_no_error(any_remote: FakeDeployment) -> None:
+@pytest.mark.parametrize("if_exists", ["skip", "update"])
+def test_several_at_once_make_one_pool_and_no_error(any_remote: FakeDeployment, if_exists: str) -> None:
     made = [
-        in_dag(RemoteCreatePoolOperator, f"dag_{number}", pool_name="p", slots=5, if_exists="update")
+        in_dag(RemoteCreatePoolOperator, f"dag_{number}", pool_name="p", slots=5, if_exists=if_exists)
         for number in range(4)
     ]
     with ThreadPoolExecutor() as pool:
@@ -109,6 +120,22 @@ def test_several_at_once_make_one_pool_and_no_error(any_remote: FakeDeployment) 
     assert any_remote.pools() == {"default_pool": 128, "p": 5}
 
 
+def test_every_task_can_be_tried_again_whatever_of_it_was_done(any_remote: FakeDeployment) -> None:
+    any_remote.add_pool("p", 3)
+    tasks: list[tuple[type, dict[str, Any], dict[str, int]]] = [
+        (RemoteCreatePoolOperator, {"pool_name": "q", "slots": 1}, {"p": 3, "q": 1}),
+        (RemoteCreatePoolOperator, {"pool_name": "q", "slots": 2, "if_exists": "skip"}, {"p": 3, "q": 1}),
+        (RemoteCreatePoolOperator, {"pool_name": "q", "slots": 2, "if_exists": "update"}, {"p": 3, "q": 2}),
+        (RemoteUpdatePoolOperator, {"pool_name": "p", "slots": 4}, {"p": 4, "q": 2}),
+        (RemoteSyncPoolsOperator, {"pools": {"p": 5}, "prune": True, "force": True}, {"p": 5}),
+        (RemoteDeletePoolOperator, {"pool_name": "p", "if_missing": "fail", "force": True}, {}),
+    ]
+    for kind, arguments, after in tasks:
+        for number in (1, 2, 3):
+            execute(kind, task={"try_number": number}, **arguments)
+            assert any_remote.pools() == {"default_pool": 128, **after}, (kind, number)
+
+
 def test_a_pool_in_use_is_not_deleted_unless_forced(start: Start) -> None:
     remote = start()
     remote.add_pool("p", 3, occupied=2)
@@ -116,27 +143,33 @@ def test_a_pool_in_use_is_not_deleted_unless_forced(start: Start) -> None:
         execute(RemoteDeletePoolOperator, pool_name="p")
     assert not isinstance(caught.value, AirflowFailException), "it may be free at the next try"
     execute(RemoteDeletePoolOperator, pool_name="p", force=True)
+    made = in_dag(RemoteDeletePoolOperator, pool_name="{{ params.name }}", force=True)
+    made.pool_name = "default_pool"
     with pytest.raises(InvalidSettings, match="default_pool"):
-        execute(RemoteDeletePoolOperator, pool_name="default_pool", force=True)
+        made.execute(local_task(made).context())
     with pytest.raises(NotFound):
         execute(RemoteUpdatePoolOperator, pool_name="p", slots=1)
 
 
 def test_who_may_only_read_changes_nothing(start: Start, add_connection: Callable[..., str]) -> None:
     remote = start()
+    remote.add_pool("busy", 3)
     add_connection(**remote.connection(login="viewer", password="viewer"))
     tasks: list[tuple[type, dict[str, Any]]] = [
         (RemoteCreatePoolOperator, {"pool_name": "p", "slots": 1}),
+        (RemoteCreatePoolOperator, {"pool_name": "p", "slots": 1, "if_exists": "skip"}),
+        (RemoteCreatePoolOperator, {"pool_name": "p", "slots": 1, "if_exists": "update"}),
         (RemoteUpdatePoolOperator, {"pool_name": "default_pool", "slots": 1}),
+        (RemoteDeletePoolOperator, {"pool_name": "busy", "force": True}),
         (RemoteSyncPoolsOperator, {"pools": {"p": 1, "q": 2}}),
     ]
     for kind, arguments in tasks:
         with pytest.raises(AccessDenied, match="Op is the least"):
             execute(kind, **arguments)
-    assert remote.pools() == {"default_pool": 128}
+    assert remote.pools() == {"default_pool": 128, "busy": 3}
 
 
-@pytest.mark.parametrize("slots", [-2, 2**31, "many", "1.5", None, True])
+@pytest.mark.parametrize("slots", [-5, -2, 2**31, "many", "1.5", None, True])
 def test_what_is_no_size_is_refused(start: Start, slots: Any) -> None:
     remote = start()
     with pytest.raises(InvalidSettings, match="slots="):
@@ -149,7 +182,15 @@ def test_what_is_no_size_is_refused(start: Start, slots: Any) -> None:
     [
         (RemoteCreatePoolOperator, {"pool_name": "p", "slots": -2}),
         (RemoteCreatePoolOperator, {"pool_name": "p", "slots": 1, "if_exists": "ignore"}),
+        (RemoteCreatePoolOperator, {"pool_name": " ", "slots": 1}),
+        (RemoteCreatePoolOperator, {"pool_name": None, "slots": 1}),
         (RemoteUpdatePoolOperator, {"pool_name": "p"}),
+        (RemoteUpdatePoolOperator, {"pool_name": "..", "slots": 1}),
+        (RemoteDeletePoolOperator, {"pool_name": "default_pool"}),
+        (RemoteDeletePoolOperator, {"pool_name": ""}),
+        (RemotePoolSlotSensor, {"pool_name": "x" * 257}),
+        (RemotePoolSlotSensor, {"pool_name": "p", "slots": 2**31}),
+        (RemoteRecordPoolOperator, {"pool_name": "a/../b", "slots": 1}),
         (RemoteUpdatePoolOperator, {"pool_name": "p", "slots": "many"}),
         (RemoteDeletePoolOperator, {"pool_name": "p", "if_missing": "ignore"}),
         (RemoteSyncPoolsOperator, {}),
@@ -168,8 +209,27 @@ def test_what_is_known_to_be_wrong_is_refused_while_the_dag_is_parsed(kind: type
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 257, ".."])
 def test_a_name_no_pool_can_have_is_refused(any_remote: FakeDeployment, name: str) -> None:
-    with pytest.raises(InvalidSettings, match="pool name"):
-        execute(RemoteCreatePoolOperator, pool_name=name, slots=1)
+    tasks: list[tuple[type, dict[str, Any]]] = [
+        (RemoteCreatePoolOperator, {"slots": 1}),
+        (RemoteUpdatePoolOperator, {"slots": 1}),
+        (RemoteDeletePoolOperator, {"force": True}),
+        (RemoteRecordPoolOperator, {"slots": 1}),
+    ]
+    for kind, arguments in tasks:
+        made = in_dag(kind, pool_name="{{ params.name }}", **arguments)
+        made.pool_name = name  # as the template is rendered to
+        with pytest.raises(InvalidSettings, match="pool name"):
+            made.execute(local_task(made).context())
+    assert not [path for _, path in any_remote.requests if "pools" in path], "nothing but which Airflow it is"
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "a%2Fb", "a..b", "größe 池", "x" * 50])
+def test_any_other_name_is_a_name(any_remote: FakeDeployment, name: str) -> None:
+    execute(RemoteCreatePoolOperator, pool_name=name, slots=0)
+    execute(RemoteUpdatePoolOperator, pool_name=name, slots=2)
+    execute(RemoteSyncPoolsOperator, pools={name: 3})
+    assert any_remote.pools() == {"default_pool": 128, name: 3}
+    assert execute(RemoteDeletePoolOperator, pool_name=name, force=True) is True
     assert any_remote.pools() == {"default_pool": 128}
 
 
@@ -280,6 +340,18 @@ def test_a_file_that_is_no_declaration_says_why(
     assert remote.requests == []
 
 
+def test_without_the_library_for_yaml_it_is_named(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = start()
+    path = tmp_path / "pools.yaml"
+    path.write_text("p: 1\n")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(InvalidSettings, match=r"pools\.yaml: to read YAML, install PyYAML"):
+        execute(RemoteSyncPoolsOperator, pools_file=str(path))
+    assert remote.requests == []
+
+
 def test_a_text_that_is_no_declaration_says_why(start: Start) -> None:
     start()
     for pools, words in (("{", "must be an object or its JSON text"), ("[]", "not as list"), ('{"p": -9}', "slots=-9")):
@@ -329,6 +401,47 @@ def test_open_slots_are_waited_for(start: Start, version: str, deferrable: bool)
     wait(sensor(slots=2, deferrable=deferrable))
     remote.add_pool("p", 3, occupied=0)
     wait(sensor(empty="true", deferrable=deferrable))
+
+
+@pytest.mark.parametrize("version", ["2.0.2", "2.11.2", "3.3.2"])
+def test_a_rescheduled_sensor_looks_once_and_comes_back(start: Start, version: str, not_rescheduled_yet: None) -> None:
+    remote = start(version)
+    remote.add_pool("p", 3, occupied=3)
+    made = sensor(slots=2, mode="reschedule", poke_interval=60)
+    task = local_task(made)
+    with pytest.raises(AirflowRescheduleException):
+        made.execute(task.context())
+    assert [method for method, path in remote.requests if path.endswith("/pools/p")] == ["GET"]
+    remote.add_pool("p", 3, occupied=1)
+    # A worker that comes back knows nothing of the one before.
+    again = sensor(slots=2, mode="reschedule", poke_interval=60)
+    again.execute(local_task(again).context())
+
+
+def test_all_who_wait_in_a_triggerer_share_one_listing_per_interval(start: Start) -> None:
+    remote = start()
+    interval, waiters = 0.4, 50
+    remote.add_pool("p", 3, occupied=3)
+
+    def deferred(number: int) -> Any:
+        made = sensor(slots=1 + number % 3, deferrable=True, poke_interval=interval)
+        with pytest.raises(TaskDeferred) as caught:
+            made.execute(local_task(made).context())
+        return restored(caught.value.trigger)
+
+    async def wait(triggers: list[Any]) -> list[Any]:
+        events = [asyncio.create_task(only_event(trigger)) for trigger in triggers]
+        await asyncio.sleep(4.5 * interval)
+        remote.add_pool("p", 3, occupied=0)
+        return await asyncio.gather(*events)
+
+    triggers = [deferred(number) for number in range(waiters)]
+    before = len(remote.requests)
+    events = asyncio.run(wait(triggers))
+    assert {event["verdict"] for event in events} == {"success"}
+    asked = [path for _, path in remote.requests[before:] if "/pools" in path]
+    assert set(asked) == {"/api/v2/pools"}
+    assert 3 <= len(asked) <= 7
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -503,6 +616,23 @@ def test_a_retry_does_not_wait_for_room_that_its_own_run_takes(remote: FakeDeplo
 
 
 def test_bad_combinations_are_refused_while_the_dag_is_parsed() -> None:
-    for arguments in ({"wait_for_pool": None, "wait_for_pool_slots": 2}, {"wait_for_pool_slots": 0}):
+    for arguments in (
+        {"wait_for_pool": None, "wait_for_pool_slots": 2},
+        {"wait_for_pool_slots": 0},
+        {"wait_for_pool_slots": -1},
+        {"wait_for_pool_slots": "many"},
+        {"wait_for_pool_slots": 2**31},
+        {"wait_for_pool": " "},
+        {"wait_for_pool": ".."},
+        {"wait_for_pool": "x" * 257},
+    ):
         with pytest.raises(InvalidSettings, match=r"wait_for_pool|slots="):
             trigger(**arguments)
+
+
+def test_a_template_that_renders_to_no_pool_means_that_none_is_waited_for(remote: FakeDeployment) -> None:
+    made = trigger(wait_for_pool="{{ params.pool }}")
+    made.wait_for_pool = ""
+    run_id = made.execute(local_task(made).context())
+    assert [run["run_id"] for run in remote.runs("quick")] == [run_id]
+    assert not [path for _, path in remote.requests if "pools" in path]

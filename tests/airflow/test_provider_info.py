@@ -6,15 +6,19 @@ import json
 import subprocess
 import sys
 from dataclasses import fields
+from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.util import find_spec
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
 import jsonschema
 import pytest
 from airflow import __version__ as airflow_version
+from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSensorOperator
+from airflow.triggers.base import BaseTrigger
 
 from astronomer_remote import __version__, get_provider_info
 from astronomer_remote.api.models import Generation
@@ -87,6 +91,27 @@ def test_every_module_that_is_announced_exists(kind: str) -> None:
         assert integration["integration-name"] == INFO["integrations"][0]["integration-name"]
         for module in integration["python-modules"]:
             assert find_spec(module), module
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        ("hooks", BaseHook),
+        ("operators", BaseOperator),
+        ("sensors", BaseSensorOperator),
+        ("triggers", BaseTrigger),
+    ],
+)
+def test_every_module_that_has_one_is_announced(kind: str, base: type) -> None:
+    package = import_module(f"astronomer_remote.{kind}")
+    names = [f"{package.__name__}.{found.name}" for found in iter_modules(package.__path__)]
+    having = {
+        name
+        for name in names
+        for each in vars(import_module(name)).values()
+        if isinstance(each, type) and issubclass(each, base) and each.__module__ == name
+    }
+    assert having == {module for integration in INFO[kind] for module in integration["python-modules"]}
 
 
 @pytest.mark.skipif(not find_spec("flask_appbuilder"), reason="this Airflow has no wtforms")

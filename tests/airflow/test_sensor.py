@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,7 +14,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseHook,
-    BaseSensorOperator,
     TaskDeferred,
 )
 from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
@@ -444,14 +442,9 @@ def test_a_named_run_that_vanishes_is_no_timeout(remote: FakeDeployment, deferra
 # Modes
 
 
-def test_in_reschedule_mode_it_gives_its_slot_back(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_reschedule_mode_it_gives_its_slot_back(remote: FakeDeployment, not_rescheduled_yet: None) -> None:
     made = sensor(mode="reschedule", poke_interval=30, timeout=60)
     task = local_task(made)
-    # When the sensor was first rescheduled, Airflow 2 asks its database and Airflow 3 the task instance.
-    task.get_first_reschedule_date = lambda context: None  # type: ignore[attr-defined]
-    base = sys.modules[BaseSensorOperator.__module__]
-    if hasattr(base, "_orig_start_date"):
-        monkeypatch.setattr(base, "_orig_start_date", lambda **_: None)
     with pytest.raises(AirflowRescheduleException) as again:
         made.execute(task.context())
     assert again.value.reschedule_date > datetime.now(timezone.utc) + timedelta(seconds=10)

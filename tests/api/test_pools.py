@@ -156,6 +156,57 @@ def test_an_update_of_a_pool_that_is_deleted_between_read_and_write_says_so() ->
         remote.run(remote.deployment.update_pool("p", slots=5))
 
 
+@every_version
+def test_an_update_to_what_is_there_already_writes_nothing(version: str) -> None:
+    remote = PoolRemote(version, {"p": 1})
+    assert remote.run(remote.deployment.update_pool("p", slots=1, description="", include_deferred=False)).slots == 1
+    assert set(remote.asked()) == {"GET"}
+    if version not in (V1_OLDEST, V1_OLD):
+        remote.run(remote.deployment.update_pool("p", slots=1, description="new"))
+        assert remote.pools["p"]["description"] == "new"
+
+
+@every_version
+def test_an_unknown_pool_is_not_found_whatever_is_to_be_done_to_it(version: str) -> None:
+    remote = PoolRemote(version)
+    deployment = remote.deployment
+    for flow in (deployment.get_pool("p"), deployment.update_pool("p", slots=1), deployment.delete_pool("p")):
+        with pytest.raises(NotFound):
+            remote.run(flow)
+    assert remote.sizes() == {"default_pool": 128}
+
+
+@every_version
+def test_whoever_only_wants_some_pool_takes_the_one_that_is_there(version: str) -> None:
+    remote = PoolRemote(version, {"p": 3})
+    assert remote.run(remote.deployment.pools.obtain(Pool("p", 5))).slots == 3
+    assert remote.run(remote.deployment.pools.obtain(Pool("q", 5))).slots == 5
+    assert remote.sizes() == {"default_pool": 128, "p": 3, "q": 5}
+
+
+@every_telling_version
+def test_a_pool_that_stood_in_the_way_and_is_gone_again_is_made(version: str) -> None:
+    remote = PoolRemote(version, {"p": 3})
+    first = at("POST")
+
+    def delete_after(request: Request) -> Reply | None:
+        if not first(request):
+            return None
+        del remote.pools["p"]
+        return answer(409, {"detail": "Pool: p already exists"})
+
+    remote.meddle = delete_after
+    assert remote.run(remote.deployment.pools.obtain(Pool("p", 5))).slots == 5
+    assert remote.asked() == ["POST", "GET", "POST"]
+
+
+def test_a_pool_that_comes_and_goes_for_ever_is_given_up() -> None:
+    remote = PoolRemote(V2)
+    remote.meddle = lambda request: answer(409, {"detail": "there"}) if request.method == "POST" else None
+    with pytest.raises(Conflict, match="there"):
+        remote.run(remote.deployment.pools.obtain(Pool("p", 5)))
+
+
 # Remove
 
 
@@ -230,14 +281,32 @@ def test_1_10_has_room_for_fifty_characters_of_a_name() -> None:
         remote.run(remote.deployment.create_pool("x" * 51, 1))
 
 
-@pytest.mark.parametrize("slots", [-5, -2, 2**31, "many", 1.5, True, None])
+@pytest.mark.parametrize("slots", [-5, -2, 2**31, "many", 1.5, True])
 @every_version
 def test_what_is_no_size_is_refused_before_any_request(version: str, slots: Any) -> None:
     remote = PoolRemote(version)
-    for flow in (remote.deployment.ensure_pool("p", slots), remote.deployment.create_pool("p", slots)):
+    deployment = remote.deployment
+    for make in (deployment.ensure_pool, deployment.create_pool, deployment.update_pool):
         with pytest.raises(InvalidSettings, match="must be a whole number"):
-            remote.run(flow)
+            remote.run(make("p", slots=slots))
     assert remote.requests == []
+
+
+@every_version
+def test_a_pool_may_be_closed_and_as_large_as_the_database_can_store(version: str) -> None:
+    remote = PoolRemote(version)
+    for slots in (0, 2**31 - 1):
+        remote.run(remote.deployment.ensure_pool("p", slots))
+        assert remote.run(remote.deployment.get_pool("p")).slots == slots
+
+
+@every_version
+def test_what_a_generation_does_not_tell_of_a_pool_is_none(version: str) -> None:
+    remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 1, "include_deferred": True}})
+    pool = remote.run(remote.deployment.get_pool("p"))
+    unknown = {name for name, value in pool.as_dict().items() if value is None}
+    assert ("occupied_slots" in unknown) is ("open_slots" in unknown) is (version == EXPERIMENTAL)
+    assert ("include_deferred" in unknown) is (version in (EXPERIMENTAL, V1_OLDEST, V1_OLD))
 
 
 @pytest.mark.parametrize("version", [EXPERIMENTAL, "3.1.8", V2])

@@ -301,6 +301,25 @@ def test_what_the_bulk_endpoint_says_of_single_pools_is_told(version: str) -> No
         sync(remote, {"a": 1, "b": 1})
 
 
+@every_version
+def test_no_room_is_taken_away_if_none_could_be_made(version: str) -> None:
+    remote = PoolRemote(version, {"shrinks": 9, "grows": 1, "goes": 1})
+
+    def refuse(request: Request) -> Reply | None:
+        writes = request.method in ("POST", "PATCH") and "grows" in f"{request.path} {request.body}"
+        return answer(400, {"detail": "no"}) if writes else None
+
+    remote.meddle = refuse
+    found = remote.run(
+        remote.deployment.pool_sync.plan(parse({"shrinks": 3, "grows": 5, "new": 2}), prune=True, force=True)
+    )
+    progress = Progress(found)
+    with pytest.raises(RequestRefused, match=r"not done: .*update 'shrinks' \(slots 9 → 3\), delete 'goes'"):
+        remote.run(remote.deployment.pool_sync.apply(found, force=True, progress=progress))
+    assert (remote.sizes()["shrinks"], remote.sizes()["goes"]) == (9, 1)
+    assert (progress.outcomes["shrinks"], progress.outcomes["goes"]) == ("not done", "not done")
+
+
 @BULK
 def test_what_somebody_else_made_or_deleted_meanwhile_is_brought_to_match_all_the_same(version: str) -> None:
     remote = PoolRemote(version, {"vanishes": 1, "stays": 1, "goes": 1, "goes too": 1})

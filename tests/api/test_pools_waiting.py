@@ -56,9 +56,9 @@ def test_how_things_stand_is_told() -> None:
     )
 
 
-@pytest.mark.parametrize("slots", [0, -1, "2", True, None])
+@pytest.mark.parametrize("slots", [0, -1, "2", 2**31, True, None])
 def test_no_room_at_all_cannot_be_waited_for(slots: Any) -> None:
-    with pytest.raises(InvalidSettings, match="must be a whole number from 1 on"):
+    with pytest.raises(InvalidSettings, match="must be a whole number from 1 to 2147483647"):
         RoomWanted("p", slots)
 
 

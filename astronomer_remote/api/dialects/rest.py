@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, endpoint_below, health_of, nothing
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound
-from astronomer_remote.api.ids import checked
+from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
 from astronomer_remote.api.models import Dag, DagRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
 from astronomer_remote.api.wire import Request, path
 
@@ -213,7 +213,7 @@ class RestDialect(Dialect, ABC):
 
     def pool_name(self, name: str) -> str:
         """A pool's name that this generation can address."""
-        return checked(name, "pool name", slash=self.slash_in_pool_names, longest=256)
+        return checked(name, "pool name", slash=self.slash_in_pool_names, longest=LONGEST_POOL_NAME)
 
     def _pool_path(self, name: str) -> str:
         return self.at("pools", self.pool_name(name))
