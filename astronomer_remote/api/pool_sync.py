@@ -20,6 +20,7 @@ from astronomer_remote.api.pool_plan import (
     OCCUPIED,
     Change,
     Plan,
+    PoolsChanged,
     check_fields,
     check_slots,
     plan,
@@ -133,7 +134,11 @@ class PoolSync:
         left = batch
         if exchange:
             progress.mark(FAILED, batch)
-            changed = yield from self._conversation.ask(exchange)
+            try:
+                changed = yield from self._conversation.ask(exchange)
+            except Conflict:
+                # Somebody else created one of them at this very moment, and the remote took all of it back.
+                changed = PoolsChanged(frozenset())
             left = [change for change in batch if change.name not in changed.done]
             progress.mark(DONE, [change for change in batch if change.name in changed.done])
             if changed.errors:

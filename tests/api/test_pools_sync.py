@@ -340,6 +340,25 @@ def test_what_somebody_else_made_or_deleted_meanwhile_is_brought_to_match_all_th
 
 
 @BULK
+def test_two_who_sync_at_the_same_moment_make_one_pool_of_each_name(version: str) -> None:
+    remote = PoolRemote(version)
+    other = PoolRemote(version)
+    other.pools = remote.pools
+    first = at("PATCH")
+
+    def be_second(request: Request) -> Reply | None:
+        if not first(request):
+            return None
+        sync(other, {"a": 1, "b": 2})
+        return answer(409, {"detail": {"reason": "Unique constraint violation", "statement": "INSERT"}})
+
+    remote.meddle = be_second
+    progress = sync(remote, {"a": 1, "b": 2, "c": 3})
+    assert set(progress.outcomes.values()) == {"done"}
+    assert remote.sizes() == {"default_pool": 128, "a": 1, "b": 2, "c": 3}
+
+
+@BULK
 def test_a_bulk_reply_that_was_lost_is_found_out_about(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
     remote.lose = at("PATCH")

@@ -61,6 +61,16 @@ class Remote:
         found = self.query("SELECT slots FROM slot_pool WHERE pool = ?", pool)
         return int(found[0][0]) if found else None
 
+    def make_pool(self, name: str, slots: int) -> None:
+        """Make a pool, or give it another size, as somebody else does."""
+        more = ", include_deferred" if self.version >= (2, 7) else ""
+        sql = f"INSERT INTO slot_pool (pool, slots{more}) VALUES (?, ?{', 0' if more else ''})"
+        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=60)) as database, database:
+            if self.slots(name) is None:
+                database.execute(sql, (name, slots))
+            else:
+                database.execute("UPDATE slot_pool SET slots = ? WHERE pool = ?", (slots, name))
+
     def make_run(self, dag_id: str, run_id: str, date: str, conf: dict[str, Any]) -> None:
         """Trigger a DAG as somebody else does."""
         generation = self.deployment.generation

@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import requests
 
-from astronomer_remote.api.deployment import Deployment as Conversations
-from astronomer_remote.api.errors import AccessDenied, Conflict, InvalidSettings, NotFound, NotSupported, PoolIsOccupied
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    Conflict,
+    InvalidSettings,
+    NotFound,
+    NotSupported,
+    PoolIsOccupied,
+    RequestRefused,
+)
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import parse
 from astronomer_remote.api.pool_sync import Progress
+from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.pool_watcher import watch_pool
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import SyncDriver, configure
-from astronomer_remote.api.wire import Flow, Request, Response, TransportError
+from astronomer_remote.api.waiting import Outcome, Verdict
+from astronomer_remote.api.wire import Request, Response, TransportError
 from dev.deployments import Deployment
-from dev.settings import DATABASE_FILE
+from tests.live.conversing import VERSIONS, Conversing
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
-VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
 
-
-class PoolsOf:
+class PoolsOf(Conversing):
     """A real remote's pools: changed through this package, read from its database."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.version = tuple(int(part) for part in deployment.version.split("."))
-        self._deployment = deployment
-        self._drivers: dict[str, tuple[Conversations, SyncDriver]] = {}
-        self.remote = self.of("admin")
-
-    def of(self, role: str) -> Conversations:
-        """The remote for a user of a role."""
-        if role not in self._drivers:
-            login, password = self._deployment.users[role]
-            # 1.10 has no users at its API.
-            extra = {"auth": "none"} if self.version < (2,) else {}
-            settings = Settings.parse(host=self._deployment.url, login=login, password=password, extra=extra)
-            driver = SyncDriver(configure(requests.Session(), settings), settings, reload=lambda: settings)
-            self._drivers[role] = Conversations(settings), driver
-        return self._drivers[role][0]
-
-    def run(self, flow: Flow[Any], role: str = "admin") -> Any:
-        """Carry out a conversation."""
-        return self._drivers[role][1].run(flow)
-
-    def execute(self, sql: str, *arguments: object) -> list[Any]:
-        """Read or write its database."""
-        with closing(sqlite3.connect(self._deployment.home / DATABASE_FILE, timeout=60)) as database, database:
-            return database.execute(sql, arguments).fetchall()
 
     def rows(self) -> dict[str, tuple[Any, ...]]:
         """Its pools, as its database has them."""
@@ -112,6 +91,7 @@ def test_each_operation_does_to_the_remote_what_it_says(at: PoolsOf) -> None:
     assert at.rows()["p q"] == (5, "what for" if describes else "", False)
     with pytest.raises(Conflict):
         at.run(remote.create_pool("p q", 6))
+    assert at.run(remote.pools.obtain(Pool("p q", 6))).slots == 5
     assert at.run(remote.update_pool("p q", slots=6)).slots == 6
     assert at.rows()["p q"] == (6, "what for" if describes else "", False)
     assert at.run(remote.ensure_pool("p q", 6)) is False
@@ -131,7 +111,9 @@ def test_each_operation_does_to_the_remote_what_it_says(at: PoolsOf) -> None:
         at.run(remote.get_pool("p q"))
 
 
-@pytest.mark.parametrize("name", ["100%", "a%2Fb", "größe 池", "a..b", "x" * 50, "a/b"])
+@pytest.mark.parametrize(
+    "name", [" a b ", "100%", "a%2Fb", "größe 池", "a..b", "a?b#c;d&e=f+g", "x" * 50, "a/b", "/a", "a/", "a//b"]
+)
 def test_odd_names_come_back_as_they_were_or_are_refused(at: PoolsOf, name: str) -> None:
     if "/" in name and at.version < (3,):
         with pytest.raises(InvalidSettings):
@@ -163,19 +145,139 @@ def test_bad_input_leaves_the_remote_as_it_is(at: PoolsOf) -> None:
         with pytest.raises(NotSupported):
             at.run(at.remote.create_pool("endless", -1))
     assert len(at.run(at.remote.list_pools())) == len(at.sizes()) + 1
-    with pytest.raises(NotFound):
-        at.run(at.remote.update_pool("unknown", slots=1))
+
+
+def test_an_unknown_pool_is_not_found(at: PoolsOf) -> None:
+    remote = at.remote
+    for flow in (remote.get_pool("p"), remote.update_pool("p", slots=1), remote.delete_pool("p")):
+        with pytest.raises(NotFound):
+            at.run(flow)
+    assert at.run(remote.pools.remove("p", force=True)) is False
+    assert at.sizes() == {}
+
+
+def test_the_longest_name_that_fits_comes_back(at: PoolsOf) -> None:
+    name = "ä" * (50 if at.version < (2,) else 256)
+    assert at.run(at.remote.ensure_pool(name, 1)) is True
+    assert at.sizes() == {name: 1}
+    at.run(at.remote.delete_pool(name))
+    with pytest.raises(InvalidSettings):
+        at.run(at.remote.create_pool(f"{name}x", 1))
+    assert at.sizes() == {}
+
+
+def test_what_is_given_up_for_empty_is_left_alone_where_there_is_no_such_field(at: PoolsOf) -> None:
+    at.run(at.remote.create_pool("p", 1))
+    assert at.run(at.remote.update_pool("p", slots=2, description="")).slots == 2
+    assert at.sizes() == {"p": 2}
 
 
 def test_who_may_only_read_is_told_so(at: PoolsOf) -> None:
     if at.version < (2,):
         pytest.skip("its API knows no users")
     viewer = at.of("viewer")
-    for flow in (viewer.create_pool("p", 1), viewer.update_pool("default_pool", slots=1), viewer.delete_pool("p")):
-        with pytest.raises(AccessDenied):
+    declared = parse({"p": 1, "q": 1})
+
+    def sync() -> Any:
+        yield from viewer.pool_sync.apply((yield from viewer.pool_sync.plan(declared)))
+
+    flows = (viewer.create_pool("p", 1), viewer.update_pool("default_pool", slots=1), viewer.delete_pool("p"), sync())
+    for flow in flows:
+        with pytest.raises(AccessDenied, match="Op is the least"):
             at.run(flow, "viewer")
     assert at.sizes() == {}
     assert at.rows()["default_pool"][0] == 128
+
+
+def before_writing(at: PoolsOf, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
+    """Let somebody else do something after a pool was read and before it is written."""
+    driver = at.drivers["admin"][1]
+    send, left = driver._send, [do]
+
+    def meddle(request: Request) -> Response | TransportError:
+        if left and request.method in ("POST", "PATCH") and "/pools" in request.path:
+            left.pop()()
+        return send(request)
+
+    monkeypatch.setattr(driver, "_send", meddle)
+
+
+def test_a_pool_that_is_deleted_between_read_and_write(at: PoolsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def delete() -> None:
+        at.execute("DELETE FROM slot_pool WHERE pool = 'p'")
+
+    at.run(at.remote.create_pool("p", 1))
+    before_writing(at, monkeypatch, delete)
+    assert at.run(at.remote.ensure_pool("p", 5)) is True
+    assert at.sizes() == {"p": 5}
+    before_writing(at, monkeypatch, delete)
+    if at.version < (2,):
+        # There, the request that changes a pool makes one.
+        at.run(at.remote.update_pool("p", slots=6))
+        assert at.sizes() == {"p": 6}
+        return
+    with pytest.raises(NotFound):
+        at.run(at.remote.update_pool("p", slots=6))
+    assert at.sizes() == {}
+
+
+def test_what_the_remote_says_of_a_single_pool_is_told(at: PoolsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    if at.version < (3,):
+        pytest.skip("it has no bulk endpoint")
+    plan = at.run(at.remote.pool_sync.plan(parse({"a": 1, "b": 2, "c": 3})))
+    at.run(at.remote.create_pool("b", 9))
+    driver = at.drivers["admin"][1]
+    send = driver._send
+
+    def insist(request: Request) -> Response | TransportError:
+        # What this package asks for is not refused for a single pool, so it is made to ask for more.
+        for action in request.body["actions"] if request.method == "PATCH" else []:
+            action["action_on_existence"] = "fail"
+        return send(request)
+
+    monkeypatch.setattr(driver, "_send", insist)
+    progress = Progress(plan)
+    with pytest.raises(RequestRefused, match=r"'b'.*already exist.*done: create 'a', create 'c'; failed: create 'b'"):
+        at.run(at.remote.pool_sync.apply(plan, progress=progress))
+    assert progress.outcomes == {"a": "done", "b": "failed", "c": "done"}
+    assert at.sizes() == {"a": 1, "b": 9, "c": 3}
+
+
+def test_a_team_is_given_where_there_are_teams(at: PoolsOf) -> None:
+    kind = RequestRefused if at.version >= (3, 2) else NotSupported
+    with pytest.raises(kind):
+        at.run(at.remote.pools.ensure(Pool("p", 1, team_name="nobody")))
+    assert at.sizes() == {}
+
+
+def test_room_is_waited_for_with_one_listing_for_all(at: PoolsOf) -> None:
+    at.run(at.remote.create_pool("p", 3))
+    if at.version < (2,):
+        with pytest.raises(NotSupported):
+            at.run(at.remote.pools.look("p"))
+        return
+    at.occupy("p", "running")
+    settings = at.settings("admin")
+
+    async def reload() -> Settings:
+        return settings
+
+    async def wait() -> list[Outcome]:
+        wanted = [RoomWanted("p", 3), RoomWanted("p", 2), RoomWanted("p", empty=True)] * 5
+        waits = [
+            watch_pool(each, settings=settings, reload=reload, poke_interval=1, deadline=None, told=lines.append)
+            for each in wanted
+        ]
+        together = asyncio.gather(*waits)
+        await asyncio.sleep(3)
+        assert not together.done()
+        at.occupy("p", None)
+        return await together
+
+    lines: list[str] = []
+    outcomes = asyncio.run(asyncio.wait_for(wait(), 60))
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.SUCCESS}
+    assert "Pool 'p': 2 of 3 slots occupied, 1 open; 3 open wanted" in lines
 
 
 def test_a_pool_in_use_is_kept_and_what_is_open_is_told(at: PoolsOf) -> None:
@@ -227,7 +329,7 @@ def test_a_real_export_is_a_declaration_that_changes_nothing(at: PoolsOf, tmp_pa
     at.run(at.remote.create_pool("p", 3))
     path = tmp_path / "pools.json"
     command = ("pool", "-e", str(path)) if at.version < (2,) else ("pools", "export", str(path))
-    at._deployment.run(*command)
+    at.deployment.run(*command)
     assert json.loads(path.read_text())["p"]["slots"] == 3
     plan = at.run(at.remote.pool_sync.plan(pool_files.read(path), prune=True))
     assert (plan.changes, plan.same) == ((), 2)
@@ -253,16 +355,23 @@ def test_slots_are_borrowed_and_returned(at: PoolsOf) -> None:
 
 
 def test_two_at_once_make_one_pool(at: PoolsOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    other, (_, driver) = PoolsOf(at._deployment), at._drivers["admin"]
-    send = driver._send
-
-    def be_second(request: Request) -> Response | TransportError:
-        # One has found that there is no pool; before it creates it, the other does.
-        if request.method == "POST" and request.path.endswith("/pools"):
-            assert other.run(other.remote.ensure_pool("p", 5)) is True
-        return send(request)
-
-    monkeypatch.setattr(driver, "_send", be_second)
+    # One has found that there is no pool; before it creates it, the other does.
+    other = PoolsOf(at.deployment)
+    before_writing(at, monkeypatch, lambda: other.run(other.remote.ensure_pool("p", 5)))
     # 1.10 writes the same once more, and does not tell.
     assert at.run(at.remote.ensure_pool("p", 5)) is (at.version < (2,))
     assert at.sizes() == {"p": 5}
+    before_writing(at, monkeypatch, lambda: other.run(other.remote.ensure_pool("q", 5)))
+    assert at.run(at.remote.pools.obtain(Pool("q", 5))).slots == 5
+    assert at.sizes() == {"p": 5, "q": 5}
+
+
+def test_two_who_sync_at_once_make_one_pool_of_each_name(at: PoolsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, declared = PoolsOf(at.deployment), parse({"a": 1, "b": 2, "c": 3})
+
+    def sync(of: PoolsOf) -> Progress:
+        return of.run(of.remote.pool_sync.apply(of.run(of.remote.pool_sync.plan(declared))))
+
+    before_writing(at, monkeypatch, lambda: sync(other))
+    assert set(sync(at).outcomes.values()) == {"done"}
+    assert at.sizes() == {"a": 1, "b": 2, "c": 3}
