@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.errors import (
+    AccessDenied,
     Conflict,
     InvalidSettings,
     NotFound,
@@ -16,7 +17,7 @@ from astronomer_remote.api.errors import (
     Unreachable,
 )
 from astronomer_remote.api.models import Pool
-from astronomer_remote.api.wire import Request, Response
+from astronomer_remote.api.wire import Flow, Request, Response
 from tests.api.pool_remote import PoolRemote, Reply, at
 from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLD, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer
 
@@ -275,6 +276,23 @@ def test_any_other_name_is_quoted_and_comes_back_as_it_was(version: str, name: s
     assert name not in remote.pools
 
 
+@pytest.mark.parametrize("name", ["a/b", "/a", "a/", "a//b"])
+@every_version
+def test_a_name_with_a_slash_is_for_airflow_3_alone(version: str, name: str) -> None:
+    remote = PoolRemote(version)
+    deployment = remote.deployment
+    flows = [deployment.ensure_pool(name, 1), deployment.update_pool(name, slots=2), deployment.delete_pool(name)]
+    if version.startswith("3."):
+        for flow in flows:
+            remote.run(flow)
+        assert remote.asked() == ["GET", "POST", "GET", "PATCH", "DELETE"]
+        return
+    for flow in flows:
+        with pytest.raises(InvalidSettings, match="no Airflow API can address"):
+            remote.run(flow)
+    assert remote.requests == []
+
+
 def test_1_10_has_room_for_fifty_characters_of_a_name() -> None:
     remote = PoolRemote(EXPERIMENTAL)
     with pytest.raises(InvalidSettings, match="51 characters long; Airflow stores 50"):
@@ -347,11 +365,20 @@ def test_airflow_3_keeps_the_description_of_default_pool() -> None:
     assert remote.sizes() == {"default_pool": 64}
 
 
-def test_missing_rights_name_the_operation_and_the_least_role() -> None:
-    remote = PoolRemote(V2)
-    remote.meddle = lambda request: answer(403, {"detail": "Forbidden"}) if request.method == "POST" else None
-    with pytest.raises(Exception, match=r"Could not create pool 'p': .*Op is the least"):
-        remote.run(remote.deployment.ensure_pool("p", 1))
+@every_telling_version
+def test_missing_rights_name_the_operation_and_the_least_role(version: str) -> None:
+    remote = PoolRemote(version, {"q": 1})
+    remote.meddle = lambda request: None if request.method == "GET" else answer(403, {"detail": "Forbidden"})
+    deployment = remote.deployment
+    flows: dict[str, Flow[Any]] = {
+        "create pool 'p'": deployment.ensure_pool("p", 1),
+        "update pool 'q'": deployment.update_pool("q", slots=2),
+        "delete pool 'q'": deployment.pools.remove("q"),
+    }
+    for operation, flow in flows.items():
+        with pytest.raises(AccessDenied, match=rf"Could not {operation}: .*Op is the least"):
+            remote.run(flow)
+    assert remote.sizes() == {"default_pool": 128, "q": 1}
 
 
 def test_a_delete_answered_by_an_empty_page_is_a_deletion() -> None:
