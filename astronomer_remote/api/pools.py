@@ -156,6 +156,8 @@ class Pools:
         dialect = yield from self._conversation.dialect()
         current = yield from self.get(name)
         wanted = replace(current, **changed)  # type: ignore[arg-type]  # mypy sees one type for all fields
+        # What the generation cannot do is refused, even if there is nothing to do.
+        dialect.update_pool(wanted, frozenset(changed))
         change = compare(current, wanted)
         if change is None:
             return current

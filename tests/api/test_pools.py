@@ -160,7 +160,7 @@ def test_an_update_of_a_pool_that_is_deleted_between_read_and_write_says_so() ->
 @every_version
 def test_an_update_to_what_is_there_already_writes_nothing(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
-    assert remote.run(remote.deployment.update_pool("p", slots=1, description="", include_deferred=False)).slots == 1
+    assert remote.run(remote.deployment.update_pool("p", slots=1, description="")).slots == 1
     assert set(remote.asked()) == {"GET"}
     if version not in (V1_OLDEST, V1_OLD):
         remote.run(remote.deployment.update_pool("p", slots=1, description="new"))
