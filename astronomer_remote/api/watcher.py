@@ -103,6 +103,7 @@ class Watcher:
         self._reload = reload
         self._deployment = Deployment(settings)
         self._waiters: set[Waiter] = set()
+        self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._lists = self._lists_tasks = True
@@ -120,6 +121,7 @@ class Watcher:
     def join(self, waiter: Waiter) -> None:
         """Watch for one more; the first starts the loop."""
         self._waiters.add(waiter)
+        self._joined.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
@@ -148,13 +150,22 @@ class Watcher:
                     failures, number = 0 if answered else failures + 1, number + 1
                     self._metrics.tick(waiting=waiting, requests=sent, failed=not answered, took=took)
                     log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
-                    await asyncio.sleep(
-                        pause(self._waiters, took=took, failures=failures, jitter=random.random())  # noqa: S311  # no secret
-                    )
+                    await self._pause(took, failures)
         except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach those who wait for it
             self._retire()
             for waiter in set(self._waiters):
                 waiter.end(error)
+
+    async def _pause(self, took: float, failures: int) -> None:
+        """Until the next tick; somebody who joins meanwhile may want it earlier."""
+        over, jitter = time.monotonic(), random.random()  # noqa: S311  # no secret
+        while True:
+            seconds = pause(self._waiters, now=time.time(), took=took, failures=failures, jitter=jitter)
+            self._joined.clear()
+            try:
+                await asyncio.wait_for(self._joined.wait(), over + seconds - time.monotonic())
+            except asyncio.TimeoutError:
+                return
 
     async def _tick(self, driver: AsyncDriver, number: int) -> bool:
         """Ask once. :return: whether the remote answered."""

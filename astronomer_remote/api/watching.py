@@ -30,6 +30,10 @@ TICKS_BETWEEN_CHECKS = 6
 OUTLIERS = 10
 """How many runs of a much older date are looked at singly, lest they widen everybody's listing."""
 
+SHORTEST_INTERVAL = 5.0
+"""Seconds between two looks at what has just been begun to wait for, unless its interval is shorter: an interval is
+chosen with long runs in mind, and many are short."""
+
 SECONDS_TO_OUTLIERS = 86_400.0
 
 
@@ -82,9 +86,13 @@ class Waiter:
         named = self.wanted.exists or self.wanted.logical_dates
         return bool(named) and self.date is not None and self.wanted.ends_with_the_run
 
+    def interval(self, now: float) -> float:
+        """Seconds between two looks: those that were asked for, and fewer while the wait is young."""
+        return min(self.poke_interval, max(SHORTEST_INTERVAL, (now - self.wanted.since) / 4))
+
     def see(self, observation: Observation, now: float) -> None:
         """Take note of how things stand, tell what has changed, and whether the wait is over."""
-        self.reached, self.due = now, now + self.poke_interval
+        self.reached, self.due = now, now + self.interval(now)
         self.run, summary = observation.run or self.run, observation.summary()
         if summary != self.summary:
             self.summary = summary
@@ -100,7 +108,7 @@ class Waiter:
 
     def miss(self, error: PassingError, now: float, patience: float) -> None:
         """Take note that the remote could not be asked, and give up once it has not been for long."""
-        self.due = now + self.poke_interval
+        self.due = now + self.interval(now)
         if now - self.reached > patience:
             self.end(error)
         else:
@@ -206,15 +214,16 @@ def plan(
     )
 
 
-def pause(waiters: Collection[Waiter], *, took: float, failures: int, jitter: float) -> float:
+def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int, jitter: float) -> float:
     """
     Seconds until the next tick: the smallest interval anybody wants, stretched when the remote is slow or down.
 
+    :param now: the local time.
     :param took: seconds the last tick took.
     :param failures: how many ticks in a row have failed.
     :param jitter: a random number in [0, 1).
     """
-    wanted = min((waiter.poke_interval for waiter in waiters), default=1.0)
+    wanted = min((waiter.interval(now) for waiter in waiters), default=1.0)
     # A remote that answers slowly is left alone for four fifths of the time.
     patient = max(wanted, 4 * took) * 2.0 ** min(failures, 4)
     return min(patient, max(wanted, 300.0)) * (0.9 + jitter / 5)

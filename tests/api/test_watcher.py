@@ -274,6 +274,20 @@ def test_a_cancelled_wait_leaves_the_others_alone(remote: Remote) -> None:
     assert asyncio.run(main()).verdict is Verdict.SUCCESS
 
 
+def test_who_joins_a_patient_loop_does_not_wait_for_its_next_tick(remote: Remote) -> None:
+    runs = [remote.trigger() for _ in range(2)]
+
+    async def main() -> Outcome:
+        patient = asyncio.ensure_future(remote.watch(runs[0], poke_interval=3600))
+        await until(lambda: remote.listings() >= 1)
+        remote.fake.finish("d", runs[1].run_id, "success")
+        outcome = await asyncio.wait_for(remote.watch(runs[1]), 4)
+        patient.cancel()
+        return outcome
+
+    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+
+
 def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote: Remote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 

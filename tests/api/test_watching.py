@@ -210,26 +210,38 @@ def test_a_remote_out_of_reach_is_borne_until_patience_ends() -> None:
 def test_the_loop_goes_at_the_smallest_interval_anybody_wants() -> None:
     slow, quick = waiter("a"), waiter("b")
     quick.poke_interval = 2.0
-    assert pause([slow, quick], took=0.01, failures=0, jitter=0.5) == pytest.approx(2.0)
+    assert pause([slow, quick], now=NOW, took=0.01, failures=0, jitter=0.5) == pytest.approx(2.0)
 
 
 def test_pauses_are_spread_by_a_tenth() -> None:
-    assert pause([waiter()], took=0.0, failures=0, jitter=0.0) == pytest.approx(9.0)
-    assert pause([waiter()], took=0.0, failures=0, jitter=1.0) == pytest.approx(11.0)
+    assert pause([waiter()], now=NOW, took=0.0, failures=0, jitter=0.0) == pytest.approx(9.0)
+    assert pause([waiter()], now=NOW, took=0.0, failures=0, jitter=1.0) == pytest.approx(11.0)
 
 
 def test_a_slow_remote_is_left_alone_for_four_fifths_of_the_time() -> None:
-    assert pause([waiter()], took=5.0, failures=0, jitter=0.5) == pytest.approx(20.0)
+    assert pause([waiter()], now=NOW, took=5.0, failures=0, jitter=0.5) == pytest.approx(20.0)
 
 
 def test_a_remote_that_is_down_is_asked_less_and_less_but_at_least_every_five_minutes() -> None:
-    pauses = [pause([waiter()], took=0.0, failures=failures, jitter=0.5) for failures in range(8)]
+    pauses = [pause([waiter()], now=NOW, took=0.0, failures=failures, jitter=0.5) for failures in range(8)]
     assert pauses == sorted(pauses)
     assert pauses[1] == pytest.approx(20.0)
-    assert pause([waiter()], took=500.0, failures=9, jitter=0.5) == pytest.approx(300.0)
+    assert pause([waiter()], now=NOW, took=500.0, failures=9, jitter=0.5) == pytest.approx(300.0)
 
 
 def test_an_interval_longer_than_five_minutes_is_kept() -> None:
-    patient = waiter()
+    patient = waiter(since=NOW - 1_000_000)
     patient.poke_interval = 3600.0
-    assert pause([patient], took=1.0, failures=2, jitter=0.5) == pytest.approx(3600.0)
+    assert pause([patient], now=NOW, took=1.0, failures=2, jitter=0.5) == pytest.approx(3600.0)
+
+
+@pytest.mark.parametrize(
+    ("age", "interval", "expected"),
+    [(0, 60, 5.0), (20, 60, 5.0), (100, 60, 25.0), (240, 60, 60.0), (10_000, 60, 60.0), (0, 2, 2.0), (100, 2, 2.0)],
+)
+def test_a_young_wait_is_looked_at_more_often(age: float, interval: float, expected: float) -> None:
+    young = waiter(since=NOW - age)
+    young.poke_interval = interval
+    assert pause([young], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(expected)
+    young.miss(Unreachable("away"), NOW, patience=60.0)
+    assert young.due == pytest.approx(NOW + expected)
