@@ -281,7 +281,7 @@ def test_who_joins_a_patient_loop_does_not_wait_for_its_next_tick(remote: Remote
         patient = asyncio.ensure_future(remote.watch(runs[0], poke_interval=3600))
         await until(lambda: remote.listings() >= 1)
         remote.fake.finish("d", runs[1].run_id, "success")
-        outcome = await asyncio.wait_for(remote.watch(runs[1]), 4)
+        outcome = await asyncio.wait_for(remote.watch(runs[1]), 60)
         patient.cancel()
         return outcome
 
