@@ -31,6 +31,7 @@ from astronomer_remote.api.pool_loans import Loans
 from astronomer_remote.api.pool_operations import PoolOperations
 from astronomer_remote.api.pool_sync import PoolSync
 from astronomer_remote.api.pools import Pools
+from astronomer_remote.api.reasons import Reasons
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.settings import Settings
@@ -62,6 +63,7 @@ class Deployment(PoolOperations):
         self.loans = Loans(self.conversation, self.pools)
         self.pool_sync = PoolSync(self.conversation, self.pools)
         self.observer = Observer(self.conversation, self.runs)
+        self.reasons = Reasons(self.conversation)
 
     @property
     def settings(self) -> Settings:

@@ -137,7 +137,7 @@ class TaskInstance:
     :param task_id: id of its task.
     :param map_index: index of a mapped task, else -1.
     :param state: ``None`` before it is scheduled.
-    :param try_number: number of the try.
+    :param try_number: number of the try; 0 before the first.
     :param dag_id: its DAG; only told where instances of several runs are listed.
     :param run_id: its run, likewise.
     """
@@ -152,6 +152,11 @@ class TaskInstance:
     duration: float | None = None
     dag_id: str | None = None
     run_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its task and, if that is mapped, its index."""
+        return f"{self.task_id}[{self.map_index}]" if self.map_index >= 0 else self.task_id
 
 
 @dataclass(frozen=True)

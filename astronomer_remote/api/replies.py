@@ -58,6 +58,8 @@ def read(exchange: Exchange[T], response: Response) -> T:
     """Turn the body of a good reply into what the exchange promises."""
     request = exchange.request
     facts: dict[str, Any] = {"status": response.status, "method": request.method, "path": request.path}
+    if exchange.text and response.content_type != "text/html":
+        return exchange.read(response.body)
     try:
         body = response.json() if response.body.strip() else None
     except ValueError:

@@ -8,10 +8,12 @@ and read no ``.netrc``, which would put its own login in place of the connection
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
 
@@ -56,6 +58,7 @@ class SyncDriver:
     :param settings: where the deployment is.
     :param reload: reads the connection anew.
     :param sleep: how to pause.
+    :param total_seconds: how long everything may take from now on, pauses included; then no reply arrives any more.
     """
 
     def __init__(
@@ -65,11 +68,14 @@ class SyncDriver:
         *,
         reload: Callable[[], Settings],
         sleep: Callable[[float], None] = time.sleep,
+        total_seconds: float | None = None,
     ) -> None:
         self._session = session
         self._settings = settings
         self._reload = reload
         self._sleep = sleep
+        self._total = total_seconds
+        self._ends = math.inf if total_seconds is None else time.monotonic() + total_seconds
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end. :return: what it returns. :raises: what it raises."""
@@ -86,26 +92,30 @@ class SyncDriver:
         if isinstance(step, Request):
             return self._send(step)
         if isinstance(step, Sleep):
-            return self._sleep(step.seconds)
+            return self._sleep(min(step.seconds, max(self._ends - time.monotonic(), 0.0)))
         self._settings = self._reload()
         return self._settings
 
     def _send(self, request: Request) -> Response | TransportError:
         body, headers = _content(request)
-        settings = self._settings
+        left = round(self._ends - time.monotonic(), 1)
+        if left <= 0:
+            return TransportError(f"the time for it, {self._total:g} s in all, is over", sent=False)
+        settings, longest = _hurried(self._settings, left), min(LONGEST_REPLY, left)
         try:
             with self._session.request(
                 request.method,
                 settings.base_url + request.target,
                 data=body,
                 headers=headers,
-                timeout=(settings.connect_timeout, settings.read_timeout),
+                # So that both together take no longer than what is left; the types of requests do not know it.
+                timeout=urllib3.Timeout(left, settings.connect_timeout, settings.read_timeout),  # type: ignore[arg-type]
                 allow_redirects=False,
                 stream=True,
             ) as reply:
-                content, truncated = self._read(reply)
+                content, truncated = self._read(reply, time.monotonic() + longest)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            return TransportError(_reason(error, settings), sent=not _never_left(error))
+            return TransportError(_reason(error, settings, longest), sent=not _never_left(error))
         return Response(
             reply.status_code,
             {name.lower(): text for name, text in reply.headers.items()},
@@ -113,8 +123,8 @@ class SyncDriver:
             truncated,
         )
 
-    def _read(self, reply: requests.Response) -> tuple[bytes, bool]:
-        content, ends = bytearray(), time.monotonic() + LONGEST_REPLY
+    def _read(self, reply: requests.Response, ends: float) -> tuple[bytes, bool]:
+        content = bytearray()
         # What has arrived is read at once, so that a reply that trickles in does not hold us up for good.
         read = getattr(reply.raw, "read1", reply.raw.read)
         while chunk := read(CHUNK, decode_content=True):
@@ -191,7 +201,7 @@ class AsyncDriver:
             ) as reply:
                 content, truncated = await self._read(reply)
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-            return TransportError(_reason(error, settings), sent=not _never_left(error))
+            return TransportError(_reason(error, settings, LONGEST_REPLY), sent=not _never_left(error))
         named = {name.lower(): ", ".join(reply.headers.getall(name)) for name in reply.headers}
         return Response(reply.status, named, content, truncated)
 
@@ -255,7 +265,13 @@ def _never_left(error: Exception) -> bool:
     return any(isinstance(cause, NO_CONNECTION) for cause in _causes(error))
 
 
-def _reason(error: Exception, settings: Settings) -> str:
+def _hurried(settings: Settings, left: float) -> Settings:
+    """Settings with which nothing takes longer than the time that is left."""
+    connect, read = settings.connect_timeout, settings.read_timeout
+    return replace(settings, connect_timeout=min(connect, left), read_timeout=min(read, left))
+
+
+def _reason(error: Exception, settings: Settings, longest: float) -> str:
     """What happened, without the URLs that libraries put into their errors, which may hold a proxy's password."""
     causes = list(_causes(error))
     if isinstance(error, (requests.ConnectTimeout, aiohttp.ConnectionTimeoutError)):
@@ -263,7 +279,7 @@ def _reason(error: Exception, settings: Settings) -> str:
     if any(isinstance(cause, (urllib3.exceptions.ReadTimeoutError, aiohttp.SocketTimeoutError)) for cause in causes):
         return f"nothing more came for {settings.read_timeout:g} s"
     if isinstance(error, (requests.Timeout, asyncio.TimeoutError)):
-        return f"the reply did not end within {LONGEST_REPLY:g} s"
+        return f"the reply did not end within {longest:g} s"
     root = causes[-1]
     told = isinstance(root, OSError) and not isinstance(root, requests.RequestException)
     return f"{type(root).__name__}: {root}" if told else type(root).__name__

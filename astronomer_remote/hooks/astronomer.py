@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -25,6 +24,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_CONN_ID = "astronomer_default"
+
+SECONDS_TO_TEST = 14.0
+"""How long the Test button may take: it is pressed in a web server, which must not be held up."""
 
 
 def _both(
@@ -108,17 +110,18 @@ class AstronomerHook(HttpHook):
     get_health, async_get_health = _both(Deployment.get_health)
     call, async_call = _both(Deployment.call)
 
-    def converse(self, flow: Callable[[Deployment], Flow[T]]) -> T:
+    def converse(self, flow: Callable[[Deployment], Flow[T]], *, total_seconds: float | None = None) -> T:
         """
         Run a conversation with the deployment.
 
         :param flow: makes the conversation, see :mod:`astronomer_remote.api`.
+        :param total_seconds: how long it may take in all, default no limit.
         :return: what the conversation returns.
         """
         with airflow_exceptions():
             if self._deployment is None:
                 self._deployment = Deployment(self._read_settings())
-            return self._driver(self._deployment.settings).run(flow(self._deployment))
+            return self._driver(self._deployment.settings, total_seconds).run(flow(self._deployment))
 
     async def async_converse(self, flow: Callable[[Deployment], Flow[T]]) -> T:
         """:meth:`converse` on an event loop."""
@@ -147,14 +150,8 @@ class AstronomerHook(HttpHook):
         try:
             with airflow_exceptions():
                 settings = self._read_settings()
-                # The button is pressed in a web server, which must not be held up.
-                settings = replace(
-                    settings,
-                    connect_timeout=min(settings.connect_timeout, 5.0),
-                    read_timeout=min(settings.read_timeout, 10.0),
-                )
                 hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
-                return True, self._driver(settings).run(hurried.describe())
+                return True, self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
         except RemoteError as error:
             return False, str(error)
 
@@ -193,10 +190,10 @@ class AstronomerHook(HttpHook):
         self._configure_session_from_mount_adapters(session)
         return session
 
-    def _driver(self, settings: Settings) -> SyncDriver:
+    def _driver(self, settings: Settings, total_seconds: float | None = None) -> SyncDriver:
         if self._session is None:
             self._session = self._new_session(settings)
-        return SyncDriver(self._session, settings, reload=self._read_settings)
+        return SyncDriver(self._session, settings, reload=self._read_settings, total_seconds=total_seconds)
 
     def _read_settings(self) -> Settings:
         settings = Settings.parse(**connection_parts(self.get_connection(self.astronomer_conn_id)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
@@ -11,21 +11,14 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.ids import run_id_of_intent
-from astronomer_remote.api.models import DagRun, TriggerIntent
+from astronomer_remote.api.models import TriggerIntent
 from astronomer_remote.api.runs import ON_RETRY, IfExists, Triggered
-from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
 from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, date, is_plain, json_object, seconds, states
-from astronomer_remote.compat import NOTSET, ArgNotSet, attempt, intent_identity, map_index, was_stopped_by_a_person
-from astronomer_remote.exceptions import (
-    DagRunAlreadyExists,
-    DagRunFailed,
-    RemoteError,
-    WaitTimeout,
-    airflow_exceptions,
-)
+from astronomer_remote.compat import NOTSET, ArgNotSet, attempt, intent_identity, map_index
+from astronomer_remote.exceptions import DagRunAlreadyExists, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
 from astronomer_remote.operators.room import WaitsForRoom
-from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
+from astronomer_remote.operators.run_wait import WaitsForItsRun
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -34,7 +27,7 @@ if TYPE_CHECKING:
     from astronomer_remote.api.wire import Flow
 
 
-class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
+class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
     """
     Triggers a DAG run in another deployment, exactly once per intent, and waits for it if told to.
 
@@ -77,6 +70,10 @@ class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
         Nothing keeps others from taking them in the meantime. Added.
     :param wait_for_pool_slots: how many, default 1 (templated). It is not called ``pool_slots``, which says how many
         slots of a local pool this task itself takes. Added.
+    :param explain_failure: whether the error of a failed run says which of its tasks failed first, on which try, and
+        with which last lines in their logs, default ``True``; XCom has the same as ``remote_failure``, a dict. Finding
+        it out takes a few requests, and never changes how the task fails. On 1.10 there is little to read. Added.
+    :param failure_log_lines: how many of the last lines of each log, default 20; 0 reads no log. Added.
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
     :param openlineage_inject_parent_info: accepted for compatibility; no lineage is sent to the remote yet.
     :return: the run id or, after waiting, the run as a dict of plain JSON
@@ -134,6 +131,8 @@ class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
         unpause_dag: bool = False,
         wait_for_pool: str | None = None,
         wait_for_pool_slots: int | str | None = None,
+        explain_failure: bool = True,
+        failure_log_lines: int = 20,
         deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
         openlineage_inject_parent_info: bool = True,
         **kwargs: Any,
@@ -160,9 +159,10 @@ class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
         self.unpause_dag = unpause_dag
         self.wait_for_pool = wait_for_pool
         self.wait_for_pool_slots = wait_for_pool_slots
+        self.explain_failure = explain_failure
+        self.failure_log_lines = failure_log_lines
         self.deferrable = deferrable
         self.openlineage_inject_parent_info = openlineage_inject_parent_info
-        self._ti: Any = None
         with airflow_exceptions():
             self.allowed_states = states(allowed_states or ["success"], "allowed_states", DAG_RUN_STATES)
             self.failed_states = states(
@@ -181,6 +181,7 @@ class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
         if self.unpause_dag and self.fail_when_dag_is_paused:
             raise InvalidSettings("unpause_dag and fail_when_dag_is_paused exclude each other; set one of them.")
         self.check_room()
+        self.check_explanation()
         if self.on_retry not in ON_RETRY:
             raise InvalidSettings(f"on_retry={self.on_retry!r} must be one of: {', '.join(ON_RETRY)}.")
         if self.reset_dag_run and self.skip_when_already_exists is True:
@@ -195,7 +196,7 @@ class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
             intent = self._intent(context)
             interval = seconds(self.poke_interval, "poke_interval")
         if self.wait_for_pool and not self._made_before(intent, context):
-            self.wait_for_room(interval, self._deadline(context))
+            self.wait_for_room(interval, self.deadline(context))
         return self._trigger_and_wait(context)
 
     def execute_with_room(self, context: Context, event: Any) -> str | dict[str, Any]:
@@ -221,29 +222,10 @@ class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
                 raise AirflowSkipException(str(error)) from None
             raise
         run = triggered.run
-        self._remember(context, run.run_id)
+        self.remember(context, run.run_id)
         publish_run(context, run)
         self.log.info("%s run %s: %s", "Found" if triggered.existed else "Made", run.run_id, run.url)
-        return self._wait_for(run, context) if wait else run.run_id
-
-    def execute_complete(self, context: Context, event: Any, run_id: str | None = None) -> dict[str, Any]:
-        """
-        Come back from the triggerer.
-
-        The event is only a hint: what counts is the run as it is now. Resuming twice is therefore harmless, and a
-        run that was cleared meanwhile is waited for again.
-        """
-        with airflow_exceptions():
-            ended = WaitEvent.parse(event)
-            ended.raise_error()
-        # Airflow's dag.test() comes back with the event alone.
-        run_id = run_id or (ended.run.run_id if ended.run else str(self.trigger_run_id))
-        self._remember(context, run_id)
-        run = self.hook.get_dag_run(self.trigger_dag_id, run_id)
-        publish_run(context, run)
-        if ended.verdict is Verdict.TIMEOUT and run.state not in (*self.allowed_states, *self.failed_states):
-            raise self._timed_out(run, ended.summary)
-        return self._wait_for(run, context)
+        return self.wait_for(run, context) if wait else run.run_id
 
     def _trigger(self, deployment: Deployment, intent: TriggerIntent, attempt_number: int) -> Flow[Triggered]:
         if self.fail_when_dag_is_paused:
@@ -278,91 +260,8 @@ class RemoteTriggerDagRunOperator(WaitsForRoom, BaseOperator):
             partition_key=self.partition_key,
         )
 
-    def _wait_for(self, run: DagRun, context: Context) -> dict[str, Any]:
-        """Wait for a run's end, here or in the triggerer; at once if it has ended."""
-        wanted = Wanted(
-            dag_id=run.dag_id,
-            allowed_states=self.allowed_states,
-            failed_states=self.failed_states,
-            since=_began(context),
-        ).of(run)
-        deadline = self._deadline(context)
-        interval = seconds(self.poke_interval, "poke_interval")
-        if self.deferrable and run.state not in (*self.allowed_states, *self.failed_states):
-            self.defer(
-                trigger=RemoteWaitTrigger(
-                    astronomer_conn_id=self.astronomer_conn_id,
-                    wanted=wanted.as_dict(),
-                    poke_interval=interval,
-                    deadline=deadline,
-                    cancel_on_kill=self.cancel_on_kill,
-                ),
-                method_name="execute_complete",
-                kwargs={"run_id": run.run_id},
-            )
-        outcome = self.hook.converse(
-            lambda deployment: deployment.observer.wait(
-                wanted, poke_interval=interval, deadline=deadline, told=self.log.info
-            )
-        )
-        return self._conclude(outcome, context)
-
-    def _conclude(self, outcome: Outcome, context: Context) -> dict[str, Any]:
-        run = outcome.run
-        if outcome.verdict is Verdict.TIMEOUT or run is None:
-            raise self._timed_out(run, outcome.summary)
-        publish_run(context, run)
-        if outcome.verdict is Verdict.FAILED:
-            raise DagRunFailed(f"Run {run.run_id!r} of DAG {run.dag_id!r} ended as {run.state}: {run.url}")
-        self.log.info("Run %s ended as %s", run.run_id, run.state)
-        return run.as_dict()
-
-    def _deadline(self, context: Context) -> float | None:
-        """When the shorter of the limits ends, both counted from the start of this try as Airflow counts its own."""
-        limits = [] if self.execution_timeout is None else [self.execution_timeout.total_seconds()]
-        # A template that renders to nothing means that nothing was given.
-        if self.wait_timeout not in (None, "", "None"):
-            limits.append(seconds(self.wait_timeout, "wait_timeout"))
-        return _began(context) + min(limits) if limits else None
-
-    def _timed_out(self, run: DagRun | None, summary: str) -> WaitTimeout:
-        """The error of a wait that took too long, after the run was cancelled."""
-        self._cancel()
-        limit = self.wait_timeout or self.execution_timeout
-        where = f": {run.url}" if run else ""
-        return WaitTimeout(f"DAG {self.trigger_dag_id!r} did not end within {limit} ({summary}){where}")
-
-    def _remember(self, context: Context, run_id: str) -> None:
-        self.trigger_run_id = run_id
-        self._ti = context["ti"]
-
-    def on_kill(self) -> None:
-        """Cancel the remote run, if it was a person or a timeout that ended the task, and not a worker's restart."""
-        if self._ti is None:
-            return
-        if was_stopped_by_a_person(self._ti):
-            self._cancel()
-        else:
-            self.log.warning("The worker stops; run %s goes on in the remote", self.trigger_run_id)
-
-    def _cancel(self) -> None:
-        if not self.cancel_on_kill:
-            return
-        try:
-            # The hook in use may be in the middle of a request.
-            run = self.new_hook().cancel_dag_run(self.trigger_dag_id, str(self.trigger_run_id))
-        except RemoteError as error:
-            self.log.warning("Could not cancel run %s in the remote: %s", self.trigger_run_id, error)
-        else:
-            self.log.info("Run %s in the remote is now %s: %s", run.run_id, run.state, run.url)
-
 
 def _both(start: str | None, end: str | None) -> tuple[str, str] | None:
     if bool(start) != bool(end):
         raise InvalidSettings("data_interval_start and data_interval_end only go together.")
     return (start, end) if start and end else None
-
-
-def _began(context: Context) -> float:
-    """When this try of the local task began, in seconds since the epoch; a deferral does not change it."""
-    return float((context["ti"].start_date or datetime.now(timezone.utc)).timestamp())

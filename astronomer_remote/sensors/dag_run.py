@@ -22,8 +22,8 @@ from astronomer_remote.api.models import DagRun, utc_text
 from astronomer_remote.api.waiting import Verdict, Wanted, judge
 from astronomer_remote.arguments import DAG_RUN_STATES, TASK_STATES, boolean, check_id, states
 from astronomer_remote.compat import logical_date
-from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
+from astronomer_remote.explained import Explains
 from astronomer_remote.links import RemoteDagRunLink, publish_run
 from astronomer_remote.sensors.deferral import first_look
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from astronomer_remote.api.wire import Flow
 
 
-class RemoteDagRunSensor(Connected, BaseSensorOperator):
+class RemoteDagRunSensor(Explains, BaseSensorOperator):
     """
     Waits for a DAG run, tasks or a task group of another deployment.
 
@@ -61,6 +61,9 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
     :param execution_date_fn: gets the local logical date, and what it names of the context, and returns the remote's
         logical date or a list of them.
     :param check_existence: whether to fail at once if the remote has no such DAG, task or group, default ``False``.
+    :param explain_failure: whether the error of a failed run says which of its tasks failed first, on which try, and
+        with which last lines in their logs, default ``True``; XCom has the same as ``remote_failure``, a dict. Added.
+    :param failure_log_lines: how many of the last lines of each log, default 20; 0 reads no log. Added.
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
     :param kwargs: those of every sensor: ``poke_interval`` (seconds), ``timeout`` (seconds, from the start of a try),
         ``mode``, ``soft_fail``, …
@@ -96,6 +99,8 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         execution_delta: timedelta | None = None,
         execution_date_fn: Callable[..., datetime | list[datetime]] | None = None,
         check_existence: bool = False,
+        explain_failure: bool = True,
+        failure_log_lines: int = 20,
         deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -110,6 +115,8 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         self.execution_delta = execution_delta
         self.execution_date_fn = execution_date_fn
         self.check_existence = check_existence
+        self.explain_failure = explain_failure
+        self.failure_log_lines = failure_log_lines
         self.deferrable = deferrable
         self._existence_checked = False
         self._held_on_to: Wanted | None = None
@@ -131,6 +138,7 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
             check_id(getattr(self, name), name)
         _only_one(self, "external_task_id", "external_task_ids", "external_task_group_id")
         _only_one(self, "external_run_id", "latest_run", "execution_delta", "execution_date_fn")
+        self.check_explanation()
         named = [*self.allowed_states, *self.skipped_states, *self.failed_states]
         if len(named) != len(set(named)):
             raise InvalidSettings("A state may stand in only one of allowed_states, skipped_states and failed_states.")
@@ -163,7 +171,7 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
         # The newest run stays the one that was newest, and a run that was seen must not vanish.
         seen = wanted.after(observation)
         self._held_on_to = seen if seen.exists else None
-        return self._conclude(judge(observation, wanted), observation.summary(), observation.run)
+        return self._conclude(judge(observation, wanted), observation.summary(), observation.run, context)
 
     def execute_complete(self, context: Context, event: Any) -> None:
         """Come back from the triggerer."""
@@ -177,7 +185,7 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
             self._fail(
                 AirflowSensorTimeout(f"DAG {self.external_dag_id!r} had no such run in {self.timeout:g} s: {found}")
             )
-        self._conclude(ended.verdict, ended.summary, ended.run)
+        self._conclude(ended.verdict, ended.summary, ended.run, context)
 
     def _observe(self, wanted: Wanted, context: Context) -> Observation | None:
         """Look once; ``None`` if the remote could not be asked."""
@@ -198,10 +206,11 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
             yield from deployment.dags.check_existence(wanted.dag_id, wanted.task_ids, wanted.task_group_id)
         return (yield from deployment.observer.look(wanted))
 
-    def _conclude(self, verdict: Verdict | None, summary: str, run: DagRun | None) -> bool:
+    def _conclude(self, verdict: Verdict | None, summary: str, run: DagRun | None, context: Context) -> bool:
         where = f": {run.url}" if run else ""
         if verdict is Verdict.FAILED:
-            self._fail(DagRunFailed(f"What was waited for failed ({summary}){where}"))
+            what = f"What was waited for failed ({summary})"
+            self._fail(self.failure(context, run, what, self._task_ids()) if run else DagRunFailed(what))
         if verdict is Verdict.SKIPPED:
             raise AirflowSkipException(f"What was waited for reached one of skipped_states ({summary}){where}")
         return verdict is Verdict.SUCCESS
@@ -217,7 +226,7 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
 
     def _checked(self, context: Context) -> Wanted:
         self._check_arguments()
-        task_ids = [self.external_task_id] if self.external_task_id else list(self.external_task_ids or ())
+        task_ids = self._task_ids()
         for task_id in task_ids:
             check_id(task_id, "external_task_ids")
         if len(task_ids) != len(set(task_ids)):
@@ -235,6 +244,9 @@ class RemoteDagRunSensor(Connected, BaseSensorOperator):
             skipped_states=self.skipped_states,
             since=time.time(),
         )
+
+    def _task_ids(self) -> list[str]:
+        return [self.external_task_id] if self.external_task_id else list(self.external_task_ids or ())
 
     def _logical_dates(self, context: Context) -> tuple[str, ...]:
         local = logical_date(context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -84,6 +84,8 @@ class FakeDag:
     stays: str | None = None
     task_ends: Mapping[str, str] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
+    mapped: Mapping[str, int] = field(default_factory=dict)
+    logs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     is_paused: bool = False
     runs: dict[str, FakeRun] = field(default_factory=dict)
 
@@ -118,6 +120,21 @@ class FakeDag:
         if run.state in FINISHED:
             return self.task_ends.get(task, run.state)
         return None if run.state == "queued" else run.state
+
+    def instances(self) -> list[tuple[str, int]]:
+        """Each task with its map index, -1 if it is not mapped."""
+        indexes = {task: range(self.mapped[task]) if task in self.mapped else [-1] for task in self.tasks}
+        return [(task, index) for task in self.tasks for index in indexes[task]]
+
+    def instance_state(self, run: FakeRun, task: str, index: int) -> str | None:
+        """State of one instance of a task: as its own end was scripted, else that of the task."""
+        own = self.task_ends.get(f"{task}[{index}]")
+        return own if own and run.state in FINISHED and task not in run.task_states else self.task_state(run, task)
+
+    def log(self, run: FakeRun, task: str, index: int) -> list[str]:
+        """Lines of the log of a task instance."""
+        name = f"{task}[{index}]" if index >= 0 else task
+        return [*self.logs.get(name, self.logs.get(task, [f"{name} ended as {self.instance_state(run, task, index)}"]))]
 
     def try_number(self, run: FakeRun, task: str) -> int:
         return run.tries.get(task, 1 if self.task_state(run, task) else 0)

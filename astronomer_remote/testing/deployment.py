@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -137,6 +137,8 @@ class FakeDeployment:
         stays: str | None = None,
         task_ends: Mapping[str, str] | None = None,
         results: Mapping[str, Any] | None = None,
+        mapped: Mapping[str, int] | None = None,
+        logs: Mapping[str, Sequence[str]] | None = None,
         is_paused: bool = False,
     ) -> None:
         """
@@ -146,8 +148,11 @@ class FakeDeployment:
         :param ends: state in which its runs end, default ``success``.
         :param looks: how many looks at a run find it unfinished before one finds it ended, default 0.
         :param stays: state in which its runs stay instead of ending, until :meth:`finish` is called.
-        :param task_ends: states in which single tasks end, default that of their run.
-        :param results: return values of tasks that succeeded, by task id.
+        :param task_ends: states in which single tasks end, default that of their run; of a mapped task also single
+            instances: ``load[2]``.
+        :param results: return values of tasks that succeeded, by task id; of a mapped task a list of them.
+        :param mapped: how many instances the mapped ones of the tasks have; Airflow 2.3 and later.
+        :param logs: lines of the logs of tasks, or of single instances of a mapped one; default one line.
         :param is_paused: whether its runs do not start.
         """
         known = self._contents.dags.get(dag_id)
@@ -159,6 +164,8 @@ class FakeDeployment:
             stays=stays,
             task_ends=dict(task_ends or {}),
             results=dict(results or {}),
+            mapped=dict(mapped or {}),
+            logs=dict(logs or {}),
             is_paused=is_paused,
             runs=known.runs if known else {},
         )

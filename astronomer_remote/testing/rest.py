@@ -33,6 +33,7 @@ class RestSpeaker(Speaker):
             ("GET", "/dags/{}/tasks", self.list_tasks),
             ("GET", "/dags/{}/tasks/{}", self.get_task),
             ("GET", f"{run}/taskInstances", self.list_task_instances),
+            ("GET", f"{run}/taskInstances/{{}}/logs/{{}}", self.get_log),
             ("GET", f"{run}/taskInstances/{{}}/xcomEntries/{{}}", self.get_xcom),
             ("GET", "/importErrors", self.list_import_errors),
             ("GET", "/pools", self.list_pools),
@@ -117,16 +118,18 @@ class RestSpeaker(Speaker):
     def list_task_instances(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
         dag, run = self.run(dag_id, run_id)
 
-        def tell(task: str) -> dict[str, Any]:
-            return self.tell_task_instance(dag, run, task)
+        def tell(instance: tuple[str, int]) -> dict[str, Any]:
+            return self.tell_task_instance(dag, run, *instance)
 
-        return self.page("task_instances", list(dag.tasks), tell, asked)
+        states = asked.query.get("state", [])
+        found = [each for each in dag.instances() if not states or dag.instance_state(run, *each) in states]
+        return self.page("task_instances", found, tell, asked)
 
-    def tell_task_instance(self, dag: FakeDag, run: FakeRun, task: str) -> dict[str, Any]:
+    def tell_task_instance(self, dag: FakeDag, run: FakeRun, task: str, index: int = -1) -> dict[str, Any]:
         told: dict[str, Any] = {
             "dag_id": dag.dag_id,
             "task_id": task,
-            "state": dag.task_state(run, task),
+            "state": dag.instance_state(run, task, index),
             "try_number": dag.try_number(run, task),
             "operator": "FakeOperator",
             "start_date": self.date(run.start_date),
@@ -136,8 +139,19 @@ class RestSpeaker(Speaker):
             "pool_slots": 1,
             **self.dates_of_run(run),
         }
-        newer = {"dag_run_id": run.run_id, "map_index": -1, "note": None}
+        newer = {"dag_run_id": run.run_id, "map_index": index, "note": None}
         return {**told, **newer} if self.version >= (2, 3) else told
+
+    def get_log(self, asked: Asked, dag_id: str, run_id: str, task_id: str, try_number: str) -> Answer:
+        dag, run = self.run(dag_id, run_id)
+        index = int(asked.query.get("map_index", ["-1"])[0])
+        if (task_id, index) not in dag.instances():
+            raise Refused(self.missing("TaskInstance"))
+        return self.tell_log(asked, dag.log(run, task_id, index))
+
+    def tell_log(self, asked: Asked, lines: list[str]) -> Answer:
+        """A log as this generation tells it."""
+        raise NotImplementedError
 
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         """What a part of a run tells of the run's dates."""
@@ -145,10 +159,12 @@ class RestSpeaker(Speaker):
 
     def get_xcom(self, asked: Asked, dag_id: str, run_id: str, task_id: str, key: str) -> Answer:
         dag, run = self.run(dag_id, run_id)
-        if key != "return_value" or task_id not in dag.results or dag.task_state(run, task_id) != "success":
+        index = int(asked.query.get("map_index", ["-1"])[0])
+        known = (task_id, index) in dag.instances() and dag.instance_state(run, task_id, index) == "success"
+        if key != "return_value" or task_id not in dag.results or not known:
             raise Refused(self.missing("XCom entry"))
         as_text = asked.query.get("stringify", [self.stringifies])[0] != "false"
-        value = dag.results[task_id]
+        value = dag.results[task_id] if index < 0 else dag.results[task_id][index]
         told = {
             "key": key,
             "dag_id": dag_id,
@@ -160,7 +176,7 @@ class RestSpeaker(Speaker):
         if not self.version >= (3, 1):
             told.pop("run_after", None)
         if self.version >= (2, 3):
-            told["map_index"] = -1
+            told["map_index"] = index
         if self.version >= (3,):
             told["run_id"] = run_id
         return Answer(200, told)

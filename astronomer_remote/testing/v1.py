@@ -180,6 +180,13 @@ class V1Speaker(RunSpeaker):
             told["data_interval_end"] = self.date(run.data_interval_end)
         return {**told, "note": run.note} if self.version >= (2, 5) else told
 
+    def tell_log(self, asked: Asked, lines: list[str]) -> Answer:
+        log = "\n".join(lines)
+        if asked.headers.get("accept") == "text/plain":
+            return Answer(200, f"fake-host\n{log}\n", "text/plain")
+        # The JSON holds Python's text form of a list of hosts and their logs.
+        return Answer(200, {"content": str([("fake-host", log)]), "continuation_token": "fake"})
+
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         return {"execution_date": self.date(run.logical_date)}
 

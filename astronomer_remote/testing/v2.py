@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from astronomer_remote.testing.contents import FakePool, FakeRun
+from astronomer_remote.testing.contents import FakePool, FakeRun, now
 from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
 from astronomer_remote.testing.server import Answer, Asked
 from astronomer_remote.testing.speaker import Endpoint, Refused
@@ -132,6 +132,14 @@ class V2Speaker(RunSpeaker):
         if self.version >= (3, 1):
             told["duration"] = run.seconds
         return {**told, "partition_key": run.partition_key} if self.version >= (3, 2) else told
+
+    def tell_log(self, asked: Asked, lines: list[str]) -> Answer:
+        date = self.date(now())
+        records = [{"timestamp": date, "event": line, "level": "info", "logger": "task"} for line in lines]
+        if asked.headers.get("accept") == "application/x-ndjson":
+            text = "".join(f"{json.dumps(record)}\n" for record in records)
+            return Answer(200, text, "application/x-ndjson")
+        return Answer(200, {"content": records, "continuation_token": None})
 
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         return {"logical_date": self.date(run.logical_date), "run_after": self.date(run.run_after)}

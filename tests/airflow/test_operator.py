@@ -605,7 +605,7 @@ def test_the_link_leads_to_what_the_task_told(monkeypatch: pytest.MonkeyPatch) -
 def test_ending_a_task_cancels_the_run_it_made_if_a_person_did_it(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, by_a_person: bool, cancel_on_kill: bool, state: str
 ) -> None:
-    monkeypatch.setattr("astronomer_remote.operators.dag_run.was_stopped_by_a_person", lambda _: by_a_person)
+    monkeypatch.setattr("astronomer_remote.operators.run_wait.was_stopped_by_a_person", lambda _: by_a_person)
     remote.add_dag("slow", stays="running")
     made = operator(trigger_dag_id="slow", cancel_on_kill=cancel_on_kill)
     run_id = made.execute(local_task(made).context())
@@ -617,7 +617,7 @@ def test_ending_a_task_cancels_the_run_it_made_if_a_person_did_it(
 def test_a_kill_that_fails_says_so_and_raises_nothing(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, add_connection: Any
 ) -> None:
-    monkeypatch.setattr("astronomer_remote.operators.dag_run.was_stopped_by_a_person", lambda _: True)
+    monkeypatch.setattr("astronomer_remote.operators.run_wait.was_stopped_by_a_person", lambda _: True)
     made = operator()
     made.execute(local_task(made).context())
     add_connection(**remote.connection(password="wrong"))

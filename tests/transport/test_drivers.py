@@ -427,6 +427,42 @@ def test_a_reply_that_trickles_in_is_left_in_the_end(
     assert time.monotonic() - started < 5
 
 
+# All in all
+
+
+def hurried(settings: Settings, seconds: float, *steps: Any) -> tuple[list[Any], float]:
+    """What becomes of steps that may take so many seconds together, and how long they took."""
+    started = time.monotonic()
+    with requests.Session() as session:
+        driver = transport.SyncDriver(
+            transport.configure(session, settings), settings, reload=lambda: settings, total_seconds=seconds
+        )
+        return driver.run(ask(*steps)), time.monotonic() - started
+
+
+@pytest.mark.parametrize("data", [b"", CHUNKED], ids=["nothing", "head"])
+def test_all_requests_together_take_no_longer_than_they_may(serve: Any, data: bytes) -> None:
+    settings = quick(serve(stall(data)), connect_timeout=9.0, read_timeout=9.0)
+    (first, second), took = hurried(settings, 0.5, GET, GET)
+    assert "for 0.5 s" in first.reason
+    assert second.reason == "the time for it, 0.5 s in all, is over"
+    assert (first.sent, second.sent) == (True, False)
+    assert took < 3
+
+
+def test_a_pause_takes_no_longer_than_what_is_left(serve: Any) -> None:
+    (first, _, late), took = hurried(quick(serve()), 0.5, GET, Sleep(60), GET)
+    assert first.status == 200
+    assert "is over" in late.reason
+    assert 0.4 < took < 3
+
+
+def test_a_reply_that_trickles_in_takes_no_longer_than_what_is_left(serve: Any) -> None:
+    (failure,), took = hurried(quick(serve(endless(CHUNKED, b"1\r\nx\r\n", 0.02, []))), 0.5, GET)
+    assert failure.reason == "the reply did not end within 0.5 s"
+    assert took < 3
+
+
 # Proxies
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
-from urllib.parse import unquote
 
-from astronomer_remote.api.errors import InvalidSettings, NotFound, NotSupported, RemoteError
+from astronomer_remote.api.errors import NotFound, NotSupported, RemoteError
 from astronomer_remote.api.models import (
     Dag,
     DagRun,
@@ -26,9 +24,6 @@ from astronomer_remote.api.wire import Request
 T = TypeVar("T")
 U = TypeVar("U")
 
-NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9_.~%:/?@!$&'()*+,;=-]")
-"""Characters that a URL cannot hold unless they are quoted."""
-
 PAGE = 100
 """Items asked for at once: the most that Airflow gives by default (``[api] maximum_page_limit``)."""
 
@@ -45,6 +40,7 @@ class Exchange(Generic[T]):
     :param missing: the error for a reply that says there is no such thing.
     :param missing_status: the HTTP status that says so.
     :param hint: what to do if the remote refuses it to everybody.
+    :param text: whether the reply is no JSON: ``read`` gets its bytes.
     """
 
     request: Request
@@ -54,6 +50,7 @@ class Exchange(Generic[T]):
     missing: type[NotFound] = NotFound
     missing_status: int = 404
     hint: str = ""
+    text: bool = False
 
     def reading(self, read: Callable[[Any], U], operation: str | None = None) -> Exchange[U]:
         """The same request, for something else that its reply tells."""
@@ -65,6 +62,7 @@ class Exchange(Generic[T]):
             self.missing,
             self.missing_status,
             self.hint,
+            self.text,
         )
 
 
@@ -210,8 +208,10 @@ class Dialect:
         """List the tasks of a DAG."""
         self._refuse("list the tasks of a DAG")
 
-    def task_instances(self, run: DagRun, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[TaskInstance]]:
-        """List the task instances of a run."""
+    def task_instances(
+        self, run: DagRun, *, state: str | None = None, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[TaskInstance]]:
+        """List the task instances of a run, those in one state if it is given."""
         self._refuse("list the task instances of a DAG run")
 
     def ended_tasks(
@@ -223,6 +223,10 @@ class Dialect:
     def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
         """Read one task instance of a run."""
         self._refuse("read a task instance")
+
+    def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
+        """Read the last lines of the log of a task instance's last try."""
+        self._refuse("show the log of a task")
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:
         """Read an XCom value."""
@@ -271,24 +275,6 @@ class Dialect:
     def endpoint(self, endpoint: str) -> str:
         """Full path of an endpoint given as in Airflow's reference, for example ``/dags/x/dagRuns``."""
         self._refuse("be called")
-
-
-def endpoint_below(base_url: str, prefix: str, endpoint: str) -> str:
-    """
-    Full path of an endpoint that somebody wrote by hand.
-
-    :param prefix: path of the API.
-    :param endpoint: below the API, or with the API's path, or with the deployment's URL as well.
-    :raises InvalidSettings: for what would reach beyond the API, or is not quoted as a URL must be.
-    """
-    own = "/" + endpoint.strip().removeprefix(base_url).lstrip("/")
-    way = own.partition("?")[0]
-    climbs = any(segment in (".", "..") for segment in unquote(way).split("/"))
-    if climbs or "://" in way or NOT_IN_A_URL.search(own):
-        raise InvalidSettings(
-            f"endpoint={endpoint!r} leads out of the API or is not quoted; give it as /pools/my_pool, for example."
-        )
-    return own if own.startswith(f"{prefix}/") else prefix + own
 
 
 def health_of(body: Mapping[str, Any]) -> Health:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, endpoint_below, health_of, nothing
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
+from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, RemoteError
 from astronomer_remote.api.ids import checked
 from astronomer_remote.api.models import (

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, endpoint_below, health_of, nothing
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
+from astronomer_remote.api.dialects.endpoints import endpoint_below
+from astronomer_remote.api.dialects.readers import read_dag, read_pool, read_task_instance
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound
 from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
 from astronomer_remote.api.models import Dag, DagRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
@@ -31,6 +33,10 @@ class RestDialect(Dialect, ABC):
     reader_of_pools = "Viewer"
     """The least of Airflow's own roles that may read pools."""
     takes_unlimited_pools = False
+    log_type: str
+    """Content type in which a log comes line by line, so that its end can be told from its beginning."""
+    read_log: Callable[[bytes, int], list[str]]
+    """Reads the last so many lines of a log in this form."""
 
     def at(self, *segments: str) -> str:
         """Path of an endpoint."""
@@ -125,7 +131,7 @@ class RestDialect(Dialect, ABC):
 
     def dag(self, dag_id: str) -> Exchange[Dag]:
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id")))
-        return Exchange(request, _read_dag, f"read DAG {dag_id!r}", "Viewer", DagNotFound)
+        return Exchange(request, read_dag, f"read DAG {dag_id!r}", "Viewer", DagNotFound)
 
     def is_paused(self, dag_id: str) -> Exchange[bool]:
         return self.dag(dag_id).reading(lambda body: bool(body["is_paused"]))
@@ -153,13 +159,14 @@ class RestDialect(Dialect, ABC):
             "Viewer",
         )
 
-    def task_instances(self, run: DagRun, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[TaskInstance]]:
-        request = Request(
-            "GET",
-            f"{self._run_path(run.dag_id, run.run_id)}/taskInstances",
-            {"limit": limit, "offset": offset},
-        )
-        return self._listing(request, "task_instances", _read_task_instance, f"list tasks of run {run.run_id!r}")
+    def task_instances(
+        self, run: DagRun, *, state: str | None = None, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[TaskInstance]]:
+        query: dict[str, Any] = {"limit": limit, "offset": offset}
+        if state is not None:
+            query["state"] = state
+        request = Request("GET", f"{self._run_path(run.dag_id, run.run_id)}/taskInstances", query)
+        return self._listing(request, "task_instances", read_task_instance, f"list tasks of run {run.run_id!r}")
 
     def ended_tasks(
         self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
@@ -173,7 +180,16 @@ class RestDialect(Dialect, ABC):
         }
         url = self.at("dags", "~", "dagRuns", "~", "taskInstances", "list")
         request = Request("POST", url, body=body, repeatable=True)
-        return self._listing(request, "task_instances", _read_task_instance, "list the tasks that ended")
+        return self._listing(request, "task_instances", read_task_instance, "list the tasks that ended")
+
+    def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
+        log = path("taskInstances", checked(instance.task_id, "task_id"), "logs", str(instance.try_number))
+        query = {"map_index": instance.map_index} if instance.map_index >= 0 else {}
+        headers = {"Accept": self.log_type}
+        request = Request("GET", self._run_path(run.dag_id, run.run_id) + log, query, headers=headers)
+        return Exchange(
+            request, lambda body: self.read_log(body, lines), f"read the log of {instance.name}", "Viewer", text=True
+        )
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:
         entry = path("taskInstances", checked(task_id, "task_id"), "xcomEntries", checked(key, "key"))
@@ -249,50 +265,3 @@ class RestDialect(Dialect, ABC):
             return Page([item(entry) for entry in body[key]], int(body["total_entries"]))
 
         return Exchange(request, read, operation, least_role)
-
-
-def read_pool(body: Any) -> Pool:
-    """A pool as the remote tells it."""
-    return Pool(
-        name=body["name"],
-        slots=body["slots"],
-        **{
-            name: body.get(name)
-            for name in (
-                "description",
-                "include_deferred",
-                "occupied_slots",
-                "running_slots",
-                "queued_slots",
-                "scheduled_slots",
-                "deferred_slots",
-                "open_slots",
-                "team_name",
-            )
-        },
-    )
-
-
-def _read_dag(body: Any) -> Dag:
-    return Dag(
-        dag_id=body["dag_id"],
-        is_paused=body.get("is_paused"),
-        has_import_errors=body.get("has_import_errors"),
-        fileloc=body.get("fileloc"),
-        max_active_runs=body.get("max_active_runs"),
-    )
-
-
-def _read_task_instance(body: Any) -> TaskInstance:
-    return TaskInstance(
-        task_id=body["task_id"],
-        map_index=body.get("map_index", -1),
-        state=body.get("state"),
-        try_number=body.get("try_number") or 0,
-        operator=body.get("operator"),
-        start_date=body.get("start_date"),
-        end_date=body.get("end_date"),
-        duration=body.get("duration"),
-        dag_id=body.get("dag_id"),
-        run_id=body.get("dag_run_id"),
-    )

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from astronomer_remote.api.dialects.base import Exchange, nothing
-from astronomer_remote.api.dialects.rest import RestDialect, read_pool
+from astronomer_remote.api.dialects.readers import read_pool
+from astronomer_remote.api.dialects.rest import RestDialect
+from astronomer_remote.api.logs import text_lines
 from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
 from astronomer_remote.api.wire import Request, quoted
 
@@ -22,6 +24,9 @@ class V1Dialect(RestDialect):
     date_field = "execution_date"
     bound_field = "execution_date"
     newest = "-execution_date"
+    # The JSON would be Python's text form of a list of hosts and logs.
+    log_type = "text/plain"
+    read_log = staticmethod(text_lines)
 
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)

@@ -7,7 +7,7 @@ of a DAG only when it looks at its file.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Callable
 
 from airflow import __version__
@@ -29,6 +29,8 @@ else:
     from airflow import DAG
     from airflow.operators.python_operator import PythonOperator
 
+MAPS = AIRFLOW >= (2, 3)
+
 Conf = dict  # of str to anything; Python 3.8 cannot subscript it where it is evaluated
 
 # Never scheduled, no backlog, and room for many runs at a time.
@@ -40,14 +42,16 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def task(task_id: str, function: Callable[[Conf], Any]) -> PythonOperator:
-    """Return a task without retries that calls `function` with the conf of its DAG run."""
+def task(task_id: str, function: Callable[[Conf], Any], retries: int = 0) -> PythonOperator:
+    """Return a task that calls `function` with the conf of its DAG run."""
 
     def call(**context: Any) -> Any:
         return function(context["dag_run"].conf or {})
 
     old = {"provide_context": True} if AIRFLOW < (2, 0) else {}
-    return PythonOperator(task_id=task_id, python_callable=call, retries=0, **old)
+    return PythonOperator(
+        task_id=task_id, python_callable=call, retries=retries, retry_delay=timedelta(seconds=1), **old
+    )
 
 
 def hello(conf: Conf) -> dict[str, Any]:
@@ -92,11 +96,39 @@ def load_b(conf: Conf) -> str:
     return "b"
 
 
+def chatter(conf: Conf) -> None:
+    """Write 5 MB into the log, and fail."""
+    for number in range(50_000):
+        print(f"line {number:06} of a task that has much to say, and says it again and again and again and again")
+    raise RuntimeError("failed after 50000 lines")
+
+
+def part(number: int) -> int:
+    """Fail for one of several."""
+    if number == 2:
+        raise ValueError(f"part {number} is broken on purpose")
+    return number
+
+
 with DAG("quick", **OPTIONS) as quick:
     task("hello", hello)
 
 with DAG("failing", **OPTIONS) as failing:
     task("ok", ok) >> task("boom", boom) >> task("after", ok)
+
+# Twelve tasks, three of which fail by themselves: one on its second try, one at great length, one of mapped ones.
+with DAG("crowded", **OPTIONS) as crowded:
+    start = task("start", ok)
+    stubborn = task("stubborn", boom, retries=1)
+    talkative = task("talkative", chatter)
+    if MAPS:
+        parts = PythonOperator.partial(task_id="parts", python_callable=part, retries=0).expand(op_args=[[1], [2], [3]])
+    else:
+        parts = task("parts", lambda conf: part(2))
+    start >> [stubborn, talkative, parts]
+    for number, above in enumerate((stubborn, talkative, parts), start=1):
+        above >> task(f"after_{number}", ok) >> task(f"long_after_{number}", ok)
+    start >> task("aside", ok) >> task("beside", ok)
 
 with DAG("sleeper", **OPTIONS) as sleeper:
     task("sleep", sleep)

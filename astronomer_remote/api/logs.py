@@ -1,0 +1,94 @@
+"""The end of a remote task's log as plain lines, whatever form the remote gives it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+LONGEST_LINE = 500
+"""Characters of a line that are kept."""
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+"""Colours, and what else makes a terminal do something."""
+
+FOLD = re.compile(r"::(end)?group::")
+"""Where Airflow's UI folds a log."""
+
+LONGEST_END = 256 * 1024
+"""Bytes at the end of a log among which its last lines are looked for."""
+
+ERROR = b'"error_detail":['
+"""What only the record of an exception holds."""
+
+LEFT_OUT = {
+    *("event", "timestamp", "level", "error_detail"),
+    *("logger", "chan", "loc", "filename", "lineno", "func_name"),
+    *("ti", "ti_id", "dag_id", "task_id", "run_id", "try_number", "map_index", "task_instance"),
+}
+"""Fields of a record that are told in their own place, or tell only where in Airflow, and of which task, it is."""
+
+
+def text_lines(log: bytes, count: int) -> list[str]:
+    """The last lines of a log that comes as text, as Airflow 2 gives it."""
+    return _last(_end_of(log), count)
+
+
+def record_lines(log: bytes, count: int) -> list[str]:
+    """
+    The last lines of a log that comes as a JSON object per line, as Airflow 3 gives it.
+
+    What a task printed may stand there long after the error that ended it, which is told in any case.
+    """
+    # A record has one line at least, so that no more of them can be wanted.
+    records = _end_of(log)[-count:]
+    lines = [line for record in records for line in _lines_of(record)]
+    last_error = log.rfind(ERROR)
+    if last_error < 0 or any(ERROR.decode() in record for record in records):
+        return _last(lines, count)
+    begins, ends = log.rfind(b"\n", 0, last_error) + 1, log.find(b"\n", last_error)
+    error = _last([*_lines_of(log[begins:ends].decode("utf-8", errors="replace"))], count - count // 4)
+    return [*error, *_last(lines, count - len(error))]
+
+
+def _end_of(log: bytes) -> list[str]:
+    """The last whole lines of a log."""
+    end = log if len(log) <= LONGEST_END else log[-LONGEST_END:].partition(b"\n")[2]
+    return end.decode("utf-8", errors="replace").splitlines()
+
+
+def _lines_of(line: str) -> Iterator[str]:
+    """A record as text."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = line
+    if not isinstance(record, dict):
+        yield str(record)
+        return
+    event = str(record.get("event", ""))
+    more = [f"{name}={value!r}" for name, value in record.items() if name not in LEFT_OUT and value is not None]
+    head = (record.get("timestamp"), str(record.get("level") or "").upper(), event, *more)
+    yield from " ".join(str(part) for part in head if part).splitlines()
+    details = record.get("error_detail")
+    # The error that ended it comes first, and then what caused it.
+    for error in reversed(details if isinstance(details, list) else []):
+        if isinstance(error, dict):
+            yield from _traceback(error)
+
+
+def _traceback(error: Mapping[str, Any]) -> Iterator[str]:
+    frames = error.get("frames")
+    if isinstance(frames, list) and frames:
+        yield "Traceback (most recent call last):"
+        for frame in frames:
+            if isinstance(frame, dict):
+                yield f'  File "{frame.get("filename")}", line {frame.get("lineno")}, in {frame.get("name")}'
+    yield from f"{error.get('exc_type')}: {error.get('exc_value')}".splitlines()
+
+
+def _last(lines: Sequence[str], count: int) -> list[str]:
+    cleaned = (CONTROL.sub("", line).rstrip() for line in lines)
+    kept = [line for line in cleaned if line and not FOLD.search(line)][-count:] if count else []
+    return [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in kept]

@@ -1,0 +1,137 @@
+"""What becomes of a remote run once it is there: waiting for its end, here or in the triggerer, and cancelling it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.arguments import seconds
+from astronomer_remote.compat import was_stopped_by_a_person
+from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
+from astronomer_remote.explained import Explains
+from astronomer_remote.links import publish_run
+from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class WaitsForItsRun(Explains):
+    """A task that made a remote run, and waits for its end."""
+
+    trigger_dag_id: str
+    trigger_run_id: str | None
+    allowed_states: tuple[str, ...]
+    failed_states: tuple[str, ...]
+    poke_interval: Any
+    wait_timeout: float | timedelta | None
+    execution_timeout: timedelta | None
+    cancel_on_kill: bool
+    deferrable: bool
+    defer: Callable[..., Any]
+    _ti: Any = None
+
+    def wait_for(self, run: DagRun, context: Context) -> dict[str, Any]:
+        """Wait for a run's end, here or in the triggerer; at once if it has ended."""
+        wanted = Wanted(
+            dag_id=run.dag_id,
+            allowed_states=self.allowed_states,
+            failed_states=self.failed_states,
+            since=_began(context),
+        ).of(run)
+        deadline = self.deadline(context)
+        interval = seconds(self.poke_interval, "poke_interval")
+        if self.deferrable and run.state not in (*self.allowed_states, *self.failed_states):
+            self.defer(
+                trigger=RemoteWaitTrigger(
+                    astronomer_conn_id=self.astronomer_conn_id,
+                    wanted=wanted.as_dict(),
+                    poke_interval=interval,
+                    deadline=deadline,
+                    cancel_on_kill=self.cancel_on_kill,
+                ),
+                method_name="execute_complete",
+                kwargs={"run_id": run.run_id},
+            )
+        outcome = self.hook.converse(
+            lambda deployment: deployment.observer.wait(
+                wanted, poke_interval=interval, deadline=deadline, told=self.log.info
+            )
+        )
+        return self._conclude(outcome, context)
+
+    def execute_complete(self, context: Context, event: Any, run_id: str | None = None) -> dict[str, Any]:
+        """
+        Come back from the triggerer.
+
+        The event is only a hint: what counts is the run as it is now. Resuming twice is therefore harmless, and a
+        run that was cleared meanwhile is waited for again.
+        """
+        with airflow_exceptions():
+            ended = WaitEvent.parse(event)
+            ended.raise_error()
+        # Airflow's dag.test() comes back with the event alone.
+        run_id = run_id or (ended.run.run_id if ended.run else str(self.trigger_run_id))
+        self.remember(context, run_id)
+        run = self.hook.get_dag_run(self.trigger_dag_id, run_id)
+        publish_run(context, run)
+        if ended.verdict is Verdict.TIMEOUT and run.state not in (*self.allowed_states, *self.failed_states):
+            raise self._timed_out(run, ended.summary)
+        return self.wait_for(run, context)
+
+    def _conclude(self, outcome: Outcome, context: Context) -> dict[str, Any]:
+        run = outcome.run
+        if outcome.verdict is Verdict.TIMEOUT or run is None:
+            raise self._timed_out(run, outcome.summary)
+        publish_run(context, run)
+        if outcome.verdict is Verdict.FAILED:
+            raise self.failure(context, run, f"Run {run.run_id!r} of DAG {run.dag_id!r} ended as {run.state}")
+        self.log.info("Run %s ended as %s", run.run_id, run.state)
+        return run.as_dict()
+
+    def deadline(self, context: Context) -> float | None:
+        """When the shorter of the limits ends, both counted from the start of this try as Airflow counts its own."""
+        limits = [] if self.execution_timeout is None else [self.execution_timeout.total_seconds()]
+        # A template that renders to nothing means that nothing was given.
+        if self.wait_timeout not in (None, "", "None"):
+            limits.append(seconds(self.wait_timeout, "wait_timeout"))
+        return _began(context) + min(limits) if limits else None
+
+    def _timed_out(self, run: DagRun | None, summary: str) -> WaitTimeout:
+        """The error of a wait that took too long, after the run was cancelled."""
+        self._cancel()
+        limit = self.wait_timeout or self.execution_timeout
+        where = f": {run.url}" if run else ""
+        return WaitTimeout(f"DAG {self.trigger_dag_id!r} did not end within {limit} ({summary}){where}")
+
+    def remember(self, context: Context, run_id: str) -> None:
+        self.trigger_run_id = run_id
+        self._ti = context["ti"]
+
+    def on_kill(self) -> None:
+        """Cancel the remote run, if it was a person or a timeout that ended the task, and not a worker's restart."""
+        if self._ti is None:
+            return
+        if was_stopped_by_a_person(self._ti):
+            self._cancel()
+        else:
+            self.log.warning("The worker stops; run %s goes on in the remote", self.trigger_run_id)
+
+    def _cancel(self) -> None:
+        if not self.cancel_on_kill:
+            return
+        try:
+            # The hook in use may be in the middle of a request.
+            run = self.new_hook().cancel_dag_run(self.trigger_dag_id, str(self.trigger_run_id))
+        except RemoteError as error:
+            self.log.warning("Could not cancel run %s in the remote: %s", self.trigger_run_id, error)
+        else:
+            self.log.info("Run %s in the remote is now %s: %s", run.run_id, run.state, run.url)
+
+
+def _began(context: Context) -> float:
+    """When this try of the local task began, in seconds since the epoch; a deferral does not change it."""
+    return float((context["ti"].start_date or datetime.now(timezone.utc)).timestamp())
