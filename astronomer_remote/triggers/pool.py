@@ -8,7 +8,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.triggers.wait import ENDS_A_WAIT, WaitEvent
+from astronomer_remote.triggers.wait import ENDS_A_WAIT, WaitEvent, load_http_libraries
 
 
 class RemotePoolTrigger(BaseTrigger):
@@ -53,7 +53,7 @@ class RemotePoolTrigger(BaseTrigger):
         yield TriggerEvent((await self._wait()).as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
 
     async def _wait(self) -> WaitEvent:
-        # Both bring HTTP libraries along, which a DAG file that imports a sensor must not pay for.
+        await load_http_libraries()
         from astronomer_remote.api.pool_watcher import watch_pool
         from astronomer_remote.hooks.astronomer import AstronomerHook
 

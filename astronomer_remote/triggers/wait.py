@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -77,6 +78,15 @@ ENDS_A_WAIT = (errors.RemoteError, AirflowNotFoundException)
 
 SECONDS_TO_CANCEL = 20.0
 """How long a cancellation may take; Airflow grants ``[triggerer] on_kill_timeout``, 30 s by default."""
+
+
+async def load_http_libraries() -> None:
+    """
+    Import the hook, and with it the HTTP libraries, which a DAG file that imports an operator must not pay for.
+
+    It takes about a second, for which the event loop would be held up that all triggers of a triggerer share.
+    """
+    await asyncio.to_thread(import_module, "astronomer_remote.hooks.astronomer")
 
 
 class RemoteWaitTrigger(BaseTrigger):
@@ -162,7 +172,7 @@ class RemoteWaitTrigger(BaseTrigger):
             self.log.info("The triggerer stops; run %s goes on in the remote", self.wanted["run_id"])
 
     async def _wait(self) -> WaitEvent:
-        # Both bring HTTP libraries along, which a DAG file that imports an operator must not pay for.
+        await load_http_libraries()
         from astronomer_remote.api.watcher import watch
         from astronomer_remote.hooks.astronomer import AstronomerHook
 

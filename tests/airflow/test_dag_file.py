@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.waiting import Wanted
+
 CODE = """
 import inspect, json, sys
 from airflow.providers.common.compat.sdk import DAG, BaseOperator, BaseSensorOperator
@@ -56,3 +59,40 @@ def test_nothing_of_the_fake_deployment_is_imported_with_the_package(imported: A
     from astronomer_remote import testing
 
     assert inspect.ismodule(testing)
+
+
+# Says of each HTTP library whether it was imported in the thread of the event loop.
+WAIT = """
+import asyncio, json, sys, threading
+from importlib import import_module
+
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("aiohttp", "requests"):
+            found.setdefault(name, threading.current_thread() is threading.main_thread())
+
+async def events(trigger):
+    return [event async for event in trigger.run()]
+
+module, name, wanted = json.loads(sys.argv[1])
+trigger = getattr(import_module(module), name)(astronomer_conn_id="odd", wanted=wanted, poke_interval=1)
+found = {}
+sys.meta_path.insert(0, Spy())
+asyncio.run(events(trigger))
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "wanted"),
+    [
+        ("astronomer_remote.triggers.wait", "RemoteWaitTrigger", Wanted("d", "r").as_dict()),
+        ("astronomer_remote.triggers.pool", "RemotePoolTrigger", RoomWanted("p").as_dict()),
+    ],
+)
+def test_no_event_loop_waits_for_an_http_library(module: str, name: str, wanted: dict[str, Any]) -> None:
+    odd = json.dumps({"conn_type": "astronomer", "host": "http://"})
+    command = [sys.executable, "-c", WAIT, json.dumps([module, name, wanted])]
+    environment = {**os.environ, "AIRFLOW_CONN_ODD": odd}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == {"aiohttp": False, "requests": False}
