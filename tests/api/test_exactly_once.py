@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from astronomer_remote.api.models import TriggerIntent, same_moment
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import IfExists
-from astronomer_remote.api.wire import Request, Response, TransportError
+from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.api.wire import Flow, Request, Response, TransportError
 from tests.api.script import VERSIONS, Remote, Speech, answer, ok, page, plain
 
 FAULTS = (
@@ -24,10 +25,14 @@ FAULTS = (
     "500 before",
     "500 after",
     "502 before",
+    "503 after",
     "504 after",
     "page before",
     "page after",
+    "blocked before",
+    "blocked after",
     "cut after",
+    "odd after",
 )
 """What may become of a request: whether the server acted on it, and what came back instead of its answer."""
 
@@ -37,29 +42,36 @@ class SmallAirflow:
     Makes and lists the runs of DAG ``d``, in the words of one version, and fails as told.
 
     :param faults: one per request, in order; then it works.
+
+    Its newest run takes the states in `ends`, one at each look.
     """
 
     def __init__(self, speech: Speech, faults: list[str]) -> None:
         self.speech = speech
         self.faults = list(faults)
         self.runs: list[dict[str, Any]] = []
+        self.ends: list[str] = []
 
     def __call__(self, request: Request) -> Response | TransportError:
         fault = self.faults.pop(0) if self.faults else "none"
         reply = self.act(request) if fault == "none" or fault.endswith("after") else Response(0)
         kind = fault.partition(" ")[0]
-        if kind in ("429", "500", "502", "504"):
+        if kind in ("429", "500", "502", "503", "504"):
             return page(int(kind), "Oops") if kind == "500" else plain(int(kind), "")
         return {
             "none": reply,
             "unsent": TransportError("ConnectionRefusedError", sent=False),
             "lost": TransportError("RemoteDisconnected"),
             "page": page(200),
+            "blocked": page(403),
+            "odd": ok({"odd": json.loads(reply.body or b"0")}),
             "cut": Response(200, {"content-type": "application/json"}, reply.body[:-1]),
         }[kind]
 
     def act(self, request: Request) -> Response:
         url = urlsplit(request.target)
+        if request.method == "GET" and self.runs and self.ends:
+            self.runs[-1]["state"] = self.ends.pop(0)
         if request.method == "POST":
             return self.make(json.loads(request.content() or b""))
         if url.path != self.speech.runs_path:
@@ -132,6 +144,29 @@ def test_a_worker_that_dies_and_its_successor_make_one_run_between_them(
     successor = remote.deployment.runs.obtain(intent, IfExists(generated_id=True, retrying=True))
     assert remote.carry_out(successor, server).run.run_id == "r"
     assert [run[server.speech.id_field] for run in server.runs] == ["r"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@given(
+    faults=st.lists(st.sampled_from(FAULTS), max_size=12),
+    looks=st.integers(0, 4),
+    end=st.sampled_from(["success", "failed"]),
+)
+def test_whatever_goes_wrong_on_the_way_the_end_of_the_one_run_is_told(
+    version: str, faults: list[str], looks: int, end: str
+) -> None:
+    server = SmallAirflow(Speech(version), faults)
+    server.ends = ["running"] * looks + [end]
+    remote = Remote(version=version)
+
+    def trigger_and_wait() -> Flow[Outcome]:
+        triggered = yield from remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True))
+        wanted = Wanted("d", run_id=triggered.run.run_id, exists=True, failed_states=("failed",))
+        return (yield from remote.deployment.observer.wait(wanted, poke_interval=5, deadline=None))
+
+    outcome = remote.carry_out(trigger_and_wait(), server)
+    assert outcome.verdict is (Verdict.SUCCESS if end == "success" else Verdict.FAILED)
+    assert [(run[server.speech.id_field], run["state"]) for run in server.runs] == [("r", end)]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
