@@ -22,7 +22,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help venv format lint unit unit-newest unit-oldest live test matrix demo clean
+.PHONY: help venv format lint unit unit-newest unit-oldest live test docs matrix demo clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ venv: .venv/.ready ## make .venv: the tools, Airflow and this package
 
 .venv/.ready: pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.10,<3.14' .venv
-	$(UV) pip install --quiet --python $(BIN)/python uv 'apache-airflow==$(NEWEST)' --group lint --group test --editable .
+	$(UV) pip install --quiet --python $(BIN)/python uv 'apache-airflow==$(NEWEST)' --group lint --group test --group docs --editable .
 	@touch $@
 
 .dev/uv/bin/uv:
@@ -70,7 +70,10 @@ unit-oldest: venv
 live: venv ## the tests that start real deployments and run DAGs in them, against three remotes
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live
 
-test: lint unit live ## lint, unit and live
+docs: venv ## build/docs/index.html, from docs/ and the docstrings; a warning is an error
+	AIRFLOW_HOME=$(CURDIR)/build/airflow $(BIN)/python -m sphinx -q -W --keep-going docs build/docs
+
+test: lint docs unit live ## lint, docs, unit and live
 
 matrix: venv ## every remote with every local Airflow, and README's table of them; takes hours
 	$(BIN)/python $(PYTEST) -m matrix tests/live
