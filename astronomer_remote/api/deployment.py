@@ -32,6 +32,7 @@ from astronomer_remote.api.pool_operations import PoolOperations
 from astronomer_remote.api.pool_sync import PoolSync
 from astronomer_remote.api.pools import Pools
 from astronomer_remote.api.reasons import Reasons
+from astronomer_remote.api.results import Results
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.settings import Settings
@@ -64,6 +65,7 @@ class Deployment(PoolOperations):
         self.pool_sync = PoolSync(self.conversation, self.pools)
         self.observer = Observer(self.conversation, self.runs)
         self.reasons = Reasons(self.conversation)
+        self.results = Results(self.conversation)
 
     @property
     def settings(self) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, date,
 from astronomer_remote.compat import NOTSET, ArgNotSet, attempt, intent_identity, map_index
 from astronomer_remote.exceptions import DagRunAlreadyExists, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
+from astronomer_remote.operators.origin import origin
 from astronomer_remote.operators.room import WaitsForRoom
 from astronomer_remote.operators.run_wait import WaitsForItsRun
 
@@ -70,6 +72,16 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         Nothing keeps others from taking them in the meantime. Added.
     :param wait_for_pool_slots: how many, default 1 (templated). It is not called ``pool_slots``, which says how many
         slots of a local pool this task itself takes. Added.
+    :param result_task_ids: tasks of the remote run whose return values are read after waiting, and returned as
+        ``results``, by task id; those of a mapped task as a list (templated). They must be JSON; remote Airflow 2.10
+        and later. A set or tuple comes as a list from Airflow 3, and from Airflow 2 as text. From a deployment with an
+        XCom backend of its own comes what that keeps in the database. Added.
+    :param xcom_keys: XCom keys of those tasks to read instead of the return value; ``results`` then has the values by
+        task id and key (templated). Added.
+    :param skip_on_all_skipped: whether this task is skipped if every task of the remote run was, default ``False``;
+        not on 1.10. Added.
+    :param note_origin: whether a run that is given no ``note`` gets one that says which task of which DAG run triggered
+        it, with a link, default ``True``; remote Airflow 2.5 and later. Added.
     :param explain_failure: whether the error of a failed run says which of its tasks failed first, on which try, and
         with which last lines in their logs, default ``True``; XCom has the same as ``remote_failure``, a dict. Finding
         it out takes a few requests, and never changes how the task fails. On 1.10 there is little to read. Added.
@@ -100,6 +112,8 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         "note",
         "wait_for_pool",
         "wait_for_pool_slots",
+        "result_task_ids",
+        "xcom_keys",
     )
     template_fields_renderers = {"conf": "py"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#ffefeb"
@@ -131,6 +145,10 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         unpause_dag: bool = False,
         wait_for_pool: str | None = None,
         wait_for_pool_slots: int | str | None = None,
+        result_task_ids: Sequence[str] | None = None,
+        xcom_keys: Sequence[str] | None = None,
+        skip_on_all_skipped: bool = False,
+        note_origin: bool = True,
         explain_failure: bool = True,
         failure_log_lines: int = 20,
         deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -159,6 +177,10 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         self.unpause_dag = unpause_dag
         self.wait_for_pool = wait_for_pool
         self.wait_for_pool_slots = wait_for_pool_slots
+        self.result_task_ids = result_task_ids
+        self.xcom_keys = xcom_keys
+        self.skip_on_all_skipped = skip_on_all_skipped
+        self.note_origin = note_origin
         self.explain_failure = explain_failure
         self.failure_log_lines = failure_log_lines
         self.deferrable = deferrable
@@ -181,6 +203,7 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         if self.unpause_dag and self.fail_when_dag_is_paused:
             raise InvalidSettings("unpause_dag and fail_when_dag_is_paused exclude each other; set one of them.")
         self.check_room()
+        self.check_results()
         self.check_explanation()
         if self.on_retry not in ON_RETRY:
             raise InvalidSettings(f"on_retry={self.on_retry!r} must be one of: {', '.join(ON_RETRY)}.")
@@ -216,7 +239,7 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
             skip = boolean(self.skip_when_already_exists, "skip_when_already_exists")
             intent = self._intent(context)
         try:
-            triggered = self.hook.converse(lambda deployment: self._trigger(deployment, intent, attempt(context)))
+            triggered = self.hook.converse(lambda deployment: self._trigger(deployment, intent, context))
         except DagRunAlreadyExists as error:
             if skip:
                 raise AirflowSkipException(str(error)) from None
@@ -227,14 +250,21 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         self.log.info("%s run %s: %s", "Found" if triggered.existed else "Made", run.run_id, run.url)
         return self.wait_for(run, context) if wait else run.run_id
 
-    def _trigger(self, deployment: Deployment, intent: TriggerIntent, attempt_number: int) -> Flow[Triggered]:
+    def _trigger(self, deployment: Deployment, intent: TriggerIntent, context: Context) -> Flow[Triggered]:
+        dialect = yield from deployment.conversation.dialect()
+        if self.result_task_ids:
+            yield from deployment.results.check()
+        if self.skip_on_all_skipped and not dialect.lists_task_instances:
+            raise dialect.cannot("tell whether the tasks of a run were skipped")
+        if self.note_origin and intent.note is None and dialect.takes_notes:
+            intent = replace(intent, note=origin(context))
         if self.fail_when_dag_is_paused:
             yield from deployment.dags.refuse_paused(intent.dag_id)
         if self.unpause_dag:
             yield from deployment.dags.set_paused(intent.dag_id, paused=False)
         if_exists = IfExists(
             generated_id=not self.trigger_run_id,
-            retrying=attempt_number > 1,
+            retrying=attempt(context) > 1,
             reset=self.reset_dag_run,
             on_retry=self.on_retry,
             failed_states=self.failed_states,

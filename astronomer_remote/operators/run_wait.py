@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import AirflowSkipException
+
+from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.arguments import seconds
+from astronomer_remote.arguments import is_plain, seconds
 from astronomer_remote.compat import was_stopped_by_a_person
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
 from astronomer_remote.explained import Explains
@@ -30,9 +33,24 @@ class WaitsForItsRun(Explains):
     wait_timeout: float | timedelta | None
     execution_timeout: timedelta | None
     cancel_on_kill: bool
+    wait_for_completion: bool
+    result_task_ids: Sequence[str] | None
+    xcom_keys: Sequence[str] | None
+    skip_on_all_skipped: bool
     deferrable: bool
     defer: Callable[..., Any]
     _ti: Any = None
+
+    def check_results(self) -> None:
+        """Refuse what is known to be wrong."""
+        for name in ("result_task_ids", "xcom_keys"):
+            given = getattr(self, name)
+            if isinstance(given, str) and is_plain(given):
+                raise InvalidSettings(f"{name} must be a list, not the text {given!r}.")
+        if self.xcom_keys and not self.result_task_ids:
+            raise InvalidSettings("xcom_keys means nothing without result_task_ids.")
+        if self.wait_for_completion is False and (self.result_task_ids or self.skip_on_all_skipped):
+            raise InvalidSettings("result_task_ids and skip_on_all_skipped need wait_for_completion=True.")
 
     def wait_for(self, run: DagRun, context: Context) -> dict[str, Any]:
         """Wait for a run's end, here or in the triggerer; at once if it has ended."""
@@ -90,7 +108,15 @@ class WaitsForItsRun(Explains):
         if outcome.verdict is Verdict.FAILED:
             raise self.failure(context, run, f"Run {run.run_id!r} of DAG {run.dag_id!r} ended as {run.state}")
         self.log.info("Run %s ended as %s", run.run_id, run.state)
-        return run.as_dict()
+        if self.skip_on_all_skipped and self.hook.converse(lambda deployment: deployment.results.all_skipped(run)):
+            raise AirflowSkipException(f"All tasks of run {run.run_id!r} of DAG {run.dag_id!r} were skipped: {run.url}")
+        return {**run.as_dict(), **self._results(run)}
+
+    def _results(self, run: DagRun) -> dict[str, Any]:
+        if not self.result_task_ids:
+            return {}
+        task_ids, keys = list(self.result_task_ids), list(self.xcom_keys or ())
+        return {"results": self.hook.converse(lambda deployment: deployment.results.of(run, task_ids, keys))}
 
     def deadline(self, context: Context) -> float | None:
         """When the shorter of the limits ends, both counted from the start of this try as Airflow counts its own."""

@@ -108,6 +108,12 @@ class Dialect:
     overwrites_pools = False
     """Whether the request that creates a pool changes one that is there already."""
 
+    tells_values = True
+    """Whether XCom values are told with their types, rather than as Python's text form of them."""
+
+    takes_notes = True
+    """Whether a run can be given a note when it is triggered."""
+
     tells_use_of_pools = True
     """Whether a pool's occupied and open slots are told."""
 

@@ -34,6 +34,8 @@ class ExperimentalDialect(Dialect):
     lists_task_instances = False
     overwrites_pools = True
     tells_use_of_pools = False
+    tells_values = False
+    takes_notes = False
     lists_ended_runs = lists_ended_tasks = False
     breaks_on_pause_of_unknown_dag = True
     needs_logical_date = True

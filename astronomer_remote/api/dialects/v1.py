@@ -31,6 +31,8 @@ class V1Dialect(RestDialect):
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
         self.orders_runs = version >= (2, 1)
+        self.takes_notes = version >= (2, 5)
+        self.tells_values = version >= (2, 10)
         self.lists_ended_tasks = version >= (2, 8)
         self.reader_of_pools = "Viewer" if version >= (2, 8) else "Op"
         if not version >= (2, 2):
@@ -82,7 +84,7 @@ class V1Dialect(RestDialect):
         return f"{self.base_url}/graph?dag_id={quoted(run.dag_id)}&execution_date={quoted(run.logical_date or '')}"
 
     def xcom_query(self) -> dict[str, Any]:
-        return {"stringify": False} if self.version >= (2, 10) else {}
+        return {"stringify": False} if self.tells_values else {}
 
     def pool_fields(self, pool: Pool) -> dict[str, Any]:
         fields: dict[str, Any] = {}

@@ -1,0 +1,133 @@
+"""Reads what the tasks of a run returned, as JSON of the types it had, or says why that cannot be had."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.errors import NotFound, NotSupported
+from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.wire import Flow
+
+RETURN_VALUE = "return_value"
+"""XCom key of what a task returned."""
+
+LARGEST_RESULTS = 256 * 1024
+"""Bytes of all results together, as JSON: they become an XCom of the local deployment."""
+
+MOST_INSTANCES = 100
+"""Instances of a mapped task whose results are read: each is a request of its own."""
+
+TEXT_OF_AN_OBJECT = re.compile(r"([\w.]+)@version=\d+\(")
+"""How Airflow 2.10 and 2.11 tell a value that is no JSON; sets and tuples look like any text there."""
+
+SEQUENCES = {"builtins.tuple", "builtins.set", "builtins.frozenset"}
+"""What becomes a list, as JSON has it."""
+
+
+class Results:
+    """XCom values of finished runs of one deployment."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def check(self) -> Flow[None]:
+        """:raises NotSupported: if the remote tells no XCom as JSON."""
+        dialect = yield from self._conversation.dialect()
+        if not dialect.tells_values:
+            raise dialect.cannot("tell XCom values with their types", "Airflow 2.10 and later can.")
+
+    def of(self, run: DagRun, task_ids: Sequence[str], keys: Sequence[str] | None = None) -> Flow[dict[str, Any]]:
+        """
+        What tasks returned.
+
+        :param keys: XCom keys; by default the return value alone.
+        :return: by task id the value or, if there are keys, the values by key; ``None`` for what is not there. Of a
+            mapped task it is a list of them, in the order of its map indexes.
+        :raises NotFound: if the run has no such task.
+        :raises NotSupported: for values that are no JSON, or too large.
+        """
+        yield from self.check()
+        found: dict[str, Any] = {}
+        instances: list[TaskInstance] | None = None
+        for task_id in task_ids:
+            values: dict[str, Any] = {}
+            for key in keys or [RETURN_VALUE]:
+                value, there = yield from self._value(run, task_id, key, -1)
+                if not there:
+                    instances = instances if instances is not None else (yield from self._instances(run))
+                    value = yield from self._of_instances(run, task_id, key, instances)
+                values[key] = value
+            found[task_id] = values if keys else values[RETURN_VALUE]
+        size = len(json.dumps(found))
+        if size > LARGEST_RESULTS:
+            raise NotSupported(
+                f"The results of run {run.run_id!r} are {size} bytes of JSON, and {LARGEST_RESULTS} are the most that "
+                "are handed on. Let its tasks return where their data is, rather than the data."
+            )
+        return found
+
+    def all_skipped(self, run: DagRun) -> Flow[bool]:
+        """Whether a run has tasks, and every one of them was skipped. :raises NotSupported: on 1.10."""
+        dialect = yield from self._conversation.dialect()
+        everything = yield from self._conversation.ask(dialect.task_instances(run, limit=1))
+        skipped = yield from self._conversation.ask(dialect.task_instances(run, state="skipped", limit=1))
+        return everything.total == skipped.total > 0
+
+    def _instances(self, run: DagRun) -> Flow[list[TaskInstance]]:
+        dialect = yield from self._conversation.dialect()
+        return (yield from self._conversation.ask_all(lambda offset: dialect.task_instances(run, offset=offset)))
+
+    def _of_instances(self, run: DagRun, task_id: str, key: str, instances: Sequence[TaskInstance]) -> Flow[Any]:
+        """The values of a mapped task; ``None`` if the task is none, and so has no such value."""
+        indexes = sorted(each.map_index for each in instances if each.task_id == task_id)
+        if not indexes:
+            raise NotFound(f"Run {run.run_id!r} of DAG {run.dag_id!r} has no task {task_id!r}, whose result is wanted.")
+        if indexes == [-1]:
+            return None
+        if len(indexes) > MOST_INSTANCES:
+            raise NotSupported(
+                f"Task {task_id!r} has {len(indexes)} instances, and the results of {MOST_INSTANCES} are the most that "
+                "are read. Let a task after it collect them."
+            )
+        values = []
+        for index in indexes:
+            value, _ = yield from self._value(run, task_id, key, index)
+            values.append(value)
+        return values
+
+    def _value(self, run: DagRun, task_id: str, key: str, index: int) -> Flow[tuple[Any, bool]]:
+        """A value, and whether there is one: Airflow keeps none of a task that returns ``None``."""
+        dialect = yield from self._conversation.dialect()
+        try:
+            value = yield from self._conversation.ask(dialect.xcom(run.dag_id, run.run_id, task_id, key, index))
+        except NotFound:
+            return None, False
+        return _plain(value, f"XCom {key!r} of task {task_id!r} in run {run.run_id!r}"), True
+
+
+def _plain(value: Any, name: str) -> Any:
+    """A value as JSON. :raises NotSupported: naming what it is instead."""
+    if isinstance(value, dict):
+        kind = value.get("__classname__")
+        if kind is None:
+            return {key: _plain(each, name) for key, each in value.items()}
+        value = value.get("__data__") if kind in SEQUENCES else kind
+        if not isinstance(value, list):
+            raise _no_json(name, str(kind))
+    if isinstance(value, list):
+        return [_plain(each, name) for each in value]
+    text = TEXT_OF_AN_OBJECT.match(value) if isinstance(value, str) else None
+    if text or (isinstance(value, float) and (value != value or value in (float("inf"), float("-inf")))):
+        raise _no_json(name, text[1] if text else str(value))
+    return value
+
+
+def _no_json(name: str, kind: str) -> NotSupported:
+    return NotSupported(
+        f"{name} is no JSON, but {kind}. Let the task return text, numbers, lists and dicts of them, or leave it out "
+        "of result_task_ids."
+    )

@@ -1,0 +1,169 @@
+"""What a task hands on of the remote run it waited for, and what it tells the remote of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
+
+from astronomer_remote.exceptions import InvalidSettings, NotFound, NotSupported, Unreachable
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+from astronomer_remote.testing import FakeDeployment
+from tests.airflow.local import in_dag, local_task, resume
+
+Start = Callable[..., FakeDeployment]
+
+BOTH_MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["waiting", "deferred"])
+WITH_TYPES = ["2.11.2", "3.0.6", "3.3.2"]
+
+
+def operator(**arguments: Any) -> Any:
+    given = {"trigger_dag_id": "load", "poke_interval": 0.01, "wait_for_completion": True}
+    return in_dag(RemoteTriggerDagRunOperator, **{**given, **arguments})
+
+
+def run(made: Any, **facts: Any) -> Any:
+    """Run a task, and its deferral if there is one."""
+    context = local_task(made, **facts).context()
+    try:
+        return made.execute(context)
+    except TaskDeferred as deferred:
+        return resume(deferred, made, context)
+
+
+def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:
+    given = {
+        "tasks": ["count", "part", "none"],
+        "mapped": {"part": 2},
+        "results": {"count": {"rows": 3, "of": [1, None]}, "part": ["a", "b"]},
+        "looks": 1,
+    }
+    remote.add_dag("load", **{**given, **options})
+    return remote
+
+
+# Results
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("version", WITH_TYPES)
+def test_results_are_part_of_what_it_returns(start: Start, version: str, deferrable: bool) -> None:
+    loading(start(version))
+    returned = run(operator(result_task_ids=["count", "part", "none"], deferrable=deferrable))
+    assert returned["state"] == "success"
+    assert returned["results"] == {"count": {"rows": 3, "of": [1, None]}, "part": ["a", "b"], "none": None}
+
+
+def test_results_can_be_asked_for_by_key(start: Start) -> None:
+    loading(start())
+    returned = run(operator(result_task_ids=["count"], xcom_keys=["return_value", "other"]))
+    assert returned["results"] == {"count": {"return_value": {"rows": 3, "of": [1, None]}, "other": None}}
+
+
+def test_nothing_more_is_asked_for_without_them(start: Start) -> None:
+    remote = loading(start())
+    assert "results" not in run(operator())
+    assert not any("taskInstances" in path for _, path in remote.requests)
+
+
+@pytest.mark.parametrize("version", ["1.10.15", "2.9.3"])
+def test_a_remote_that_cannot_tell_them_is_refused_before_anything_runs_there(start: Start, version: str) -> None:
+    remote = loading(start(version))
+    with pytest.raises(NotSupported, match="types"):
+        run(operator(result_task_ids=["count"]))
+    assert remote.runs("load") == []
+
+
+def test_a_task_that_is_not_there_fails_the_local_one(start: Start) -> None:
+    loading(start())
+    with pytest.raises(NotFound, match="no task 'typo'"):
+        run(operator(result_task_ids=["typo"]))
+
+
+def test_a_retry_reads_the_results_of_the_run_that_is_there(start: Start, no_pauses: None) -> None:
+    remote = loading(start())
+    made = operator(result_task_ids=["count"], retries=1)
+    remote.disturb(None, times=6, path="xcomEntries")
+    with pytest.raises(Unreachable):
+        run(made)
+    assert run(operator(result_task_ids=["count"], retries=1), try_number=2)["results"]["count"]["rows"] == 3
+    assert len(remote.runs("load")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"result_task_ids": "count"}, "result_task_ids must be a list"),
+        ({"result_task_ids": ["a"], "xcom_keys": "b"}, "xcom_keys must be a list"),
+        ({"xcom_keys": ["a"]}, "nothing without result_task_ids"),
+        ({"result_task_ids": ["a"], "wait_for_completion": False}, "need wait_for_completion"),
+        ({"skip_on_all_skipped": True, "wait_for_completion": False}, "need wait_for_completion"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidSettings, match=said):
+        operator(**arguments)
+
+
+# Skips
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("version", ["2.0.2", *WITH_TYPES])
+def test_a_run_in_which_all_was_skipped_can_skip_the_task(start: Start, version: str, deferrable: bool) -> None:
+    loading(start(version), mapped={}, task_ends=dict.fromkeys(["count", "part", "none"], "skipped"))
+    with pytest.raises(AirflowSkipException, match="All tasks of run"):
+        run(operator(skip_on_all_skipped=True, deferrable=deferrable))
+
+
+def test_it_does_not_do_so_by_itself(start: Start) -> None:
+    loading(start(), task_ends=dict.fromkeys(["count", "part", "none"], "skipped"))
+    assert run(operator())["state"] == "success"
+
+
+def test_a_run_in_which_something_was_done_skips_nothing(start: Start) -> None:
+    loading(start(), task_ends={"part": "skipped", "none": "skipped"})
+    assert run(operator(skip_on_all_skipped=True))["state"] == "success"
+
+
+def test_1_10_tells_no_skips(start: Start) -> None:
+    remote = loading(start("1.10.15"))
+    with pytest.raises(NotSupported, match="skipped"):
+        run(operator(skip_on_all_skipped=True))
+    assert remote.runs("load") == []
+
+
+# Where a run comes from
+
+
+@pytest.mark.parametrize("version", ["2.5.0", "2.11.2", "3.3.2"])
+def test_a_run_says_where_it_comes_from(start: Start, version: str) -> None:
+    remote = loading(start(version))
+    run(operator(), run_id="local run", map_index=2)
+    (note,) = [run["note"] for run in remote.runs("load")]
+    assert note == "Triggered by task local_task[2] of DAG local_dag, run local run, in another Airflow deployment."
+
+
+def test_it_leads_to_the_page_of_the_local_task(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.airflow.local.LocalTask.log_url", "https://here.example/task", raising=False)
+    remote = loading(start())
+    run(operator())
+    assert remote.runs("load")[0]["note"].endswith("in another Airflow deployment: https://here.example/task")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "note"), [({"note": "mine"}, "mine"), ({"note": ""}, ""), ({"note_origin": False}, None)]
+)
+def test_a_note_of_the_authors_own_stays_as_it_is(start: Start, arguments: dict[str, Any], note: str | None) -> None:
+    remote = loading(start())
+    run(operator(**arguments))
+    assert remote.runs("load")[0]["note"] == note
+
+
+@pytest.mark.parametrize("version", ["1.10.15", "2.2.5"])
+def test_a_remote_without_notes_gets_none(start: Start, version: str) -> None:
+    remote = loading(start(version), mapped={})
+    run(operator())
+    assert remote.runs("load")[0]["note"] is None

@@ -1,0 +1,127 @@
+"""What the tasks of a remote run returned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.errors import AccessDenied, NotFound, NotSupported
+from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.results import LARGEST_RESULTS, MOST_INSTANCES
+from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, V2_OLDEST, Remote, Turn, answer, ok
+
+RUN = DagRun("d", "r", "success", logical_date="2026-11-22T07:00:00Z")
+GONE = answer(404, {"detail": "XCom entry not found"})
+
+
+def base(version: str) -> str:
+    return f"/api/{'v1' if version < '3' else 'v2'}/dags/d/dagRuns/r/taskInstances"
+
+
+def xcom(version: str, value: Any, task_id: str = "t", key: str = "return_value", index: int = -1) -> Turn:
+    """The request for a value, and its answer; ``...`` for none."""
+    query = [*(["stringify=false"] if version < "3" else []), *([f"map_index={index}"] if index >= 0 else [])]
+    target = f"{base(version)}/{task_id}/xcomEntries/{key}" + (f"?{'&'.join(query)}" if query else "")
+    return Turn(f"GET {target}", GONE if value is ... else ok({"key": key, "value": value}))
+
+
+def instances(version: str, *found: tuple[str, int]) -> Turn:
+    told = [{"task_id": task_id, "map_index": index, "state": "success"} for task_id, index in found]
+    body = {"task_instances": told, "total_entries": len(told)}
+    return Turn(f"GET {base(version)}?limit=100&offset=0", ok(body))
+
+
+def results(version: str, *turns: Turn, task_ids: tuple[str, ...] = ("t",), keys: tuple[str, ...] = ()) -> Any:
+    remote = Remote(version=version)
+    return remote.play(remote.deployment.results.of(RUN, task_ids, keys), *turns)
+
+
+@pytest.mark.parametrize("version", [V1, V2_OLDEST, V2])
+@pytest.mark.parametrize("value", [{"a": [1, None, 2.5, True]}, "text", "(a, b)", 0, [], {"__data__": 1}])
+def test_a_value_keeps_its_types(version: str, value: Any) -> None:
+    assert results(version, xcom(version, value)) == {"t": value}
+
+
+def test_keys_are_told_apart() -> None:
+    turns = [xcom(V2, 1, "a", "x"), xcom(V2, 2, "a", "y"), xcom(V2, 3, "b", "x"), xcom(V2, 4, "b", "y")]
+    found = results(V2, *turns, task_ids=("a", "b"), keys=("x", "y"))
+    assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 4}}
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_a_task_that_returned_nothing_has_nothing(version: str) -> None:
+    assert results(version, xcom(version, ...), instances(version, ("t", -1))) == {"t": None}
+
+
+def test_a_mapped_task_has_a_list_in_the_order_of_its_indexes() -> None:
+    parts = instances(V2, ("t", 2), ("other", -1), ("t", 0), ("t", 1), ("u", 0))
+    each = [xcom(V2, 10, index=0), xcom(V2, ..., index=1), xcom(V2, 12, index=2)]
+    also = [xcom(V2, ..., "u"), xcom(V2, 5, "u", index=0)]
+    found = results(V2, xcom(V2, ...), parts, *each, *also, task_ids=("t", "u"))
+    assert found == {"t": [10, None, 12], "u": [5]}
+
+
+def test_a_task_with_too_many_instances_is_refused() -> None:
+    many = instances(V2, *(("t", index) for index in range(MOST_INSTANCES + 1)))
+    with pytest.raises(NotSupported, match="101 instances"):
+        results(V2, xcom(V2, ...), many)
+
+
+def test_a_task_that_the_run_does_not_have_is_an_error() -> None:
+    with pytest.raises(NotFound, match="has no task 't'"):
+        results(V2, xcom(V2, ...), instances(V2, ("other", -1)))
+
+
+@pytest.mark.parametrize("kind", ["tuple", "set", "frozenset"])
+def test_what_is_a_sequence_becomes_a_list(kind: str) -> None:
+    inner = {"__classname__": "builtins.tuple", "__version__": 1, "__data__": ["a"]}
+    value = {"__classname__": f"builtins.{kind}", "__version__": 1, "__data__": [1, inner]}
+    assert results(V2, xcom(V2, {"x": value})) == {"t": {"x": [1, ["a"]]}}
+
+
+@pytest.mark.parametrize(
+    ("version", "value", "said"),
+    [
+        (V2, {"__classname__": "datetime.timedelta", "__version__": 2, "__data__": 5.0}, "datetime.timedelta"),
+        (V2, [{"__classname__": "builtins.tuple", "__data__": None}], "builtins.tuple"),
+        (V1, "datetime.timedelta@version=2(5.0)", "datetime.timedelta"),
+        (V1, [float("nan")], "nan"),
+        (V1, {"x": float("inf")}, "inf"),
+        (V1, float("-inf"), "-inf"),
+    ],
+)
+def test_a_value_that_is_no_json_is_named_and_not_mangled(version: str, value: Any, said: str) -> None:
+    with pytest.raises(NotSupported, match=f"XCom 'return_value' of task 't' in run 'r' is no JSON, but {said}"):
+        results(version, xcom(version, value))
+
+
+def test_results_that_are_too_large_are_refused() -> None:
+    with pytest.raises(NotSupported, match="where their data is"):
+        results(V2, xcom(V2, "x" * LARGEST_RESULTS))
+
+
+@pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, "2.9.3"])
+def test_a_remote_that_tells_no_types_is_refused_before_any_request(version: str) -> None:
+    with pytest.raises(NotSupported, match=r"2\.10 and later can"):
+        results(version)
+
+
+def test_a_missing_permission_is_no_missing_value() -> None:
+    with pytest.raises(AccessDenied):
+        results(V2, Turn(xcom(V2, 1).expected, answer(403, {"detail": "Forbidden"})))
+
+
+@pytest.mark.parametrize("version", [V1_OLDEST, V1, V2])
+@pytest.mark.parametrize(("tasks", "skipped", "all_of_them"), [(3, 3, True), (3, 2, False), (0, 0, False)])
+def test_a_run_is_skipped_if_it_has_tasks_and_all_of_them_are(
+    version: str, tasks: int, skipped: int, all_of_them: bool
+) -> None:
+    remote = Remote(version=version)
+    turns = [
+        Turn(f"GET {base(version)}?limit=1&offset=0", ok({"task_instances": [], "total_entries": tasks})),
+        Turn(
+            f"GET {base(version)}?limit=1&offset=0&state=skipped", ok({"task_instances": [], "total_entries": skipped})
+        ),
+    ]
+    assert remote.play(remote.deployment.results.all_skipped(RUN), *turns) is all_of_them
