@@ -22,7 +22,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help venv format lint unit unit-newest unit-oldest live test docs matrix demo clean
+.PHONY: help venv format lint unit unit-newest unit-oldest live test docs matrix demo bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,12 @@ matrix: venv ## every remote with every local Airflow, and README's table of the
 
 demo: venv ## two real deployments, one triggers a DAG in the other
 	$(BIN)/python -m dev.demo --local $(LOCAL) --remote $(REMOTE) $(if $(KEEP),--keep)
+
+bench: venv ## what waits and triggers cost a real remote; needs PostgreSQL, takes most of an hour
+	$(UV) pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python -m benchmarks.trigger
+	$(BIN)/python -m benchmarks.waiting --version 3.3.2
+	$(BIN)/python -m benchmarks.waiting --version 2.11.2
 
 clean: ## remove everything that was made here, cached environments included
 	rm -rf .venv .dev build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -34,7 +34,7 @@ ROUNDS: Mapping[str, Mapping[str, int]] = {
 def measure(version: str) -> list[tuple[str, ...]]:
     """What each round costs on a version."""
     component = "api-server" if version.startswith("3") else "webserver"
-    rows = []
+    rows: list[tuple[str, ...]] = []
     with Deployment(version, name="benchmark", components=[component]) as deployment:
         login, password = deployment.users["admin"]
         extra = {"auth": "none"} if version.startswith("1.") else {}

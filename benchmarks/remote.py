@@ -1,0 +1,233 @@
+"""A real remote on PostgreSQL with many runs in it, and what its processes and its database spend."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import re
+import signal
+import subprocess
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psycopg2
+import requests
+
+from benchmarks.machine import cpu_seconds
+from benchmarks.postgres import Postgres, postgres
+from dev import prepare
+from dev.deployments import Deployment
+from dev.environments import environment
+from dev.settings import DEFAULT_USERS, Place, settings
+from dev.versions import Version
+
+DAGS = 200
+# What ran in a year, and what was made in the last hour.
+PAST_SECONDS, RUNNING_SECONDS = 365 * 86_400, 3_600
+# The one that Airflow talks to the database with, so that what the benchmark does itself is told apart.
+OWNER = "airflow"
+DRIVERS = {"v1": ("psycopg2-binary",), "v2": ("asyncpg", "psycopg2-binary")}
+ABOUT_RUNS = re.compile(r"(GET|POST) /api/\S*dagRuns|method=(GET|POST) path=/api/\S*dagRuns")
+ANSWER_SECONDS = 20.0
+
+
+class Remote:
+    """
+    A running remote.
+
+    :param deployment: its web server.
+    :param database: its PostgreSQL server.
+    """
+
+    def __init__(self, deployment: Deployment, database: Postgres) -> None:
+        self.deployment = deployment
+        self._database = database
+        self._connection = psycopg2.connect(database.dsn("postgres"))
+        self._connection.autocommit = True
+        self._web = Version.parse(deployment.version).web
+        self._log = deployment.home.parent / "logs" / f"{self._web}.log"
+        self._ended: list[str] = []
+        self.login, self.password = deployment.users["admin"]
+
+    # -- what it holds ------------------------------------------------------------------------------------
+
+    def fill(self, *, past: int, running: int) -> None:
+        """Insert DAGs and runs."""
+        if self.deployment.generation == "v2":
+            self._execute("INSERT INTO dag_bundle (name, active) VALUES ('benchmark', true)")
+        self._insert("dag", _dag_columns(), 0, DAGS)
+        date = f"now() - i * interval '{PAST_SECONDS / max(past, 1)} seconds'"
+        json_or_pickle = "'{}'" if self.deployment.generation == "v2" else f"'\\x{pickle.dumps({}).hex()}'"
+        conf = {"conf": json_or_pickle}
+        self._insert("dag_run", _run_columns("past", date, ended=True) | conf, 0, past)
+        date = f"now() - i * interval '{RUNNING_SECONDS / max(running, 1)} seconds' + interval '1 microsecond'"
+        self._insert("dag_run", _run_columns("running", date, ended=False) | conf, 0, running)
+        self._execute("VACUUM ANALYZE")
+
+    def runs(self, number: int) -> list[dict[str, str]]:
+        """The youngest of the running ones: DAG, run id and the date that a listing is bounded by."""
+        dated = "run_after" if self.deployment.generation == "v2" else "execution_date"
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT dag_id, run_id, {dated} FROM dag_run WHERE state = 'running' ORDER BY {dated} DESC LIMIT %s",
+                [number],
+            )
+            return [{"dag_id": row[0], "run_id": row[1], "date": row[2].isoformat()} for row in cursor.fetchall()]
+
+    def end(self, run: dict[str, str]) -> None:
+        """End a run as a scheduler does."""
+        self._execute(
+            "UPDATE dag_run SET state = 'success', end_date = clock_timestamp(), updated_at = clock_timestamp() "
+            "WHERE dag_id = %s AND run_id = %s",
+            [run["dag_id"], run["run_id"]],
+        )
+        self._ended.append(run["run_id"])
+
+    def reset(self) -> None:
+        """Let what was running run again, and leave the table as tidy as it was."""
+        self._execute("UPDATE dag_run SET state = 'running', end_date = NULL WHERE run_id = ANY(%s)", [self._ended])
+        self._ended.clear()
+        self._execute("VACUUM ANALYZE dag_run")
+
+    # -- what it spends -----------------------------------------------------------------------------------
+
+    def requests(self) -> int:
+        """How many requests about runs its web server has logged."""
+        with self._log.open(errors="replace") as lines:
+            return sum(1 for line in lines if ABOUT_RUNS.search(line))
+
+    def server_seconds(self) -> float:
+        """Seconds of CPU that its web server has used."""
+        return cpu_seconds(self.deployment.processes[self._web])
+
+    def database_seconds(self) -> float:
+        """Seconds of CPU that PostgreSQL has used, but for us."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (own,) = cursor.fetchone()
+        return cpu_seconds(self._database.pid) - cpu_seconds(own)
+
+    def statement_seconds(self) -> float:
+        """Seconds in which the database has carried out Airflow's statements."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT coalesce(sum(total_exec_time), 0) / 1000 FROM pg_stat_statements "
+                "JOIN pg_roles ON pg_roles.oid = userid WHERE rolname = %s",
+                [OWNER],
+            )
+            return float(cursor.fetchone()[0])
+
+    def connections(self) -> dict[str, int]:
+        """How many connections the web server has open, by what they do."""
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT state, count(*) FROM pg_stat_activity WHERE usename = %s GROUP BY 1", [OWNER])
+            return {str(state): int(count) for state, count in cursor.fetchall()}
+
+    # -- how it is ----------------------------------------------------------------------------------------
+
+    def headers(self) -> dict[str, str]:
+        """What shows who asks: a token for Airflow 3, user and password for Airflow 2."""
+        if self.deployment.generation == "v1":
+            return {"Authorization": f"Basic {b64encode(f'{self.login}:{self.password}'.encode()).decode()}"}
+        pair = {"username": self.login, "password": self.password}
+        reply = requests.post(f"{self.deployment.url}/auth/token", json=pair, timeout=ANSWER_SECONDS)
+        return {"Authorization": f"Bearer {reply.json()['access_token']}"}
+
+    def answers(self, headers: dict[str, str]) -> bool:
+        """Whether it still reads a run."""
+        url = f"{self.deployment.url}/api/{self.deployment.generation}/dags/dag_0/dagRuns/running__0"
+        try:
+            return requests.get(url, headers=headers, timeout=ANSWER_SECONDS).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def restart(self) -> None:
+        """End the web server, however it is, and start it again."""
+        self.deployment.stop_component(self._web, signal.SIGKILL)
+        self.deployment.start_component(self._web, timeout=120)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _insert(self, table: str, values: dict[str, str], first: int, number: int) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table])
+            known = {name for (name,) in cursor.fetchall()}
+        names = [name for name in values if name in known]
+        columns, expressions = ", ".join(names), ", ".join(values[name] for name in names)
+        series = f"generate_series({first}, {first + number - 1}) AS i"
+        self._execute(f"INSERT INTO {table} ({columns}) SELECT {expressions} FROM {series}")
+
+    def _execute(self, statement: str, values: Sequence[object] | None = None) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+
+
+@contextlib.contextmanager
+def remote(version: str, *, past: int, running: int) -> Iterator[Remote]:
+    """Start a remote with so many runs, and end it in the end."""
+    extras = DRIVERS[Version.parse(version).generation]
+    web = Version.parse(version).web
+    with postgres() as database:
+        url = database.dsn(OWNER).replace("postgresql:", "postgresql+psycopg2:")
+        env = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
+        _migrate(version, extras, env)
+        with Deployment(version, name="benchmark", components=[web], extras=extras, env=env) as deployment:
+            it = Remote(deployment, database)
+            with contextlib.closing(it):
+                it.fill(past=past, running=running)
+                yield it
+
+
+def _migrate(version: str, extras: Sequence[str], env: dict[str, str]) -> None:
+    """Make Airflow's tables and, for Airflow 2, its users."""
+    parsed, installed = Version.parse(version), environment(version, extras=extras)
+    users = DEFAULT_USERS if parsed.generation == "v1" else {}
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        (home / "airflow.cfg").touch()
+        done = subprocess.run(
+            [str(installed / "bin" / "python"), "-I", prepare.__file__, json.dumps({"users": users})],
+            env=settings(parsed, Place(installed, home, home / "dags", 0), DEFAULT_USERS, None, env),
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"the database could not be prepared:\n{done.stderr[-4000:]}")
+
+
+def _dag_columns() -> dict[str, str]:
+    """Values of the columns of the DAGs, for every generation."""
+    texts = {
+        "dag_id": "'dag_' || i",
+        "bundle_name": "'benchmark'",
+        "fileloc": "'/dags/dag_' || i || '.py'",
+        "relative_fileloc": "'dag_' || i || '.py'",
+        "owners": "'airflow'",
+        "timetable_type": "'airflow.timetables.simple.NullTimetable'",
+        "default_view": "'grid'",
+        "partition_mapper_info": "'{}'",
+    }
+    numbers = {"max_active_tasks": "16", "max_active_runs": "16", "max_consecutive_failed_dag_runs": "0"}
+    no = ("is_paused", "is_stale", "is_subdag", "has_task_concurrency_limits", "has_import_errors")
+    return texts | numbers | dict.fromkeys(no, "false") | {"is_active": "true", "last_parsed_time": "now()"}
+
+
+def _run_columns(name: str, date: str, *, ended: bool) -> dict[str, str]:
+    """Values of the columns of runs, for every generation."""
+    dates = ("logical_date", "execution_date", "run_after", "data_interval_start", "data_interval_end")
+    began = ("queued_at", "start_date", "created_at", "last_scheduling_decision")
+    return dict.fromkeys((*dates, *began), date) | {
+        "dag_id": f"'dag_' || (i % {DAGS})",
+        "run_id": f"'{name}__' || i",
+        "state": "'success'" if ended else "'running'",
+        "run_type": "'manual'",
+        "end_date": f"{date} + interval '5 minutes'" if ended else "NULL",
+        "updated_at": date,
+        "external_trigger": "true",
+    }

@@ -1,0 +1,101 @@
+"""
+Many waits in one event loop, in a process of their own: what :mod:`benchmarks.waiting` measures.
+
+A job comes in as one line of JSON; what happens goes out as lines of JSON. It ends when it is told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from typing import Any, TypeAlias
+
+import aiohttp
+
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.waiting import Wanted
+from astronomer_remote.api.watcher import watch
+
+Job: TypeAlias = "dict[str, Any]"
+FINISHED = ("success", "failed")
+# Often enough to notice that the loop is held up, seldom enough not to be what keeps it busy.
+STALL_SECONDS = 0.05
+
+
+def tell(**fact: Any) -> None:
+    print(json.dumps({"at": time.time(), **fact}), flush=True)
+
+
+async def ours(job: Job, run: dict[str, str], settings: Settings) -> None:
+    """Wait as the package's trigger does."""
+
+    async def reload() -> Settings:
+        return settings
+
+    wanted = Wanted(
+        run["dag_id"],
+        run_id=run["run_id"],
+        failed_states=("failed",),
+        exists=True,
+        date=run["date"],
+        since=job["since"],
+    )
+    try:
+        await watch(
+            wanted,
+            settings=settings,
+            reload=reload,
+            poke_interval=job["interval"],
+            deadline=time.time() + 86_400,
+            told=lambda line: None,
+        )
+        tell(event=run["run_id"])
+    except Exception as error:  # noqa: BLE001  # it is counted
+        tell(error=repr(error))
+
+
+async def singly(job: Job, run: dict[str, str], session: aiohttp.ClientSession) -> None:
+    """Wait as the best of the others do: one GET per poll over connections that are kept."""
+    # Tasks begin to wait at different times.
+    await asyncio.sleep(random.random() * job["interval"])
+    url = f"{job['url']}/api/{job['generation']}/dags/{run['dag_id']}/dagRuns/{run['run_id']}"
+    while True:
+        try:
+            async with session.get(url, headers=job["headers"]) as reply:
+                reply.raise_for_status()
+                state = (await reply.json())["state"]
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+            # The others fail the task now or after a few times; here it goes on, which asks the more of the remote.
+            tell(error=repr(error))
+            state = None
+        if state in FINISHED:
+            return tell(event=run["run_id"])
+        await asyncio.sleep(job["interval"])
+
+
+async def mind_the_loop() -> None:
+    """Tell when the event loop was held up, and for how long."""
+    while True:
+        expected = time.monotonic() + STALL_SECONDS
+        await asyncio.sleep(STALL_SECONDS)
+        late = time.monotonic() - expected
+        if late > 0.01:
+            tell(stall=late)
+
+
+async def main() -> None:
+    tell(stage="loaded")
+    job = json.loads(sys.stdin.readline())
+    settings = Settings.parse(host=job["url"], login=job["login"], password=job["password"])
+    async with aiohttp.ClientSession() as session:
+        waits = [ours(job, run, settings) if job["way"] == "ours" else singly(job, run, session) for run in job["runs"]]
+        tasks = [asyncio.create_task(each) for each in [mind_the_loop(), *waits]]
+        tell(stage="waiting")
+        await asyncio.gather(*tasks)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
