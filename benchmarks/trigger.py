@@ -34,7 +34,7 @@ DAG_ID = "benchmark"
 DAG = f"""
 from datetime import datetime
 from airflow import DAG
-DAG("{DAG_ID}", schedule=None, start_date=datetime(2020, 1, 1))
+dag = DAG("{DAG_ID}", schedule=None, start_date=datetime(2020, 1, 1))
 """
 SECONDS = 60.0
 MOST = {"trigger": 1.2, "read": 0.35}
