@@ -40,6 +40,7 @@ class Wanted:
     :param exists: whether the run has been seen, so that it must still be there.
     :param date: the date by which the remote finds the run quickest, ISO 8601, if it is known.
     :param since: when the wait began, in seconds since the epoch: what ended before has been looked at.
+    :param progress: whether it is told how far the run is, as far as that costs the remote little.
     """
 
     dag_id: str
@@ -54,6 +55,7 @@ class Wanted:
     exists: bool = False
     date: str | None = None
     since: float = 0.0
+    progress: bool = False
 
     @property
     def ends_with_the_run(self) -> bool:

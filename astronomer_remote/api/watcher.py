@@ -21,6 +21,7 @@ from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RequestRefused
 from astronomer_remote.api.metrics import Metrics, Stats
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
+from astronomer_remote.api.progress import PROGRESS_PER_TICK
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, async_driver
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
@@ -193,7 +194,15 @@ class Watcher:
         if answered:
             self._cursor = asked_at
         await asyncio.gather(*(self._look(driver, waiter) for waiter in tick.singly))
+        if answered:
+            await self._tell_progress(driver, now)
         return answered
+
+    async def _tell_progress(self, driver: AsyncDriver, now: float) -> None:
+        """Of a few runs in turn, so that a tick costs no more if more wait."""
+        due = [waiter for waiter in self._waiters if waiter.progressing and waiter.progress_due <= now]
+        for waiter in sorted(due, key=lambda waiter: waiter.progress_due)[:PROGRESS_PER_TICK]:
+            await driver.run(self._deployment.observer.tell_progress(waiter))
 
     async def _list(self, driver: AsyncDriver, tick: Tick) -> bool:
         """Ask which runs have ended. :return: whether the remote answered."""

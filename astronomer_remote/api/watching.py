@@ -62,6 +62,9 @@ class Waiter:
     summary: str = ""
     run: DagRun | None = None
     ended: Outcome | Exception | None = None
+    progress: str = ""
+    progress_due: float = 0.0
+    """When it is next told how far its run is."""
 
     @cached_property
     def date(self) -> float | None:
@@ -74,6 +77,13 @@ class Waiter:
         """What the runs it waits for have in common with it."""
         dag_id, run_id = self.wanted.dag_id, self.wanted.run_id
         return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.wanted.logical_dates))
+
+    @property
+    def progressing(self) -> DagRun | None:
+        """The run of which it is to be told how far it is."""
+        if not self.wanted.progress or self.ended or self.wanted.run_id is None:
+            return None
+        return self.run or DagRun(self.wanted.dag_id, self.wanted.run_id)
 
     @property
     def part_listable(self) -> bool:

@@ -70,8 +70,7 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
     :param unpause_dag: whether a paused DAG is unpaused before it is triggered, default ``False``. Added.
     :param wait_for_pool: wait until this pool of the remote has open slots before triggering (templated); not on 1.10.
         Nothing keeps others from taking them in the meantime. Added.
-    :param wait_for_pool_slots: how many, default 1 (templated). It is not called ``pool_slots``, which says how many
-        slots of a local pool this task itself takes. Added.
+    :param wait_for_pool_slots: how many, default 1 (templated); ``pool_slots`` is about the local pool. Added.
     :param result_task_ids: tasks of the remote run whose return values are read after waiting, and returned as
         ``results``, by task id; those of a mapped task as a list (templated). They must be JSON; remote Airflow 2.10
         and later. A set or tuple comes as a list from Airflow 3, and from Airflow 2 as text. From a deployment with an
@@ -82,6 +81,8 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         not on 1.10. Added.
     :param note_origin: whether a run that is given no ``note`` gets one that says which task of which DAG run triggered
         it, with a link, default ``True``; remote Airflow 2.5 and later. Added.
+    :param log_progress: whether the log tells how far the run is when that has changed, at most once a minute and
+        for up to 100 task instances, default ``True``; not on 1.10. Added.
     :param explain_failure: whether the error of a failed run says which of its tasks failed first, on which try, and
         with which last lines in their logs, default ``True``; XCom has the same as ``remote_failure``, a dict. Finding
         it out takes a few requests, and never changes how the task fails. On 1.10 there is little to read. Added.
@@ -149,6 +150,7 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         xcom_keys: Sequence[str] | None = None,
         skip_on_all_skipped: bool = False,
         note_origin: bool = True,
+        log_progress: bool = True,
         explain_failure: bool = True,
         failure_log_lines: int = 20,
         deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -181,6 +183,7 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         self.xcom_keys = xcom_keys
         self.skip_on_all_skipped = skip_on_all_skipped
         self.note_origin = note_origin
+        self.log_progress = log_progress
         self.explain_failure = explain_failure
         self.failure_log_lines = failure_log_lines
         self.deferrable = deferrable

@@ -37,6 +37,7 @@ class WaitsForItsRun(Explains):
     result_task_ids: Sequence[str] | None
     xcom_keys: Sequence[str] | None
     skip_on_all_skipped: bool
+    log_progress: bool
     deferrable: bool
     defer: Callable[..., Any]
     _ti: Any = None
@@ -59,6 +60,7 @@ class WaitsForItsRun(Explains):
             allowed_states=self.allowed_states,
             failed_states=self.failed_states,
             since=_began(context),
+            progress=self.log_progress,
         ).of(run)
         deadline = self.deadline(context)
         interval = seconds(self.poke_interval, "poke_interval")

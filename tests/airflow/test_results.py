@@ -64,7 +64,7 @@ def test_results_can_be_asked_for_by_key(start: Start) -> None:
 
 def test_nothing_more_is_asked_for_without_them(start: Start) -> None:
     remote = loading(start())
-    assert "results" not in run(operator())
+    assert "results" not in run(operator(log_progress=False))
     assert not any("taskInstances" in path for _, path in remote.requests)
 
 
@@ -167,3 +167,17 @@ def test_a_remote_without_notes_gets_none(start: Start, version: str) -> None:
     remote = loading(start(version), mapped={})
     run(operator())
     assert remote.runs("load")[0]["note"] is None
+
+
+# How far it is
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_how_far_the_run_is_is_told_unless_the_author_does_not_want_it(start: Start, wanted: bool) -> None:
+    remote = loading(start(), looks=3)
+    made = operator(deferrable=True, log_progress=wanted)
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(local_task(made).context())
+    assert deferred.value.trigger.wanted["progress"] is wanted  # type: ignore[attr-defined]
+    run(operator(log_progress=wanted))
+    assert any(path.endswith("/taskInstances") for _, path in remote.requests) is wanted

@@ -28,7 +28,7 @@ from astronomer_remote.api.transport import SyncDriver, configure
 from astronomer_remote.api.wire import Flow, Request, Response
 from dev.deployments import ROOT, Deployment
 from tests.contract.conversations import TABLE
-from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, plain
+from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, document, plain
 from tests.contract.roles import EXCHANGES, measure
 
 T = TypeVar("T")
@@ -54,15 +54,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="+")
     parser.add_argument("--only", nargs="+", help="play only these conversations, show them, and write nothing")
+    parser.add_argument("--add", nargs="+", help="play only these, and put them among what was recorded before")
     arguments = parser.parse_args()
-    failed = [version for version in arguments.versions if not record(version, arguments.only)]
+    failed = [version for version in arguments.versions if not record(version, arguments.only, arguments.add)]
     return 1 if failed else 0
 
 
-def record(version: str, only: Collection[str] | None) -> bool:
+def record(version: str, only: Collection[str] | None, add: Collection[str] | None = None) -> bool:
     """Record one version. :return: whether every conversation went as it should."""
     numbers = tuple(int(part) for part in version.split("."))
-    wanted = {name: played for name, played in TABLE.items() if name in (only or TABLE)}
+    wanted = {name: played for name, played in TABLE.items() if name in (only or add or TABLE)}
+    before = document(version) if add else {"conversations": {}, "roles": {}}
     second = {name for name, played in wanted.items() if played.shows_config and numbers >= (2, 0)}
     found: dict[str, Any] = {"version": version, "conversations": {}, "roles": {}}
     with Deployment(version, name="recorded", dags=DAGS, env=PATIENCE, start_timeout=400) as airflow:
@@ -70,7 +72,8 @@ def record(version: str, only: Collection[str] | None) -> bool:
         for name in (name for name in wanted if name not in second):
             recorder.play(name)
         if numbers >= (2, 0) and not only:
-            found["roles"] = measure(airflow.url, airflow.users, [name for name in EXCHANGES if name != "config"])
+            names = [name for name in EXCHANGES if name != "config" and name not in before["roles"]]
+            found["roles"] = before["roles"] | measure(airflow.url, airflow.users, names)
     whole = recorder.whole
     found["conversations"] |= recorder.recordings
     if second:
@@ -85,6 +88,8 @@ def record(version: str, only: Collection[str] | None) -> bool:
                 found["roles"] |= measure(airflow.url, airflow.users, ["config"])
         whole = whole and recorder.whole
         found["conversations"] |= recorder.recordings
+    known = before["conversations"] | found["conversations"]
+    found["conversations"] = {name: known[name] for name in TABLE if name in known}
     text = written(found)
     if only:
         print(text)
@@ -145,6 +150,8 @@ class Recorder:
             text = text.replace(name, other)
         # Python's own files, in stack traces.
         text = re.sub(r'[^\s"\'\\(]+/lib/python3', "/usr/lib/python3", text)
+        # What a task's log tells of its machine.
+        text = re.sub(r"/tmp/\w+|/root/", "/var/", text)
         return json.loads(text)
 
 

@@ -10,7 +10,7 @@ import requests
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.dialects.base import Dialect, Exchange
 from astronomer_remote.api.errors import NotSupported
-from astronomer_remote.api.models import DagRun, Pool, TriggerIntent
+from astronomer_remote.api.models import DagRun, Pool, TaskInstance, TriggerIntent
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import SyncDriver, configure
 
@@ -27,6 +27,7 @@ EXCHANGES: dict[str, Callable[[Dialect], Exchange[Any]]] = {
     "dag_runs": lambda to: to.dag_runs(RUN.dag_id),
     "ended_runs": lambda to: to.ended_runs([RUN.dag_id], since=str(RUN.logical_date), bound=str(RUN.logical_date)),
     "task_instances": lambda to: to.task_instances(RUN),
+    "task_log": lambda to: to.task_log(RUN, TaskInstance("nothing", try_number=1), lines=1),
     "xcom": lambda to: to.xcom(RUN.dag_id, RUN.run_id, "nothing", "return_value", -1),
     "clear_run": lambda to: to.clear_run(RUN, only_failed=False),
     "clear_run, only_failed": lambda to: to.clear_run(RUN, only_failed=True),

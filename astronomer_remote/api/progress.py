@@ -1,0 +1,31 @@
+"""How far a run is, in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from astronomer_remote.api.models import FINISHED_TASK_STATES, TaskInstance
+
+SECONDS_BETWEEN_PROGRESS = 60.0
+"""How often somebody who waits is told at most: it costs the remote a listing each time."""
+
+PROGRESS_PER_TICK = 2
+"""Of how many runs a watcher asks in a tick, however many wait; the others have their turn later."""
+
+LONGEST_RUN = 100
+"""Task instances of a run whose progress is told: as many as come in one listing."""
+
+RUNNING_TOLD = 5
+
+
+def progress_line(instances: Sequence[TaskInstance]) -> str:
+    """Such as ``3/12 tasks done, running: load_orders (try 2), transform[7]``."""
+    done = sum(each.state in FINISHED_TASK_STATES for each in instances)
+    running = [_named(each) for each in instances if each.state in ("running", "deferred")]
+    more = f" and {len(running) - RUNNING_TOLD} more" if len(running) > RUNNING_TOLD else ""
+    told = f", running: {', '.join(running[:RUNNING_TOLD])}{more}" if running else ""
+    return f"{done}/{len(instances)} tasks done{told}"
+
+
+def _named(instance: TaskInstance) -> str:
+    return f"{instance.name} (try {instance.try_number})" if instance.try_number > 1 else instance.name

@@ -1,0 +1,168 @@
+"""How far a run is: told when that changes, and at a bounded cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api import observation
+from astronomer_remote.api import watcher as module
+from astronomer_remote.api.models import TaskInstance
+from astronomer_remote.api.progress import PROGRESS_PER_TICK, progress_line
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.api.watcher import watch
+from astronomer_remote.testing import FakeDeployment
+from tests.api.script import EXPERIMENTAL, LOST, V1, V2, Remote, Speech, Turn, answer, ok
+
+
+def instances(*states: str | None) -> list[dict[str, Any]]:
+    return [{"task_id": f"t{number}", "state": state, "try_number": 1} for number, state in enumerate(states)]
+
+
+def progress(version: str, *states: str | None, total: int | None = None) -> Turn:
+    speech = Speech(version)
+    body = {"task_instances": instances(*states), "total_entries": len(states) if total is None else total}
+    return Turn(f"GET {speech.runs_path}/r/taskInstances?limit=100&offset=0", ok(body))
+
+
+def wait(version: str, *turns: Turn, wanted: bool = True, every: float = 60) -> list[str]:
+    """Wait for a run. :return: what was told of how far it is."""
+    remote, lines = Remote(version=version), []
+    flow = remote.deployment.observer.wait(
+        Wanted("d", run_id="r", progress=wanted), poke_interval=every, deadline=None, told=lines.append
+    )
+    assert remote.play(flow, *turns).verdict is Verdict.SUCCESS
+    return [line for line in lines if not line.startswith("Waiting")]
+
+
+def test_a_line_names_what_is_done_and_what_runs() -> None:
+    given = [
+        *(TaskInstance(f"done_{state}", state=state) for state in ("success", "failed", "skipped", "upstream_failed")),
+        TaskInstance("load_orders", state="running", try_number=2),
+        TaskInstance("transform", 7, "deferred", 1),
+        *(TaskInstance("later", state=state) for state in (None, "scheduled", "queued", "up_for_retry")),
+    ]
+    assert progress_line(given) == "4/10 tasks done, running: load_orders (try 2), transform[7]"
+    assert progress_line(given[:4]) == "4/4 tasks done"
+
+
+def test_a_line_is_short() -> None:
+    many = [TaskInstance("t", index, "running", 1) for index in range(20)]
+    assert progress_line(many) == "0/20 tasks done, running: t[0], t[1], t[2], t[3], t[4] and 15 more"
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_it_is_told_when_it_changes(version: str) -> None:
+    speech = Speech(version)
+    running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
+    told = wait(
+        version,
+        *[running, progress(version)],
+        *[running, progress(version, "running", None)],
+        *[running, progress(version, "running", None)],
+        *[running, progress(version, "success", "running"), over],
+    )
+    assert told == ["0/2 tasks done, running: t0", "1/2 tasks done, running: t1"]
+
+
+def test_it_is_asked_for_at_a_slower_pace_than_the_run() -> None:
+    speech = Speech(V2)
+    running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
+    assert wait(
+        V2, running, progress(V2, "running"), running, running, running, progress(V2, None), over, every=20
+    ) == [
+        "0/1 tasks done, running: t0",
+        "0/1 tasks done",
+    ]
+
+
+def test_it_is_not_asked_for_where_it_is_not_wanted_or_not_told() -> None:
+    for version, wanted in ((V2, False), (EXPERIMENTAL, True)):
+        speech = Speech(version)
+        assert wait(version, speech.get(speech.run()), speech.get(speech.run(state="success")), wanted=wanted) == []
+
+
+def test_of_a_large_run_it_is_not_told_and_that_is_said_once() -> None:
+    speech = Speech(V2)
+    running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
+    assert wait(V2, running, progress(V2, None, total=101), running, over) == [
+        "Run r has 101 task instances; of so many no progress is told."
+    ]
+
+
+def test_what_forbids_it_is_not_asked_again_and_disturbs_no_wait() -> None:
+    speech = Speech(V2)
+    running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
+    forbidden = Turn(progress(V2).expected, answer(403, {"detail": "Forbidden"}))
+    assert wait(V2, running, forbidden, running, over) == []
+
+
+def test_what_may_pass_is_asked_again_and_disturbs_no_wait() -> None:
+    speech = Speech(V2)
+    running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
+    lost = Turn(progress(V2).expected, LOST)
+    told = wait(V2, running, *[lost] * 6, running, running, progress(V2, "success"), over, every=300)
+    assert told == ["1/1 tasks done"]
+
+
+def test_a_watcher_tells_it_in_turn_at_a_cost_that_does_not_follow_the_number_of_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observation, "SECONDS_BETWEEN_PROGRESS", 600.0)
+    asked_per_tick: list[int] = []
+    with FakeDeployment("3.3.2") as fake:
+        fake.add_dag("d", tasks=["t"], stays="running")
+        runs = [fake.add_run("d", f"r{number}", state="running")["run_id"] for number in range(5)]
+        tick = module.Watcher._tick
+
+        async def counted(self: Any, *arguments: Any) -> bool:
+            before = sum("taskInstances" in path for _, path in fake.requests)
+            answered = await tick(self, *arguments)
+            asked_per_tick.append(sum("taskInstances" in path for _, path in fake.requests) - before)
+            return answered
+
+        monkeypatch.setattr(module.Watcher, "_tick", counted)
+        lines = asyncio.run(watch_all(fake, runs))
+    assert sorted(lines) == ["0/1 tasks done, running: t"] * 5
+    assert max(asked_per_tick) == PROGRESS_PER_TICK
+    assert sum(asked_per_tick) == 5
+
+
+async def watch_all(fake: FakeDeployment, runs: list[str]) -> list[str]:
+    """Wait for all runs until each has told how far it is."""
+    connection = fake.connection()
+    settings = Settings.parse(host=connection["host"], login=connection["login"], password=connection["password"])
+    lines: list[str] = []
+    all_told = asyncio.Event()
+
+    def told(line: str) -> None:
+        if not line.startswith("Waiting"):
+            lines.append(line)
+        if len(lines) == len(runs):
+            all_told.set()
+
+    async def reload() -> Settings:
+        return settings
+
+    def wait_for(run_id: str) -> Any:
+        wanted = Wanted("d", run_id=run_id, exists=True, since=time.time() - 1, progress=True)
+        return watch(
+            wanted,
+            settings=settings,
+            reload=reload,
+            poke_interval=0.05,
+            deadline=time.time() + 30,
+            told=told,
+        )
+
+    waits = [asyncio.create_task(wait_for(run_id)) for run_id in runs]
+    await asyncio.wait_for(all_told.wait(), 30)
+    for run_id in runs:
+        fake.finish("d", run_id)
+    outcomes: list[Outcome] = await asyncio.gather(*waits)
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.SUCCESS}
+    return lines
