@@ -145,7 +145,9 @@ def main() -> int:
     print(f"{datetime.now(timezone.utc):%Y-%m-%d}, {machine()}, {arguments.times} requests of each kind, ms\n")
     print(table(("remote", "what", "bare", "ours", "ratio", "goal"), lines))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "trigger.json").write_text(json.dumps(found, indent=1) + "\n")
+    for version in arguments.versions:
+        facts = [each for each in found if each["version"] == version]
+        (RESULTS / f"trigger-{version}.json").write_text(json.dumps(facts, indent=1) + "\n")
     return 0
 
 

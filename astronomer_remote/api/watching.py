@@ -226,7 +226,8 @@ def plan(
 
 def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int, jitter: float) -> float:
     """
-    Seconds until the next tick: the smallest interval anybody wants, stretched when the remote is slow or down.
+    Seconds until the next tick: the smallest interval anybody wants, counted from the beginning of the last one, and
+    stretched when the remote is slow or down.
 
     :param now: the local time.
     :param took: seconds the last tick took.
@@ -235,7 +236,7 @@ def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int
     """
     wanted = min((waiter.interval(now) for waiter in waiters), default=1.0)
     # A remote that answers slowly is left alone for four fifths of the time.
-    patient = max(wanted, 4 * took) * 2.0 ** min(failures, 4)
+    patient = max(wanted - took, 4 * took) * 2.0 ** min(failures, 4)
     return min(patient, max(wanted, 300.0)) * (0.9 + jitter / 5)
 
 

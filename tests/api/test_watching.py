@@ -210,12 +210,16 @@ def test_a_remote_out_of_reach_is_borne_until_patience_ends() -> None:
 def test_the_loop_goes_at_the_smallest_interval_anybody_wants() -> None:
     slow, quick = waiter("a"), waiter("b")
     quick.poke_interval = 2.0
-    assert pause([slow, quick], now=NOW, took=0.01, failures=0, jitter=0.5) == pytest.approx(2.0)
+    assert pause([slow, quick], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(2.0)
 
 
 def test_pauses_are_spread_by_a_tenth() -> None:
     assert pause([waiter()], now=NOW, took=0.0, failures=0, jitter=0.0) == pytest.approx(9.0)
     assert pause([waiter()], now=NOW, took=0.0, failures=0, jitter=1.0) == pytest.approx(11.0)
+
+
+def test_the_time_a_tick_takes_is_part_of_the_interval() -> None:
+    assert pause([waiter()], now=NOW, took=1.5, failures=0, jitter=0.5) == pytest.approx(8.5)
 
 
 def test_a_slow_remote_is_left_alone_for_four_fifths_of_the_time() -> None:
