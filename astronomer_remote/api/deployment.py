@@ -13,8 +13,9 @@ from uuid import uuid4
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dags import Dags
+from astronomer_remote.api.description import Description
 from astronomer_remote.api.dialects.base import Exchange
-from astronomer_remote.api.errors import InvalidSettings, RemoteError
+from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import (
     Dag,
     DagRun,
@@ -235,16 +236,8 @@ class Deployment(PoolOperations):
         return (yield from self.conversation.ask(Exchange(request, _as_is, f"call {request.method} {endpoint}")))
 
     def describe(self) -> Flow[str]:
-        """Say in a sentence or two what is found at the other end, and whether the login works."""
-        dialect = yield from self.conversation.dialect()
-        yield from self.conversation.ask(dialect.proof())
-        try:
-            health = yield from self.conversation.ask(dialect.health())
-            state = ", ".join(f"{name} {status}" for name, status in health.components.items() if status)
-        except RemoteError as error:
-            state = f"its health is not told ({error.message})"
-        who = f" as {self.settings.login}" if self.settings.login else ""
-        return f"{dialect.label} at {self.settings.base_url} answers{who}: {state}."
+        """Say what is found at the other end, who we are to it, what we may do, and how it is; it changes nothing."""
+        return (yield from Description(self.conversation).text())
 
 
 def _as_is(body: Any) -> Any:

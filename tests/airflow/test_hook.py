@@ -393,7 +393,43 @@ def test_the_button_says_what_was_found(any_remote: FakeDeployment) -> None:
     assert good, message
     assert any_remote.url in message
     assert "healthy" in message
-    assert {method for method, path in any_remote.requests if path != "/auth/token"} == {"GET"}
+    assert "triggerer is healthy" in message or any_remote.version < "2"
+
+
+RIGHTS = {
+    "admin": "The account may read DAGs, trigger, read pools, write pools.",
+    "viewer": "The account may read DAGs, read pools. It may not trigger, write pools.",
+}
+
+
+@pytest.mark.parametrize("who", RIGHTS)
+@pytest.mark.parametrize("version", ["2.0.2", "2.11.2", "3.0.6", "3.3.2"])
+def test_the_button_says_what_the_account_may_and_changes_nothing(
+    start: Start, add_connection: Any, version: str, who: str
+) -> None:
+    remote = start(version)
+    remote.add_dag("quick")
+    add_connection(**remote.connection(login=who, password=who))
+    good, message = AstronomerHook().test_connection()
+    assert good
+    assert f"answers as {who}. {RIGHTS[who]} " in message
+    assert (remote.runs("quick"), remote.pools()) == ([], {"default_pool": 128})
+
+
+def test_the_button_says_that_1_10_knows_no_accounts(start: Start) -> None:
+    start("1.10.15")
+    good, message = AstronomerHook().test_connection()
+    assert good
+    assert "whoever reaches it may do everything" in message
+
+
+def test_the_button_bears_with_a_remote_that_says_something_else(start: Start) -> None:
+    remote = start("3.3.2")
+    remote.disturb(422, method="POST", path="/dagRuns")
+    remote.disturb(404, path="/monitor/health")
+    good, message = AstronomerHook().test_connection()
+    assert good
+    assert "It is not told whether it may trigger. Its health is not told" in message
 
 
 @pytest.mark.parametrize(

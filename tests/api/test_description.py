@@ -1,0 +1,79 @@
+"""What a person is told who tries a connection."""
+
+from __future__ import annotations
+
+import pytest
+
+from astronomer_remote.api.errors import RemoteUnavailable
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.settings import Settings
+from tests.api.script import EXPERIMENTAL, OPEN, URL, V2, Remote, Turn, answer, ok
+
+FORBIDDEN = answer(403, {"detail": "Forbidden"})
+HEALTH = Turn(
+    "GET /api/v2/monitor/health", ok({"scheduler": {"status": "unhealthy"}, "dag_processor": {"status": None}})
+)
+
+
+def described(settings: Settings, **statuses: int) -> str:
+    """What is said of an Airflow 3 that answers the questions about our rights with these statuses."""
+    remote = Remote(settings, V2, retry=RetryPolicy(attempts=1))
+    replies = [answer(statuses[name], {"detail": "said"}) for name in ("dags", "trigger", "pools", "delete")]
+
+    def carry_out(request: object) -> object:
+        path = getattr(request, "path", "")
+        return HEALTH.reply if path.endswith("/health") else replies.pop(0)
+
+    return remote.carry_out(remote.deployment.describe(), carry_out, lambda: settings)  # type: ignore[arg-type]
+
+
+def test_all_that_is_found_out_is_said() -> None:
+    listing = ok({"dags": [], "pools": [], "total_entries": 0})
+    remote = Remote(OPEN, V2)
+    asked: list[str] = []
+
+    def carry_out(request: object) -> object:
+        line = f"{getattr(request, 'method', '')} {getattr(request, 'path', '')}"
+        asked.append(line)
+        if line.endswith("/health"):
+            return HEALTH.reply
+        return (
+            answer(404, {"detail": "none"}) if line.startswith("DELETE") else FORBIDDEN if "POST" in line else listing
+        )
+
+    said = remote.carry_out(remote.deployment.describe(), carry_out, lambda: OPEN)  # type: ignore[arg-type]
+    assert said == (
+        f"Airflow 3.3.2 at {URL} answers. The account may read DAGs, read pools, write pools. It may not trigger. "
+        "Its scheduler is unhealthy."
+    )
+    assert "astronomer_remote_test_" in asked[1]
+    assert "astronomer_remote_test_" in asked[3]
+
+
+def test_what_is_not_told_is_said_to_be_so() -> None:
+    said = described(OPEN, dags=403, trigger=409, pools=403, delete=405)
+    assert "It may not read DAGs, read pools. It is not told whether it may trigger, write pools." in said
+
+
+def test_a_token_has_no_name() -> None:
+    settings = Settings(URL, password="token", authentication="software_api_key")
+    assert "answers with the token or key. It may not read DAGs" in described(
+        settings, dags=403, trigger=404, pools=403, delete=404
+    )
+
+
+def test_a_remote_that_is_down_is_no_matter_of_rights() -> None:
+    with pytest.raises(RemoteUnavailable):
+        described(OPEN, dags=503, trigger=404, pools=404, delete=404)
+
+
+def test_1_10_has_no_accounts() -> None:
+    remote = Remote(OPEN, EXPERIMENTAL)
+    said = remote.play(
+        remote.deployment.describe(),
+        Turn("GET /api/experimental/pools", ok([])),
+        Turn("GET /health", answer(403, {"error": "Forbidden"})),
+    )
+    assert "knows no accounts" in said
+    assert "Its health is not told" in said
+    assert "permission" in said
