@@ -57,7 +57,7 @@ def test_what_is_not_told_is_said_to_be_so() -> None:
 
 def test_a_token_has_no_name() -> None:
     settings = Settings(URL, password="token", authentication="software_api_key")
-    assert "answers with the token or key. It may not read DAGs" in described(
+    assert "answers with the token or key. The account may trigger, write pools." in described(
         settings, dags=403, trigger=404, pools=403, delete=404
     )
 
