@@ -40,7 +40,6 @@ from tests.api.script import (
     Turn,
     answer,
     ok,
-    page,
     plain,
     with_secret,
 )
@@ -397,25 +396,6 @@ def test_health_is_told_by_component(version: str) -> None:
 
 
 PROOF = {EXPERIMENTAL: "/api/experimental/pools", V1: "/api/v1/dags?limit=1", V2: "/api/v2/dags?limit=1"}
-
-
-@pytest.mark.parametrize(
-    ("version", "label"), [(EXPERIMENTAL, "Airflow 1.10's experimental API"), (V1, "Airflow 2.11.2"), (V2, "Airflow 3")]
-)
-def test_a_remote_is_described_in_a_sentence_once_the_login_works(version: str, label: str) -> None:
-    remote, _ = meet(version)
-    proof = Turn(f"GET {PROOF[version]}", ok([] if version == EXPERIMENTAL else {"dags": []}))
-    health = {"scheduler": {"status": "healthy"}, "triggerer": {"status": None}}
-    said = remote.play(remote.deployment.describe(), proof, Turn(f"GET {HEALTH[version]}", ok(health)))
-    assert said.startswith(label)
-    assert said.endswith(" at https://airflow.example.com answers: scheduler healthy.")
-
-
-def test_a_description_does_not_need_the_health_to_be_told() -> None:
-    remote = Remote(Settings(URL, login="me", password="p"), V1)
-    turns = [Turn(f"GET {PROOF[V1]}", ok({})), *[Turn(f"GET {HEALTH[V1]}", page(403))] * 6]
-    said = remote.play(remote.deployment.describe(), *turns)
-    assert "answers as me: its health is not told (Could not read" in said
 
 
 def test_a_login_that_does_not_work_is_not_described_as_one() -> None:
