@@ -15,6 +15,8 @@ BIN := .venv/bin
 UV := $(or $(shell command -v uv),.dev/uv/bin/uv)
 PYTEST := -m pytest $(PYTEST_ARGS)
 UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract tests/airflow tests/dev)
+# They have targets of their own.
+LONG := test_kills.py test_soak.py
 NOT_LIVE := -m 'not live and not matrix and not browser'
 
 export PYTHONUNBUFFERED := 1
@@ -22,7 +24,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help venv format lint unit unit-newest unit-oldest live test docs matrix demo bench clean
+.PHONY: help venv format lint unit unit-newest unit-oldest live faults soak test docs matrix demo bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,7 +70,13 @@ unit-oldest: venv
 	  "$$env/bin/python" $(PYTEST) $(NOT_LIVE) $(filter-out tests/dev,$(UNIT))
 
 live: venv ## the tests that start real deployments and run DAGs in them, against three remotes
-	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live $(LONG:%=--ignore tests/live/%)
+
+faults: venv ## workers, triggerers, schedulers and remotes that are ended while tasks wait, and the table of faults
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live/test_faults.py tests/live/test_kills.py
+
+soak: venv ## two hundred tasks at a time with remotes of which a fifth of all requests fails
+	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' tests/live/test_soak.py
 
 docs: venv ## build/docs/index.html, from docs/ and the docstrings; a warning is an error
 	AIRFLOW_HOME=$(CURDIR)/build/airflow $(BIN)/python -m sphinx -q -W --keep-going docs build/docs
@@ -76,7 +84,7 @@ docs: venv ## build/docs/index.html, from docs/ and the docstrings; a warning is
 test: lint docs unit live ## lint, docs, unit and live
 
 matrix: venv ## every remote with every local Airflow, and README's table of them; takes hours
-	$(BIN)/python $(PYTEST) -m matrix tests/live
+	$(BIN)/python $(PYTEST) -m matrix tests/live $(LONG:%=--ignore tests/live/%) --ignore tests/live/test_faults.py
 
 demo: venv ## two real deployments, one triggers a DAG in the other
 	$(BIN)/python -m dev.demo --local $(LOCAL) --remote $(REMOTE) $(if $(KEEP),--keep)

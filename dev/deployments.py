@@ -198,6 +198,10 @@ class Deployment:
 
     # -- components ---------------------------------------------------------------------------------------
 
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Change environment variables of the components that are started from now on."""
+        self._overrides |= settings
+
     def start_component(self, name: str, timeout: float = 60.0) -> None:
         """Start one component that was stopped, with the same port and home, and wait until it is up."""
         self._launch(name)

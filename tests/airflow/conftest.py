@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -18,16 +14,8 @@ import pytest
 from astronomer_remote.api.transport import SyncDriver
 from astronomer_remote.testing import FakeDeployment
 
-# Airflow reads its configuration when it is first imported, which is while tests are collected.
-HOME = tempfile.mkdtemp(prefix="astronomer-remote-tests-")
-os.environ.update(
-    {
-        "AIRFLOW_HOME": HOME,
-        "AIRFLOW__CORE__DAGS_FOLDER": os.path.join(HOME, "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
-)
-atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+# First of all, since Airflow reads its configuration when it is imported, which is while tests are collected.
+from tests.airflow import home  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,13 @@ def test_parts_of_a_version(version: str, generation: str, components: tuple[str
     assert Version.parse(version).components == components
 
 
+def test_settings_can_be_changed_for_what_starts_later(tmp_path: Path) -> None:
+    deployment = Deployment("3.3.2", env={"SECRET": "first", "OTHER": "1"})
+    deployment._place = Place(tmp_path, tmp_path, tmp_path, 1)
+    deployment.configure({"SECRET": "second"})
+    assert (deployment.env["SECRET"], deployment.env["OTHER"]) == ("second", "1")
+
+
 def test_log_servers_which_would_listen_everywhere_are_left_out() -> None:
     assert Version.parse("3.3.2").command("triggerer") == ["triggerer", "--skip-serve-logs"]
     assert Version.parse("2.2.5").command("triggerer") == ["triggerer"]  # has none, and no such option

@@ -12,6 +12,9 @@ from urllib.parse import quote
 import pytest
 
 from dev.deployments import Deployment
+
+# Some of these tests run tasks in this process.
+from tests.airflow import home  # noqa: F401
 from tests.live.campaign import USERS, Campaign
 from tests.live.local import Local
 from tests.live.plan import LIVE, MATRIX, Pair, Scenario

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
 from dev.deployments import Deployment
+from dev.settings import DATABASE_FILE
 
 
 class Local:
@@ -30,14 +34,22 @@ class Local:
             self._session.auth = (login, password)
 
     def ask(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
-        """Send a request to its API."""
-        answer = self._session.request(method, self._base + path, json=json, params=params, timeout=120)
+        """Send a request to its API, again if SQLite was locked."""
+        for _ in range(5):
+            answer = self._session.request(method, self._base + path, json=json, params=params, timeout=120)
+            if answer.status_code != 500:
+                break
         assert answer.ok, f"{method} {path} → {answer.status_code}: {answer.text[:2000]}"
         return answer.json()
 
     def add_connection(self, conn_id: str, **fields: Any) -> None:
         """Add a connection, as a person does with the form."""
         self.ask("POST", "/connections", json={"connection_id": conn_id, "conn_type": "astronomer", **fields})
+
+    def change_password(self, conn_id: str, password: str) -> None:
+        """Change a connection, as a person does with the form."""
+        wish = {"connection_id": conn_id, "conn_type": "astronomer", "password": password}
+        self.ask("PATCH", f"/connections/{conn_id}", json=wish, update_mask="password")
 
     def check_alive(self) -> None:
         """Fail at once if a component has ended, since nothing would come of waiting."""
@@ -53,6 +65,30 @@ class Local:
         logs = {name: self.deployment.log(name, 2000).splitlines() for name in self.deployment.processes}
         found = [f"{name}: {line}" for name, lines in logs.items() for line in lines if any(w in line for w in words)]
         return "\n".join(line[:300] for line in found[-60:])
+
+    def query(self, sql: str, *arguments: object) -> list[Any]:
+        """Read its database."""
+        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=30)) as database:
+            return database.execute(sql, arguments).fetchall()
+
+    def states(self, dag_id: str) -> dict[str, int]:
+        """How many tasks of a DAG are in which state."""
+        return dict(self.query("SELECT state, count(*) FROM task_instance WHERE dag_id = ? GROUP BY state", dag_id))
+
+    def mark(self, dag_id: str, state: str) -> None:
+        """Mark the one task of a DAG, as a person does."""
+        task = f"/dags/{dag_id}/dagRuns/{quote(self._run_id(dag_id), safe='')}/taskInstances/trigger"
+        self.ask("PATCH", task, json={"new_state": state, **({} if self._newer else {"dry_run": False})})
+
+    def clear(self, dag_id: str) -> None:
+        """Clear the one task of a DAG, as a person does."""
+        wish = {"dag_run_id": self._run_id(dag_id), "task_ids": ["trigger"], "dry_run": False, "only_failed": False}
+        self.ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=wish)
+
+    def _run_id(self, dag_id: str) -> str:
+        run = self.run(dag_id)
+        assert run, f"{dag_id} has no run"
+        return str(run["dag_run_id"])
 
     def run(self, dag_id: str) -> dict[str, Any] | None:
         """The DAG run of a DAG that has one, `None` if that was not made yet."""

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import _hook
+import _kill
 import _sensor
 import _trigger
 from _given import Given
 from airflow.providers.common.compat.sdk import DAG, get_parsing_context
 
-MODULES = (_trigger, _sensor, _hook)
+MODULES = (_trigger, _sensor, _hook, _kill)
 
 
 def build(connection: str, version: tuple[int, ...], date: str, wanted: Iterable[tuple[str, str]]) -> None:

@@ -1,0 +1,78 @@
+"""Every fault, with a real remote of every generation: one run by the remote's account, and a task that succeeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from dev.proxy import Proxy
+from tests.live.fault_cases import CASES, MODES, SHORT_READ_TIMEOUT, VERSIONS, Case, remote
+from tests.live.fault_table import key, record
+from tests.live.intents import Intents, Outcome, Task
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+
+AT_ONCE = 4
+
+
+class Cells:
+    """What became of every cell of the table for one remote; they are filled all at once, as most of it is waiting."""
+
+    def __init__(self, intents: Intents, wanted: list[tuple[Case, str]]) -> None:
+        self.intents = intents
+        with ExitStack() as proxies:
+            tasks: dict[tuple[str, str], Task] = {}
+            for case, mode in wanted:
+                proxy = proxies.enter_context(Proxy(intents.remote.url, case.rules()))
+                extra = {"read_timeout": SHORT_READ_TIMEOUT} if case.impatient else {}
+                tasks[case.name, mode] = Task(intents, proxy, mode, attempts=case.attempts, **extra)
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                list(pool.map(Task.carry_out, tasks.values()))
+            for task in tasks.values():
+                task.count()
+            self.outcomes = {key: task.outcome for key, task in tasks.items()}
+        version = intents.remote.deployment.version
+        record({key(version, mode, case): self._told(seen) for (case, mode), seen in self.outcomes.items()})
+
+    def _told(self, seen: Outcome) -> dict[str, Any]:
+        """What the documentation tells of a cell."""
+        return {
+            "runs": len(self.intents.runs(seen)),
+            "state": seen.state,
+            "attempts": seen.attempts,
+            "sent": seen.sent,
+            "arrived": seen.arrived,
+            "requests": seen.requests,
+        }
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def cells(request: pytest.FixtureRequest) -> Iterator[Cells]:
+    version = request.param
+    given = [item.callspec.params for item in request.session.items if "case" in getattr(item, "fixturenames", ())]
+    wanted = [(each["case"], each["mode"]) for each in given if each["cells"] == version]
+    with pytest.MonkeyPatch.context() as patch, remote(version) as deployment:
+        yield Cells(Intents(deployment, patch), wanted)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_one_intent_makes_one_run_whatever_goes_wrong(cells: Cells, case: Case, mode: str) -> None:
+    seen: Outcome = cells.outcomes[case.name, mode]
+    (run,) = cells.intents.runs(seen)
+    assert (seen.state, run.run_id, run.state) == ("success", seen.run_id, "success"), seen
+    # What a small remote on SQLite fails to do by itself is asked of it again, and each attempt asks once more.
+    more = seen.spoiled + seen.attempts - 1
+    assert 0 <= seen.sent - case.sent <= more, seen
+    assert 0 <= seen.arrived - case.arrived <= more, seen
+    assert bool(seen.met) == (case.name != "none"), seen
+    assert seen.attempts <= case.attempts, seen
+    assert seen.requests <= 100, seen
+
+
+def test_there_is_no_run_that_nobody_wanted(cells: Cells) -> None:
+    assert cells.intents.remote.query("SELECT count(*) FROM dag_run") == [(len(cells.outcomes),)]
