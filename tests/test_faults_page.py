@@ -1,0 +1,27 @@
+"""The page on faults shows what the live tests saw last, and leaves no error out."""
+
+from __future__ import annotations
+
+import re
+
+from astronomer_remote.api import errors
+from astronomer_remote.exceptions import BY_NAME
+from tests.live import fault_table
+from tests.live.fault_cases import CASES, MODES, VERSIONS
+
+TEXT = fault_table.PAGE.read_text()
+
+
+def test_the_table_is_the_one_that_the_results_make() -> None:
+    (shown,) = fault_table.TABLE.findall(TEXT)
+    assert shown == fault_table.table(fault_table.results())
+    wanted = {fault_table.key(version, mode, case.name) for version in VERSIONS for mode in MODES for case in CASES}
+    assert set(fault_table.results()) <= wanted
+
+
+def test_of_every_error_it_tells_truly_whether_it_is_permanent() -> None:
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\w+) \|", TEXT, re.MULTILINE)
+    told = {name.strip("`"): kind for names, kind in rows for name in names.split(", ")}
+    for name, error in BY_NAME.items():
+        assert told.pop(name) == ("permanent" if issubclass(error, errors.PermanentError) else "passing")
+    assert told == {"DagRunFailed": "retried", "WaitTimeout": "retried"}
