@@ -39,7 +39,8 @@ def table(known: Results) -> str:
     columns = [(version, mode) for version in VERSIONS for mode in MODES]
     rows = [["fault", *(f"{version}, {mode}" for version, mode in columns)], ["---"] * (len(columns) + 1)]
     for case in CASES:
-        rows.append([case.name, *(_cell(known.get(key(*column, case.name))) for column in columns)])
+        cells = (_cell(known.get(key(*each, case.name))) if each[0] in case.versions else "" for each in columns)
+        rows.append([case.name, *cells])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

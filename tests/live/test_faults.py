@@ -54,7 +54,7 @@ class Cells:
 def cells(request: pytest.FixtureRequest) -> Iterator[Cells]:
     version = request.param
     given = [item.callspec.params for item in request.session.items if "case" in getattr(item, "fixturenames", ())]
-    wanted = [(each["case"], each["mode"]) for each in given if each["cells"] == version]
+    wanted = [(each["case"], each["mode"]) for each in given if each["cells"] == version in each["case"].versions]
     with pytest.MonkeyPatch.context() as patch, remote(version) as deployment:
         yield Cells(Intents(deployment, patch), wanted)
 
@@ -62,11 +62,14 @@ def cells(request: pytest.FixtureRequest) -> Iterator[Cells]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_one_intent_makes_one_run_whatever_goes_wrong(cells: Cells, case: Case, mode: str) -> None:
+    if cells.intents.remote.deployment.version not in case.versions:
+        pytest.skip("cannot happen to this remote")
     seen: Outcome = cells.outcomes[case.name, mode]
     (run,) = cells.intents.runs(seen)
     assert (seen.state, run.run_id, run.state) == ("success", seen.run_id, "success"), seen
     # What a small remote on SQLite fails to do by itself is asked of it again, and each attempt asks once more.
-    more = seen.spoiled + seen.attempts - 1
+    # Where patience is short, it may still be at it when the run is looked for.
+    more = seen.spoiled + seen.attempts - 1 + case.impatient
     assert 0 <= seen.sent - case.sent <= more, seen
     assert 0 <= seen.arrived - case.arrived <= more, seen
     assert bool(seen.met) == (case.name != "none"), seen
