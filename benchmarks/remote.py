@@ -12,6 +12,7 @@ import tempfile
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import psycopg2
 import requests
@@ -23,6 +24,8 @@ from dev.deployments import Deployment
 from dev.environments import environment
 from dev.settings import DEFAULT_USERS, Place, settings
 from dev.versions import Version
+
+Connection: TypeAlias = psycopg2.extensions.connection
 
 DAGS = 200
 # What ran in a year, and what was made in the last hour.
@@ -40,32 +43,19 @@ class Remote:
 
     :param deployment: its web server.
     :param database: its PostgreSQL server.
+    :param connection: our own to that.
     """
 
-    def __init__(self, deployment: Deployment, database: Postgres) -> None:
+    def __init__(self, deployment: Deployment, database: Postgres, connection: Connection) -> None:
         self.deployment = deployment
         self._database = database
-        self._connection = psycopg2.connect(database.dsn("postgres"))
-        self._connection.autocommit = True
+        self._connection = connection
         self._web = Version.parse(deployment.version).web
         self._log = deployment.home.parent / "logs" / f"{self._web}.log"
         self._ended: list[str] = []
         self.login, self.password = deployment.users["admin"]
 
     # -- what it holds ------------------------------------------------------------------------------------
-
-    def fill(self, *, past: int, running: int) -> None:
-        """Insert DAGs and runs."""
-        if self.deployment.generation == "v2":
-            self._execute("INSERT INTO dag_bundle (name, active) VALUES ('benchmark', true)")
-        self._insert("dag", _dag_columns(), 0, DAGS)
-        date = f"now() - i * interval '{PAST_SECONDS / max(past, 1)} seconds'"
-        json_or_pickle = "'{}'" if self.deployment.generation == "v2" else f"'\\x{pickle.dumps({}).hex()}'"
-        conf = {"conf": json_or_pickle}
-        self._insert("dag_run", _run_columns("past", date, ended=True) | conf, 0, past)
-        date = f"now() - i * interval '{RUNNING_SECONDS / max(running, 1)} seconds' + interval '1 microsecond'"
-        self._insert("dag_run", _run_columns("running", date, ended=False) | conf, 0, running)
-        self._execute("VACUUM ANALYZE")
 
     def runs(self, number: int) -> list[dict[str, str]]:
         """The youngest of the running ones: DAG, run id and the date that a listing is bounded by."""
@@ -149,18 +139,6 @@ class Remote:
         self.deployment.stop_component(self._web, signal.SIGKILL)
         self.deployment.start_component(self._web, timeout=120)
 
-    def close(self) -> None:
-        self._connection.close()
-
-    def _insert(self, table: str, values: dict[str, str], first: int, number: int) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table])
-            known = {name for (name,) in cursor.fetchall()}
-        names = [name for name in values if name in known]
-        columns, expressions = ", ".join(names), ", ".join(values[name] for name in names)
-        series = f"generate_series({first}, {first + number - 1}) AS i"
-        self._execute(f"INSERT INTO {table} ({columns}) SELECT {expressions} FROM {series}")
-
     def _execute(self, statement: str, values: Sequence[object] | None = None) -> None:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values)
@@ -169,17 +147,41 @@ class Remote:
 @contextlib.contextmanager
 def remote(version: str, *, past: int, running: int) -> Iterator[Remote]:
     """Start a remote with so many runs, and end it in the end."""
-    extras = DRIVERS[Version.parse(version).generation]
-    web = Version.parse(version).web
+    parsed = Version.parse(version)
+    extras = DRIVERS[parsed.generation]
     with postgres() as database:
-        url = database.dsn(OWNER).replace("postgresql:", "postgresql+psycopg2:")
-        env = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url}
+        env = {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.dsn(OWNER).replace("postgresql:", "postgresql+psycopg2:")
+        }
         _migrate(version, extras, env)
-        with Deployment(version, name="benchmark", components=[web], extras=extras, env=env) as deployment:
-            it = Remote(deployment, database)
-            with contextlib.closing(it):
-                it.fill(past=past, running=running)
-                yield it
+        with contextlib.closing(psycopg2.connect(database.dsn("postgres"))) as connection:
+            connection.autocommit = True
+            _fill(connection, parsed.generation, past=past, running=running)
+            with Deployment(version, name="benchmark", components=[parsed.web], extras=extras, env=env) as deployment:
+                yield Remote(deployment, database, connection)
+
+
+def _fill(connection: Connection, generation: str, *, past: int, running: int) -> None:
+    """Insert DAGs and runs."""
+    with connection.cursor() as cursor:
+        if generation == "v2":
+            cursor.execute("INSERT INTO dag_bundle (name, active) VALUES ('benchmark', true)")
+        _insert(cursor, "dag", _dag_columns(), DAGS)
+        conf = {"conf": "'{}'" if generation == "v2" else f"'\\x{pickle.dumps({}).hex()}'"}
+        date = f"now() - i * interval '{PAST_SECONDS / max(past, 1)} seconds'"
+        _insert(cursor, "dag_run", _run_columns("past", date, ended=True) | conf, past)
+        date = f"now() - i * interval '{RUNNING_SECONDS / max(running, 1)} seconds' + interval '1 microsecond'"
+        _insert(cursor, "dag_run", _run_columns("running", date, ended=False) | conf, running)
+        cursor.execute("VACUUM ANALYZE")
+
+
+def _insert(cursor: Any, table: str, values: dict[str, str], number: int) -> None:
+    """Insert so many rows, numbered `i`, with those of the columns that this version has."""
+    cursor.execute("SELECT column_name FROM information_schema.columns WHERE table_name = %s", [table])
+    known = {name for (name,) in cursor.fetchall()}
+    names = [name for name in values if name in known]
+    columns, expressions = ", ".join(names), ", ".join(values[name] for name in names)
+    cursor.execute(f"INSERT INTO {table} ({columns}) SELECT {expressions} FROM generate_series(0, {number - 1}) AS i")
 
 
 def _migrate(version: str, extras: Sequence[str], env: dict[str, str]) -> None:
