@@ -28,10 +28,17 @@ try:
 except ImportError:
     from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef,import-not-found]
 
+try:
+    # Airflow 3 moved it.
+    from airflow.providers.standard.operators.empty import EmptyOperator
+except ImportError:
+    from airflow.operators.empty import EmptyOperator  # type: ignore[no-redef,import-not-found]
+
 __all__ = [
     "NOTSET",
     "TRIGGERS_HEAR_OF_KILLS",
     "ArgNotSet",
+    "EmptyOperator",
     "attempt",
     "connection_of_a_command",
     "connection_parts",

@@ -15,6 +15,7 @@ from astronomer_remote.compat import attempt
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import DagRunNotFound, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
+from astronomer_remote.operators.between import between
 from astronomer_remote.operators.pool import IF_MISSING, one_of
 
 if TYPE_CHECKING:
@@ -220,7 +221,8 @@ def dag_paused(
     :param external_dag_id: DAG of the remote.
     :param paused: ``False`` keeps it unpaused instead.
     :param task_id: of the task that switches it, default ``pause`` or ``unpause`` and the DAG's id; the others' are
-        made from it by adding ``_record`` and ``_restore``.
+        made from it by adding ``_record``, ``_restore`` and ``_done``. The last runs nowhere; it lets the DAG run fail
+        if the DAG could not be put back.
     :param kwargs: of all three operators, ``astronomer_conn_id`` and ``retries`` for example.
     """
     kwargs["external_dag_id"] = external_dag_id
@@ -229,6 +231,5 @@ def dag_paused(
     record = RemoteRecordDagOperator(task_id=f"{name}_record", **kwargs)
     change = switch(task_id=name, **kwargs)
     restore = RemoteRestoreDagOperator(task_id=f"{name}_restore", paused=record.output, **kwargs)
-    record >> change
-    with restore.as_teardown(setups=[record, change], on_failure_fail_dagrun=True):
+    with between(record, change, restore):
         yield

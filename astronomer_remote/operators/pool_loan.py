@@ -21,6 +21,7 @@ from astronomer_remote.arguments import check_pool, is_plain
 from astronomer_remote.compat import was_cleared
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import airflow_exceptions
+from astronomer_remote.operators.between import between
 from astronomer_remote.operators.pool import one_of, size
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ def borrowed_slots(
     :param pool_name: as in :class:`RemoteRecordPoolOperator`, as are ``slots``, ``temporary``, ``description`` and
         ``force``.
     :param if_changed: as in :class:`RemoteReturnPoolSlotsOperator`.
-    :param task_id: of the task that changes the pool; the others' are made from it by adding ``_record`` and
-        ``_return``.
+    :param task_id: of the task that changes the pool; the others' are made from it by adding ``_record``, ``_return``
+        and ``_done``. The last runs nowhere; it lets the DAG run fail if the pool could not be put back.
     :param kwargs: of all three operators, ``retries`` for example.
     """
     kwargs["astronomer_conn_id"] = astronomer_conn_id
@@ -182,8 +183,7 @@ def borrowed_slots(
     give_back = RemoteReturnPoolSlotsOperator(
         task_id=f"{task_id}_return", loan=record.output, if_changed=if_changed, **kwargs
     )
-    record >> borrow
-    with give_back.as_teardown(setups=[record, borrow], on_failure_fail_dagrun=True):
+    with between(record, borrow, give_back):
         yield
 
 

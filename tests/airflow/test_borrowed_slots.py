@@ -36,6 +36,8 @@ with DAG("{dag_id}", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), sched
 
         hook = AstronomerHook()
         print("SEEN", hook.get_pool("p").slots, hook.get_dag("quick").is_paused)
+        if "{dag_id}" == "meddled":
+            hook.update_pool("p", slots=7)
         if "{dag_id}" == "work_fails":
             raise ValueError("as it is")
 
@@ -46,6 +48,7 @@ with DAG("{dag_id}", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), sched
 
 if __name__ == "__main__":
     run = dag.test()
+    print("RUN", getattr(run.state, "value", run.state))
     print("STATES", {{ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in run.get_task_instances()}})
 """
 
@@ -76,9 +79,11 @@ def run_dag(database: None, start: Start, tmp_path: Path) -> Callable[[str], tup
     [
         ("work_fails", {"work"}),
         ("borrower_dies", {"borrow_slots"}),
+        ("all_goes_well", set()),
+        ("meddled", {"borrow_slots_return"}),
     ],
 )
-def test_the_pool_is_put_back(
+def test_the_pool_is_put_back_unless_somebody_else_changed_it(
     run_dag: Callable[[str], tuple[FakeDeployment, str]], dag_id: str, failed: set[str]
 ) -> None:
     remote, told = run_dag(dag_id)
@@ -86,8 +91,13 @@ def test_the_pool_is_put_back(
     assert line, told[-6000:]
     states = json.loads(line.removeprefix("STATES ").replace("'", '"'))
     assert {name for name, state in states.items() if state == "failed"} == failed, told[-6000:]
+    assert f"RUN {'failed' if failed else 'success'}" in told.splitlines(), "neither failure may go unnoticed"
+    if dag_id == "meddled":
+        assert "now it is 7 slots, and it is left so" in told
+        assert remote.pools()["p"] == 7
+        return
     assert states["borrow_slots_return"] == "success"
-    if dag_id == "work_fails":
+    if dag_id != "borrower_dies":
         assert "SEEN 9 True" in told
         assert states["pause_quick_restore"] == "success"
     else:

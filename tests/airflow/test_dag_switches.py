@@ -84,6 +84,7 @@ def test_whatever_is_made_in_the_block_stands_between_setup_and_teardown() -> No
     assert tasks["work"].upstream_task_ids == {"pause_quick", "pause_quick_record"}
     assert tasks["pause_quick_restore"].upstream_task_ids == {"pause_quick", "pause_quick_record", "work"}
     assert tasks["wake_restore"].is_teardown
+    assert tasks["wake_done"].upstream_task_ids == {"wake_restore"}
     through_the_database(dag)
 
 

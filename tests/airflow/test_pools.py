@@ -531,9 +531,14 @@ def test_whatever_is_made_in_the_block_stands_between_setup_and_teardown() -> No
         "more_record": True,
         "more": True,
         "more_return": False,
+        "more_done": False,
     }
     assert tasks["more_return"].is_teardown
-    assert tasks["more_return"].on_failure_fail_dagrun
+    # What decides how the DAG run ends: what works in the block, and whether the pool was put back.
+    assert not tasks["more_return"].on_failure_fail_dagrun
+    assert tasks["work"].downstream_task_ids == {"more_return"}
+    assert tasks["more_done"].upstream_task_ids == {"more_return"}
+    assert tasks["more_done"].inherits_from_empty_operator
     assert tasks["more"].upstream_task_ids == {"more_record"}
     assert tasks["work"].upstream_task_ids == {"more_record", "more"}
     assert tasks["more_return"].upstream_task_ids == {"more_record", "more", "work"}
