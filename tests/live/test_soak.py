@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,7 +62,7 @@ class Mapped:
     def _start(self, index: int) -> TaskDeferred | None:
         self.attempts[index] += 1
         try:
-            self._attempt(index, self._operator.execute)
+            self._attempt(index, lambda operator, context: operator.execute(context))
         except TaskDeferred as deferred:
             return deferred
         return None
@@ -71,12 +72,15 @@ class Mapped:
         return dict(zip(deferred, events, strict=True))
 
     def _resume(self, index: int, event: Any) -> None:
-        self._attempt(index, lambda context: self._operator.execute_complete(context, event, event["run"]["run_id"]))
+        run_id = event["run"]["run_id"]
+        self._attempt(index, lambda operator, context: operator.execute_complete(context, event, run_id))
 
-    def _attempt(self, index: int, work: Callable[[Any], Any]) -> None:
-        context = local_task(self._operator, map_index=index, try_number=self.attempts[index]).context()
+    def _attempt(self, index: int, work: Callable[[Any, Any], Any]) -> None:
+        # Each instance has an operator for itself, as in Airflow, where it is made in a process of its own.
+        operator = copy.copy(self._operator)
+        context = local_task(operator, map_index=index, try_number=self.attempts[index]).context()
         try:
-            self.results[index] = work(context)
+            self.results[index] = work(operator, context)
         except PassingError as error:
             print(f"{index} is up for retry: {error}")
 
