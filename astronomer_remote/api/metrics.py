@@ -51,7 +51,6 @@ class Metrics:
         """Runs that have ended were seen. :param now: the remote's time in seconds since the epoch."""
         if self._stats is None:
             return
-        for end_date in (run.end_date for run in runs):
-            if end_date:
-                lag = timedelta(seconds=max(0.0, now - seconds_of(end_date)))
-                self._stats.timing("astronomer_remote.lag", lag, tags=self._tags)
+        for end_date in [run.end_date for run in runs if run.end_date]:
+            lag = timedelta(seconds=max(0.0, now - seconds_of(end_date)))
+            self._stats.timing("astronomer_remote.lag", lag, tags=self._tags)

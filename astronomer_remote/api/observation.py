@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from astronomer_remote.api.conversation import Conversation
@@ -118,7 +119,10 @@ class Observer:
             return
         waiter.progress_due = now + max(SECONDS_BETWEEN_PROGRESS, waiter.poke_interval)
         try:
-            page = yield from self._conversation.ask(dialect.task_instances(run, limit=LONGEST_RUN))
+            listing = dialect.task_instances(run, limit=LONGEST_RUN)
+            # Once: it is not worth holding up the wait, and perhaps others.
+            once = replace(listing, request=replace(listing.request, repeatable=False))
+            page = yield from self._conversation.ask(once)
         except RemoteError as error:
             log.debug("How far run %s is could not be found out: %s", run.run_id, error)
             permanent = isinstance(error, PermanentError)

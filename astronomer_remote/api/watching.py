@@ -22,7 +22,10 @@ OVERLAP = 15.0
 is written a moment after it."""
 
 SECONDS_BETWEEN_WIDE_TICKS = 300.0
-"""How often a listing reaches back to the beginning of every wait, for ends that were written late."""
+"""How often a listing reaches far back, for ends that were written late."""
+
+WIDEST_LISTING = 1800.0
+"""How far back it then reaches at most, in seconds: a wait may go on for days, in which very many runs may end."""
 
 TICKS_BETWEEN_CHECKS = 6
 """How often one of those that the listing serves is looked at singly: runs may be deleted, or never begin."""
@@ -156,8 +159,8 @@ class Tick:
         """Those who wait for parts of runs, by DAG and run."""
         index: dict[tuple[str, str], list[Waiter]] = {}
         for waiter in self.parts:
-            if waiter.run:
-                index.setdefault((waiter.run.dag_id, waiter.run.run_id), []).append(waiter)
+            run_id = waiter.run.run_id if waiter.run else ""
+            index.setdefault((waiter.wanted.dag_id, run_id), []).append(waiter)
         return index
 
     @cached_property
@@ -212,7 +215,11 @@ def plan(
     singly = [waiter for waiter in rest if waiter.due <= now]
     if listed and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
         singly.append(min(listed, key=lambda waiter: waiter.due))
-    beginnings = [waiter.wanted.since + skew for waiter in listed if cursor is None or not waiter.listed]
+    beginnings = [
+        max(waiter.wanted.since, now - WIDEST_LISTING if waiter.listed else 0.0) + skew
+        for waiter in listed
+        if cursor is None or not waiter.listed
+    ]
     return Tick(
         dag_ids=sorted({waiter.wanted.dag_id for waiter in served}),
         since=min([*beginnings, now + skew if cursor is None else cursor]) - OVERLAP,

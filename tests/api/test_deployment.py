@@ -19,7 +19,7 @@ from astronomer_remote.api.errors import (
     NotSupported,
     RequestRefused,
 )
-from astronomer_remote.api.models import DagRun, Pool, TriggerIntent
+from astronomer_remote.api.models import DagRun, Pool, TaskInstance, TriggerIntent
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Response
 from tests.api.script import (
@@ -522,7 +522,7 @@ def test_a_dialect_that_does_not_know_an_operation_refuses_it_by_name(name: str,
         getattr(Mute(URL, None), name)(*arguments)
 
 
-@pytest.mark.parametrize("name", ["set_paused", "clear_run", "ended_runs"])
+@pytest.mark.parametrize("name", ["set_paused", "clear_run", "ended_runs", "ended_tasks", "task_log"])
 def test_a_dialect_that_knows_nothing_refuses_what_takes_more_words_too(name: str) -> None:
     class Mute(Dialect):
         generation = Speech(V2).generation
@@ -531,6 +531,8 @@ def test_a_dialect_that_knows_nothing_refuses_what_takes_more_words_too(name: st
         "set_paused": {"paused": True},
         "clear_run": {"only_failed": False},
         "ended_runs": {"since": DATE, "bound": DATE},
+        "ended_tasks": {"run_ids": ["r"], "since": DATE},
+        "task_log": {"instance": TaskInstance("t"), "lines": 20},
     }
     with pytest.raises(NotSupported):
         getattr(Mute(URL, None), name)("d", **options[name])

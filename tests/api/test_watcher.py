@@ -217,7 +217,10 @@ def test_tasks_are_looked_at_singly_where_no_listing_tells_which_ended(version: 
 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 503])
-def test_tasks_are_found_although_the_listing_is_refused_or_away_for_a_while(remote: Remote, status: int) -> None:
+def test_tasks_are_found_although_the_listing_is_refused_or_away_for_a_while(
+    remote: Remote, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Deployment", lambda settings: Deployment(settings, retry=RetryPolicy(attempts=1)))
     run = remote.trigger()
     # The login is a POST too, so that this account comes with a token of its own.
     settings = replace(remote.settings, login=None, password=_token(remote))

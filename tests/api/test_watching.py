@@ -15,6 +15,7 @@ from astronomer_remote.api.watching import (
     OVERLAP,
     SECONDS_TO_OUTLIERS,
     TICKS_BETWEEN_CHECKS,
+    WIDEST_LISTING,
     Tick,
     Waiter,
     pause,
@@ -126,10 +127,14 @@ def test_a_listing_reaches_back_to_the_beginning_of_the_wait_of_who_has_just_joi
     assert tick(old, new).since == NOW - 500 - OVERLAP
 
 
-def test_a_wide_listing_reaches_back_to_the_beginning_of_every_wait() -> None:
-    old, new = waiter("a", since=NOW - 9000), waiter("b", since=NOW - 500)
+def test_a_wide_listing_reaches_back_to_the_beginning_of_every_wait_but_no_further_than_half_an_hour() -> None:
+    old, new = waiter("a", since=NOW - 1700), waiter("b", since=NOW - 500)
     old.listed = new.listed = True
-    assert tick(old, new, cursor=None).since == NOW - 9000 - OVERLAP
+    assert tick(old, new, cursor=None).since == NOW - 1700 - OVERLAP
+    ancient = waiter("c", since=NOW - 90_000)
+    assert tick(old, ancient, cursor=None).since == NOW - 90_000 - OVERLAP
+    ancient.listed = True
+    assert tick(old, ancient, cursor=None).since == NOW - WIDEST_LISTING - OVERLAP
 
 
 @pytest.mark.parametrize("skew", [-300.0, 0.0, 300.0])
