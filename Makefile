@@ -16,7 +16,9 @@ UV := $(or $(shell command -v uv),.dev/uv/bin/uv)
 PYTEST := -m pytest $(PYTEST_ARGS)
 UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract tests/airflow tests/dev)
 # They have targets of their own.
-LONG := test_kills.py test_soak.py
+FAULTS := test_faults.py test_kills.py
+TASKS := test_pool_tasks.py test_dag_switches.py
+LONG := $(FAULTS) $(TASKS) test_soak.py
 NOT_LIVE := -m 'not live and not matrix and not browser'
 
 export PYTHONUNBUFFERED := 1
@@ -24,7 +26,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help venv format lint unit unit-newest unit-oldest live faults soak test docs matrix demo bench clean
+.PHONY: help venv format lint unit unit-newest unit-oldest live faults tasks soak test docs matrix demo bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,7 +75,10 @@ live: venv ## the tests that start real deployments and run DAGs in them, agains
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live $(LONG:%=--ignore tests/live/%)
 
 faults: venv ## workers, triggerers, schedulers and remotes that are ended while tasks wait, and the table of faults
-	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live/test_faults.py tests/live/test_kills.py
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(FAULTS:%=tests/live/%)
+
+tasks: venv ## the operators for pools and DAGs in tasks of real deployments
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(TASKS:%=tests/live/%)
 
 soak: venv ## two hundred tasks at a time with remotes of which a fifth of all requests fails
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' tests/live/test_soak.py
@@ -84,7 +89,7 @@ docs: venv ## build/docs/index.html, from docs/ and the docstrings; a warning is
 test: lint docs unit live ## lint, docs, unit and live
 
 matrix: venv ## every remote with every local Airflow, and README's table of them; takes hours
-	$(BIN)/python $(PYTEST) -m matrix tests/live $(LONG:%=--ignore tests/live/%) --ignore tests/live/test_faults.py
+	$(BIN)/python $(PYTEST) -m matrix tests/live $(LONG:%=--ignore tests/live/%)
 
 demo: venv ## two real deployments, one triggers a DAG in the other
 	$(BIN)/python -m dev.demo --local $(LOCAL) --remote $(REMOTE) $(if $(KEEP),--keep)
