@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -76,6 +77,9 @@ class WaitEvent:
 ENDS_A_WAIT = (errors.RemoteError, AirflowNotFoundException)
 """What a task is told as its own error; the latter is about a connection that does not exist."""
 
+SECONDS_TO_SETTLE = 15.0
+"""How long after its task began a wait may end at the earliest."""
+
 SECONDS_TO_CANCEL = 20.0
 """How long a cancellation may take; Airflow grants ``[triggerer] on_kill_timeout``, 30 s by default."""
 
@@ -135,11 +139,26 @@ class RemoteWaitTrigger(BaseTrigger):
         """Wait. :return: exactly one event, a :class:`WaitEvent` as a dict."""
         try:
             event = await self._wait()
+            await self._settle()
         except asyncio.CancelledError:
             if not TRIGGERS_HEAR_OF_KILLS:
                 await self._find_out_why()
             raise
         yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
+
+    async def _settle(self) -> None:
+        """
+        Let Airflow take note of the deferral before it hears that the wait is over.
+
+        The executor's report that the worker is done with the task may come many seconds after it is. A scheduler
+        that has queued the task again by then takes the report to be about that, and fails the task
+        (``SchedulerJobRunner.process_executor_events``).
+        """
+        if getattr(self, "trigger_id", None) is None:  # dag.test() waits for no executor
+            return
+        left = self.wanted["since"] + SECONDS_TO_SETTLE - time.time()
+        if left > 0:
+            await asyncio.sleep(min(left, SECONDS_TO_SETTLE))
 
     async def on_kill(self) -> None:
         """Cancel the remote run that the task made; Airflow 3.3 calls it when somebody ends the deferred task."""

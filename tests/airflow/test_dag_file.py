@@ -95,4 +95,7 @@ def test_no_event_loop_waits_for_an_http_library(module: str, name: str, wanted:
     command = [sys.executable, "-c", WAIT, json.dumps([module, name, wanted])]
     environment = {**os.environ, "AIRFLOW_CONN_ODD": odd}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == {"aiohttp": False, "requests": False}
+    found = json.loads(done.stdout.splitlines()[-1])
+    # Airflow 2.11 has imported requests by itself before.
+    assert "aiohttp" in found
+    assert not any(found.values())
