@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -50,9 +51,9 @@ class RestSpeaker(Speaker):
 
     # What the two generations say differently
 
+    @abstractmethod
     def problem(self, status: int, detail: Any) -> Answer:
         """How an error is told."""
-        raise NotImplementedError
 
     def refuse(self, status: int, detail: Any) -> Refused:
         return Refused(self.problem(status, detail))
@@ -149,13 +150,13 @@ class RestSpeaker(Speaker):
             raise Refused(self.missing("TaskInstance"))
         return self.tell_log(asked, dag.log(run, task_id, index))
 
+    @abstractmethod
     def tell_log(self, asked: Asked, lines: list[str]) -> Answer:
         """A log as this generation tells it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         """What a part of a run tells of the run's dates."""
-        raise NotImplementedError
 
     def get_xcom(self, asked: Asked, dag_id: str, run_id: str, task_id: str, key: str) -> Answer:
         dag, run = self.run(dag_id, run_id)
@@ -206,9 +207,9 @@ class RestSpeaker(Speaker):
         self.change_pool(pool, body, ("description", "include_deferred"))
         return Answer(self.pool_created, self.tell_pool(pool))
 
+    @abstractmethod
     def patch_pool(self, asked: Asked, name: str) -> Answer:
         """Change a pool."""
-        raise NotImplementedError
 
     def change_pool(self, pool: FakePool, body: Mapping[str, Any], fields: Iterable[str]) -> None:
         """Take over fields of a body; a text that is null is empty."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -41,13 +42,13 @@ class RunSpeaker(RestSpeaker):
             ),
         ]
 
+    @abstractmethod
     def trigger_fields(self) -> Collection[str]:
         """Fields that the body of a trigger may have."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell_run(self, run: FakeRun) -> dict[str, Any]:
         """A run as this version tells it."""
-        raise NotImplementedError
 
     def trigger(self, asked: Asked, dag_id: str) -> Answer:
         body = asked.json()
@@ -88,9 +89,9 @@ class RunSpeaker(RestSpeaker):
         run.run_id = run.run_id or f"manual__{self.date(run.logical_date or run.run_after)}"
         return run
 
+    @abstractmethod
     def read_logical_date(self, body: Mapping[str, Any], run: FakeRun) -> Any:
         """The logical date that a trigger's body asks for."""
-        raise NotImplementedError
 
     def body_date(self, body: Mapping[str, Any], name: str) -> Any:
         try:

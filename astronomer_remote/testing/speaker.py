@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import Any, TypeAlias
@@ -28,7 +29,7 @@ class Refused(Exception):
         self.answer = answer
 
 
-class Speaker:
+class Speaker(ABC):
     """
     Answers like one generation.
 
@@ -53,25 +54,25 @@ class Speaker:
         self._open = [_compiled(endpoint) for endpoint in self.open_endpoints()]
         self._closed = [_compiled(endpoint) for endpoint in self.endpoints()]
 
+    @abstractmethod
     def open_endpoints(self) -> Iterable[Endpoint]:
         """Endpoints that want no login."""
-        raise NotImplementedError
 
+    @abstractmethod
     def endpoints(self) -> Iterable[Endpoint]:
         """Endpoints that want a login."""
-        raise NotImplementedError
 
     def who(self, asked: Asked) -> str:
         """Who asks. :raises Refused: if the request carries no good credentials."""
         return "anybody"
 
     def forbidden(self) -> Answer:
-        """What a user hears who may only read."""
-        raise NotImplementedError
+        """What a user hears who may only read; 1.10 knows no users, and so never says it."""
+        return Answer(403, "Forbidden", "text/html; charset=utf-8")
 
+    @abstractmethod
     def missing(self, what: str) -> Answer:
         """What is answered if there is no such thing."""
-        raise NotImplementedError
 
     def nowhere(self, asked: Asked) -> Answer:
         """What is answered if there is no such endpoint."""

@@ -397,6 +397,7 @@ def test_open_slots_are_waited_for(start: Start, version: str, deferrable: bool)
     timer = threading.Timer(0.5, lambda: remote.add_pool("p", 3, occupied=1))
     timer.start()
     wait(sensor(slots="2", deferrable=deferrable))
+    assert timer.finished.is_set(), "it did not wait until the slots were open"
     timer.join()
     wait(sensor(slots=2, deferrable=deferrable))
     remote.add_pool("p", 3, occupied=0)
@@ -469,6 +470,7 @@ def test_a_remote_that_is_down_is_waited_for(start: Start, no_pauses: None) -> N
     remote.add_pool("p", 3)
     remote.disturb(503, times=6, path="/pools")
     wait(sensor())
+    assert sum("/pools" in path for _, path in remote.requests) >= 7
 
 
 def test_a_pool_that_vanishes_during_a_deferred_wait_is_an_error(start: Start) -> None:

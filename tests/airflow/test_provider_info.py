@@ -44,20 +44,25 @@ def test_airflow_finds_the_provider_by_its_entry_point() -> None:
     assert entry_point.dist.version == __version__
 
 
+def problems(found: Any, wanted: Any) -> list[str]:
+    """What of something is not as a schema wants it."""
+    return [error.message for error in jsonschema.validators.validator_for(wanted)(wanted).iter_errors(found)]
+
+
 def test_the_info_keeps_the_schema_of_this_airflow() -> None:
-    jsonschema.validate(INFO, schema("provider_info.schema.json"))
+    assert problems(INFO, schema("provider_info.schema.json")) == []
 
 
 def test_the_form_keeps_the_stricter_schema_that_providers_are_written_in() -> None:
     stricter = schema("provider.yaml.schema.json")["properties"] if AIRFLOW >= (3, 2) else None
     if stricter is None:
         pytest.skip("this Airflow has no schema for conn-fields")
-    jsonschema.validate(INFO["connection-types"], stricter["connection-types"])
+    assert problems(INFO["connection-types"], stricter["connection-types"]) == []
 
 
 def test_the_standard_fields_keep_the_schema_of_this_airflow() -> None:
     behaviour = get_provider_info.ui_field_behaviour()
-    jsonschema.validate(behaviour, schema("customized_form_field_behaviours.schema.json"))
+    assert problems(behaviour, schema("customized_form_field_behaviours.schema.json")) == []
     assert behaviour == {key.replace("-", "_"): value for key, value in CONNECTION["ui-field-behaviour"].items()}
 
 

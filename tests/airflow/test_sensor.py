@@ -162,7 +162,9 @@ def test_every_templated_field_is_rendered() -> None:
 
 @BOTH_MODES
 def test_it_waits_for_the_run_of_the_same_date(any_remote: FakeDeployment, deferrable: bool) -> None:
-    any_remote.add_run("quick", "other", state="failed", logical_date="2026-05-03T00:00:00Z")
+    any_remote.add_run("quick", "other", logical_date="2026-05-03T00:00:00Z")
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(deferrable=deferrable))
     any_remote.add_run("quick", "same", logical_date=TODAY)
     run(sensor(deferrable=deferrable))
 
@@ -201,8 +203,11 @@ def test_of_several_dates_every_one_is_waited_for(any_remote: FakeDeployment, de
 
 
 def test_a_local_run_without_a_logical_date_has_the_date_it_was_to_run_after(remote: FakeDeployment) -> None:
+    local_run: dict[str, Any] = {"logical_date": None, "run_after": datetime(2026, 2, 2, tzinfo=timezone.utc)}
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(), **local_run)
     remote.add_run("quick", "then", logical_date="2026-02-02T00:00:00Z")
-    run(sensor(), logical_date=None, run_after=datetime(2026, 2, 2, tzinfo=timezone.utc))
+    run(sensor(), **local_run)
 
 
 @BOTH_MODES

@@ -81,7 +81,7 @@ def login_turn(reply: Any = None, *, password: str = "pa:ß") -> Turn:
 )
 def test_a_secret_without_a_login_is_presented_as_asked_for(authentication: str, version: str, presented: Any) -> None:
     remote = Remote(replace(KEY, authentication=authentication), version)
-    remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=presented))
+    assert remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=presented)).name == "p"
 
 
 @pytest.mark.parametrize(
@@ -89,23 +89,23 @@ def test_a_secret_without_a_login_is_presented_as_asked_for(authentication: str,
 )
 def test_a_login_with_a_password_is_presented_in_the_basic_way(authentication: str, version: str) -> None:
     remote = Remote(replace(USER, authentication=authentication), version)
-    remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=BASIC))
+    assert remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=BASIC)).name == "p"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_connection_without_credentials_presents_none(version: str) -> None:
     remote = Remote(Settings(URL), version)
-    remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=None, cookie=None))
+    assert remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=None, cookie=None)).name == "p"
 
 
 def test_a_login_without_a_password_presents_nothing() -> None:
     remote = Remote(Settings(URL, login="me"), V2)
-    remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization=None))
+    assert remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization=None)).name == "p"
 
 
 def test_a_token_is_presented_even_beside_a_login_if_the_connection_says_so() -> None:
     remote = Remote(replace(USER, password="t", authentication="astro_token"), V2)
-    remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization="Bearer t"))
+    assert remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization="Bearer t")).name == "p"
 
 
 def test_what_is_public_is_asked_for_without_credentials() -> None:
