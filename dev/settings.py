@@ -108,23 +108,30 @@ def _classic(place: Place) -> dict[str, str]:
     }
 
 
+def _one_by_one() -> dict[str, str]:
+    """Return the executor which runs each task within the scheduler's loop, that shows no sign of life meanwhile."""
+    return {"core__executor": "SequentialExecutor", "scheduler__scheduler_health_check_threshold": "180"}
+
+
 def _airflow_1(place: Place) -> dict[str, str]:
-    return _classic(place) | {
-        "core__executor": "SequentialExecutor",
-        "webserver__rbac": "True",
-        "api__auth_backend": "airflow.api.auth.backend.default",
-        "scheduler__processor_poll_interval": "0.3",
-        "scheduler__max_threads": "1",
-        # Here, tasks are scheduled by the process that parses their file, each time that it does.
-        "scheduler__min_file_process_interval": "0",
-        # A task's end is noticed at the next heartbeat of its job.
-        "scheduler__job_heartbeat_sec": "1",
-    }
+    return (
+        _classic(place)
+        | _one_by_one()
+        | {
+            "webserver__rbac": "True",
+            "api__auth_backend": "airflow.api.auth.backend.default",
+            "scheduler__processor_poll_interval": "0.3",
+            "scheduler__max_threads": "1",
+            # Here, tasks are scheduled by the process that parses their file, each time that it does.
+            "scheduler__min_file_process_interval": "0",
+            # A task's end is noticed at the next heartbeat of its job.
+            "scheduler__job_heartbeat_sec": "1",
+        }
+    )
 
 
 def _airflow_2(version: Version, place: Place) -> dict[str, str]:
     options = _classic(place) | {
-        "core__executor": "SequentialExecutor",
         # A task that ends schedules the next one itself, at times together with the scheduler: without the row
         # locks that SQLite does not have, the next one then skips a try.
         "scheduler__schedule_after_task_execution": "False",
@@ -136,6 +143,8 @@ def _airflow_2(version: Version, place: Place) -> dict[str, str]:
     }
     if version.minor >= LOCAL_EXECUTOR_SINCE:
         options |= {"core__executor": "LocalExecutor", "core__parallelism": "4"}
+    else:
+        options |= _one_by_one()
     if version.minor >= (2, 9):
         fab = "airflow.providers.fab.auth_manager.api.auth.backend"
         options["api__auth_backends"] = f"{fab}.basic_auth,airflow.api.auth.backend.session"
