@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.triggers.wait import ENDS_A_WAIT, WaitEvent, load_http_libraries
+from astronomer_remote.triggers.wait import ENDS_A_WAIT, WaitEvent, load_http_libraries, settle
 
 
 class RemotePoolTrigger(BaseTrigger):
@@ -50,7 +51,10 @@ class RemotePoolTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait. :return: exactly one event, a :class:`~astronomer_remote.triggers.wait.WaitEvent` as a dict."""
-        yield TriggerEvent((await self._wait()).as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
+        began = time.time()
+        event = await self._wait()
+        await settle(self, began)
+        yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
 
     async def _wait(self) -> WaitEvent:
         await load_http_libraries()

@@ -78,7 +78,7 @@ ENDS_A_WAIT = (errors.RemoteError, AirflowNotFoundException)
 """What a task is told as its own error; the latter is about a connection that does not exist."""
 
 SECONDS_TO_SETTLE = 15.0
-"""How long after its task began a wait may end at the earliest."""
+"""How long after its begin a wait may end at the earliest."""
 
 SECONDS_TO_CANCEL = 20.0
 """How long a cancellation may take; Airflow grants ``[triggerer] on_kill_timeout``, 30 s by default."""
@@ -91,6 +91,23 @@ async def load_http_libraries() -> None:
     It takes about a second, for which the event loop would be held up that all triggers of a triggerer share.
     """
     await asyncio.to_thread(import_module, "astronomer_remote.hooks.astronomer")
+
+
+async def settle(trigger: BaseTrigger, since: float) -> None:
+    """
+    Let Airflow take note of a deferral before it hears that the wait is over.
+
+    The executor's report that the worker is done with the task may come many seconds after it is. A scheduler that has
+    queued the task again by then takes the report to be about that, and fails the task
+    (``SchedulerJobRunner.process_executor_events``).
+
+    :param since: when the task or the wait began, in seconds since the epoch.
+    """
+    if getattr(trigger, "trigger_id", None) is None:  # dag.test() waits for no executor
+        return
+    left = since + SECONDS_TO_SETTLE - time.time()
+    if left > 0:
+        await asyncio.sleep(min(left, SECONDS_TO_SETTLE))
 
 
 class RemoteWaitTrigger(BaseTrigger):
@@ -139,26 +156,12 @@ class RemoteWaitTrigger(BaseTrigger):
         """Wait. :return: exactly one event, a :class:`WaitEvent` as a dict."""
         try:
             event = await self._wait()
-            await self._settle()
+            await settle(self, self.wanted["since"])
         except asyncio.CancelledError:
             if not TRIGGERS_HEAR_OF_KILLS:
                 await self._find_out_why()
             raise
         yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
-
-    async def _settle(self) -> None:
-        """
-        Let Airflow take note of the deferral before it hears that the wait is over.
-
-        The executor's report that the worker is done with the task may come many seconds after it is. A scheduler
-        that has queued the task again by then takes the report to be about that, and fails the task
-        (``SchedulerJobRunner.process_executor_events``).
-        """
-        if getattr(self, "trigger_id", None) is None:  # dag.test() waits for no executor
-            return
-        left = self.wanted["since"] + SECONDS_TO_SETTLE - time.time()
-        if left > 0:
-            await asyncio.sleep(min(left, SECONDS_TO_SETTLE))
 
     async def on_kill(self) -> None:
         """Cancel the remote run that the task made; Airflow 3.3 calls it when somebody ends the deferred task."""

@@ -13,11 +13,13 @@ from unittest.mock import create_autospec
 import pytest
 from airflow.models.trigger import Trigger
 
+from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Wanted
 from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.triggers import wait
+from astronomer_remote.triggers.pool import RemotePoolTrigger
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
 from tests.airflow.local import only_event, restored
 
@@ -108,6 +110,18 @@ def test_in_a_triggerer_a_wait_does_not_end_before_airflow_has_taken_note_of_the
     made.trigger_id = trigger_id
     assert event_of(made)["verdict"] == "success"
     assert least <= time.time() - began < 25.0
+
+
+def test_a_wait_for_a_pool_lets_airflow_take_note_too(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "SECONDS_TO_SETTLE", 1.0)
+    remote.add_pool("etl", slots=2)
+    began = time.time()
+    made = RemotePoolTrigger(
+        astronomer_conn_id="astronomer_default", wanted=RoomWanted("etl").as_dict(), poke_interval=0.01
+    )
+    made.trigger_id = 1
+    assert asyncio.run(only_event(made))["verdict"] == "success"
+    assert time.time() - began >= 1.0
 
 
 def test_it_only_ever_reads(any_remote: FakeDeployment) -> None:
