@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -193,9 +193,15 @@ class Observer:
             return instances
         return (yield from self.task_instances(run))
 
-    def ended_tasks(self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: float) -> Flow[list[TaskInstance]]:
-        """The task instances of runs that ended since a moment. :param since: in seconds, by the remote's clock."""
+    def ended_tasks(self, runs: Iterable[tuple[str, str]], *, since: float) -> Flow[list[TaskInstance]]:
+        """
+        The task instances of runs that ended since a moment.
+
+        :param runs: each by its DAG and its own id.
+        :param since: in seconds, by the remote's clock.
+        """
         dialect = yield from self._conversation.dialect()
+        dag_ids, run_ids = (sorted(set(ids)) for ids in zip(*runs, strict=True))
         after = utc_text(datetime.fromtimestamp(since, timezone.utc), "date")
 
         def listing(some: Sequence[str]) -> Callable[[int], Exchange[Page[TaskInstance]]]:

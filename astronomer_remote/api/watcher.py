@@ -13,19 +13,21 @@ import copy
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import ClassVar, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import ClassVar, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RequestRefused
 from astronomer_remote.api.metrics import Metrics, Stats
+from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.progress import PROGRESS_PER_TICK
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, async_driver
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
-from astronomer_remote.api.watching import SECONDS_BETWEEN_WIDE_TICKS, News, Tick, Waiter, pause, plan
+from astronomer_remote.api.watching import SECONDS_BETWEEN_WIDE_TICKS, Clock, Listing, News, Tick, Waiter, pause, plan
+from astronomer_remote.api.wire import Flow
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 
 SECONDS_FOR_A_LOOK = 30.0
 """How long a wait whose deadline has passed may take to look for the first time."""
+
+Ended = TypeVar("Ended", DagRun, TaskInstance)
 
 REFUSED = (AccessDenied, NotFound, RequestRefused)
 """What says that a listing cannot be had."""
@@ -107,8 +111,8 @@ class Watcher:
         self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
-        self._lists = self._lists_tasks = True
-        self._cursor: float | None = None
+        self._ended_runs = Listing()
+        self._ended_tasks = Listing()
         self._widened = 0.0
 
     @classmethod
@@ -177,25 +181,17 @@ class Watcher:
         except PassingError as error:
             self._miss(set(self._waiters), error)
             return False
-        now = conversation.clock()
-        if now - self._widened > SECONDS_BETWEEN_WIDE_TICKS:
-            self._cursor, self._widened = None, now
-        tick = plan(
-            self._waiters,
-            number=number,
-            cursor=self._cursor,
-            now=now,
-            skew=conversation.remote_clock() - now,
-            lists=self._lists,
-            lists_tasks=self._lists_tasks and dialect.lists_ended_tasks,
-        )
-        asked_at = conversation.remote_clock()
-        answered = await self._list(driver, tick) and await self._list_tasks(driver, tick)
-        if answered:
-            self._cursor = asked_at
+        clock = Clock(conversation.clock(), conversation.remote_clock() - conversation.clock())
+        if clock.now - self._widened > SECONDS_BETWEEN_WIDE_TICKS:
+            self._ended_runs.resume_at = self._ended_tasks.resume_at = None
+            self._widened = clock.now
+        if not dialect.lists_ended_tasks:
+            self._ended_tasks.offered = False
+        tick = plan(self._waiters, clock, number=number, runs=self._ended_runs, tasks=self._ended_tasks)
+        answered = await self._list_runs(driver, tick) and await self._list_tasks(driver, tick)
         await asyncio.gather(*(self._look(driver, waiter) for waiter in tick.singly))
         if answered:
-            await self._tell_progress(driver, now)
+            await self._tell_progress(driver, clock.now)
         return answered
 
     async def _tell_progress(self, driver: AsyncDriver, now: float) -> None:
@@ -204,20 +200,12 @@ class Watcher:
         for waiter in sorted(due, key=lambda waiter: waiter.progress_due)[:PROGRESS_PER_TICK]:
             await driver.run(self._deployment.observer.tell_progress(waiter))
 
-    async def _list(self, driver: AsyncDriver, tick: Tick) -> bool:
+    async def _list_runs(self, driver: AsyncDriver, tick: Tick) -> bool:
         """Ask which runs have ended. :return: whether the remote answered."""
-        if not tick.served:
-            return True
-        try:
-            ended = await driver.run(self._deployment.runs.ended(tick.dag_ids, since=tick.since, bound=tick.bound))
-        except PassingError as error:
-            self._miss(tick.served, error)
+        flow = self._deployment.runs.ended(tick.dag_ids, since=tick.since, bound=tick.bound)
+        ended = await self._list(driver, self._ended_runs, tick.served, flow)
+        if ended is None:
             return False
-        except REFUSED as error:
-            log.warning("The remote does not list what ended; every run is read singly: %s", error)
-            self._lists = False
-            return True
-        self._reach(tick.served)
         now = self._deployment.conversation.clock()
         told = [(waiter, run) for run in ended for waiter in tick.waiting_for(run) if waiter.ended is None]
         self._metrics.seen({run.run_id: run for _, run in told}.values(), self._deployment.conversation.remote_clock())
@@ -231,28 +219,39 @@ class Watcher:
 
     async def _list_tasks(self, driver: AsyncDriver, tick: Tick) -> bool:
         """Ask which tasks have ended, and look at the runs whose tasks these are. :return: as for runs."""
-        if not tick.parts:
-            return True
-        dag_ids, run_ids = (sorted(set(ids)) for ids in zip(*tick.runs, strict=True))
-        try:
-            ended = await driver.run(self._deployment.observer.ended_tasks(dag_ids, run_ids, since=tick.since))
-        except PassingError as error:
-            self._miss(tick.parts, error)
+        flow = self._deployment.observer.ended_tasks(tick.runs, since=tick.parts_since)
+        ended = await self._list(driver, self._ended_tasks, tick.parts, flow)
+        if ended is None:
             return False
-        except REFUSED as error:
-            log.warning("The remote does not list which tasks ended; every run is read singly: %s", error)
-            self._lists_tasks = False
-            return True
-        self._reach(tick.parts)
         told = {waiter for task in ended for waiter in tick.waiting_for_task(task)}
         await asyncio.gather(*(self._look(driver, waiter) for waiter in told))
         return True
 
-    def _reach(self, waiters: Iterable[Waiter]) -> None:
-        """Take note that a listing has told all there is to tell to somebody up to now."""
-        now = self._deployment.conversation.clock()
-        for waiter in waiters:
+    async def _list(
+        self, driver: AsyncDriver, listing: Listing, served: Sequence[Waiter], flow: Flow[list[Ended]]
+    ) -> list[Ended] | None:
+        """Ask what has ended. :return: that, nothing where the remote refuses, ``None`` if it did not answer."""
+        if not served:
+            # Who is served next may have waited for long: nothing is known of that time.
+            listing.resume_at = None
+            return []
+        conversation = self._deployment.conversation
+        asked_at = conversation.remote_clock()
+        try:
+            ended = await driver.run(flow)
+        except PassingError as error:
+            self._miss(served, error)
+            return None
+        except REFUSED as error:
+            log.warning("The remote does not list what ended; every run is read singly: %s", error)
+            listing.offered = False
+            return []
+        listing.heard((each.end_date for each in ended), asked_at)
+        now = conversation.clock()
+        for waiter in served:
+            # Whatever there is to tell them has been told up to now.
             waiter.listed, waiter.reached = True, now
+        return ended
 
     async def _look(self, driver: AsyncDriver, waiter: Waiter) -> None:
         async with self._at_once:

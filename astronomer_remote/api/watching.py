@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -20,6 +20,9 @@ Key: TypeAlias = "tuple[str, str | float]"
 OVERLAP = 15.0
 """Seconds by which a tick's listing reaches back before the last one: clocks are read to the second, and a run's end
 is written a moment after it."""
+
+OVERLAPPING = 100
+"""How many ends it lists again at most, a page: where very many end, their scheduler writes them all the sooner."""
 
 SECONDS_BETWEEN_WIDE_TICKS = 300.0
 """How often a listing reaches far back, for ends that were written late."""
@@ -143,7 +146,8 @@ class Tick:
     :param since: what ended since then is listed, in seconds since the epoch by the remote's clock.
     :param bound: the earliest date of a run that anybody served by the listing waits for.
     :param served: those it serves.
-    :param parts: those served by a listing of the tasks that ended since then, since they wait for parts of runs.
+    :param parts: those served by a listing of tasks that ended, since they wait for parts of runs.
+    :param parts_since: the same as `since`, for tasks.
     :param singly: those that are looked at singly.
     """
 
@@ -152,6 +156,7 @@ class Tick:
     bound: float
     served: Sequence[Waiter]
     parts: Sequence[Waiter]
+    parts_since: float
     singly: Sequence[Waiter]
 
     @cached_property
@@ -185,48 +190,80 @@ class Tick:
         return [waiter for waiter in found if waiter.wanted.is_for_task(task.task_id)]
 
 
-def plan(
-    waiters: Collection[Waiter],
-    *,
-    number: int,
-    cursor: float | None,
-    now: float,
-    skew: float,
-    lists: bool,
-    lists_tasks: bool = False,
-) -> Tick:
+@dataclass(frozen=True)
+class Clock:
+    """
+    When a tick takes place.
+
+    :param now: the local time.
+    :param skew: by how much the remote's clock is ahead of the local one.
+    """
+
+    now: float
+    skew: float = 0.0
+
+    @property
+    def remote(self) -> float:
+        """The remote's time."""
+        return self.now + self.skew
+
+
+@dataclass
+class Listing:
+    """
+    How far the listings of one kind of thing that ended have come.
+
+    :param offered: whether the remote lets us have it.
+    :param resume_at: from when on the next one lists, by the remote's clock; ``None`` to reach back to every beginning.
+    """
+
+    offered: bool = True
+    resume_at: float | None = None
+
+    def heard(self, ends: Iterable[str | None], asked_at: float) -> None:
+        """Take note of what a listing told. :param asked_at: when that was asked for, by the remote's clock."""
+        known = sorted(seconds_of(end) for end in ends if end)[-OVERLAPPING:]
+        crowded = len(known) == OVERLAPPING
+        self.resume_at = max(asked_at - OVERLAP, min(known[0], asked_at) if crowded else 0.0)
+
+    def since(self, waiters: Collection[Waiter], clock: Clock) -> float:
+        """From when on those that it serves are to be told what ended."""
+        widest = clock.now - WIDEST_LISTING
+        beginnings = [
+            max(waiter.wanted.since, widest if waiter.listed else 0.0) + clock.skew - OVERLAP
+            for waiter in waiters
+            if self.resume_at is None or not waiter.listed
+        ]
+        return min([*beginnings, clock.remote - OVERLAP if self.resume_at is None else self.resume_at])
+
+
+def plan(waiters: Collection[Waiter], clock: Clock, *, number: int, runs: Listing, tasks: Listing) -> Tick:
     """
     Decide what a tick asks.
 
     :param number: number of the tick, from 0.
-    :param cursor: when the last listing was made, by the remote's clock; ``None`` to reach back to every beginning.
-    :param now: the local time.
-    :param skew: by how much the remote's clock is ahead of the local one.
-    :param lists: whether the remote lets us list the runs that ended.
-    :param lists_tasks: whether it lets us list the tasks that ended.
+    :param runs: the listings of runs that ended.
+    :param tasks: the listings of tasks that ended.
     """
-    listable = {waiter: waiter.date or 0.0 for waiter in waiters if lists and waiter.listable}
+    now = clock.now
+    listable = {waiter: waiter.date or 0.0 for waiter in waiters if runs.offered and waiter.listable}
     dates = sorted(listable.values())
     oldest = dates[min(OUTLIERS, len(dates) - 1)] - SECONDS_TO_OUTLIERS if dates else now
     served = [waiter for waiter, date in listable.items() if date >= oldest]
-    parts = [waiter for waiter in waiters if lists_tasks and waiter.part_listable]
+    parts = [waiter for waiter in waiters if tasks.offered and waiter.part_listable]
     listed = [*served, *parts]
     rest = set(waiters).difference(listed)
     singly = [waiter for waiter in rest if waiter.due <= now]
     if listed and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
         singly.append(min(listed, key=lambda waiter: waiter.due))
-    beginnings = [
-        max(waiter.wanted.since, now - WIDEST_LISTING if waiter.listed else 0.0) + skew
-        for waiter in listed
-        if cursor is None or not waiter.listed
-    ]
     return Tick(
         dag_ids=sorted({waiter.wanted.dag_id for waiter in served}),
-        since=min([*beginnings, now + skew if cursor is None else cursor]) - OVERLAP,
+        since=runs.since(served, clock),
         # A run of a future date is made before it.
-        bound=min([*(listable[waiter] for waiter in served), now + skew]),
+        bound=min([*(listable[waiter] for waiter in served), clock.remote]),
         served=served,
         parts=parts,
+        parts_since=tasks.since(parts, clock),
         singly=singly,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -13,13 +14,17 @@ from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import (
     OUTLIERS,
     OVERLAP,
+    OVERLAPPING,
     SECONDS_TO_OUTLIERS,
     TICKS_BETWEEN_CHECKS,
     WIDEST_LISTING,
+    Clock,
+    Listing,
     Tick,
     Waiter,
     pause,
     plan,
+    seconds_of,
 )
 
 NOW = 1_800_000_000.0
@@ -35,9 +40,16 @@ def waiter(run_id: str = "r", date: str | None = TODAY, since: float = NOW - 60,
     return made
 
 
-def tick(*waiters: Waiter, **changes: Any) -> Tick:
-    given: dict[str, Any] = {"number": 0, "cursor": NOW - 10, "now": NOW, "skew": 0.0, "lists": True}
-    return plan(waiters, **(given | changes))
+def tick(
+    *waiters: Waiter,
+    number: int = 0,
+    now: float = NOW,
+    skew: float = 0.0,
+    runs: Listing | None = None,
+    tasks: Listing | None = None,
+) -> Tick:
+    runs = runs or Listing(resume_at=NOW - 25)
+    return plan(waiters, Clock(now, skew), number=number, runs=runs, tasks=tasks or Listing(offered=False))
 
 
 def run(run_id: str = "r", state: str = "success", dag_id: str = "d", date: str = TODAY) -> DagRun:
@@ -84,7 +96,7 @@ def of_tasks(**more: Any) -> Waiter:
 
 def test_who_waits_for_tasks_of_a_run_that_was_seen_is_served_by_a_listing_of_tasks_that_ended() -> None:
     tasks, group, other = of_tasks(), of_tasks(task_ids=(), task_group_id="g"), of_tasks(run_id="r2")
-    planned = tick(tasks, group, other, lists_tasks=True)
+    planned = tick(tasks, group, other, tasks=Listing())
     assert (planned.singly, planned.served) == ([], [])
     assert set(planned.runs) == {("d", "r"), ("d", "r2")}
     for task_id, found in (("t", [tasks]), ("g.a", [group]), ("ga", [])):
@@ -95,12 +107,12 @@ def test_who_waits_for_tasks_of_a_run_that_was_seen_is_served_by_a_listing_of_ta
 @pytest.mark.parametrize("more", [{"allowed_states": ("running",)}, {"failed_states": ("up_for_retry",)}], ids=str)
 def test_tasks_whose_end_is_not_what_is_waited_for_are_looked_at_singly(more: dict[str, Any]) -> None:
     each = of_tasks(**more)
-    assert tick(each, lists_tasks=True).singly == [each]
+    assert tick(each, tasks=Listing()).singly == [each]
 
 
 def test_tasks_of_a_run_that_was_not_seen_yet_are_looked_at_singly() -> None:
     each = waiter(task_ids=("t",))
-    assert tick(each, lists_tasks=True).singly == [each]
+    assert tick(each, tasks=Listing()).singly == [each]
 
 
 def test_nobody_is_looked_at_before_his_interval_is_over() -> None:
@@ -112,13 +124,45 @@ def test_nobody_is_looked_at_before_his_interval_is_over() -> None:
 
 def test_everybody_is_looked_at_singly_where_the_listing_is_refused() -> None:
     served = waiter()
-    assert tick(served, lists=False).singly == [served]
+    assert tick(served, runs=Listing(offered=False)).singly == [served]
+
+
+def waiter_that_was_served() -> Waiter:
+    served = waiter()
+    served.listed = True
+    return served
 
 
 def test_a_listing_reaches_back_a_little_before_the_last_one() -> None:
-    served = waiter()
-    served.listed = True
-    assert tick(served).since == NOW - 10 - OVERLAP
+    served = waiter_that_was_served()
+    listing = Listing()
+    listing.heard([], NOW - 10)
+    assert tick(served, runs=listing).since == NOW - 10 - OVERLAP
+
+
+def ends(number: int, per_second: float, until: float) -> list[str]:
+    moments = [until - n / per_second for n in range(number)]
+    return [datetime.fromtimestamp(moment, timezone.utc).isoformat() for moment in moments]
+
+
+@pytest.mark.parametrize(("per_second", "again"), [(1, 15), (6, 90), (50, OVERLAPPING), (500, OVERLAPPING)])
+def test_where_very_many_end_a_listing_repeats_no_more_than_a_page_of_them(per_second: float, again: int) -> None:
+    known = ends(2000, per_second, until=NOW - 10)
+    listing = Listing()
+    listing.heard(known, NOW - 10)
+    since = tick(waiter_that_was_served(), runs=listing).since
+    assert sum(seconds_of(end) >= since for end in known) == pytest.approx(again, abs=1)
+
+
+@pytest.mark.parametrize("ahead", [-600.0, 600.0])
+def test_ends_by_another_clock_than_the_web_servers_never_make_a_listing_miss_what_follows(ahead: float) -> None:
+    listing = Listing()
+    listing.heard(ends(2000, 50, until=NOW - 10 + ahead), NOW - 10)
+    assert tick(waiter_that_was_served(), runs=listing).since <= NOW - 10
+
+
+def test_after_a_time_without_anybody_a_listing_reaches_back_to_every_beginning() -> None:
+    assert Listing().since([], Clock(NOW, 5.0)) == NOW + 5 - OVERLAP
 
 
 def test_a_listing_reaches_back_to_the_beginning_of_the_wait_of_who_has_just_joined() -> None:
@@ -130,17 +174,17 @@ def test_a_listing_reaches_back_to_the_beginning_of_the_wait_of_who_has_just_joi
 def test_a_wide_listing_reaches_back_to_the_beginning_of_every_wait_but_no_further_than_half_an_hour() -> None:
     old, new = waiter("a", since=NOW - 1700), waiter("b", since=NOW - 500)
     old.listed = new.listed = True
-    assert tick(old, new, cursor=None).since == NOW - 1700 - OVERLAP
+    assert tick(old, new, runs=Listing()).since == NOW - 1700 - OVERLAP
     ancient = waiter("c", since=NOW - 90_000)
-    assert tick(old, ancient, cursor=None).since == NOW - 90_000 - OVERLAP
+    assert tick(old, ancient, runs=Listing()).since == NOW - 90_000 - OVERLAP
     ancient.listed = True
-    assert tick(old, ancient, cursor=None).since == NOW - WIDEST_LISTING - OVERLAP
+    assert tick(old, ancient, runs=Listing()).since == NOW - WIDEST_LISTING - OVERLAP
 
 
 @pytest.mark.parametrize("skew", [-300.0, 0.0, 300.0])
 def test_the_remote_is_asked_by_its_own_clock(skew: float) -> None:
     new = waiter(since=NOW - 500)
-    assert tick(new, cursor=NOW - 10 + skew, skew=skew).since == NOW + skew - 500 - OVERLAP
+    assert tick(new, runs=Listing(resume_at=NOW - 25 + skew), skew=skew).since == NOW + skew - 500 - OVERLAP
 
 
 def test_a_listing_is_bounded_by_the_earliest_date_anybody_waits_for() -> None:
