@@ -53,12 +53,14 @@ def environment(
     *,
     extras: Sequence[str] = (),
     project: bool = False,
+    wheel: Path | None = None,
     python: str | None = None,
     exclude_newer: str | None = None,
 ) -> Path:
     """Return a ready virtual environment with this version of Airflow, made on first use.
 
-    `extras` are further requirement strings. With `project` this repository is installed editable.
+    `extras` are further requirement strings. With `project` this repository is installed editable, with `wheel` that
+    file in its place.
     `python` and `exclude_newer` override the rules of :mod:`dev.versions` (``exclude_newer=""``: no date).
     """
     line = Version.parse(version).line
@@ -68,19 +70,24 @@ def environment(
         python=python or line.python,
         exclude_newer=date,
         requirements=(f"apache-airflow=={version}", *line.pins, *sorted(extras)),
-        # The folder counts too: several checkouts may share their environments.
-        project=f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}" if project else None,
+        project=_identity(wheel) if wheel else _identity(ROOT / "pyproject.toml") if project else None,
     )
+    source = [str(wheel)] if wheel else ["-e", str(ROOT)]
     folder = subfolder("envs") / recipe.name
     if (folder / MARKER).exists():
         return folder
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not (folder / MARKER).exists():
-            _build(folder, recipe)
+            _build(folder, recipe, source)
     return folder
 
 
-def _build(folder: Path, recipe: Recipe) -> None:
+def _identity(file: Path) -> str:
+    """Return what tells one state of the project from others; several checkouts may share their environments."""
+    return f"{file}\n{hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def _build(folder: Path, recipe: Recipe, source: Sequence[str]) -> None:
     """Make the environment in place (its scripts hold absolute paths) and mark it complete as the last act."""
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -90,7 +97,7 @@ def _build(folder: Path, recipe: Recipe) -> None:
         _uv(*install, *dated, *recipe.requirements)
         if recipe.project is not None:
             # As a user would: into an Airflow of its time come the newer providers that this project needs, no more.
-            _uv(*install, *recipe.requirements, "-e", str(ROOT))
+            _uv(*install, *recipe.requirements, *source)
             _check_project(folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

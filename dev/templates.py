@@ -16,19 +16,6 @@ from dev.settings import DATABASE_FILE, PASSWORDS_FILE, Place, Users, passwords_
 from dev.versions import Version
 
 MARKER = "complete"
-# Airflow 3.0 leaves its API server's log to structlog's defaults. Those draw each traceback with all local variables,
-# which takes seconds and holds up every other request: one "database is locked" then leads to the next.
-SHORT_TRACEBACKS = """
-import structlog
-
-__all__ = []
-structlog.configure(
-    processors=[
-        *structlog.get_config()["processors"][:-1],
-        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-    ]
-)
-"""
 
 
 class PrepareError(RuntimeError):
@@ -38,7 +25,9 @@ class PrepareError(RuntimeError):
 def fill_home(version: Version, place: Place, users: Users, auth_manager: str | None) -> None:
     """Put a prepared database and its companions into a new AIRFLOW_HOME."""
     template = _template(version, place.environment, users, auth_manager)
-    shutil.copytree(template, place.home, ignore=shutil.ignore_patterns(MARKER), dirs_exist_ok=True)
+    for path in template.iterdir():
+        if path.name != MARKER:
+            shutil.copy2(path, place.home / path.name)
 
 
 def _template(version: Version, environment: Path, users: Users, auth_manager: str | None) -> Path:
@@ -85,6 +74,3 @@ def _prepare(version: Version, place: Place, users: Users, auth_manager: str | N
     for leftover in place.home.iterdir():
         if leftover.is_dir():
             shutil.rmtree(leftover)
-    if version.minor == (3, 0):
-        (place.home / "config").mkdir()
-        (place.home / "config" / "airflow_local_settings.py").write_text(SHORT_TRACEBACKS)

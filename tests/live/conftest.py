@@ -23,6 +23,7 @@ from tests.live.seen import Seen
 from tests.live.table import Results, record
 
 HERE = Path(__file__).parent
+TASKS_AT_ONCE = 6
 SECONDS_PER_TEST = 1200  # the first of a pair starts the deployments
 
 
@@ -118,7 +119,8 @@ class Campaigns:
     def _local_of(self, pair: Pair, remote: Remote) -> Local:
         if pair.local not in self._locals:
             self.close_local()
-            self._locals[pair.local] = Local(self._local.enter_context(_local(pair, remote)))
+            self._locals[pair.local] = local = Local(self._local.enter_context(_local(pair, remote)))
+            local.limit_tasks(TASKS_AT_ONCE + 2)
         return self._locals[pair.local]
 
     def _wanted(self, pair: Pair) -> list[tuple[Scenario, str]]:
@@ -145,7 +147,7 @@ def _remote(pair: Pair) -> Deployment:
 
 def _local(pair: Pair, remote: Remote) -> Deployment:
     env = {
-        "AIRFLOW__CORE__PARALLELISM": "6",
+        "AIRFLOW__CORE__PARALLELISM": str(TASKS_AT_ONCE),
         # The DAG files never change.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "3600",

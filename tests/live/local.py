@@ -71,6 +71,16 @@ class Local:
         with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=30)) as database:
             return database.execute(sql, arguments).fetchall()
 
+    def limit_tasks(self, number: int) -> None:
+        """
+        Let no more tasks be queued or running at a time.
+
+        The local executor of Airflow 3.0 takes any number. When no more fit into its pipe, the scheduler stands still
+        with the database locked, and so do the workers that could take some out.
+        """
+        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=60)) as database, database:
+            database.execute("UPDATE slot_pool SET slots = ? WHERE pool = 'default_pool'", (number,))
+
     def states(self, dag_id: str) -> dict[str, int]:
         """How many tasks of a DAG are in which state."""
         return dict(self.query("SELECT state, count(*) FROM task_instance WHERE dag_id = ? GROUP BY state", dag_id))

@@ -1,0 +1,62 @@
+"""Run inside an environment that has Airflow and the wheel, and nothing else of ours: the first DAG of the README."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+DAG = """
+from datetime import datetime, timezone
+
+from airflow.providers.common.compat.sdk import DAG
+
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+
+with DAG("orders", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
+    RemoteTriggerDagRunOperator(
+        task_id="load", trigger_dag_id="load_sales", wait_for_completion=True, deferrable=True, poke_interval=0.1
+    )
+
+if __name__ == "__main__":
+    print("ENDED", dag.test().state)
+"""
+
+
+def airflow(*arguments: str) -> str:
+    """What an `airflow` command prints."""
+    done = subprocess.run([Path(sys.executable).with_name("airflow"), *arguments], stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode()
+
+
+def main(home: Path) -> None:
+    """:param home: an empty folder to be the AIRFLOW_HOME."""
+    os.environ |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    listed = {each["package_name"]: each["version"] for each in json.loads(airflow("providers", "list", "-o", "json"))}
+    airflow("db", "migrate")
+
+    import astronomer_remote
+    from astronomer_remote.testing import FakeDeployment
+
+    assert Path(sys.prefix) in Path(astronomer_remote.__file__).parents, astronomer_remote.__file__
+    assert listed["airflow-provider-astronomer-remote"] == astronomer_remote.__version__, listed
+    file = home / "orders.py"
+    file.write_text(DAG)
+    for version in ("1.10.15", "2.11.2", "3.3.2"):
+        with FakeDeployment(version) as remote:
+            remote.add_dag("load_sales", looks=2)
+            os.environ["AIRFLOW_CONN_ASTRONOMER_DEFAULT"] = json.dumps(remote.connection())
+            done = subprocess.run([sys.executable, file], stdout=subprocess.PIPE, check=True)
+            assert b"success" in done.stdout.rpartition(b"ENDED")[2], done.stdout.decode()
+            assert [run["state"] for run in remote.runs("load_sales")] == ["success"]
+    print("works")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
