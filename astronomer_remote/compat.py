@@ -9,7 +9,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
 from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 
@@ -46,6 +46,7 @@ __all__ = [
     "logical_date",
     "map_index",
     "mask_secret",
+    "task_page",
     "triggerer_stats",
     "was_cleared",
     "was_stopped_by_a_person",
@@ -77,6 +78,16 @@ def attempt(context: Mapping[str, Any]) -> int:
     """
     ti = context["ti"]
     return int(ti.try_number) - (int(ti.max_tries) - int(ti.task.retries))
+
+
+def task_page(ti: Any) -> str | None:
+    """The page of a local task instance, if Airflow knows it."""
+    page: str | None = getattr(ti, "log_url", None)
+    base = conf.get("api", "base_url", fallback="")
+    if page and base and page.startswith(f"{base}dags/") and not base.endswith("/"):
+        # Airflow 3.0 takes for granted that the base ends with a slash.
+        return f"{base}/{page.removeprefix(base)}"
+    return page
 
 
 def was_cleared(context: Mapping[str, Any]) -> bool:

@@ -222,7 +222,7 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
             intent = self._intent(context)
             interval = seconds(self.poke_interval, "poke_interval")
         if self.wait_for_pool and not self._made_before(intent, context):
-            self.wait_for_room(interval, self.deadline(context))
+            self.wait_for_room(context, interval, self.deadline(context))
         return self._trigger_and_wait(context)
 
     def execute_with_room(self, context: Context, event: Any) -> str | dict[str, Any]:

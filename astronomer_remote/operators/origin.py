@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from astronomer_remote.compat import map_index
+from astronomer_remote.compat import map_index, task_page
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -18,5 +18,5 @@ def origin(context: Context) -> str:
     ti, index = context["ti"], map_index(context)
     task = f"{ti.task_id}[{index}]" if index >= 0 else ti.task_id
     told = f"Triggered by task {task} of DAG {ti.dag_id}, run {ti.run_id}, in another Airflow deployment"
-    page = getattr(ti, "log_url", None)
+    page = task_page(ti)
     return (f"{told}: {page}" if page else f"{told}.")[:LONGEST_NOTE]

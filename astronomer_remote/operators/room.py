@@ -14,7 +14,7 @@ from astronomer_remote.triggers.pool import RemotePoolTrigger
 from astronomer_remote.triggers.wait import WaitEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from airflow.providers.common.compat.sdk import Context
 
 
 class WaitsForRoom(Connected):
@@ -23,7 +23,6 @@ class WaitsForRoom(Connected):
     wait_for_pool: str | None
     wait_for_pool_slots: int | str | None
     deferrable: bool
-    defer: Callable[..., Any]
     log: Any
 
     def check_room(self) -> None:
@@ -36,7 +35,7 @@ class WaitsForRoom(Connected):
         if slots is not None and is_plain(slots):
             RoomWanted("any", whole(slots, "wait_for_pool_slots"))
 
-    def wait_for_room(self, poke_interval: float, deadline: float | None) -> None:
+    def wait_for_room(self, context: Context, poke_interval: float, deadline: float | None) -> None:
         """Wait, here or in the triggerer; at once if none is to be waited for, or there is some."""
         if not self.wait_for_pool:
             return
@@ -48,15 +47,13 @@ class WaitsForRoom(Connected):
             self.log.info("%s", wanted.summary(pool))
             if wanted.is_in(pool):
                 return
-            self.defer(
-                trigger=RemotePoolTrigger(
-                    astronomer_conn_id=self.astronomer_conn_id,
-                    wanted=wanted.as_dict(),
-                    poke_interval=poke_interval,
-                    deadline=deadline,
-                ),
-                method_name="execute_with_room",
+            trigger = RemotePoolTrigger(
+                astronomer_conn_id=self.astronomer_conn_id,
+                wanted=wanted.as_dict(),
+                poke_interval=poke_interval,
+                deadline=deadline,
             )
+            self.wait_in_triggerer(trigger, context, "execute_with_room")
         outcome = self.hook.converse(
             lambda deployment: deployment.pools.wait(
                 wanted, poke_interval=poke_interval, deadline=deadline, told=self.log.info

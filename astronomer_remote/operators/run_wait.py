@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,6 @@ class WaitsForItsRun(Explains):
     skip_on_all_skipped: bool
     log_progress: bool
     deferrable: bool
-    defer: Callable[..., Any]
     _ti: Any = None
 
     def check_results(self) -> None:
@@ -65,17 +64,14 @@ class WaitsForItsRun(Explains):
         deadline = self.deadline(context)
         interval = seconds(self.poke_interval, "poke_interval")
         if self.deferrable and run.state not in (*self.allowed_states, *self.failed_states):
-            self.defer(
-                trigger=RemoteWaitTrigger(
-                    astronomer_conn_id=self.astronomer_conn_id,
-                    wanted=wanted.as_dict(),
-                    poke_interval=interval,
-                    deadline=deadline,
-                    cancel_on_kill=self.cancel_on_kill,
-                ),
-                method_name="execute_complete",
-                kwargs={"run_id": run.run_id},
+            trigger = RemoteWaitTrigger(
+                astronomer_conn_id=self.astronomer_conn_id,
+                wanted=wanted.as_dict(),
+                poke_interval=interval,
+                deadline=deadline,
+                cancel_on_kill=self.cancel_on_kill,
             )
+            self.wait_in_triggerer(trigger, context, "execute_complete", run_id=run.run_id)
         outcome = self.hook.converse(
             lambda deployment: deployment.observer.wait(
                 wanted, poke_interval=interval, deadline=deadline, told=self.log.info

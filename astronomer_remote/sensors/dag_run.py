@@ -151,15 +151,13 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
             if self._poke_for(wanted, context):
                 return True
         wanted = self._held_on_to or wanted
-        self.defer(
-            trigger=RemoteWaitTrigger(
-                astronomer_conn_id=self.astronomer_conn_id,
-                wanted=wanted.as_dict(),
-                poke_interval=float(self.poke_interval),
-                deadline=wanted.since + self.timeout if self.timeout else None,
-            ),
-            method_name="execute_complete",
+        trigger = RemoteWaitTrigger(
+            astronomer_conn_id=self.astronomer_conn_id,
+            wanted=wanted.as_dict(),
+            poke_interval=float(self.poke_interval),
+            deadline=wanted.since + self.timeout if self.timeout else None,
         )
+        self.wait_in_triggerer(trigger, context, "execute_complete")
 
     def poke(self, context: Context) -> bool:
         return self._poke_for(self._held_on_to or self._wanted(context), context)

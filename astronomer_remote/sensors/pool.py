@@ -71,15 +71,13 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
         with first_look(self):
             if self.poke(context):
                 return True
-        return self.defer(
-            trigger=RemotePoolTrigger(
-                astronomer_conn_id=self.astronomer_conn_id,
-                wanted=self._wanted().as_dict(),
-                poke_interval=float(self.poke_interval),
-                deadline=began + self.timeout if self.timeout else None,
-            ),
-            method_name="execute_complete",
+        trigger = RemotePoolTrigger(
+            astronomer_conn_id=self.astronomer_conn_id,
+            wanted=self._wanted().as_dict(),
+            poke_interval=float(self.poke_interval),
+            deadline=began + self.timeout if self.timeout else None,
         )
+        return self.wait_in_triggerer(trigger, context, "execute_complete")
 
     def poke(self, context: Context) -> bool:
         wanted = self._wanted()

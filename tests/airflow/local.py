@@ -94,8 +94,12 @@ def in_dag(make: Any, dag_id: str = "local_dag", **arguments: Any) -> Any:
 
 def resume(deferred: TaskDeferred, operator: Any, context: dict[str, Any]) -> Any:
     """What Airflow does with a deferred task: runs the trigger elsewhere, and the task again with its event."""
-    event = asyncio.run(only_event(restored(deferred.trigger)))
-    return getattr(operator, deferred.method_name)(context, event=event, **(deferred.kwargs or {}))
+    return come_back(deferred, operator, context, asyncio.run(only_event(restored(deferred.trigger))))
+
+
+def come_back(deferred: TaskDeferred, operator: Any, context: dict[str, Any], event: Any) -> Any:
+    """What Airflow does when the trigger has ended."""
+    return operator.resume_execution(deferred.method_name, {**(deferred.kwargs or {}), "event": event}, context)
 
 
 def restored(trigger: BaseTrigger) -> Any:

@@ -37,7 +37,7 @@ from astronomer_remote.links import RemoteDagRunLink
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.triggers.wait import RemoteWaitTrigger
-from tests.airflow.local import in_dag, local_task, resume, through_the_database
+from tests.airflow.local import come_back, in_dag, local_task, resume, through_the_database
 
 Start = Callable[..., FakeDeployment]
 
@@ -499,7 +499,7 @@ def test_a_run_that_was_cleared_meanwhile_is_waited_for_again(remote: FakeDeploy
     remote.clear("quick", run["run_id"])
     event = {"verdict": "success", "summary": "", "run": None, "error": None}
     with pytest.raises(TaskDeferred) as again:
-        made.execute_complete(context, event=event, **deferred.kwargs)
+        come_back(deferred, made, context, event)
     assert again.value.kwargs == deferred.kwargs
     assert resume(again.value, made, context)["state"] == "success"
 
@@ -511,7 +511,7 @@ def test_an_event_says_less_than_the_run_itself(remote: FakeDeployment) -> None:
     event = {"verdict": "success", "summary": "", "run": None, "error": None}
     remote.finish("bad", remote.runs("bad")[0]["run_id"], "failed")
     with pytest.raises(DagRunFailed):
-        made.execute_complete(context, event=event, **deferred.kwargs)
+        come_back(deferred, made, context, event)
 
 
 def test_a_run_that_ended_at_the_last_moment_did_not_time_out(remote: FakeDeployment) -> None:
@@ -519,7 +519,7 @@ def test_a_run_that_ended_at_the_last_moment_did_not_time_out(remote: FakeDeploy
     context = local_task(made).context()
     deferred = deferred_by(made, context)
     event = {"verdict": "timeout", "summary": "", "run": None, "error": None}
-    assert made.execute_complete(context, event=event, **deferred.kwargs)["state"] == "success"
+    assert come_back(deferred, made, context, event)["state"] == "success"
 
 
 def test_the_event_alone_is_enough_to_come_back_with(remote: FakeDeployment) -> None:
@@ -529,6 +529,20 @@ def test_the_event_alone_is_enough_to_come_back_with(remote: FakeDeployment) -> 
     deferred = deferred_by(made, context)
     deferred.kwargs = None
     assert resume(deferred, operator(wait_for_completion=True, deferrable=True), context)["state"] == "success"
+
+
+def test_a_retry_begins_anew_even_where_airflow_resumes_it_with_the_event_of_the_try_before(
+    remote: FakeDeployment,
+) -> None:
+    made = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True, retries=1)
+    deferred = deferred_by(made, local_task(made).context())
+    (run,) = remote.runs("bad")
+    remote.finish("bad", run["run_id"], "failed")
+    event = {"verdict": "failed", "summary": "", "run": None, "error": None}
+    again = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True, retries=1)
+    with pytest.raises(TaskDeferred):
+        come_back(deferred, again, local_task(again, try_number=2).context(), event)
+    assert len(remote.runs("bad")) == 2
 
 
 @pytest.mark.parametrize(
