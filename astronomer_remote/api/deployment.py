@@ -35,7 +35,7 @@ from astronomer_remote.api.pools import Pools
 from astronomer_remote.api.reasons import Reasons
 from astronomer_remote.api.results import Results
 from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.runs import Runs
+from astronomer_remote.api.runs import IfExists, Runs
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Request
 
@@ -114,7 +114,7 @@ class Deployment(PoolOperations):
             note=note,
             partition_key=partition_key,
         )
-        triggered = yield from self.runs.obtain(intent)
+        triggered = yield from self.runs.obtain(intent, IfExists(generated_id=run_id is None))
         return triggered.run
 
     def get_dag_run(self, dag_id: str, run_id: str) -> Flow[DagRun]:

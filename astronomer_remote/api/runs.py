@@ -83,7 +83,7 @@ class Runs:
         number = 1
         while True:
             wish = replace(intent, run_id=run_id_of_repetition(intent.run_id, number))
-            triggered = yield from self.trigger(wish)
+            triggered = (yield from self._there_before(wish, if_exists)) or (yield from self.trigger(wish))
             run = triggered.run
             # A run that has failed already when a further attempt finds it is the one of the attempt before, even
             # if a reply of this one was lost.
@@ -102,6 +102,20 @@ class Runs:
             if not if_exists.generated_id:
                 return triggered
             number += 1
+
+    def _there_before(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered | None]:
+        """
+        Somebody else's run, if it has the run id that is wanted.
+
+        Should the reply to our own request be lost, nobody could tell it from the one that we made.
+        """
+        if if_exists.generated_id or if_exists.retrying:
+            return None
+        dialect = yield from self._conversation.dialect()
+        # Refuses what this generation cannot do, before any request.
+        dialect.trigger(self._dated(intent, dialect))
+        there = yield from self.find(intent.dag_id, intent.run_id)
+        return Triggered(there, existed=True) if there else None
 
     def trigger(self, intent: TriggerIntent) -> Flow[Triggered]:
         """

@@ -450,7 +450,7 @@ def test_a_run_of_somebody_else_is_refused_skipped_or_taken_over(start: Start, t
         skips.execute(local_task(skips).context())
     resets = operator(**taken, reset_dag_run=True)
     assert resets.execute(local_task(resets).context()) == "taken"
-    assert remote.requests[-2:-1] == [("POST", "/api/v1/dags/quick/dagRuns/taken/clear")]
+    assert remote.requests.count(("POST", "/api/v1/dags/quick/dagRuns/taken/clear")) == 1
 
 
 # Deferring

@@ -87,7 +87,8 @@ def meet(version: str) -> tuple[Remote, Speech]:
 def test_a_run_for_now_is_asked_for_so_that_it_cannot_collide_with_another(version: str, body: Any) -> None:
     remote, speech = meet(version)
     remote.clock.now += 0.000001
-    run = remote.play(remote.deployment.trigger_dag_run("d", run_id="r", conf={"k": (1,)}), speech.post(body=body))
+    wish = remote.deployment.trigger_dag_run("d", run_id="r", conf={"k": (1,)})
+    run = remote.play(wish, speech.get(), speech.post(body=body))
     assert (run.dag_id, run.run_id) == ("d", "r")
     assert run.state in ("queued", "running")
     assert run.url.startswith("https://airflow.example.com/")
@@ -99,10 +100,9 @@ def test_a_run_for_now_is_asked_for_so_that_it_cannot_collide_with_another(versi
 )
 def test_a_date_is_sent_in_the_field_that_the_version_knows_and_in_utc(version: str, field: str) -> None:
     remote, speech = meet(version)
-    remote.play(
-        remote.deployment.trigger_dag_run("d", run_id="r", logical_date="2026-11-22T09:00:00+02:00"), speech.post()
-    )
-    assert remote.requests[0].body[field] == DATE
+    wish = remote.deployment.trigger_dag_run("d", run_id="r", logical_date="2026-11-22T09:00:00+02:00")
+    remote.play(wish, speech.get(), speech.post())
+    assert remote.requests[-1].body[field] == DATE
 
 
 def test_everything_a_version_knows_of_a_trigger_is_sent() -> None:
@@ -110,10 +110,11 @@ def test_everything_a_version_knows_of_a_trigger_is_sent() -> None:
     interval = {"data_interval_start": DATE, "data_interval_end": DATE}
     base = {"dag_run_id": "r", "conf": {}, "note": "n", **interval}
     remote, speech = meet(V1)
-    remote.play(remote.deployment.trigger_dag_run("d", run_id="r", **everything), speech.post(body=base))
+    remote.play(remote.deployment.trigger_dag_run("d", run_id="r", **everything), speech.get(), speech.post(body=base))
     remote, speech = meet(V2)
     remote.play(
         remote.deployment.trigger_dag_run("d", run_id="r", run_after=DATE, partition_key="p", **everything),
+        speech.get(),
         speech.post(body=base | {"logical_date": None, "run_after": DATE, "partition_key": "p"}),
     )
 
@@ -326,7 +327,18 @@ def clear_turn(speech: Speech, only_failed: bool = False) -> Turn:
 def test_a_strange_run_of_a_chosen_id_is_in_the_way(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(DagRunAlreadyExists, match="Give another trigger_run_id"):
-        remote.play(remote.deployment.trigger_dag_run("d", run_id="r"), *conflict(speech, "running"))
+        remote.play(remote.deployment.trigger_dag_run("d", run_id="r"), speech.get(speech.run(state="running")))
+
+
+@every_version
+def test_a_strange_run_of_a_chosen_id_is_not_taken_for_ours_when_a_reply_is_lost(version: str) -> None:
+    remote, speech = meet(version)
+    with pytest.raises(DagRunAlreadyExists, match="Give another trigger_run_id"):
+        # It is looked for before the first request that could make one.
+        remote.play(obtain(remote, IfExists()), speech.get(speech.run(state="running")))
+    remote, speech = meet(version)
+    turns = [speech.get(), speech.post(LOST), speech.get(speech.run(state="queued"))]
+    assert not remote.play(obtain(remote, IfExists()), *turns).existed
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "success", "failed", "a_new_state"])
@@ -398,7 +410,7 @@ def test_a_strange_run_is_cleared_and_taken_over_if_it_shall_be_reset(version: s
     remote, speech = meet(version)
     triggered = remote.play(
         obtain(remote, IfExists(reset=True)),
-        *conflict(speech, state),
+        speech.get(speech.run(state=state)),
         clear_turn(speech),
         speech.get(speech.run(state="queued")),
     )
@@ -427,7 +439,7 @@ def test_a_run_of_another_id_but_the_same_date_is_taken_over_as_well(version: st
 def test_1_10_refuses_to_clear() -> None:
     remote, speech = meet(EXPERIMENTAL)
     with pytest.raises(NotSupported, match=r"Airflow 1.10's experimental API cannot clear a DAG run"):
-        remote.play(obtain(remote, IfExists(reset=True)), *conflict(speech, "running"))
+        remote.play(obtain(remote, IfExists(reset=True)), speech.get(speech.run(state="running")))
 
 
 # What keeps a run from being made

@@ -202,7 +202,7 @@ def trigger_of_a_taken_date(remote: Deployment) -> Flow[Triggered]:
 @conversation()
 def obtain_in_the_way(remote: Deployment) -> Flow[Any]:
     wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
-    return (yield from failure(DagRunAlreadyExists, remote.runs.obtain(wish, IfExists())))
+    return (yield from failure(DagRunAlreadyExists, remote.runs.obtain(wish, IfExists(retrying=True))))
 
 
 @conversation()
