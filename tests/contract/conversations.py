@@ -549,6 +549,29 @@ def wait_for_tasks(remote: Deployment) -> Flow[Outcome]:
 
 
 @conversation()
+def reasons(remote: Deployment) -> Flow[Any]:
+    made = yield from remote.runs.trigger(TriggerIntent("failing", "contract-reasons"))
+    outcome = yield from ended(remote, Wanted("failing", made.run.run_id, failed_states=("failed",)), Verdict.FAILED)
+    report = yield from remote.reasons.of(outcome.run, log_lines=20)
+    if (yield from numbers(remote)) >= (2, 0):
+        (boom,) = report.tasks
+        assert (boom.instance.name, report.failed_count, report.task_count) == ("boom", 1, 3)
+        assert any("boom on purpose" in line for line in boom.log)
+    return report
+
+
+@conversation(possible=since(2, 10))
+def results(remote: Deployment) -> Flow[Any]:
+    yield from remote.results.check()
+    made = yield from remote.runs.trigger(TriggerIntent("quick", "contract-results", {"k": "v", "n": [1, None]}))
+    outcome = yield from ended(remote, Wanted("quick", made.run.run_id), Verdict.SUCCESS)
+    found = yield from remote.results.of(outcome.run, ["hello"])
+    assert found == {"hello": {"conf": {"k": "v", "n": [1, None]}}}
+    assert not (yield from remote.results.all_skipped(outcome.run))
+    return found
+
+
+@conversation()
 def wait_for_failed_task(remote: Deployment) -> Flow[Outcome]:
     wanted = Wanted("failing", "contract-failure", task_ids=("after",), **ENDS)
     return (yield from ended(remote, wanted, Verdict.FAILED))

@@ -80,8 +80,9 @@ def fake(version: str, config: Any) -> FakeDeployment:
     remote = FakeDeployment(version, config=config)
     remote.add_dag("quick", tasks=["hello"], results={"hello": {"conf": {"k": "v", "n": [1, None]}}})
     remote.add_dag("grouped", tasks=["load.a", "load.b", "outside"], results={"load.a": "a"})
+    logs = {"boom": ["ValueError: boom on purpose"]}
     ends = {"ok": "success", "after": "upstream_failed"}
-    remote.add_dag("failing", tasks=["ok", "boom", "after"], ends="failed", looks=1, task_ends=ends)
+    remote.add_dag("failing", tasks=["ok", "boom", "after"], ends="failed", looks=1, task_ends=ends, logs=logs)
     remote.add_dag("sleeper", tasks=["sleep"], stays="running")
     remote.add_dag("flaky", tasks=["maybe"])
     remote.add_dag("with_params", tasks=["show"])
