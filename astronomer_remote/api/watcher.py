@@ -14,18 +14,22 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import ClassVar, TypeAlias
+from functools import partial
+from typing import ClassVar, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RequestRefused
 from astronomer_remote.api.metrics import Metrics, Stats
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
-from astronomer_remote.api.progress import PROGRESS_PER_TICK
 from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.teller import Teller
 from astronomer_remote.api.transport import AsyncDriver, async_driver
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import SECONDS_BETWEEN_WIDE_TICKS, News, Tick, Waiter, pause, plan
+from astronomer_remote.api.wire import Flow
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +82,10 @@ async def watch(
                     return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
                 item = waiter.ended
             if isinstance(item, Outcome):
+                await watcher.tell_rest(waiter)
+                while not news.empty():
+                    if isinstance(line := news.get_nowait(), str):
+                        told(line)
                 return item
             if isinstance(item, Exception):
                 # The same error may end many waits; each gets its own, since raising adds to it.
@@ -108,6 +116,7 @@ class Watcher:
         self._task: asyncio.Task[None] | None = None
         self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._lists = self._lists_tasks = True
+        self._teller: Teller | None = None
         self._cursor: float | None = None
         self._widened = 0.0
 
@@ -134,6 +143,11 @@ class Watcher:
         self._task.cancel()
         self._retire()
 
+    async def tell_rest(self, waiter: Waiter) -> None:
+        """Tell somebody whose wait is over what was written into the logs last."""
+        if self._teller and waiter.streams.task_ids:
+            await self._teller.tell_rest(waiter)
+
     def _retire(self) -> None:
         """Make way for another: nobody may join a watcher whose loop is over."""
         watchers = self._all.get(asyncio.get_running_loop(), {})
@@ -143,19 +157,27 @@ class Watcher:
     async def _run(self) -> None:
         try:
             async with async_driver(self._settings, self._reload) as driver:
-                number = failures = 0
-                while True:
-                    started, sent = time.monotonic(), driver.sent
-                    waiting, answered = len(self._waiters), await self._tick(driver, number)
-                    took, sent = time.monotonic() - started, driver.sent - sent
-                    failures, number = 0 if answered else failures + 1, number + 1
-                    self._metrics.tick(waiting=waiting, requests=sent, failed=not answered, took=took)
-                    log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
-                    await self._pause(took, failures)
+                self._teller = Teller(self._deployment.telling, partial(self._run_flow, driver))
+                try:
+                    await self._tick_on(driver)
+                finally:
+                    await self._teller.close()
         except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach those who wait for it
             self._retire()
             for waiter in set(self._waiters):
                 waiter.end(error)
+
+    async def _tick_on(self, driver: AsyncDriver) -> None:
+        number = failures = counted = 0
+        while True:
+            started = time.monotonic()
+            waiting, answered = len(self._waiters), await self._tick(driver, number)
+            took = time.monotonic() - started
+            sent, counted = driver.sent - counted, driver.sent
+            failures, number = 0 if answered else failures + 1, number + 1
+            self._metrics.tick(waiting=waiting, requests=sent, failed=not answered, took=took)
+            log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
+            await self._pause(took, failures)
 
     async def _pause(self, took: float, failures: int) -> None:
         """Until the next tick; somebody who joins meanwhile may want it earlier."""
@@ -194,22 +216,18 @@ class Watcher:
         if answered:
             self._cursor = asked_at
         await asyncio.gather(*(self._look(driver, waiter) for waiter in tick.singly))
-        if answered:
-            await self._tell_progress(driver, now)
+        if answered and self._teller:
+            self._teller.tell(self._waiters, now)
         return answered
-
-    async def _tell_progress(self, driver: AsyncDriver, now: float) -> None:
-        """Of a few runs in turn, so that a tick costs no more if more wait."""
-        due = [waiter for waiter in self._waiters if waiter.progressing and waiter.progress_due <= now]
-        for waiter in sorted(due, key=lambda waiter: waiter.progress_due)[:PROGRESS_PER_TICK]:
-            await driver.run(self._deployment.observer.tell_progress(waiter))
 
     async def _list(self, driver: AsyncDriver, tick: Tick) -> bool:
         """Ask which runs have ended. :return: whether the remote answered."""
         if not tick.served:
             return True
         try:
-            ended = await driver.run(self._deployment.runs.ended(tick.dag_ids, since=tick.since, bound=tick.bound))
+            ended = await self._run_flow(
+                driver, self._deployment.runs.ended(tick.dag_ids, since=tick.since, bound=tick.bound)
+            )
         except PassingError as error:
             self._miss(tick.served, error)
             return False
@@ -235,7 +253,8 @@ class Watcher:
             return True
         dag_ids, run_ids = (sorted(set(ids)) for ids in zip(*tick.runs, strict=True))
         try:
-            ended = await driver.run(self._deployment.observer.ended_tasks(dag_ids, run_ids, since=tick.since))
+            listing = self._deployment.observer.ended_tasks(dag_ids, run_ids, since=tick.since)
+            ended = await self._run_flow(driver, listing)
         except PassingError as error:
             self._miss(tick.parts, error)
             return False
@@ -255,8 +274,12 @@ class Watcher:
             waiter.listed, waiter.reached = True, now
 
     async def _look(self, driver: AsyncDriver, waiter: Waiter) -> None:
+        await self._run_flow(driver, self._deployment.observer.look_for(waiter))
+
+    async def _run_flow(self, driver: AsyncDriver, flow: Flow[T]) -> T:
+        """Run a conversation, which has one request under way at a time."""
         async with self._at_once:
-            await driver.run(self._deployment.observer.look_for(waiter))
+            return await driver.run(flow)
 
     def _miss(self, waiters: Iterable[Waiter], error: PassingError) -> None:
         now = self._deployment.conversation.clock()

@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from astronomer_remote.api.errors import PassingError
 from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
+from astronomer_remote.api.streams import Caution, Streams
 from astronomer_remote.api.waiting import Observation, Outcome, Wanted, judge
 
 News: TypeAlias = "str | Outcome | Exception"
@@ -66,8 +67,12 @@ class Waiter:
     run: DagRun | None = None
     ended: Outcome | Exception | None = None
     progress: str = ""
-    progress_due: float = 0.0
-    """When it is next told how far its run is."""
+    telling_due: float = 0.0
+    """When it is next told how far its run is, and what that writes into its logs."""
+
+    def __post_init__(self) -> None:
+        self.progressing = self.wanted.progress
+        self.streams = Streams(self.wanted.stream)
 
     @cached_property
     def date(self) -> float | None:
@@ -82,9 +87,9 @@ class Waiter:
         return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.wanted.logical_dates))
 
     @property
-    def progressing(self) -> DagRun | None:
-        """The run of which it is to be told how far it is."""
-        if not self.wanted.progress or self.ended or self.wanted.run_id is None:
+    def telling(self) -> DagRun | None:
+        """The run of which something is to be told."""
+        if not (self.progressing or self.streams.task_ids) or self.ended or self.wanted.run_id is None:
             return None
         return self.run or DagRun(self.wanted.dag_id, self.wanted.run_id)
 
@@ -245,6 +250,18 @@ def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int
     # A remote that answers slowly is left alone for four fifths of the time.
     patient = max(wanted - took, 4 * took) * 2.0 ** min(failures, 4)
     return min(patient, max(wanted, 300.0)) * (0.9 + jitter / 5)
+
+
+def told_to(log: Any) -> Callable[[str], None]:
+    """What tells lines to a log, cautions as warnings."""
+
+    def tell(line: str) -> None:
+        if isinstance(line, Caution):
+            log.warning(line)
+        else:
+            log.info(line)
+
+    return tell
 
 
 def seconds_of(date: str) -> float:
