@@ -80,8 +80,9 @@ def text_part(body: Any) -> LogPart:
         logs = [str(log) for _, log in ast.literal_eval(content)]
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         logs = [content]
-    lines = dropwhile(lambda line: line.startswith(SOURCES), (line for log in logs for line in log.splitlines()))
-    return LogPart(tuple(_cleaned(lines)), body.get("continuation_token"))
+    # The lines about sources stand between folds.
+    lines = _cleaned(line for log in logs for line in log.splitlines())
+    return LogPart(tuple(dropwhile(lambda line: line.startswith(SOURCES), lines)), body.get("continuation_token"))
 
 
 def record_part(body: Any) -> LogPart:

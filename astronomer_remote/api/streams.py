@@ -89,6 +89,7 @@ class Streams:
     def stop(self) -> None:
         """Tell no more."""
         self.task_ids = frozenset()
+        self._all.clear()
 
     def due(self, instances: Sequence[TaskInstance], *, complete: bool) -> tuple[list[Stream], list[str]]:
         """

@@ -35,5 +35,5 @@ def next_hop(local_conf: Any, *, address: str, dag_id: str) -> list[dict[str, st
 
 def _name_of(address: str) -> str:
     """What a deployment is called: its address, however that is spelled."""
-    parts = urlsplit(address.lower())
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    parts = urlsplit(address)
+    return f"{parts.netloc.rpartition('@')[2].lower()}{parts.path.rstrip('/')}"

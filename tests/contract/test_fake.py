@@ -84,6 +84,8 @@ def fake(version: str, config: Any) -> FakeDeployment:
     ends = {"ok": "success", "after": "upstream_failed"}
     remote.add_dag("failing", tasks=["ok", "boom", "after"], ends="failed", looks=1, task_ends=ends, logs=logs)
     remote.add_dag("sleeper", tasks=["sleep"], stays="running")
+    words = [f"word {number} of 5" for number in range(1, 6)]
+    remote.add_dag("chatty", tasks=["speak"], looks=3, logs={"speak": words})
     remote.add_dag("flaky", tasks=["maybe"])
     remote.add_dag("with_params", tasks=["show"])
     remote.add_dag("paused_dag", tasks=["nothing"], is_paused=True)
