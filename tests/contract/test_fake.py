@@ -157,7 +157,7 @@ def _difference(real: Any, faked: Any) -> tuple[set[str], set[str]]:
         return set(), set()
     missing = {name for name in real.keys() - faked.keys() if READ.fullmatch(name)}
     invented = set(faked.keys() - real.keys() - UNRECORDED)
-    for name in real.keys() & faked.keys() - {"conf", "value"}:
+    for name in real.keys() & faked.keys() - {"conf", "value", "content"}:
         below = _difference(real[name], faked[name])
         missing, invented = missing | below[0], invented | below[1]
     return missing, invented
