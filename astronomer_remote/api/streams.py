@@ -12,6 +12,9 @@ from astronomer_remote.api.progress import name_and_try
 LINES_PER_LOOK = 200
 """Lines of one log that are told at a look: the last ones, if there are more."""
 
+LARGE_REPLY = 500
+"""Lines of a reply after which more may be waiting: where logs are kept in Elasticsearch, 1000 come at a time."""
+
 MOST_STREAMS = 20
 """Tries of task instances whose logs are told to one that waits: each costs a request per look while it runs."""
 
@@ -40,6 +43,7 @@ class Stream:
     :param last: the last one.
     :param ended: whether the try has ended.
     :param over: whether all of it has been told.
+    :param large: whether the last reply was a large one.
     """
 
     instance: TaskInstance
@@ -49,12 +53,18 @@ class Stream:
     last: str = ""
     ended: bool = False
     over: bool = False
+    large: bool = False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the end of the log may be further on than what the last reply held."""
+        return self.over and self.large and self.token is not None
 
     def take(self, part: LogPart) -> list[str]:
         """What is to be told of a reply: what is new in it, as far as that is bearable."""
         goes_on = self.token is not None and part.lines[:1] != (self.first,)
         new = part.lines if goes_on else self._untold(part.lines)
-        self.token, self.over = part.token, self.ended
+        self.token, self.over, self.large = part.token, self.ended, len(new) >= LARGE_REPLY
         if not new:
             return []
         self.first = self.first or new[0]

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 PAGES = 10
 """How many pages of a run's task instances are looked through for those whose logs are wanted."""
 
+MOST_REPLIES = 5
+"""How many replies are read for the end of a log."""
+
 SECONDS_FOR_THE_REST = 60.0
 """How long the last lines of the logs may hold up the end of a wait, but for a last request."""
 
@@ -101,8 +104,11 @@ class Telling:
                 waiter.tell(Caution("Reading logs took too long; what was written last is in the remote."))
                 return
             try:
-                for line in (yield from self._read(run, stream)):
-                    waiter.tell(line)
+                for _ in range(MOST_REPLIES):
+                    for line in (yield from self._read(run, stream)):
+                        waiter.tell(line)
+                    if not stream.has_more:
+                        break
             except PassingError:
                 raise
             except RemoteError as error:

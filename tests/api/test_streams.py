@@ -13,8 +13,8 @@ from astronomer_remote.api.errors import NotSupported
 from astronomer_remote.api.logs import LogPart, record_part, text_part
 from astronomer_remote.api.models import TaskInstance
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.streams import LINES_PER_LOOK, MOST_STREAMS, Caution, Stream, Streams
-from astronomer_remote.api.telling import PAGES, SECONDS_FOR_THE_REST
+from astronomer_remote.api.streams import LARGE_REPLY, LINES_PER_LOOK, MOST_STREAMS, Caution, Stream, Streams
+from astronomer_remote.api.telling import MOST_REPLIES, PAGES, SECONDS_FOR_THE_REST
 from astronomer_remote.api.transport import AsyncDriver
 from astronomer_remote.api.waiting import Verdict, Wanted
 from astronomer_remote.api.watcher import REQUESTS_AT_ONCE, watch
@@ -252,6 +252,18 @@ def test_in_a_large_run_it_is_looked_for_on_more_pages_up_to_a_number() -> None:
     ends = listing(V2, ("t", "success"), total=2), listing(V2, total=2, offset=1)
     told = wait(V2, running(V2), *pages, last, log(V2, "a"), over(V2), *ends, log(V2, "a", "b"), progress=True)
     assert told == ["Run r has 999 task instances; of so many no progress is told.", "t: a", "t: b"]
+
+
+@pytest.mark.parametrize("replies", [2, MOST_REPLIES])
+def test_the_end_of_a_log_that_comes_in_large_parts_is_read_as_well(replies: int) -> None:
+    large = [str(number) for number in range(LARGE_REPLY)]
+    parts = [log(V1, f"part {number}", *large, asked=f"{number}", token=f"{number + 1}") for number in range(replies)]
+    whole = log(V1, "begin", token="0")
+    rest = [] if replies == MOST_REPLIES else [log(V1, "the end", asked=f"{replies}", token="x")]
+    looks = [running(V1), listing(V1, ("t", "running")), whole, over(V1), listing(V1, ("t", "success"))]
+    told = wait(V1, *looks, *parts, *rest)
+    assert sum("left out" in line for line in told) == replies
+    assert told[-1] == ("t: the end" if rest else f"t: {large[-1]}")
 
 
 def test_1_10_is_refused() -> None:
