@@ -83,9 +83,9 @@ async def watch(
                 item = waiter.ended
             if isinstance(item, Outcome):
                 await watcher.tell_rest(waiter)
-                while not news.empty():
-                    if isinstance(line := news.get_nowait(), str):
-                        told(line)
+                left_over = [news.get_nowait() for _ in range(news.qsize())]
+                for line in (each for each in left_over if isinstance(each, str)):
+                    told(line)
                 return item
             if isinstance(item, Exception):
                 # The same error may end many waits; each gets its own, since raising adds to it.

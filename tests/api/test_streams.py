@@ -11,7 +11,7 @@ import pytest
 from astronomer_remote.api import teller, telling
 from astronomer_remote.api.errors import NotSupported
 from astronomer_remote.api.logs import LogPart, record_part, text_part
-from astronomer_remote.api.models import TaskInstance
+from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.streams import LARGE_REPLY, LINES_PER_LOOK, MOST_STREAMS, Caution, Stream, Streams
 from astronomer_remote.api.telling import MOST_REPLIES, PAGES, SECONDS_FOR_THE_REST
@@ -270,6 +270,8 @@ def test_1_10_is_refused() -> None:
     remote = Remote(version=EXPERIMENTAL)
     with pytest.raises(NotSupported, match="logs of a run's tasks"):
         remote.play(remote.deployment.telling.check())
+    with pytest.raises(NotSupported, match="log of a task"):
+        remote.play(remote.conversation.dialect()).log_part(DagRun("d", "r"), TaskInstance("t"))
     Remote(version=V1).play(Remote(version=V1).deployment.telling.check())
 
 
