@@ -37,6 +37,7 @@ from astronomer_remote.api.results import Results
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import IfExists, Runs
 from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.telling import Telling
 from astronomer_remote.api.wire import Flow, Request
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -64,7 +65,8 @@ class Deployment(PoolOperations):
         self.pools = Pools(self.conversation)
         self.loans = Loans(self.conversation, self.pools)
         self.pool_sync = PoolSync(self.conversation, self.pools)
-        self.observer = Observer(self.conversation, self.runs)
+        self.telling = Telling(self.conversation)
+        self.observer = Observer(self.conversation, self.runs, self.telling)
         self.reasons = Reasons(self.conversation)
         self.results = Results(self.conversation)
 

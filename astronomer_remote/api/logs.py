@@ -1,10 +1,13 @@
-"""The end of a remote task's log as plain lines, whatever form the remote gives it."""
+"""A remote task's log, its end or what was added to it, as plain lines, whatever form the remote gives it."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Any
 
 LONGEST_LINE = 500
@@ -30,6 +33,23 @@ LEFT_OUT = {
 """Fields of a record that are told in their own place, or tell only where in Airflow, and of which task, it is."""
 
 
+SOURCES = "*** "
+"""How each of the lines begins in which Airflow 2 says, before a log, where it found that."""
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """
+    What one reply holds of a log.
+
+    :param lines: without those about where the log was found, which differ from reply to reply.
+    :param token: what makes the remote go on after them, if it says.
+    """
+
+    lines: tuple[str, ...]
+    token: str | None = None
+
+
 def text_lines(log: bytes, count: int) -> list[str]:
     """The last lines of a log that comes as text, as Airflow 2 gives it."""
     return _last(_end_of(log), count)
@@ -43,13 +63,36 @@ def record_lines(log: bytes, count: int) -> list[str]:
     """
     # A record has one line at least, so that no more of them can be wanted.
     records = _end_of(log)[-count:]
-    lines = [line for record in records for line in _lines_of(record)]
+    lines = [line for record in records for line in _lines_of(_record(record))]
     last_error = log.rfind(ERROR)
     if last_error < 0 or any(ERROR.decode() in record for record in records):
         return _last(lines, count)
     begins, ends = log.rfind(b"\n", 0, last_error) + 1, log.find(b"\n", last_error)
-    error = _last([*_lines_of(log[begins:ends].decode("utf-8", errors="replace"))], count - count // 4)
+    record = _record(log[begins:ends].decode("utf-8", errors="replace"))
+    error = _last([*_lines_of(record)], count - count // 4)
     return [*error, *_last(lines, count - len(error))]
+
+
+def text_part(body: Any) -> LogPart:
+    """A log that comes as Python's text form of a list of hosts and their logs, as Airflow 2 gives it in JSON."""
+    content = str(body["content"])
+    try:
+        logs = [str(log) for _, log in ast.literal_eval(content)]
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        logs = [content]
+    # The lines about sources stand between folds.
+    lines = _cleaned(line for log in logs for line in log.splitlines())
+    return LogPart(tuple(dropwhile(lambda line: line.startswith(SOURCES), lines)), body.get("continuation_token"))
+
+
+def record_part(body: Any) -> LogPart:
+    """A log that comes as a list of records, as Airflow 3 gives it in JSON."""
+    records = body["content"]
+    folds = [str(record.get("event")) if isinstance(record, dict) else str(record) for record in records[:100]]
+    if folds and folds[0].startswith("::group::"):
+        records = records[folds.index("::endgroup::") + 1 if "::endgroup::" in folds else 0 :]
+    lines = _cleaned(line for record in records for line in _lines_of(record))
+    return LogPart(tuple(lines), body.get("continuation_token"))
 
 
 def _end_of(log: bytes) -> list[str]:
@@ -58,12 +101,16 @@ def _end_of(log: bytes) -> list[str]:
     return end.decode("utf-8", errors="replace").splitlines()
 
 
-def _lines_of(line: str) -> Iterator[str]:
-    """A record as text."""
+def _record(line: str) -> Any:
+    """A line as the record that it should be."""
     try:
-        record = json.loads(line)
+        return json.loads(line)
     except (ValueError, RecursionError):
-        record = line
+        return line
+
+
+def _lines_of(record: Any) -> Iterator[str]:
+    """A record as text."""
     if not isinstance(record, dict):
         yield str(record)
         return
@@ -89,6 +136,11 @@ def _traceback(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _last(lines: Sequence[str], count: int) -> list[str]:
-    cleaned = (CONTROL.sub("", line).rstrip() for line in lines)
-    kept = [line for line in cleaned if line and not FOLD.search(line)][-count:] if count else []
-    return [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in kept]
+    return [*_cleaned(lines)][-count:] if count else []
+
+
+def _cleaned(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        text = CONTROL.sub("", line).rstrip()
+        if text and not FOLD.search(text):
+            yield text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"

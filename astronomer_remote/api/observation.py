@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 
 from astronomer_remote.api.conversation import Conversation
@@ -16,12 +14,11 @@ from astronomer_remote.api.errors import (
     DagRunVanished,
     NotFound,
     PassingError,
-    PermanentError,
     RemoteError,
 )
 from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
-from astronomer_remote.api.progress import LONGEST_RUN, SECONDS_BETWEEN_PROGRESS, progress_line
 from astronomer_remote.api.runs import Runs
+from astronomer_remote.api.telling import Telling
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import News, Waiter
 from astronomer_remote.api.wire import Flow, Sleep
@@ -42,9 +39,10 @@ RUNS_AT_ONCE = 500
 class Observer:
     """Looks at runs and tasks of one deployment."""
 
-    def __init__(self, conversation: Conversation, runs: Runs) -> None:
+    def __init__(self, conversation: Conversation, runs: Runs, telling: Telling) -> None:
         self._conversation = conversation
         self._runs = runs
+        self._telling = telling
         self._diagnosis = Diagnosis(conversation)
 
     def look(self, wanted: Wanted) -> Flow[Observation]:
@@ -93,8 +91,9 @@ class Observer:
             if isinstance(waiter.ended, Exception):
                 raise waiter.ended
             if waiter.ended:
+                yield from self._telling.rest(waiter)
                 return waiter.ended
-            yield from self.tell_progress(waiter)
+            yield from self._telling.tell(waiter)
             left = deadline - clock() if deadline is not None else poke_interval
             if left <= 0:
                 return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
@@ -110,32 +109,6 @@ class Observer:
             waiter.miss(error, clock(), SECONDS_OF_PATIENCE)
         except RemoteError as error:
             waiter.end(error)
-
-    def tell_progress(self, waiter: Waiter) -> Flow[None]:
-        """Tell how far a run is, if that has changed, now and then; whatever keeps us from it, the wait goes on."""
-        dialect = yield from self._conversation.dialect()
-        run, now = waiter.progressing, self._conversation.clock()
-        if run is None or now < waiter.progress_due or not dialect.lists_task_instances:
-            return
-        waiter.progress_due = now + max(SECONDS_BETWEEN_PROGRESS, waiter.poke_interval)
-        try:
-            listing = dialect.task_instances(run, limit=LONGEST_RUN)
-            # Once: it is not worth holding up the wait, and perhaps others.
-            once = replace(listing, request=replace(listing.request, repeatable=False))
-            page = yield from self._conversation.ask(once)
-        except RemoteError as error:
-            log.debug("How far run %s is could not be found out: %s", run.run_id, error)
-            permanent = isinstance(error, PermanentError)
-            waiter.progress_due = math.inf if permanent else now + 10 * SECONDS_BETWEEN_PROGRESS
-            return
-        if page.total > LONGEST_RUN:
-            waiter.progress_due = math.inf
-            waiter.tell(f"Run {run.run_id} has {page.total} task instances; of so many no progress is told.")
-            return
-        line = progress_line(page.items)
-        if page.items and line != waiter.progress:
-            waiter.progress = line
-            waiter.tell(line)
 
     def _explain_queueing(self, waiter: Waiter) -> Flow[None]:
         """Tell once why a run does not begin."""

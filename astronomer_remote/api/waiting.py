@@ -41,6 +41,7 @@ class Wanted:
     :param date: the date by which the remote finds the run quickest, ISO 8601, if it is known.
     :param since: when the wait began, in seconds since the epoch: what ended before has been looked at.
     :param progress: whether it is told how far the run is, as far as that costs the remote little.
+    :param stream: tasks of the run whose logs are told.
     """
 
     dag_id: str
@@ -56,6 +57,7 @@ class Wanted:
     date: str | None = None
     since: float = 0.0
     progress: bool = False
+    stream: tuple[str, ...] = ()
 
     @property
     def ends_with_the_run(self) -> bool:

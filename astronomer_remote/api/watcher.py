@@ -14,6 +14,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import ClassVar, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -22,11 +23,12 @@ from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, R
 from astronomer_remote.api.metrics import Metrics, Stats
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
-from astronomer_remote.api.progress import PROGRESS_PER_TICK
 from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.teller import Teller
+from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS, Clock, Listing, Tick, pause, plan
 from astronomer_remote.api.transport import AsyncDriver, async_driver
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
-from astronomer_remote.api.watching import SECONDS_BETWEEN_WIDE_TICKS, Clock, Listing, News, Tick, Waiter, pause, plan
+from astronomer_remote.api.watching import News, Waiter
 from astronomer_remote.api.wire import Flow
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 SECONDS_FOR_A_LOOK = 30.0
 """How long a wait whose deadline has passed may take to look for the first time."""
 
+T = TypeVar("T")
 Ended = TypeVar("Ended", DagRun, TaskInstance)
 
 REFUSED = (AccessDenied, NotFound, RequestRefused)
@@ -82,6 +85,10 @@ async def watch(
                     return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
                 item = waiter.ended
             if isinstance(item, Outcome):
+                await watcher.tell_rest(waiter)
+                left_over = [news.get_nowait() for _ in range(news.qsize())]
+                for line in (each for each in left_over if isinstance(each, str)):
+                    told(line)
                 return item
             if isinstance(item, Exception):
                 # The same error may end many waits; each gets its own, since raising adds to it.
@@ -113,6 +120,7 @@ class Watcher:
         self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._ended_runs = Listing()
         self._ended_tasks = Listing()
+        self._teller: Teller | None = None
         self._widened = 0.0
 
     @classmethod
@@ -138,6 +146,11 @@ class Watcher:
         self._task.cancel()
         self._retire()
 
+    async def tell_rest(self, waiter: Waiter) -> None:
+        """Tell somebody whose wait is over what was written into the logs last."""
+        if self._teller and waiter.streams.task_ids:
+            await self._teller.tell_rest(waiter)
+
     def _retire(self) -> None:
         """Make way for another: nobody may join a watcher whose loop is over."""
         watchers = self._all.get(asyncio.get_running_loop(), {})
@@ -147,19 +160,27 @@ class Watcher:
     async def _run(self) -> None:
         try:
             async with async_driver(self._settings, self._reload) as driver:
-                number = failures = 0
-                while True:
-                    started, sent = time.monotonic(), driver.sent
-                    waiting, answered = len(self._waiters), await self._tick(driver, number)
-                    took, sent = time.monotonic() - started, driver.sent - sent
-                    failures, number = 0 if answered else failures + 1, number + 1
-                    self._metrics.tick(waiting=waiting, requests=sent, failed=not answered, took=took)
-                    log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
-                    await self._pause(took, failures)
+                self._teller = Teller(self._deployment.telling, partial(self._run_flow, driver))
+                try:
+                    await self._tick_on(driver)
+                finally:
+                    await self._teller.close()
         except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach those who wait for it
             self._retire()
             for waiter in set(self._waiters):
                 waiter.end(error)
+
+    async def _tick_on(self, driver: AsyncDriver) -> None:
+        number = failures = counted = 0
+        while True:
+            started = time.monotonic()
+            waiting, answered = len(self._waiters), await self._tick(driver, number)
+            took = time.monotonic() - started
+            sent, counted = driver.sent - counted, driver.sent
+            failures, number = 0 if answered else failures + 1, number + 1
+            self._metrics.tick(waiting=waiting, requests=sent, failed=not answered, took=took)
+            log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
+            await self._pause(took, failures)
 
     async def _pause(self, took: float, failures: int) -> None:
         """Until the next tick; somebody who joins meanwhile may want it earlier."""
@@ -190,15 +211,9 @@ class Watcher:
         tick = plan(self._waiters, clock, number=number, runs=self._ended_runs, tasks=self._ended_tasks)
         answered = await self._list_runs(driver, tick) and await self._list_tasks(driver, tick)
         await asyncio.gather(*(self._look(driver, waiter) for waiter in tick.singly))
-        if answered:
-            await self._tell_progress(driver, clock.now)
+        if answered and self._teller:
+            self._teller.tell(self._waiters, clock.now)
         return answered
-
-    async def _tell_progress(self, driver: AsyncDriver, now: float) -> None:
-        """Of a few runs in turn, so that a tick costs no more if more wait."""
-        due = [waiter for waiter in self._waiters if waiter.progressing and waiter.progress_due <= now]
-        for waiter in sorted(due, key=lambda waiter: waiter.progress_due)[:PROGRESS_PER_TICK]:
-            await driver.run(self._deployment.observer.tell_progress(waiter))
 
     async def _list_runs(self, driver: AsyncDriver, tick: Tick) -> bool:
         """Ask which runs have ended. :return: whether the remote answered."""
@@ -238,7 +253,7 @@ class Watcher:
         conversation = self._deployment.conversation
         asked_at = conversation.remote_clock()
         try:
-            ended = await driver.run(flow)
+            ended = await self._run_flow(driver, flow)
         except PassingError as error:
             self._miss(served, error)
             return None
@@ -254,8 +269,12 @@ class Watcher:
         return ended
 
     async def _look(self, driver: AsyncDriver, waiter: Waiter) -> None:
+        await self._run_flow(driver, self._deployment.observer.look_for(waiter))
+
+    async def _run_flow(self, driver: AsyncDriver, flow: Flow[T]) -> T:
+        """Run a conversation, which has one request under way at a time."""
         async with self._at_once:
-            await driver.run(self._deployment.observer.look_for(waiter))
+            return await driver.run(flow)
 
     def _miss(self, waiters: Iterable[Waiter], error: PassingError) -> None:
         now = self._deployment.conversation.clock()

@@ -1,15 +1,16 @@
-"""What a watcher knows of each of its waiters, and what it asks in a tick: no I/O, and no clock of its own."""
+"""What a watcher knows of each of its waiters: no I/O, and no clock of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from astronomer_remote.api.errors import PassingError
-from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
+from astronomer_remote.api.models import DagRun, utc_text
+from astronomer_remote.api.streams import Caution, Streams
 from astronomer_remote.api.waiting import Observation, Outcome, Wanted, judge
 
 News: TypeAlias = "str | Outcome | Exception"
@@ -17,30 +18,9 @@ News: TypeAlias = "str | Outcome | Exception"
 Key: TypeAlias = "tuple[str, str | float]"
 """A DAG, and a run id or a logical date in it."""
 
-OVERLAP = 15.0
-"""Seconds by which a tick's listing reaches back before the last one: clocks are read to the second, and a run's end
-is written a moment after it."""
-
-OVERLAPPING = 100
-"""How many ends it lists again at most, a page: where very many end, their scheduler writes them all the sooner."""
-
-SECONDS_BETWEEN_WIDE_TICKS = 300.0
-"""How often a listing reaches far back, for ends that were written late."""
-
-WIDEST_LISTING = 1800.0
-"""How far back it then reaches at most, in seconds: a wait may go on for days, in which very many runs may end."""
-
-TICKS_BETWEEN_CHECKS = 6
-"""How often one of those that the listing serves is looked at singly: runs may be deleted, or never begin."""
-
-OUTLIERS = 10
-"""How many runs of a much older date are looked at singly, lest they widen everybody's listing."""
-
 SHORTEST_INTERVAL = 5.0
 """Seconds between two looks at what has just been begun to wait for, unless its interval is shorter: an interval is
 chosen with long runs in mind, and many are short."""
-
-SECONDS_TO_OUTLIERS = 86_400.0
 
 
 @dataclass(eq=False)
@@ -69,8 +49,12 @@ class Waiter:
     run: DagRun | None = None
     ended: Outcome | Exception | None = None
     progress: str = ""
-    progress_due: float = 0.0
-    """When it is next told how far its run is."""
+    telling_due: float = 0.0
+    """When it is next told how far its run is, and what that writes into its logs."""
+
+    def __post_init__(self) -> None:
+        self.progressing = self.wanted.progress
+        self.streams = Streams(self.wanted.stream)
 
     @cached_property
     def date(self) -> float | None:
@@ -85,9 +69,9 @@ class Waiter:
         return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.wanted.logical_dates))
 
     @property
-    def progressing(self) -> DagRun | None:
-        """The run of which it is to be told how far it is."""
-        if not self.wanted.progress or self.ended or self.wanted.run_id is None:
+    def telling(self) -> DagRun | None:
+        """The run of which something is to be told."""
+        if not (self.progressing or self.streams.task_ids) or self.ended or self.wanted.run_id is None:
             return None
         return self.run or DagRun(self.wanted.dag_id, self.wanted.run_id)
 
@@ -137,153 +121,18 @@ class Waiter:
             self.tell(how)
 
 
-@dataclass(frozen=True)
-class Tick:
-    """
-    What one tick asks.
-
-    :param dag_ids: DAGs whose ended runs are listed; none if nobody is served by a listing.
-    :param since: what ended since then is listed, in seconds since the epoch by the remote's clock.
-    :param bound: the earliest date of a run that anybody served by the listing waits for.
-    :param served: those it serves.
-    :param parts: those served by a listing of tasks that ended, since they wait for parts of runs.
-    :param parts_since: the same as `since`, for tasks.
-    :param singly: those that are looked at singly.
-    """
-
-    dag_ids: Sequence[str]
-    since: float
-    bound: float
-    served: Sequence[Waiter]
-    parts: Sequence[Waiter]
-    parts_since: float
-    singly: Sequence[Waiter]
-
-    @cached_property
-    def runs(self) -> dict[tuple[str, str], list[Waiter]]:
-        """Those who wait for parts of runs, by DAG and run."""
-        index: dict[tuple[str, str], list[Waiter]] = {}
-        for waiter in self.parts:
-            run_id = waiter.run.run_id if waiter.run else ""
-            index.setdefault((waiter.wanted.dag_id, run_id), []).append(waiter)
-        return index
-
-    @cached_property
-    def by_key(self) -> dict[Key, list[Waiter]]:
-        """Those it serves, by what tells whose run is whose."""
-        index: dict[Key, list[Waiter]] = {}
-        for waiter in self.served:
-            for key in waiter.keys:
-                index.setdefault(key, []).append(waiter)
-        return index
-
-    def waiting_for(self, run: DagRun) -> list[Waiter]:
-        """Those who wait for a run."""
-        found = list(self.by_key.get((run.dag_id, run.run_id), ()))
-        if run.logical_date:
-            found += self.by_key.get((run.dag_id, seconds_of(run.logical_date)), ())
-        return found
-
-    def waiting_for_task(self, task: TaskInstance) -> list[Waiter]:
-        """Those who wait for a task."""
-        found = self.runs.get((str(task.dag_id), str(task.run_id)), [])
-        return [waiter for waiter in found if waiter.wanted.is_for_task(task.task_id)]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """
-    When a tick takes place.
-
-    :param now: the local time.
-    :param skew: by how much the remote's clock is ahead of the local one.
-    """
-
-    now: float
-    skew: float = 0.0
-
-    @property
-    def remote(self) -> float:
-        """The remote's time."""
-        return self.now + self.skew
-
-
-@dataclass
-class Listing:
-    """
-    How far the listings of one kind of thing that ended have come.
-
-    :param offered: whether the remote lets us have it.
-    :param resume_at: from when on the next one lists, by the remote's clock; ``None`` to reach back to every beginning.
-    """
-
-    offered: bool = True
-    resume_at: float | None = None
-
-    def heard(self, ends: Iterable[str | None], asked_at: float) -> None:
-        """Take note of what a listing told. :param asked_at: when that was asked for, by the remote's clock."""
-        known = sorted(seconds_of(end) for end in ends if end)[-OVERLAPPING:]
-        crowded = len(known) == OVERLAPPING
-        self.resume_at = max(asked_at - OVERLAP, min(known[0], asked_at) if crowded else 0.0)
-
-    def since(self, waiters: Collection[Waiter], clock: Clock) -> float:
-        """From when on those that it serves are to be told what ended."""
-        widest = clock.now - WIDEST_LISTING
-        beginnings = [
-            max(waiter.wanted.since, widest if waiter.listed else 0.0) + clock.skew - OVERLAP
-            for waiter in waiters
-            if self.resume_at is None or not waiter.listed
-        ]
-        return min([*beginnings, clock.remote - OVERLAP if self.resume_at is None else self.resume_at])
-
-
-def plan(waiters: Collection[Waiter], clock: Clock, *, number: int, runs: Listing, tasks: Listing) -> Tick:
-    """
-    Decide what a tick asks.
-
-    :param number: number of the tick, from 0.
-    :param runs: the listings of runs that ended.
-    :param tasks: the listings of tasks that ended.
-    """
-    now = clock.now
-    listable = {waiter: waiter.date or 0.0 for waiter in waiters if runs.offered and waiter.listable}
-    dates = sorted(listable.values())
-    oldest = dates[min(OUTLIERS, len(dates) - 1)] - SECONDS_TO_OUTLIERS if dates else now
-    served = [waiter for waiter, date in listable.items() if date >= oldest]
-    parts = [waiter for waiter in waiters if tasks.offered and waiter.part_listable]
-    listed = [*served, *parts]
-    rest = set(waiters).difference(listed)
-    singly = [waiter for waiter in rest if waiter.due <= now]
-    if listed and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
-        singly.append(min(listed, key=lambda waiter: waiter.due))
-    return Tick(
-        dag_ids=sorted({waiter.wanted.dag_id for waiter in served}),
-        since=runs.since(served, clock),
-        # A run of a future date is made before it.
-        bound=min([*(listable[waiter] for waiter in served), clock.remote]),
-        served=served,
-        parts=parts,
-        parts_since=tasks.since(parts, clock),
-        singly=singly,
-    )
-
-
-def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int, jitter: float) -> float:
-    """
-    Seconds until the next tick: the smallest interval anybody wants, counted from the beginning of the last one, and
-    stretched when the remote is slow or down.
-
-    :param now: the local time.
-    :param took: seconds the last tick took.
-    :param failures: how many ticks in a row have failed.
-    :param jitter: a random number in [0, 1).
-    """
-    wanted = min((waiter.interval(now) for waiter in waiters), default=1.0)
-    # A remote that answers slowly is left alone for four fifths of the time.
-    patient = max(wanted - took, 4 * took) * 2.0 ** min(failures, 4)
-    return min(patient, max(wanted, 300.0)) * (0.9 + jitter / 5)
-
-
 def seconds_of(date: str) -> float:
     """A date as seconds since the epoch."""
     return datetime.fromisoformat(utc_text(date, "date").replace("Z", "+00:00")).timestamp()
+
+
+def told_to(log: Any) -> Callable[[str], None]:
+    """What tells lines to a log, cautions as warnings."""
+
+    def tell(line: str) -> None:
+        if isinstance(line, Caution):
+            log.warning(line)
+        else:
+            log.info(line)
+
+    return tell

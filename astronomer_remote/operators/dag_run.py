@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +10,20 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.ids import run_id_of_intent
-from astronomer_remote.api.models import TriggerIntent
-from astronomer_remote.api.runs import ON_RETRY, IfExists, Triggered
-from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, date, is_plain, json_object, seconds, states
-from astronomer_remote.compat import NOTSET, ArgNotSet, attempt, intent_identity, map_index
+from astronomer_remote.api.runs import ON_RETRY
+from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, is_plain, seconds, states
+from astronomer_remote.compat import NOTSET, ArgNotSet
 from astronomer_remote.exceptions import DagRunAlreadyExists, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
-from astronomer_remote.operators.origin import origin
 from astronomer_remote.operators.room import WaitsForRoom
+from astronomer_remote.operators.run_trigger import MakesItsRun, interval
 from astronomer_remote.operators.run_wait import WaitsForItsRun
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from astronomer_remote.api.deployment import Deployment
-    from astronomer_remote.api.wire import Flow
 
-
-class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
+class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, BaseOperator):
     """
     Triggers a DAG run in another deployment, exactly once per intent, and waits for it if told to.
 
@@ -83,6 +77,14 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         it, with a link, default ``True``; remote Airflow 2.5 and later. Added.
     :param log_progress: whether the log tells how far the run is when that has changed, at most once a minute and
         for up to 100 task instances, default ``True``; not on 1.10. Added.
+    :param stream_logs: tasks of the remote run whose logs are told in the log of this one while it waits, each line
+        with its task, map index and try (templated): what is new about once a minute, and the rest at the end; of each
+        log the last 200 lines at a time, of up to 20 tries. A line comes once, but a retry of this task, and a
+        triggerer that takes over the wait from another, begin anew. Logs that cannot be had are a warning, no failure.
+        Not on 1.10. Added.
+    :param refuse_circles: whether the run's conf gets the DAGs and deployments that were triggered on the way to it,
+        as ``astronomer_remote_hops``, and the task fails if this one is among them already, so that DAGs which trigger
+        each other in a circle come to an end, default ``False``. It takes each task in the circle to be set so. Added.
     :param explain_failure: whether the error of a failed run says which of its tasks failed first, on which try, and
         with which last lines in their logs, default ``True``; XCom has the same as ``remote_failure``, a dict. Finding
         it out takes a few requests, and never changes how the task fails. On 1.10 there is little to read. Added.
@@ -115,6 +117,7 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         "wait_for_pool_slots",
         "result_task_ids",
         "xcom_keys",
+        "stream_logs",
     )
     template_fields_renderers = {"conf": "py"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#ffefeb"
@@ -151,6 +154,8 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         skip_on_all_skipped: bool = False,
         note_origin: bool = True,
         log_progress: bool = True,
+        stream_logs: Sequence[str] | None = None,
+        refuse_circles: bool = False,
         explain_failure: bool = True,
         failure_log_lines: int = 20,
         deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -184,6 +189,8 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         self.skip_on_all_skipped = skip_on_all_skipped
         self.note_origin = note_origin
         self.log_progress = log_progress
+        self.stream_logs = stream_logs
+        self.refuse_circles = refuse_circles
         self.explain_failure = explain_failure
         self.failure_log_lines = failure_log_lines
         self.deferrable = deferrable
@@ -212,17 +219,19 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
             raise InvalidSettings(f"on_retry={self.on_retry!r} must be one of: {', '.join(ON_RETRY)}.")
         if self.reset_dag_run and self.skip_when_already_exists is True:
             raise InvalidSettings("reset_dag_run and skip_when_already_exists exclude each other; set one of them.")
-        _both(*(str(each or "") for each in (self.data_interval_start, self.data_interval_end)))
+        interval(*(str(each or "") for each in (self.data_interval_start, self.data_interval_end)))
         both = set(self.allowed_states) & set(self.failed_states)
         if both:
             raise InvalidSettings(f"{', '.join(sorted(both))} cannot be both allowed and failed.")
 
     def execute(self, context: Context) -> str | dict[str, Any]:
         with airflow_exceptions():
-            intent = self._intent(context)
-            interval = seconds(self.poke_interval, "poke_interval")
-        if self.wait_for_pool and not self._made_before(intent, context):
-            self.wait_for_room(context, interval, self.deadline(context))
+            self._check_arguments()
+            intent = self.intent(context)
+            pause = seconds(self.poke_interval, "poke_interval")
+        # What was made before may itself be what fills the pool.
+        if self.wait_for_pool and not self.made_before(intent, context):
+            self.wait_for_room(context, pause, self.deadline(context))
         return self._trigger_and_wait(context)
 
     def execute_with_room(self, context: Context, event: Any) -> str | dict[str, Any]:
@@ -230,19 +239,14 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         self.come_back(event)
         return self._trigger_and_wait(context)
 
-    def _made_before(self, intent: TriggerIntent, context: Context) -> bool:
-        """Whether an earlier attempt has made the run, which may itself be what fills the pool."""
-        if attempt(context) == 1:
-            return False
-        return self.hook.converse(lambda deployment: deployment.runs.find(intent.dag_id, intent.run_id)) is not None
-
     def _trigger_and_wait(self, context: Context) -> str | dict[str, Any]:
         with airflow_exceptions():
             wait = boolean(self.wait_for_completion, "wait_for_completion")
             skip = boolean(self.skip_when_already_exists, "skip_when_already_exists")
-            intent = self._intent(context)
+            self._check_arguments()
+            intent = self.intent(context)
         try:
-            triggered = self.hook.converse(lambda deployment: self._trigger(deployment, intent, context))
+            triggered = self.hook.converse(lambda deployment: self.obtain(deployment, intent, context))
         except DagRunAlreadyExists as error:
             if skip:
                 raise AirflowSkipException(str(error)) from None
@@ -252,49 +256,3 @@ class RemoteTriggerDagRunOperator(WaitsForItsRun, WaitsForRoom, BaseOperator):
         publish_run(context, run)
         self.log.info("%s run %s: %s", "Found" if triggered.existed else "Made", run.run_id, run.url)
         return self.wait_for(run, context) if wait else run.run_id
-
-    def _trigger(self, deployment: Deployment, intent: TriggerIntent, context: Context) -> Flow[Triggered]:
-        dialect = yield from deployment.conversation.dialect()
-        if self.result_task_ids:
-            yield from deployment.results.check()
-        if self.skip_on_all_skipped and not dialect.lists_task_instances:
-            raise dialect.cannot("tell whether the tasks of a run were skipped")
-        if self.note_origin and intent.note is None and dialect.takes_notes:
-            intent = replace(intent, note=origin(context))
-        if self.fail_when_dag_is_paused:
-            yield from deployment.dags.refuse_paused(intent.dag_id)
-        if self.unpause_dag:
-            yield from deployment.dags.set_paused(intent.dag_id, paused=False)
-        if_exists = IfExists(
-            generated_id=not self.trigger_run_id,
-            retrying=attempt(context) > 1,
-            reset=self.reset_dag_run,
-            on_retry=self.on_retry,
-            failed_states=self.failed_states,
-        )
-        return (yield from deployment.runs.obtain(intent, if_exists))
-
-    def _intent(self, context: Context) -> TriggerIntent:
-        """What this task instance wants, with everything checked that can be before the first request."""
-        self._check_arguments()
-        ti = context["ti"]
-        run_id = self.trigger_run_id or run_id_of_intent(
-            dag_id=ti.dag_id, task_id=ti.task_id, map_index=map_index(context), identity=intent_identity(context)
-        )
-        start, end = (date(getattr(self, name), name) for name in ("data_interval_start", "data_interval_end"))
-        return TriggerIntent(
-            dag_id=self.trigger_dag_id,
-            run_id=str(run_id),
-            conf=json_object(self.conf, "conf"),
-            logical_date=date(self.logical_date, "logical_date"),
-            run_after=date(self.run_after, "run_after"),
-            data_interval=_both(start, end),
-            note=self.note,
-            partition_key=self.partition_key,
-        )
-
-
-def _both(start: str | None, end: str | None) -> tuple[str, str] | None:
-    if bool(start) != bool(end):
-        raise InvalidSettings("data_interval_start and data_interval_end only go together.")
-    return (start, end) if start and end else None

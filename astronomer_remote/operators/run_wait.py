@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.api.watching import told_to
 from astronomer_remote.arguments import is_plain, seconds
 from astronomer_remote.compat import was_stopped_by_a_person
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
@@ -38,12 +39,13 @@ class WaitsForItsRun(Explains):
     xcom_keys: Sequence[str] | None
     skip_on_all_skipped: bool
     log_progress: bool
+    stream_logs: Sequence[str] | None
     deferrable: bool
     _ti: Any = None
 
     def check_results(self) -> None:
         """Refuse what is known to be wrong."""
-        for name in ("result_task_ids", "xcom_keys"):
+        for name in ("result_task_ids", "xcom_keys", "stream_logs"):
             given = getattr(self, name)
             if isinstance(given, str) and is_plain(given):
                 raise InvalidSettings(f"{name} must be a list, not the text {given!r}.")
@@ -51,19 +53,27 @@ class WaitsForItsRun(Explains):
             raise InvalidSettings("xcom_keys means nothing without result_task_ids.")
         if self.wait_for_completion is False and (self.result_task_ids or self.skip_on_all_skipped):
             raise InvalidSettings("result_task_ids and skip_on_all_skipped need wait_for_completion=True.")
+        if self.wait_for_completion is False and self.stream_logs:
+            raise InvalidSettings("stream_logs needs wait_for_completion=True.")
 
-    def wait_for(self, run: DagRun, context: Context) -> dict[str, Any]:
-        """Wait for a run's end, here or in the triggerer; at once if it has ended."""
+    def wait_for(self, run: DagRun, context: Context, *, resumed: bool = False) -> dict[str, Any]:
+        """
+        Wait for a run's end, here or in the triggerer; at once if it has ended.
+
+        :param resumed: whether a wait in the triggerer is over, which told all there was in the logs.
+        """
+        goes_on = run.state not in (*self.allowed_states, *self.failed_states)
         wanted = Wanted(
             dag_id=run.dag_id,
             allowed_states=self.allowed_states,
             failed_states=self.failed_states,
             since=_began(context),
             progress=self.log_progress,
+            stream=tuple(self.stream_logs or ()) if goes_on or not resumed else (),
         ).of(run)
         deadline = self.deadline(context)
         interval = seconds(self.poke_interval, "poke_interval")
-        if self.deferrable and run.state not in (*self.allowed_states, *self.failed_states):
+        if self.deferrable and goes_on:
             trigger = RemoteWaitTrigger(
                 astronomer_conn_id=self.astronomer_conn_id,
                 wanted=wanted.as_dict(),
@@ -74,7 +84,7 @@ class WaitsForItsRun(Explains):
             self.wait_in_triggerer(trigger, context, "execute_complete", run_id=run.run_id)
         outcome = self.hook.converse(
             lambda deployment: deployment.observer.wait(
-                wanted, poke_interval=interval, deadline=deadline, told=self.log.info
+                wanted, poke_interval=interval, deadline=deadline, told=told_to(self.log)
             )
         )
         return self._conclude(outcome, context)
@@ -96,7 +106,7 @@ class WaitsForItsRun(Explains):
         publish_run(context, run)
         if ended.verdict is Verdict.TIMEOUT and run.state not in (*self.allowed_states, *self.failed_states):
             raise self._timed_out(run, ended.summary)
-        return self.wait_for(run, context)
+        return self.wait_for(run, context, resumed=True)
 
     def _conclude(self, outcome: Outcome, context: Context) -> dict[str, Any]:
         run = outcome.run

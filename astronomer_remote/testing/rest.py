@@ -10,6 +10,12 @@ from astronomer_remote.testing.contents import FakeDag, FakePool, FakeRun
 from astronomer_remote.testing.server import Answer, Asked
 from astronomer_remote.testing.speaker import Endpoint, Refused, Speaker
 
+GROWING = ("running", "deferred")
+"""States of a task that writes into its log."""
+
+FROM_LINE = "fake-line-"
+"""How a token begins with which a log is told from a line on."""
+
 MOST = 100
 """Items of a listing at most (``[api] maximum_page_limit``)."""
 
@@ -148,11 +154,19 @@ class RestSpeaker(Speaker):
         index = int(asked.query.get("map_index", ["-1"])[0])
         if (task_id, index) not in dag.instances():
             raise Refused(self.missing("TaskInstance"))
-        return self.tell_log(asked, dag.log(run, task_id, index))
+        grows = dag.instance_state(run, task_id, index) in GROWING
+        return self.tell_log(asked, run, dag.log(run, task_id, index), grows=grows)
 
     @abstractmethod
-    def tell_log(self, asked: Asked, lines: list[str]) -> Answer:
-        """A log as this generation tells it."""
+    def tell_log(self, asked: Asked, run: FakeRun, lines: list[str], *, grows: bool) -> Answer:
+        """A log as this generation tells it. :param grows: whether its task still writes."""
+
+    def told_before(self, asked: Asked) -> int:
+        """How many lines of a log a token stands for."""
+        token = asked.query.get("token", [f"{FROM_LINE}0"])[0]
+        if not token.startswith(FROM_LINE):
+            raise self.refuse(400, "Bad Signature. Please use only the tokens provided by the API.")
+        return int(token.removeprefix(FROM_LINE))
 
     @abstractmethod
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:

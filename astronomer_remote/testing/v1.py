@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from uuid import uuid4
 
 from astronomer_remote.testing.contents import FAILED, FakePool, FakeRun, now
+from astronomer_remote.testing.rest import FROM_LINE
 from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
 from astronomer_remote.testing.server import Answer, Asked
 from astronomer_remote.testing.speaker import BROKEN, Endpoint, Refused, is_within
@@ -180,12 +181,14 @@ class V1Speaker(RunSpeaker):
             told["data_interval_end"] = self.date(run.data_interval_end)
         return {**told, "note": run.note} if self.version >= (2, 5) else told
 
-    def tell_log(self, asked: Asked, lines: list[str]) -> Answer:
-        log = "\n".join(lines)
+    def tell_log(self, asked: Asked, run: FakeRun, lines: list[str], *, grows: bool) -> Answer:
         if asked.headers.get("accept") == "text/plain":
-            return Answer(200, f"fake-host\n{log}\n", "text/plain")
+            return Answer(200, "\n".join(["fake-host", *lines, ""]), "text/plain")
+        # Before 2.5 a token changes nothing.
+        told = self.told_before(asked) if self.version >= (2, 5) else 0
+        log = "\n".join(lines[told:] if told else ["*** Found local files:", *lines])
         # The JSON holds Python's text form of a list of hosts and their logs.
-        return Answer(200, {"content": str([("fake-host", log)]), "continuation_token": "fake"})
+        return Answer(200, {"content": str([("fake-host", log)]), "continuation_token": f"{FROM_LINE}{len(lines)}"})
 
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         return {"execution_date": self.date(run.logical_date)}

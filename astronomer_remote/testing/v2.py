@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from astronomer_remote.testing.contents import FakePool, FakeRun, now
+from astronomer_remote.testing.contents import FakePool, FakeRun
+from astronomer_remote.testing.rest import FROM_LINE
 from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
 from astronomer_remote.testing.server import Answer, Asked
 from astronomer_remote.testing.speaker import Endpoint, Refused
@@ -133,13 +134,17 @@ class V2Speaker(RunSpeaker):
             told["duration"] = run.seconds
         return {**told, "partition_key": run.partition_key} if self.version >= (3, 2) else told
 
-    def tell_log(self, asked: Asked, lines: list[str]) -> Answer:
-        date = self.date(now())
+    def tell_log(self, asked: Asked, run: FakeRun, lines: list[str], *, grows: bool) -> Answer:
+        date = self.date(run.start_date)
         records = [{"timestamp": date, "event": line, "level": "info", "logger": "task"} for line in lines]
         if asked.headers.get("accept") == "application/x-ndjson":
             text = "".join(f"{json.dumps(record)}\n" for record in records)
             return Answer(200, text, "application/x-ndjson")
-        return Answer(200, {"content": records, "continuation_token": None})
+        told = self.told_before(asked)
+        header = [{"event": each} for each in ("::group::Log message source details", "/fake.log", "::endgroup::")]
+        # Before 3.2 it begins anew in spite of the token, only without the header.
+        content = records[told if self.version >= (3, 2) else 0 :] if told else [*header, *records]
+        return Answer(200, {"content": content, "continuation_token": f"{FROM_LINE}{len(lines)}" if grows else None})
 
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         return {"logical_date": self.date(run.logical_date), "run_after": self.date(run.run_after)}

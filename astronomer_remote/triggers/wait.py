@@ -15,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from astronomer_remote.api import errors
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.waiting import Verdict, Wanted
+from astronomer_remote.api.watching import told_to
 from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats, was_trigger_stopped_by_a_person
 from astronomer_remote.exceptions import BY_NAME, InvalidSettings, RemoteError, UnexpectedReply
 
@@ -206,7 +207,7 @@ class RemoteWaitTrigger(BaseTrigger):
                 reload=hook.async_settings,
                 poke_interval=self.poke_interval,
                 deadline=self.deadline,
-                told=self.log.info,
+                told=told_to(self.log),
                 stats=triggerer_stats(),
             )
         except ENDS_A_WAIT as error:

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api import observation
-from astronomer_remote.api import watcher as module
+from astronomer_remote.api import telling
 from astronomer_remote.api.models import TaskInstance
-from astronomer_remote.api.progress import PROGRESS_PER_TICK, progress_line
+from astronomer_remote.api.progress import TOLD_AT_ONCE, progress_line
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
 from astronomer_remote.api.watcher import watch
@@ -112,24 +111,27 @@ def test_what_may_pass_is_asked_again_later_and_holds_up_no_wait() -> None:
 def test_a_watcher_tells_it_in_turn_at_a_cost_that_does_not_follow_the_number_of_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(observation, "SECONDS_BETWEEN_PROGRESS", 600.0)
-    asked_per_tick: list[int] = []
+    monkeypatch.setattr(telling, "SECONDS_BETWEEN_PROGRESS", 600.0)
+    under_way: list[int] = []
+    tell = telling.Telling.tell
+    now = 0
+
+    def counted(self: Any, waiter: Any) -> Any:
+        nonlocal now
+        now += 1
+        under_way.append(now)
+        yield from tell(self, waiter)
+        now -= 1
+
+    monkeypatch.setattr(telling.Telling, "tell", counted)
     with FakeDeployment("3.3.2") as fake:
         fake.add_dag("d", tasks=["t"], stays="running")
         runs = [fake.add_run("d", f"r{number}", state="running")["run_id"] for number in range(5)]
-        tick = module.Watcher._tick
-
-        async def counted(self: Any, *arguments: Any) -> bool:
-            before = sum("taskInstances" in path for _, path in fake.requests)
-            answered = await tick(self, *arguments)
-            asked_per_tick.append(sum("taskInstances" in path for _, path in fake.requests) - before)
-            return answered
-
-        monkeypatch.setattr(module.Watcher, "_tick", counted)
         lines = asyncio.run(watch_all(fake, runs))
+        asked = sum("taskInstances" in path for _, path in fake.requests)
     assert sorted(lines) == ["0/1 tasks done, running: t"] * 5
-    assert max(asked_per_tick) == PROGRESS_PER_TICK
-    assert sum(asked_per_tick) == 5
+    assert max(under_way) == TOLD_AT_ONCE
+    assert asked == 5
 
 
 async def watch_all(fake: FakeDeployment, runs: list[str]) -> list[str]:

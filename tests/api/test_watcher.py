@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -20,6 +20,7 @@ from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import SyncDriver, configure
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
 from astronomer_remote.api.watcher import Watcher, watch
+from astronomer_remote.api.watching import Waiter
 from astronomer_remote.testing import FakeDeployment
 
 VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
@@ -461,3 +462,37 @@ def _token(remote: Remote) -> str:
     if reply.status_code == 201:
         return str(reply.json()["access_token"])
     raise RemoteError(reply.text)
+
+
+def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = Outcome(Verdict.SUCCESS, "run r: success", None)
+
+    class Ended:
+        def join(self, waiter: Waiter) -> None:
+            waiter.summary, waiter.ended = "run r: running", ended
+            waiter.tell("a line")
+            waiter.tell(ended)
+
+        async def tell_rest(self, waiter: Waiter) -> None:
+            waiter.tell("the last line")
+
+        def leave(self, waiter: Waiter) -> None: ...
+
+    async def never(found: Awaitable[Any], timeout: float | None) -> Any:
+        cast("Any", found).close()
+        assert timeout == 0
+        raise asyncio.TimeoutError
+
+    monkeypatch.setattr(module.Watcher, "of", lambda *_: Ended())
+    monkeypatch.setattr(module.asyncio, "wait_for", never)
+    told: list[str] = []
+    with FakeDeployment() as fake:
+        outcome = asyncio.run(
+            as_coroutine(Remote(fake).watch(Wanted("d", "r"), deadline=time.time(), told=told.append))
+        )
+    assert outcome is ended
+    assert told == ["a line", "the last line"]
+
+
+async def as_coroutine(found: Awaitable[Outcome]) -> Outcome:
+    return await found

@@ -10,8 +10,7 @@ import pytest
 
 from astronomer_remote.api.errors import Unreachable
 from astronomer_remote.api.models import DagRun, TaskInstance
-from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
-from astronomer_remote.api.watching import (
+from astronomer_remote.api.ticks import (
     OUTLIERS,
     OVERLAP,
     OVERLAPPING,
@@ -21,11 +20,11 @@ from astronomer_remote.api.watching import (
     Clock,
     Listing,
     Tick,
-    Waiter,
     pause,
     plan,
-    seconds_of,
 )
+from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
+from astronomer_remote.api.watching import Waiter, seconds_of
 
 NOW = 1_800_000_000.0
 TODAY = "2027-01-15T07:00:00Z"

@@ -8,6 +8,7 @@ an earlier one made. `test_replies.py` plays it again, without a server, against
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,10 +31,11 @@ from astronomer_remote.api.errors import (
     RequestRefused,
     UnexpectedReply,
 )
-from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, utc_text
+from astronomer_remote.api.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, utc_text
 from astronomer_remote.api.runs import IfExists, Triggered
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.wire import Flow, Reload
+from astronomer_remote.api.watching import Waiter
+from astronomer_remote.api.wire import Flow, Reload, Sleep
 
 Numbers = tuple[int, ...]
 
@@ -601,6 +603,64 @@ def xcom_of_json(remote: Deployment) -> Flow[Any]:
 def xcom_unknown(remote: Deployment) -> Flow[Any]:
     flow = remote.get_xcom("grouped", "contract-success", "load.a", "no_such_key")
     return (yield from failure(NotFound, flow))
+
+
+@conversation()
+def reasons(remote: Deployment) -> Flow[Any]:
+    made = yield from remote.runs.trigger(TriggerIntent("failing", "contract-reasons"))
+    outcome = yield from ended(remote, Wanted("failing", made.run.run_id, failed_states=("failed",)), Verdict.FAILED)
+    report = yield from remote.reasons.of(outcome.run, log_lines=20)
+    if (yield from numbers(remote)) >= (2, 0):
+        (boom,) = report.tasks
+        assert (boom.instance.name, report.failed_count, report.task_count) == ("boom", 1, 3)
+        assert any("boom on purpose" in line for line in boom.log)
+    return report
+
+
+@conversation(possible=since(2, 8))
+def ended_tasks(remote: Deployment) -> Flow[list[TaskInstance]]:
+    made = yield from remote.runs.trigger(TriggerIntent("grouped", "contract-tasks"))
+    yield from ended(remote, Wanted("grouped", made.run.run_id), Verdict.SUCCESS)
+    runs, hour_ago = ["contract-tasks", "contract-x"], remote.conversation.clock() - 3600
+    found = yield from remote.observer.ended_tasks(["no_such_dag", "grouped"], runs, since=hour_ago)
+    assert {(each.run_id, each.task_id, each.state) for each in found} == {
+        ("contract-tasks", task, "success") for task in ("load.a", "load.b", "outside")
+    }
+    return found
+
+
+@conversation(possible=since(2, 0))
+def stream_logs(remote: Deployment) -> Flow[Any]:
+    """What a task writes while it runs, what it wrote last, and each line once."""
+    yield from remote.telling.check()
+    made = yield from remote.runs.trigger(TriggerIntent("chatty", "contract-stream", {"seconds": 20}))
+    wanted = Wanted("chatty", made.run.run_id, task_ids=("speak",), allowed_states=("running",))
+    yield from ended(remote, wanted, Verdict.SUCCESS)
+    told: list[Any] = []
+    waiter = Waiter(Wanted("chatty", made.run.run_id, stream=("speak", "typo")), 5, told.append, reached=0.0)
+    while not waiter.ended:
+        yield from remote.telling.tell(waiter)
+        waiter.telling_due = 0.0
+        yield Sleep(5)
+        yield from remote.observer.look_for(waiter)
+    yield from remote.telling.rest(waiter)
+    lines = [str(line) for line in told if isinstance(line, str) and not line.startswith("Waiting for")]
+    assert lines[0] == "The run has no task typo, whose log is wanted."
+    spoken = [re.search(r"speak: .*(word \d of 5)", line) for line in lines]
+    assert [word[1] for word in spoken if word] == [f"word {number} of 5" for number in range(1, 6)], lines
+    assert not any("***" in line or "::" in line for line in lines), lines
+    return lines
+
+
+@conversation(possible=since(2, 10))
+def results(remote: Deployment) -> Flow[Any]:
+    yield from remote.results.check()
+    made = yield from remote.runs.trigger(TriggerIntent("quick", "contract-results", {"k": "v", "n": [1, None]}))
+    outcome = yield from ended(remote, Wanted("quick", made.run.run_id), Verdict.SUCCESS)
+    found = yield from remote.results.of(outcome.run, ["hello"])
+    assert found == {"hello": {"conf": {"k": "v", "n": [1, None]}}}
+    assert not (yield from remote.results.all_skipped(outcome.run))
+    return found
 
 
 # Runs: change

@@ -42,8 +42,8 @@ HEADERS = ("content-type", "date", "retry-after", "location", "set-cookie")
 """The header fields that this package reads."""
 
 UNREAD = {
-    *("class_ref", "dag_versions", "extra_links", "file_token", "hostname", "orig_error", "params", "rendered_fields"),
-    *("retry_delay", "statement", "template_fields", "ui_color", "ui_fgcolor", "unixname"),
+    *("class_ref", "dag_version", "dag_versions", "extra_links", "file_token", "hostname", "orig_error", "params"),
+    *("rendered_fields", "retry_delay", "statement", "template_fields", "ui_color", "ui_fgcolor", "unixname"),
 }
 """Fields left out, since nobody reads them and they are long, differ each time or say more than they should."""
 

@@ -80,9 +80,12 @@ def fake(version: str, config: Any) -> FakeDeployment:
     remote = FakeDeployment(version, config=config)
     remote.add_dag("quick", tasks=["hello"], results={"hello": {"conf": {"k": "v", "n": [1, None]}}})
     remote.add_dag("grouped", tasks=["load.a", "load.b", "outside"], results={"load.a": "a"})
+    logs = {"boom": ["ValueError: boom on purpose"]}
     ends = {"ok": "success", "after": "upstream_failed"}
-    remote.add_dag("failing", tasks=["ok", "boom", "after"], ends="failed", looks=1, task_ends=ends)
+    remote.add_dag("failing", tasks=["ok", "boom", "after"], ends="failed", looks=1, task_ends=ends, logs=logs)
     remote.add_dag("sleeper", tasks=["sleep"], stays="running")
+    words = [f"word {number} of 5" for number in range(1, 6)]
+    remote.add_dag("chatty", tasks=["speak"], looks=3, logs={"speak": words})
     remote.add_dag("flaky", tasks=["maybe"])
     remote.add_dag("with_params", tasks=["show"])
     remote.add_dag("paused_dag", tasks=["nothing"], is_paused=True)
@@ -154,7 +157,7 @@ def _difference(real: Any, faked: Any) -> tuple[set[str], set[str]]:
         return set(), set()
     missing = {name for name in real.keys() - faked.keys() if READ.fullmatch(name)}
     invented = set(faked.keys() - real.keys() - UNRECORDED)
-    for name in real.keys() & faked.keys() - {"conf", "value"}:
+    for name in real.keys() & faked.keys() - {"conf", "value", "content"}:
         below = _difference(real[name], faked[name])
         missing, invented = missing | below[0], invented | below[1]
     return missing, invented

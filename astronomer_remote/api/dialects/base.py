@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
 from astronomer_remote.api.errors import NotFound, NotSupported, RemoteError
+from astronomer_remote.api.logs import LogPart
 from astronomer_remote.api.models import (
     Dag,
     DagRun,
@@ -232,6 +233,10 @@ class Dialect:
 
     def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
         """Read the last lines of the log of a task instance's last try."""
+        self._refuse("show the log of a task")
+
+    def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Exchange[LogPart]:
+        """Read the log of a try of a task instance. :param token: go on from where the reply ended that held it."""
         self._refuse("show the log of a task")
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:

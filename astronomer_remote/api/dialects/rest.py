@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
@@ -11,6 +12,7 @@ from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.dialects.readers import read_dag, read_pool, read_task_instance
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound
 from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
+from astronomer_remote.api.logs import LogPart
 from astronomer_remote.api.models import Dag, DagRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
 from astronomer_remote.api.wire import Request, path
 
@@ -37,6 +39,8 @@ class RestDialect(Dialect, ABC):
     """Content type in which a log comes line by line, so that its end can be told from its beginning."""
     read_log: Callable[[bytes, int], list[str]]
     """Reads the last so many lines of a log in this form."""
+    read_log_part: Callable[[Any], LogPart]
+    """Reads a log that comes as JSON, which alone tells how to go on from its end."""
 
     def at(self, *segments: str) -> str:
         """Path of an endpoint."""
@@ -183,13 +187,19 @@ class RestDialect(Dialect, ABC):
         return self._listing(request, "task_instances", read_task_instance, "list the tasks that ended")
 
     def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
-        log = path("taskInstances", checked(instance.task_id, "task_id"), "logs", str(instance.try_number))
-        query = {"map_index": instance.map_index} if instance.map_index >= 0 else {}
-        headers = {"Accept": self.log_type}
-        request = Request("GET", self._run_path(run.dag_id, run.run_id) + log, query, headers=headers)
+        request = replace(self._log_request(run, instance), headers={"Accept": self.log_type})
         return Exchange(
             request, lambda body: self.read_log(body, lines), f"read the log of {instance.name}", "Viewer", text=True
         )
+
+    def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Exchange[LogPart]:
+        request = self._log_request(run, instance, {"token": token} if token else {})
+        return Exchange(request, self.read_log_part, f"read the log of {instance.name}", "Viewer")
+
+    def _log_request(self, run: DagRun, instance: TaskInstance, query: Mapping[str, Any] | None = None) -> Request:
+        log = path("taskInstances", checked(instance.task_id, "task_id"), "logs", str(instance.try_number))
+        index = {"map_index": instance.map_index} if instance.map_index >= 0 else {}
+        return Request("GET", self._run_path(run.dag_id, run.run_id) + log, {**index, **(query or {})})
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:
         entry = path("taskInstances", checked(task_id, "task_id"), "xcomEntries", checked(key, "key"))

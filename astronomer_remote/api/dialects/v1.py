@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from astronomer_remote.api.dialects.base import Exchange, nothing
+from astronomer_remote.api.dialects.base import PAGE, Exchange, Page, nothing
 from astronomer_remote.api.dialects.readers import read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
-from astronomer_remote.api.logs import text_lines
-from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
+from astronomer_remote.api.logs import text_lines, text_part
+from astronomer_remote.api.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, Version
 from astronomer_remote.api.wire import Request, quoted
 
 
@@ -27,6 +27,7 @@ class V1Dialect(RestDialect):
     # The JSON would be Python's text form of a list of hosts and logs.
     log_type = "text/plain"
     read_log = staticmethod(text_lines)
+    read_log_part = staticmethod(text_part)
 
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
@@ -77,6 +78,12 @@ class V1Dialect(RestDialect):
             body |= {"start_date": run.logical_date, "end_date": run.logical_date}
         request = Request("POST", self.at("dags", run.dag_id, "clearTaskInstances"), body=body)
         return Exchange(request, nothing, operation, "User")
+
+    def ended_tasks(
+        self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[TaskInstance]]:
+        self._need((2, 8), "list the tasks that ended in some runs")
+        return super().ended_tasks(dag_ids, run_ids, since=since, limit=limit, offset=offset)
 
     def run_url(self, run: DagRun) -> str:
         if self.version >= (2, 3):

@@ -8,7 +8,7 @@ from typing import Any
 from astronomer_remote.api.dialects.base import Exchange, nothing
 from astronomer_remote.api.dialects.readers import read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
-from astronomer_remote.api.logs import record_lines
+from astronomer_remote.api.logs import record_lines, record_part
 from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
 from astronomer_remote.api.pool_plan import CREATE, DEFAULT_POOL, DELETE, UPDATE, Change, PoolsChanged
 from astronomer_remote.api.wire import Request, quoted
@@ -27,6 +27,7 @@ class V2Dialect(RestDialect):
     # The JSON would be one list of all records.
     log_type = "application/x-ndjson"
     read_log = staticmethod(record_lines)
+    read_log_part = staticmethod(record_part)
     slash_in_pool_names = True
 
     def __init__(self, base_url: str, version: Version) -> None:

@@ -75,6 +75,13 @@ def sleep(conf: Conf) -> None:
     time.sleep(float(conf.get("seconds", 30)))
 
 
+def speak(conf: Conf) -> None:
+    """Say something now and then, for as long as the conf says."""
+    for number in range(1, 6):
+        print(f"word {number} of 5", flush=True)
+        time.sleep(float(conf.get("seconds", 30)) / 5)
+
+
 def maybe(conf: Conf) -> str:
     """Fail when the conf says so."""
     if conf.get("fail"):
@@ -132,6 +139,9 @@ with DAG("crowded", **OPTIONS) as crowded:
 
 with DAG("sleeper", **OPTIONS) as sleeper:
     task("sleep", sleep)
+
+with DAG("chatty", **OPTIONS) as chatty:
+    task("speak", speak)
 
 with DAG("flaky", **OPTIONS) as flaky:
     task("maybe", maybe)

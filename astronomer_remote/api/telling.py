@@ -1,0 +1,146 @@
+"""What somebody who waits for a run is told meanwhile: how far it is, and what its tasks write into their logs."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.dialects.base import Exchange, Page
+from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RemoteError, RequestRefused
+from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.progress import LONGEST_RUN, SECONDS_BETWEEN_PROGRESS, progress_line
+from astronomer_remote.api.streams import Caution, Stream
+from astronomer_remote.api.watching import Waiter
+from astronomer_remote.api.wire import Flow
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+PAGES = 10
+"""How many pages of a run's task instances are looked through for those whose logs are wanted."""
+
+MOST_REPLIES = 5
+"""How many replies are read for the end of a log."""
+
+SECONDS_FOR_THE_REST = 60.0
+"""How long the last lines of the logs may hold up the end of a wait, but for a last request."""
+
+
+class Telling:
+    """Reads what there is to tell. Whatever keeps it from that, the wait goes on, and ends as it would have."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def check(self) -> Flow[None]:
+        """:raises NotSupported: if the remote shows no logs."""
+        dialect = yield from self._conversation.dialect()
+        if not dialect.lists_task_instances:
+            raise dialect.cannot("show the logs of a run's tasks")
+
+    def tell(self, waiter: Waiter) -> Flow[None]:
+        """Tell what has changed, now and then."""
+        dialect = yield from self._conversation.dialect()
+        run, now = waiter.telling, self._conversation.clock()
+        if run is None or now < waiter.telling_due or not dialect.lists_task_instances:
+            return
+        waiter.telling_due = now + max(SECONDS_BETWEEN_PROGRESS, waiter.poke_interval)
+        try:
+            page = yield from self._instances(run, all_of_them=bool(waiter.streams.task_ids))
+            self._tell_progress(waiter, run, page)
+            yield from self._tell_logs(waiter, run, page, until=math.inf)
+        except Exception as error:  # noqa: BLE001  # nothing that is only told may end a wait
+            log.debug("Of run %s not all could be found out: %s", run.run_id, error)
+            passing = isinstance(error, PassingError)
+            waiter.telling_due = now + 10 * SECONDS_BETWEEN_PROGRESS if passing else math.inf
+            _warn(waiter, error)
+
+    def rest(self, waiter: Waiter) -> Flow[None]:
+        """Tell, once the wait is over, what was written into the logs since the last look."""
+        run = waiter.run
+        if run is None or not waiter.streams.task_ids:
+            return
+        until = self._conversation.clock() + SECONDS_FOR_THE_REST
+        try:
+            page = yield from self._instances(run, all_of_them=True)
+            yield from self._tell_logs(waiter, run, page, until=until)
+        except Exception as error:  # noqa: BLE001  # likewise
+            _warn(waiter, error)
+
+    def _instances(self, run: DagRun, *, all_of_them: bool) -> Flow[Page[TaskInstance]]:
+        """The task instances of a run; of a large one only the first."""
+        dialect = yield from self._conversation.dialect()
+        found: list[TaskInstance] = []
+        for _ in range(PAGES if all_of_them else 1):
+            page = yield from self._ask(dialect.task_instances(run, limit=LONGEST_RUN, offset=len(found)))
+            found += page.items
+            if len(found) >= page.total or not page.items:
+                break
+        return Page(found, page.total)
+
+    def _tell_progress(self, waiter: Waiter, run: DagRun, page: Page[TaskInstance]) -> None:
+        if not waiter.progressing:
+            return
+        if page.total > LONGEST_RUN:
+            waiter.progressing = False
+            waiter.tell(f"Run {run.run_id} has {page.total} task instances; of so many no progress is told.")
+            return
+        line = progress_line(page.items)
+        if page.items and line != waiter.progress:
+            waiter.progress = line
+            waiter.tell(line)
+
+    def _tell_logs(self, waiter: Waiter, run: DagRun, page: Page[TaskInstance], *, until: float) -> Flow[None]:
+        due, remarks = waiter.streams.due(page.items, complete=len(page.items) >= page.total)
+        for remark in remarks:
+            waiter.tell(remark)
+        for stream in due:
+            if self._conversation.clock() > until:
+                waiter.tell(Caution("Reading logs took too long; what was written last is in the remote."))
+                return
+            try:
+                for _ in range(MOST_REPLIES):
+                    for line in (yield from self._read(run, stream)):
+                        waiter.tell(line)
+                    if not stream.has_more:
+                        break
+            except PassingError:
+                raise
+            except RemoteError as error:
+                _warn(waiter, error)
+                if isinstance(error, AccessDenied):
+                    waiter.streams.stop()
+                    return
+
+    def _read(self, run: DagRun, stream: Stream) -> Flow[Sequence[str]]:
+        """What is new in a log."""
+        dialect = yield from self._conversation.dialect()
+        try:
+            return stream.take((yield from self._ask(dialect.log_part(run, stream.instance, stream.token))))
+        except RequestRefused:
+            if stream.token:
+                # It holds until the remote's web server gets another key; without it the log is told from its start.
+                stream.token = None
+                return stream.take((yield from self._ask(dialect.log_part(run, stream.instance))))
+            stream.over = True
+            raise
+        except NotFound:
+            stream.over = True
+            raise
+
+    def _ask(self, exchange: Exchange[T]) -> Flow[T]:
+        # Once: it is not worth holding up the wait, and perhaps others.
+        once = replace(exchange, request=replace(exchange.request, repeatable=False))
+        return (yield from self._conversation.ask(once))
+
+
+def _warn(waiter: Waiter, error: Exception) -> None:
+    """Say once that logs which are wanted cannot be had."""
+    if waiter.streams.task_ids and not waiter.streams.warned:
+        waiter.streams.warned = True
+        waiter.tell(Caution(f"Not all of the remote tasks' logs can be told: {error}"))

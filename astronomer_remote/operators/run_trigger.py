@@ -1,0 +1,115 @@
+"""What a task wants of the remote, and the conversation in which it gets it: one run, exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.ids import run_id_of_intent
+from astronomer_remote.api.models import TriggerIntent
+from astronomer_remote.api.runs import IfExists, Triggered
+from astronomer_remote.arguments import date, json_object
+from astronomer_remote.compat import attempt, intent_identity, map_index
+from astronomer_remote.connected import Connected
+from astronomer_remote.operators.hops import HOPS, next_hop
+from astronomer_remote.operators.origin import origin
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from astronomer_remote.api.deployment import Deployment
+    from astronomer_remote.api.wire import Flow
+
+
+class MakesItsRun(Connected):
+    """A task that makes a remote run, or finds the one it made before."""
+
+    trigger_dag_id: str
+    trigger_run_id: str | None
+    conf: Mapping[str, Any] | str | None
+    logical_date: Any
+    run_after: Any
+    data_interval_start: Any
+    data_interval_end: Any
+    partition_key: str | None
+    note: str | None
+    note_origin: bool
+    reset_dag_run: bool
+    fail_when_dag_is_paused: bool
+    unpause_dag: bool
+    on_retry: str
+    failed_states: tuple[str, ...]
+    result_task_ids: Sequence[str] | None
+    stream_logs: Sequence[str] | None
+    skip_on_all_skipped: bool
+    refuse_circles: bool
+
+    def intent(self, context: Context) -> TriggerIntent:
+        """What this task instance wants, with everything checked that can be before the first request."""
+        ti = context["ti"]
+        run_id = self.trigger_run_id or run_id_of_intent(
+            dag_id=ti.dag_id, task_id=ti.task_id, map_index=map_index(context), identity=intent_identity(context)
+        )
+        start, end = (date(getattr(self, name), name) for name in ("data_interval_start", "data_interval_end"))
+        return TriggerIntent(
+            dag_id=self.trigger_dag_id,
+            run_id=str(run_id),
+            conf=self._conf(context),
+            logical_date=date(self.logical_date, "logical_date"),
+            run_after=date(self.run_after, "run_after"),
+            data_interval=interval(start, end),
+            note=self.note,
+            partition_key=self.partition_key,
+        )
+
+    def _conf(self, context: Context) -> dict[str, Any]:
+        conf = json_object(self.conf, "conf")
+        if not self.refuse_circles:
+            return conf
+        local = getattr(context["dag_run"], "conf", None)
+        return {**conf, HOPS: next_hop(local, address=self.hook.converse(_address), dag_id=self.trigger_dag_id)}
+
+    def made_before(self, intent: TriggerIntent, context: Context) -> bool:
+        """Whether an earlier attempt has made the run."""
+        if attempt(context) == 1:
+            return False
+        return self.hook.converse(lambda deployment: deployment.runs.find(intent.dag_id, intent.run_id)) is not None
+
+    def obtain(self, deployment: Deployment, intent: TriggerIntent, context: Context) -> Flow[Triggered]:
+        """Make the run, or find it, after what the remote cannot do was refused."""
+        dialect = yield from deployment.conversation.dialect()
+        if self.result_task_ids:
+            yield from deployment.results.check()
+        if self.stream_logs:
+            yield from deployment.telling.check()
+        if self.skip_on_all_skipped and not dialect.lists_task_instances:
+            raise dialect.cannot("tell whether the tasks of a run were skipped")
+        if self.note_origin and intent.note is None and dialect.takes_notes:
+            intent = replace(intent, note=origin(context))
+        if self.fail_when_dag_is_paused:
+            yield from deployment.dags.refuse_paused(intent.dag_id)
+        if self.unpause_dag:
+            yield from deployment.dags.set_paused(intent.dag_id, paused=False)
+        if_exists = IfExists(
+            generated_id=not self.trigger_run_id,
+            retrying=attempt(context) > 1,
+            reset=self.reset_dag_run,
+            on_retry=self.on_retry,
+            failed_states=self.failed_states,
+        )
+        return (yield from deployment.runs.obtain(intent, if_exists))
+
+
+def interval(start: str | None, end: str | None) -> tuple[str, str] | None:
+    """A data interval. :raises InvalidSettings: for half of one."""
+    if bool(start) != bool(end):
+        raise InvalidSettings("data_interval_start and data_interval_end only go together.")
+    return (start, end) if start and end else None
+
+
+def _address(deployment: Deployment) -> Generator[Any, Any, str]:
+    """A conversation in which nothing is said."""
+    yield from ()
+    return deployment.settings.base_url

@@ -1,0 +1,471 @@
+"""What remote tasks write into their logs is told to who waits: each line once, at a bounded cost, and as text."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api import teller, telling
+from astronomer_remote.api.errors import NotSupported
+from astronomer_remote.api.logs import LogPart, record_part, text_part
+from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.streams import LARGE_REPLY, LINES_PER_LOOK, MOST_STREAMS, Caution, Stream, Streams
+from astronomer_remote.api.telling import MOST_REPLIES, PAGES, SECONDS_FOR_THE_REST
+from astronomer_remote.api.transport import AsyncDriver
+from astronomer_remote.api.waiting import Verdict, Wanted
+from astronomer_remote.api.watcher import REQUESTS_AT_ONCE, watch
+from astronomer_remote.api.watching import Waiter, told_to
+from astronomer_remote.api.wire import Response
+from astronomer_remote.testing import FakeDeployment
+from tests.api.script import EXPERIMENTAL, LOST, STABLE, V1, V2, Remote, Speech, Turn, answer, ok
+
+BOTH = pytest.mark.parametrize("version", [V1, V2])
+REFUSED = answer(400, {"detail": "Bad Signature."})
+FORBIDDEN = answer(403, {"detail": "Forbidden"})
+
+
+# The forms in which a log comes
+
+
+def test_a_log_of_airflow_2_is_text_in_a_list_in_text_in_json() -> None:
+    log = " INFO - ::group::Log message source details\n*** Found local files:\n***   * /x\n INFO - ::endgroup::\n"
+    content = str([("host", f"{log}[2026] {{x.py:1}} INFO - it's \\d\n\x1b[1mbold\x1b[0m\n*** not a source")])
+    part = text_part({"content": content, "continuation_token": "t"})
+    assert part == LogPart(("[2026] {x.py:1} INFO - it's \\d", "bold", "*** not a source"), "t")
+
+
+@pytest.mark.parametrize("content", ["no list", "[1, 2]", "[('host'", "[('a', 'b', 'c')]", "(" * 9999])
+def test_what_is_no_such_list_is_told_as_it_is(content: str) -> None:
+    assert text_part({"content": content}) == LogPart((content if len(content) < 500 else f"{content[:500]}…",), None)
+
+
+def test_a_log_of_airflow_3_is_a_list_of_records() -> None:
+    records = [
+        {"event": "::group::Log message source details", "sources": ["/x"]},
+        {"event": "/x"},
+        {"event": "::endgroup::"},
+        {"timestamp": "2026", "level": "info", "event": "two\nlines", "rows": 3},
+        {"event": "::group::Pre Execute"},
+        "no record",
+    ]
+    part = record_part({"content": records, "continuation_token": None})
+    assert part == LogPart(("2026 INFO two", "lines rows=3", "no record"), None)
+
+
+def test_a_list_of_sources_without_an_end_takes_nothing_away() -> None:
+    assert record_part({"content": []}).lines == ()
+    assert record_part({"content": ["::group::Log message source details", "a"]}).lines == ("a",)
+
+
+# What is new in it
+
+
+def of(*lines: str, token: str | None = None) -> LogPart:
+    return LogPart(lines, token)
+
+
+def test_a_line_is_told_once_whether_the_remote_goes_on_or_begins_anew() -> None:
+    stream = Stream(TaskInstance("load", 3, "running", 2))
+    assert stream.take(of("a", "b", token="t")) == ["load[3] (try 2): a", "load[3] (try 2): b"]
+    assert stream.take(of("b", token="t")) == ["load[3] (try 2): b"]
+    assert stream.take(of(token="t")) == []
+    assert stream.take(of("a", "b", "b", "c", token="t")) == ["load[3] (try 2): c"]
+    assert stream.take(of("d")) == ["load[3] (try 2): d"]
+    assert stream.take(of("a", "b", "b", "c", "d", "e")) == ["load[3] (try 2): e"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "told"),
+    [(("x", "a", "b", "c"), ["c"]), (("b", "a", "c"), ["a", "c"]), (("x", "y", "z"), ["z"]), ((), [])],
+)
+def test_a_log_whose_order_has_changed_is_told_from_the_last_known_line(
+    whole: tuple[str, ...], told: list[str]
+) -> None:
+    stream = Stream(TaskInstance("t"))
+    stream.take(of("a", "b"))
+    assert stream.take(of(*whole)) == [f"t: {line}" for line in told]
+
+
+def test_much_at_a_time_is_told_in_part() -> None:
+    lines = Stream(TaskInstance("t")).take(of(*map(str, range(LINES_PER_LOOK + 7))))
+    assert lines[:2] == ["t: (7 lines are left out here)", "t: 7"]
+    assert len(lines) == LINES_PER_LOOK + 1
+
+
+# Which logs are read
+
+
+def due(streams: Streams, *instances: TaskInstance, complete: bool = True) -> list[str]:
+    """The tries whose logs are read at a look."""
+    found, _ = streams.due(instances, complete=complete)
+    for stream in found:
+        stream.take(of())
+    return [f"{stream.instance.task_id} {stream.instance.try_number}" for stream in found]
+
+
+def test_a_log_is_read_while_its_task_writes_and_once_after_its_end() -> None:
+    streams = Streams(["t"])
+    looks: list[tuple[str | None, int, list[str]]] = [
+        (None, 0, []),
+        ("queued", 1, []),
+        ("running", 1, ["t 1"]),
+        # As versions before 2.10 tell it.
+        ("deferred", 0, ["t 1"]),
+        ("queued", 0, []),
+        ("running", 1, ["t 1"]),
+        ("up_for_retry", 1, ["t 1"]),
+        ("queued", 1, []),
+        ("running", 2, ["t 2"]),
+        ("running", 3, ["t 2", "t 3"]),
+        ("success", 3, ["t 3"]),
+        ("success", 3, []),
+    ]
+    for state, number, wanted in looks:
+        assert due(streams, TaskInstance("t", state=state, try_number=number), TaskInstance("other")) == wanted
+
+
+def test_a_task_that_is_gone_is_read_once_more() -> None:
+    streams = Streams(["t"])
+    assert due(streams, TaskInstance("t", state="running", try_number=1)) == ["t 1"]
+    assert due(streams) == ["t 1"]
+    assert due(streams) == []
+
+
+def test_a_log_that_could_not_be_read_at_the_end_is_read_later() -> None:
+    streams = Streams(["t"])
+    ended = TaskInstance("t", state="success", try_number=1)
+    for _ in range(2):
+        assert len(streams.due([ended], complete=True)[0]) == 1
+    assert due(streams, ended) == ["t 1"]
+    assert due(streams, ended) == []
+
+
+def test_what_is_not_there_is_said_once() -> None:
+    streams = Streams(["t", "typo", "error"])
+    here = [TaskInstance("t")]
+    assert streams.due([], complete=True) == ([], [])
+    assert streams.due(here, complete=False) == ([], [])
+    _, said = streams.due(here, complete=True)
+    assert said == ["The run has no task error, typo, whose log is wanted."]
+    assert isinstance(said[0], Caution)
+    assert streams.due(here, complete=True) == ([], [])
+
+
+def test_of_many_only_some_are_read_and_that_is_said_once() -> None:
+    streams = Streams(["t"])
+    many = [TaskInstance("t", index, "running", 1) for index in range(MOST_STREAMS + 2)]
+    found, said = streams.due(many, complete=True)
+    assert len(found) == MOST_STREAMS
+    assert said == ["The logs of 20 tries have been followed; those of t[20] and others are not."]
+    found, said = streams.due(many, complete=True)
+    assert (len(found), said) == (MOST_STREAMS, [])
+
+
+def test_a_caution_is_told_as_a_warning() -> None:
+    heard: list[tuple[str, str]] = []
+
+    class Log:
+        def info(self, line: str) -> None:
+            heard.append(("info", line))
+
+        def warning(self, line: str) -> None:
+            heard.append(("warning", line))
+
+    tell = told_to(Log())
+    tell("all is well")
+    tell(Caution("is it?"))
+    assert heard == [("info", "all is well"), ("warning", "is it?")]
+
+
+# The conversation
+
+
+def listing(version: str, *tasks: tuple[str, str | None], total: int | None = None, offset: int = 0) -> Turn:
+    found = [{"task_id": task, "state": state, "try_number": 1 if state else 0} for task, state in tasks]
+    body = {"task_instances": found, "total_entries": len(found) if total is None else total}
+    return Turn(f"GET {Speech(version).runs_path}/r/taskInstances?limit=100&offset={offset}", ok(body))
+
+
+def log(
+    version: str, *lines: str, task: str = "t", asked: str = "", token: str | None = None, reply: Any = None
+) -> Turn:
+    """One reading of a log. :param asked: the token it is asked with. :param token: the one that comes back."""
+    content: Any = str([("host", "\n".join(lines))]) if version < "3" else [{"event": line} for line in lines]
+    query = f"?token={asked}" if asked else ""
+    target = f"GET {Speech(version).runs_path}/r/taskInstances/{task}/logs/1{query}"
+    return Turn(target, reply or ok({"content": content, "continuation_token": token}))
+
+
+def wait(version: str, *turns: Turn, stream: tuple[str, ...] = ("t",), progress: bool = False) -> list[str]:
+    """Wait for a run, looking once a minute. :return: what was told of its logs."""
+    remote, lines = Remote(version=version), []
+    wanted = Wanted("d", run_id="r", stream=stream, progress=progress, failed_states=("failed",))
+    flow = remote.deployment.observer.wait(wanted, poke_interval=60, deadline=None, told=lines.append)
+    assert remote.play(flow, *turns).verdict is Verdict.SUCCESS
+    assert all("Accept" not in request.headers for request in remote.requests)
+    return [line for line in lines if not line.startswith("Waiting")]
+
+
+def running(version: str) -> Turn:
+    return Speech(version).get(Speech(version).run())
+
+
+def over(version: str) -> Turn:
+    return Speech(version).get(Speech(version).run(state="success"))
+
+
+@pytest.mark.parametrize("version", STABLE[1:])
+def test_lines_are_told_as_they_come_and_the_last_at_the_end(version: str) -> None:
+    told = wait(
+        version,
+        *[running(version), listing(version, ("t", None), ("u", None))],
+        *[running(version), listing(version, ("t", "running"), ("u", None)), log(version, "a", "b", token="x")],
+        *[running(version), listing(version, ("t", "running"), ("u", "running")), log(version, asked="x", token="y")],
+        *[over(version), listing(version, ("t", "success"), ("u", "success")), log(version, "c", asked="y")],
+    )
+    assert told == ["t: a", "t: b", "t: c"]
+
+
+@BOTH
+def test_a_run_that_has_ended_by_the_first_look_is_told_as_well(version: str) -> None:
+    assert wait(version, over(version), listing(version, ("t", "success")), log(version, "a")) == ["t: a"]
+
+
+@BOTH
+def test_it_shares_the_listing_with_the_progress(version: str) -> None:
+    told = wait(
+        version,
+        *[running(version), listing(version, ("t", "running")), log(version, "a")],
+        *[over(version), listing(version, ("t", "success")), log(version, "a", "b")],
+        progress=True,
+    )
+    assert told == ["0/1 tasks done, running: t", "t: a", "t: b"]
+
+
+def test_in_a_large_run_it_is_looked_for_on_more_pages_up_to_a_number() -> None:
+    pages = [listing(V2, ("u", None), total=999, offset=number) for number in range(PAGES - 1)]
+    last = listing(V2, ("t", "running"), total=999, offset=PAGES - 1)
+    ends = listing(V2, ("t", "success"), total=2), listing(V2, total=2, offset=1)
+    told = wait(V2, running(V2), *pages, last, log(V2, "a"), over(V2), *ends, log(V2, "a", "b"), progress=True)
+    assert told == ["Run r has 999 task instances; of so many no progress is told.", "t: a", "t: b"]
+
+
+@pytest.mark.parametrize("replies", [2, MOST_REPLIES])
+def test_the_end_of_a_log_that_comes_in_large_parts_is_read_as_well(replies: int) -> None:
+    large = [str(number) for number in range(LARGE_REPLY)]
+    parts = [log(V1, f"part {number}", *large, asked=f"{number}", token=f"{number + 1}") for number in range(replies)]
+    whole = log(V1, "begin", token="0")
+    rest = [] if replies == MOST_REPLIES else [log(V1, "the end", asked=f"{replies}", token="x")]
+    looks = [running(V1), listing(V1, ("t", "running")), whole, over(V1), listing(V1, ("t", "success"))]
+    told = wait(V1, *looks, *parts, *rest)
+    assert sum("left out" in line for line in told) == replies
+    assert told[-1] == ("t: the end" if rest else f"t: {large[-1]}")
+
+
+def test_1_10_is_refused() -> None:
+    remote = Remote(version=EXPERIMENTAL)
+    with pytest.raises(NotSupported, match="logs of a run's tasks"):
+        remote.play(remote.deployment.telling.check())
+    with pytest.raises(NotSupported, match="log of a task"):
+        remote.play(remote.conversation.dialect()).log_part(DagRun("d", "r"), TaskInstance("t"))
+    Remote(version=V1).play(Remote(version=V1).deployment.telling.check())
+
+
+# What goes wrong
+
+
+@BOTH
+def test_a_token_that_the_remote_no_longer_knows_is_done_without(version: str) -> None:
+    told = wait(
+        version,
+        *[running(version), listing(version, ("t", "running")), log(version, "a", token="x")],
+        *[over(version), listing(version, ("t", "success")), log(version, asked="x", reply=REFUSED)],
+        log(version, "a", "b"),
+    )
+    assert told == ["t: a", "t: b"]
+
+
+@pytest.mark.parametrize("reply", [REFUSED, answer(404, {"detail": "TaskInstance not found"})])
+def test_a_log_that_cannot_be_had_is_not_asked_for_again_while_others_are(reply: Response) -> None:
+    both = ("t", "running"), ("u", "running")
+    told = wait(
+        V2,
+        *[running(V2), listing(V2, *both), log(V2, reply=reply), log(V2, "a", task="u")],
+        *[over(V2), listing(V2, *both), log(V2, "a", "b", task="u")],
+        stream=("t", "u"),
+    )
+    assert [told[0][:48], *told[1:]] == ["Not all of the remote tasks' logs can be told: C", "u: a", "u: b"]
+
+
+def test_an_account_that_may_read_no_logs_is_told_so_and_still_how_far_the_run_is() -> None:
+    told = wait(
+        V2,
+        *[running(V2), listing(V2, ("t", "running"), ("u", "running")), log(V2, reply=FORBIDDEN)],
+        *[running(V2), listing(V2, ("t", "success"), ("u", "running")), over(V2)],
+        stream=("t", "u"),
+        progress=True,
+    )
+    assert told[0] == "0/2 tasks done, running: t, u"
+    assert told[1].startswith("Not all of the remote tasks' logs can be told: Could not read the log of t")
+    assert told[2:] == ["1/2 tasks done, running: u"]
+
+
+def test_an_account_that_may_not_even_list_tasks_is_told_so_once() -> None:
+    forbidden = Turn(listing(V2).expected, FORBIDDEN)
+    (line,) = wait(V2, running(V2), forbidden, running(V2), over(V2), forbidden)
+    assert line.startswith("Not all of the remote tasks' logs can be told: Could not list tasks")
+
+
+def test_what_may_pass_is_asked_for_later_and_for_the_last_time_at_the_end() -> None:
+    lost = log(V2, reply=LOST)
+    looks = [running(V2)] * 10
+    told = wait(
+        V2,
+        *[*looks[:1], listing(V2, ("t", "running")), lost, *looks[1:]],
+        *[running(V2), listing(V2, ("t", "running")), log(V2, "a", token="x")],
+        *[over(V2), listing(V2, ("t", "success")), log(V2, asked="x", reply=LOST)],
+    )
+    assert [isinstance(line, Caution) for line in told] == [True, False]
+    assert told[1] == "t: a"
+
+
+def test_the_end_is_not_held_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    remote, lines = Remote(version=V2), []
+    wanted = Wanted("d", run_id="r", stream=("t", "u"))
+    flow = remote.deployment.observer.wait(wanted, poke_interval=60, deadline=None, told=lines.append)
+    read = telling.Telling._read
+
+    def slow(self: Any, run: Any, stream: Any) -> Any:
+        remote.clock.now += SECONDS_FOR_THE_REST + 1
+        return (yield from read(self, run, stream))
+
+    monkeypatch.setattr(telling.Telling, "_read", slow)
+    remote.play(flow, over(V2), listing(V2, ("t", "success"), ("u", "success")), log(V2, "a"))
+    assert lines[1:] == ["t: a", "Reading logs took too long; what was written last is in the remote."]
+
+
+# In a triggerer
+
+
+def settings_of(fake: FakeDeployment) -> Settings:
+    connection = fake.connection()
+    return Settings.parse(host=connection["host"], login=connection["login"], password=connection["password"])
+
+
+async def watch_run(fake: FakeDeployment, run_id: str, told: Any, **more: Any) -> Any:
+    settings = settings_of(fake)
+
+    async def reload() -> Settings:
+        return settings
+
+    wanted = Wanted("d", run_id=run_id, exists=True, since=time.time() - 1, stream=("t",), **more)
+    return await watch(
+        wanted, settings=settings, reload=reload, poke_interval=0.05, deadline=time.time() + 30, told=told
+    )
+
+
+def ending(fake: FakeDeployment, *lines: str) -> Any:
+    """What ends a run once a line of its log was told, after some were added."""
+
+    def told(line: str) -> None:
+        heard.append(line)
+        if line.endswith("first"):
+            fake.add_dag("d", tasks=["t"], stays="running", logs={"t": ["first", *lines]})
+            fake.finish("d", "r")
+
+    heard: list[str] = []
+    told.heard = heard  # type: ignore[attr-defined]
+    return told
+
+
+@pytest.mark.parametrize("version", ["2.4.3", "2.11.2", "3.0.6", "3.3.2"])
+def test_a_watcher_tells_the_rest_before_the_wait_ends(version: str) -> None:
+    with FakeDeployment(version) as fake:
+        fake.add_dag("d", tasks=["t"], stays="running", logs={"t": ["first"]})
+        fake.add_run("d", "r", state="running")
+        told = ending(fake, "second", "third")
+        outcome = asyncio.run(watch_run(fake, "r", told))
+    assert outcome.verdict is Verdict.SUCCESS
+    words = [line.split()[-1] for line in told.heard if line.startswith("t: ")]
+    assert words == ["first", "second", "third"]
+
+
+def test_whatever_is_told_few_requests_are_under_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once: list[int] = []
+    now = 0
+    send = AsyncDriver._send
+
+    async def counted(self: AsyncDriver, request: Any) -> Any:
+        nonlocal now
+        now += 1
+        at_once.append(now)
+        try:
+            await asyncio.sleep(0.01)
+            return await send(self, request)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(AsyncDriver, "_send", counted)
+    monkeypatch.setattr(telling, "SECONDS_BETWEEN_PROGRESS", 0.05)
+    runs = [f"r{number}" for number in range(9)]
+    with FakeDeployment("3.3.2") as fake:
+        fake.add_dag("d", tasks=["t"], stays="running", logs={"t": ["a"]})
+        for run_id in runs:
+            fake.add_run("d", run_id, state="running")
+        told: list[str] = []
+
+        def tell(line: str) -> None:
+            told.append(line)
+            if sum("t: " in each for each in told) == len(runs):
+                for run_id in runs:
+                    fake.finish("d", run_id)
+
+        async def watch_all() -> Any:
+            # Who waits for two states is looked at singly.
+            waits = [watch_run(fake, run_id, tell, skipped_states=("queued",)) for run_id in runs]
+            return await asyncio.gather(*waits)
+
+        assert {outcome.verdict for outcome in asyncio.run(watch_all())} == {Verdict.SUCCESS}
+    assert 2 < max(at_once) <= REQUESTS_AT_ONCE
+
+
+def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    async def tell_slowly(flow: Any) -> None:
+        name = flow.gi_code.co_name
+        order.append(f"{name} begins")
+        await asyncio.sleep(0.05)
+        order.append(f"{name} ends")
+        flow.close()
+
+    async def play() -> None:
+        remote = Remote(version=V2)
+        waiter = Waiter(Wanted("d", run_id="r", stream=("t",)), 5, lambda news: None, reached=0.0)
+        at = teller.Teller(remote.deployment.telling, tell_slowly)
+        at.tell([waiter], 0.0)
+        at.tell([waiter], 0.0)
+        await asyncio.sleep(0.01)
+        await at.tell_rest(waiter)
+        at.tell([waiter], 0.0)
+        await asyncio.sleep(0)
+        await at.close()
+
+    asyncio.run(play())
+    assert order == ["tell begins", "tell ends", "rest begins", "rest ends", "tell begins"]
+
+
+def test_an_error_that_is_not_the_remotes_ends_no_wait() -> None:
+    async def fail(flow: Any) -> None:
+        flow.close()
+        raise RuntimeError("the connection is gone from Airflow")
+
+    async def play() -> None:
+        waiter = Waiter(Wanted("d", run_id="r", stream=("t",)), 5, lambda news: None, reached=0.0)
+        await teller.Teller(Remote(version=V2).deployment.telling, fail).tell_rest(waiter)
+
+    asyncio.run(play())

@@ -1,0 +1,118 @@
+"""A real run with mapped tasks, retries, failures and 5 MB of logs: what a wait for it tells, and what that costs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from astronomer_remote.api.failure import LARGEST_REPORT
+from astronomer_remote.api.streams import LINES_PER_LOOK
+from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.api.wire import Flow, Request
+from dev.deployments import Deployment
+from tests.live.conversing import Conversing
+
+T = TypeVar("T")
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
+
+DAGS = Path(__file__).parent / "remote_dags"
+STREAMED = ("stubborn", "talkative", "parts")
+
+
+class Counting(Conversing):
+    """A real remote that is waited for, and how often it was asked for what."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(deployment)
+        self.asked: list[str] = []
+        self.lines: list[str] = []
+        self.outcome, self.seconds = self._crowded()
+        self.waiting, self.asked = self.asked, []
+        report = self.remote.reasons.of(self._run(), log_lines=20)
+        self.report = self.run(self._counted(report))
+
+    def _run(self) -> Any:
+        assert self.outcome.run
+        return self.outcome.run
+
+    def _crowded(self) -> tuple[Outcome, float]:
+        """Trigger the run, and wait for it."""
+        made = self.run(self.remote.trigger_dag_run("crowded", run_id="live-crowded"))
+        began = time.monotonic()
+        wanted = Wanted("crowded", failed_states=("failed",), progress=True, stream=STREAMED).of(made)
+        wait = self.remote.observer.wait(wanted, poke_interval=10, deadline=time.time() + 900, told=self.lines.append)
+        return self.run(self._counted(wait)), time.monotonic() - began
+
+    def _counted(self, flow: Flow[T]) -> Flow[T]:
+        answer: Any = None
+        while True:
+            try:
+                step = flow.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            # A login is needed once in a month.
+            if isinstance(step, Request) and step.path != "/login/":
+                self.asked.append(step.path)
+            answer = yield step
+
+    def told(self, name: str) -> list[str]:
+        """What was told of one log."""
+        return [line.partition(": ")[2] for line in self.lines if line.startswith(f"{name}: ")]
+
+
+@pytest.fixture(scope="module", params=["2.11.2", "3.3.2"])
+def at(request: pytest.FixtureRequest) -> Iterator[Counting]:
+    with Deployment(request.param, name="crowded", dags=DAGS) as deployment:
+        yield Counting(deployment)
+
+
+def test_the_report_names_the_roots_and_not_the_crowd(at: Counting) -> None:
+    assert at.outcome.verdict is Verdict.FAILED
+    tasks = {task.instance.name: task for task in at.report.tasks}
+    assert set(tasks) == {"stubborn", "talkative", "parts[1]"}
+    assert {name: task.instance.try_number for name, task in tasks.items()} == {
+        "stubborn": 2,
+        "talkative": 1,
+        "parts[1]": 1,
+    }
+    assert at.report.failed_count == 3
+    # Twelve tasks, one of which has three instances.
+    assert at.report.task_count == 14
+    last = {name: "\n".join(task.log) for name, task in tasks.items()}
+    assert "boom on purpose" in last["stubborn"]
+    assert "failed after 50000 lines" in last["talkative"]
+    assert "part 2 is broken on purpose" in last["parts[1]"]
+    assert all(len(task.log) <= 20 for task in at.report.tasks)
+    assert len(json.dumps(at.report.as_dict())) <= LARGEST_REPORT
+
+
+def test_the_logs_are_told_each_line_once_and_in_part_where_there_is_too_much(at: Counting) -> None:
+    assert any("boom on purpose" in line for line in at.told("stubborn (try 2)"))
+    assert any("part 2 is broken on purpose" in line for line in at.told("parts[1]"))
+    spoken = [line for line in at.told("talkative") if "has much to say" in line]
+    assert len(spoken) == len(set(spoken))
+    assert any("lines are left out here" in line for line in at.told("talkative"))
+    assert any("failed after 50000 lines" in line for line in at.told("talkative"))
+    looks = sum("/talkative/logs/" in path for path in at.waiting)
+    assert len(at.told("talkative")) <= looks * (LINES_PER_LOOK + 1)
+
+
+def test_it_costs_little(at: Counting) -> None:
+    runs = sum(path.endswith("/live-crowded") for path in at.waiting)
+    listings = sum(path.endswith("/taskInstances") for path in at.waiting)
+    logs = sum("/logs/" in path for path in at.waiting)
+    # A look at the run each ten seconds; a look at the rest each minute, once at the beginning and once at the end.
+    assert runs <= at.seconds / 10 + 2
+    assert listings <= at.seconds / 60 + 2
+    # Six tries, each of which is read at most once per look, and once after its end in up to five parts.
+    assert logs <= 6 * (listings + 5)
+    assert runs + listings + logs == len(at.waiting)
+    # One listing of what failed, one that counts the rest, and a log of each of the three.
+    assert len(at.asked) == 5
