@@ -36,7 +36,7 @@ venv: .venv/.ready ## make .venv: the tools, Airflow and this package
 
 .venv/.ready: pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.10,<3.14' .venv
-	$(UV) pip install --quiet --python $(BIN)/python uv 'apache-airflow==$(NEWEST)' --group lint --group test --group docs --editable .
+	$(UV) pip install --quiet --python $(BIN)/python uv 'apache-airflow==$(NEWEST)' --group lint --group test --group docs --group browser --editable .
 	@touch $@
 
 .dev/uv/bin/uv:

@@ -165,6 +165,7 @@ def _boolean(given: Mapping[str, Any], name: str, *, default: bool) -> bool:
         "true": True,
         "1": True,
         "yes": True,
+        "y": True,  # what the Test button of Airflow 2 sends for a ticked box
         "on": True,
         "false": False,
         "0": False,

@@ -153,7 +153,8 @@ class AstronomerHook(HttpHook):
                 hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
                 return True, self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
         except RemoteError as error:
-            return False, str(error)
+            # A person reads it in a small box of the form: what is wrong and what to do, without the exchange.
+            return False, error.message
 
     # What HttpHook's own methods, `run` above all, are made of
 

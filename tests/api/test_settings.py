@@ -143,7 +143,7 @@ def test_none_and_empty_text_mean_not_set(extra: dict[str, Any]) -> None:
         ("connect_timeout", "2.5", "connect_timeout", 2.5),
         ("connect_timeout", 1, "connect_timeout", 1.0),
         ("read_timeout", 3600, "read_timeout", 3600.0),
-        *(("verify", text, "verify", True) for text in (True, "true", "True", "1", 1, "yes", " ON ")),
+        *(("verify", text, "verify", True) for text in (True, "true", "True", "1", 1, "yes", "y", " ON ")),
         *(("verify", text, "verify", False) for text in (False, "false", "FALSE", "0", 0, "no", "off")),
         ("ca_file", " /etc/ca.pem ", "ca_file", "/etc/ca.pem"),
         ("client_certificate", "/c.pem", "client_certificate", "/c.pem"),
