@@ -26,7 +26,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help venv format lint unit unit-newest unit-oldest live faults tasks soak test docs matrix demo bench clean
+.PHONY: help venv format lint unit unit-newest unit-oldest live faults tasks soak browser pictures chromium test docs matrix demo bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,10 +83,20 @@ tasks: venv ## the operators for pools and DAGs in tasks of real deployments
 soak: venv ## two hundred tasks at a time with remotes of which a fifth of all requests fails
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' tests/live/test_soak.py
 
+browser: chromium ## the connection form and the links of real UIs, in a headless Chromium
+	$(BIN)/python $(PYTEST) -m browser tests/browser
+
+pictures: chromium ## docs/pictures, taken while the browser tests run
+	$(BIN)/python $(PYTEST) -m browser tests/browser --pictures docs/pictures
+
+# Where the machine has none of its own, Playwright fetches one.
+chromium: venv
+	@command -v chromium >/dev/null || $(BIN)/playwright install chromium
+
 docs: venv ## build/docs/index.html, from docs/ and the docstrings; a warning is an error
 	AIRFLOW_HOME=$(CURDIR)/build/airflow $(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
-test: lint docs unit live ## lint, docs, unit and live
+test: lint docs unit live browser ## lint, docs, unit, live and browser
 
 matrix: venv ## every remote with every local Airflow, and README's table of them; takes hours
 	$(BIN)/python $(PYTEST) -m matrix tests/live $(LONG:%=--ignore tests/live/%)

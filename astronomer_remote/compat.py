@@ -105,13 +105,18 @@ def intent_identity(context: Mapping[str, Any]) -> tuple[str, ...]:
 
 def connection_parts(connection: Connection) -> dict[str, Any]:
     """A connection's plain values, as :meth:`astronomer_remote.api.settings.Settings.parse` takes them."""
+    extra = connection.extra_dejson
+    # The Test button of Airflow 2 sends each field under this name, too, and leaves out a box that is not ticked.
+    field = f"extra__{connection.conn_type}__"
+    if any(key.startswith(field) for key in extra) and f"{field}verify" not in extra:
+        extra = {**extra, "verify": False}
     return {
         "host": connection.host,
         "schema": connection.schema,
         "port": connection.port,
         "login": connection.login,
         "password": connection.password,
-        "extra": connection.extra_dejson,
+        "extra": extra,
     }
 
 

@@ -97,13 +97,13 @@ FIELDS = (
 HIDDEN = ["schema"]
 RELABELING = {
     "host": "Deployment URL",
-    "port": "Port, if the URL has none",
+    "port": "Port",
     "login": "User name",
     "password": "Password, API token or API key",
 }
 PLACEHOLDERS = {
     "host": "https://deployments.example.com/my-release/airflow",
-    "port": "may be empty; Test in Airflow 3.3.1 and 3.3.2 wants it",
+    "port": "empty, or as in the URL; Test in Airflow 3.3.1 and 3.3.2 wants it",
     "login": "empty for an API token or key",
 }
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -450,6 +451,15 @@ def test_the_button_says_what_is_wrong_and_no_secret(
     assert not good
     assert said in message
     assert "s3cr3t" not in message
+    assert len(re.findall(r"\.(?=\s|$)", message)) <= 2, message
+
+
+@pytest.mark.parametrize(("sent", "verify"), [({"verify": "y"}, True), ({}, False)])
+def test_the_button_of_airflow_2_is_understood(add_connection: Any, sent: dict[str, str], verify: bool) -> None:
+    fields = {"auth": "auto", **sent}
+    doubled = {**fields, **{f"extra__astronomer__{name}": text for name, text in fields.items()}}
+    hook = AstronomerHook(add_connection(host="https://host.example", extra=doubled))
+    assert bool(hook.get_conn().verify) is verify
 
 
 def test_the_button_says_when_something_else_answers(add_connection: Any) -> None:

@@ -8,11 +8,13 @@ from urllib.parse import urlencode
 from playwright.sync_api import Locator, Page, expect
 
 from astronomer_remote.get_provider_info import HOOK_NAME
-from tests.browser.ui import LINK, SECONDS_TO_TEST, Ui
+from tests.browser.ui import SECONDS_TO_TEST, Ui
 
 
 class Airflow2(Ui):
     """The form is a page of its own, and tests what stands in it, saved or not."""
+
+    line = "airflow-2"
 
     def log_in(self) -> None:
         self.page.goto(f"{self.url}/login/")
@@ -56,7 +58,8 @@ class Airflow2(Ui):
         # Another text is there before, and green is what it becomes whatever is said.
         said = self.page.locator(".alert-success")
         expect(said).to_be_visible(timeout=SECONDS_TO_TEST * 1000)
-        self.picture("connection-airflow-2")
+        self.page.evaluate("scrollTo(0, 0)")
+        self.picture("test")
         told = said.inner_text()
         self.save(conn_id)
         return told
@@ -64,10 +67,11 @@ class Airflow2(Ui):
     def open_task(self, dag_id: str, run_id: str, task_id: str) -> None:
         query = urlencode({"dag_run_id": run_id, "task_id": task_id, "tab": "details"})
         self.page.goto(f"{self.url}/dags/{dag_id}/grid?{query}")
+        expect(self.link).to_be_visible()
 
     def follow_link(self) -> Page:
         with self.page.expect_popup() as opened:
-            self.page.get_by_role("link", name=LINK, exact=True).click()
+            self.link.click()
         return opened.value
 
     def shows_run(self, page: Page, dag_id: str, run_id: str) -> None:

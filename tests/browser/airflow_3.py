@@ -7,14 +7,16 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
 
-from astronomer_remote.get_provider_info import FIELDS, HOOK_NAME
-from tests.browser.ui import LINK, SECONDS_TO_TEST, Ui
+from astronomer_remote.get_provider_info import FIELDS, HOOK_NAME, RELABELING
+from tests.browser.ui import SECONDS_TO_TEST, Ui
 
 EXTRA = {field.label for field in FIELDS}
 
 
 class Airflow3(Ui):
     """The form is a dialog with sections that unfold, and a connection is tested where it is listed, once saved."""
+
+    line = "airflow-3"
 
     def log_in(self) -> None:
         self.page.goto(f"{self.url}/auth/login")
@@ -72,22 +74,23 @@ class Airflow3(Ui):
 
     def test_and_save(self, conn_id: str) -> str:
         # 3.3.1 and 3.3.2 test nothing that was saved without a port.
-        self.fill_in({"Port, if the URL has none": str(urlsplit(self.url).port)})
-        self.picture("connection-airflow-3")
+        self.fill_in({RELABELING["port"]: str(urlsplit(self.url).port)})
+        self.picture("connection")
         self.save(conn_id)
         self._row(conn_id).get_by_role("button", name="Test Connection").click()
         said = self.page.get_by_role("status").filter(has_text=re.compile("Test Connection (Successful|Failed)"))
         expect(said).to_be_visible(timeout=SECONDS_TO_TEST * 1000)
-        self.picture("test-airflow-3")
+        self.picture("test")
         return said.inner_text()
 
     def open_task(self, dag_id: str, run_id: str, task_id: str) -> None:
         self.page.goto(f"{self.url}/dags/{dag_id}/runs/{quote(run_id)}/tasks/{task_id}")
         self.page.get_by_role("link", name="Details", exact=True).click()
+        expect(self.link).to_be_visible()
 
     def follow_link(self) -> Page:
-        # This line opens what is on the same machine in the same tab.
-        self.page.get_by_role("link", name=LINK, exact=True).click()
+        # This line opens what has the same address as itself in the same tab.
+        self.link.click()
         return self.page
 
     def shows_run(self, page: Page, dag_id: str, run_id: str) -> None:

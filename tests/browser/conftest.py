@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
 
 from dev.deployments import Deployment
 from tests.browser.airflow_2 import Airflow2
@@ -17,7 +17,7 @@ from tests.browser.ui import Ui
 
 HERE = Path(__file__).parent
 VERSIONS = ("3.3.2", "2.11.2")
-WINDOW = {"width": 1280, "height": 900}
+WINDOW = ViewportSize(width=1280, height=900)
 SECONDS_PER_TEST = 600  # the first of a line starts its deployment
 SECONDS_PER_STEP = 60  # a small machine that does other things, too, draws slowly
 
@@ -53,7 +53,9 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture(scope="session", params=VERSIONS)
 def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
     """A deployment that is its own remote, which saves the time and the memory of another one."""
-    with Deployment(request.param, name="browser", project=True, dags=HERE / "dags", users=USERS, env=SETTINGS) as started:
+    with Deployment(
+        request.param, name="browser", project=True, dags=HERE / "dags", users=USERS, env=SETTINGS
+    ) as started:
         yield started
 
 

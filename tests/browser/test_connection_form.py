@@ -33,24 +33,6 @@ def test_a_secret_cannot_be_read_while_it_is_typed(ui: Ui, label: str) -> None:
     expect(ui.box(label)).to_have_attribute("type", "password")
 
 
-@pytest.mark.parametrize(
-    ("conn_id", "wrong", "why"),
-    [
-        ("wrong_password", {PASSWORD: "wrong-s3cr3t"}, "did not accept the connection's login 'robot'"),
-        ("wrong_address", {URL: "http://127.0.0.1:9"}, "No reply"),
-    ],
-)
-def test_the_button_says_what_is_wrong_in_a_sentence_or_two(
-    ui: Ui, conn_id: str, wrong: dict[str, str], why: str
-) -> None:
-    ui.new_connection(conn_id)
-    ui.fill_in({**fields(ui), **wrong})
-    said = ui.test_and_save(conn_id)
-    assert why in said
-    assert len(re.findall(r"\.(?=\s|$)", said)) <= 2
-    assert "s3cr3t" not in said
-
-
 def test_the_button_says_what_was_found(ui: Ui, saved: Saved) -> None:
     assert f"Airflow {ui.version} at {ui.url} answers as {ui.login}." in saved.told
     assert "The account may read DAGs, trigger, read pools, write pools." in saved.told
@@ -67,3 +49,21 @@ def test_what_was_saved_is_shown_again_but_for_the_secrets(ui: Ui, saved: Saved)
         expect(ui.box(label)).to_have_value(re.compile(r"^(\*\*\*)?$"))
     assert not [secret for secret in (ui.password, HEADERS) if secret in ui.page.content()]
     ui.save(CONNECTION)
+
+
+@pytest.mark.parametrize(
+    ("conn_id", "wrong", "why"),
+    [
+        ("wrong_password", {PASSWORD: "wrong-s3cr3t"}, "did not accept the connection's login 'robot'"),
+        ("wrong_address", {URL: "http://127.0.0.1:9"}, "No reply"),
+    ],
+)
+def test_the_button_says_what_is_wrong_in_a_sentence_or_two(
+    ui: Ui, conn_id: str, wrong: dict[str, str], why: str
+) -> None:
+    ui.new_connection(conn_id)
+    ui.fill_in({**fields(ui), **wrong})
+    said = ui.test_and_save(conn_id)
+    assert why in said
+    assert len(re.findall(r"\.(?=\s|$)", said)) <= 2
+    assert "s3cr3t" not in said

@@ -42,6 +42,7 @@ def test_the_link_leads_to_the_run_while_the_task_waits_and_afterwards(ui: Ui, d
     start(local, "watches")
     for dag_id, task_id in TASKS:
         ui.open_task(dag_id, RUN_ID, task_id)
+        ui.picture("link")
         ui.shows_run(ui.follow_link(), "held", REMOTE_RUN_ID)
 
     (deployment.home / "released").touch()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-
-from playwright.sync_api import Locator, Page
+from typing import TYPE_CHECKING
 
 from dev.deployments import Deployment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
 
 SECONDS_TO_TEST = 15
 """What the Test button may take at most, as the documentation says."""
@@ -19,17 +21,21 @@ LINK = "Remote DAG run"
 class Ui(ABC):
     """One person's browser, with the UI of a deployment in it."""
 
+    line: str
+
     def __init__(self, page: Page, deployment: Deployment, pictures: Path | None) -> None:
         self.page = page
         self.url = deployment.url
         self.version = deployment.version
         self.login, self.password = deployment.users["admin"]
         self._pictures = pictures
+        self._taken: set[str] = set()
 
     def picture(self, name: str) -> None:
-        """Keep what the page shows now, if pictures are wanted."""
-        if self._pictures:
-            self.page.screenshot(path=self._pictures / f"{name}.png", animations="disabled")
+        """Keep what the page shows now, if pictures are wanted; of each name, the first moment stays."""
+        if self._pictures and name not in self._taken:
+            self._taken.add(name)
+            self.page.screenshot(path=self._pictures / f"{name}-{self.line}.png", animations="disabled")
 
     @abstractmethod
     def log_in(self) -> None: ...
@@ -78,7 +84,12 @@ class Ui(ABC):
 
     @abstractmethod
     def open_task(self, dag_id: str, run_id: str, task_id: str) -> None:
-        """Open the page of a task instance that has its links."""
+        """Open the page of a task instance that has its links, and wait for ours."""
+
+    @property
+    def link(self) -> Locator:
+        """The link to the remote run."""
+        return self.page.get_by_role("link", name=LINK, exact=True)
 
     @abstractmethod
     def follow_link(self) -> Page:
