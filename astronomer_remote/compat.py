@@ -46,6 +46,7 @@ __all__ = [
     "logical_date",
     "map_index",
     "mask_secret",
+    "tested_connection_parts",
     "triggerer_stats",
     "was_cleared",
     "was_stopped_by_a_person",
@@ -105,19 +106,23 @@ def intent_identity(context: Mapping[str, Any]) -> tuple[str, ...]:
 
 def connection_parts(connection: Connection) -> dict[str, Any]:
     """A connection's plain values, as :meth:`astronomer_remote.api.settings.Settings.parse` takes them."""
-    extra = connection.extra_dejson
-    # The Test button of Airflow 2 sends each field under this name, too, and leaves out a box that is not ticked.
-    field = f"extra__{connection.conn_type}__"
-    if any(key.startswith(field) for key in extra) and f"{field}verify" not in extra:
-        extra = {**extra, "verify": False}
     return {
         "host": connection.host,
         "schema": connection.schema,
         "port": connection.port,
         "login": connection.login,
         "password": connection.password,
-        "extra": extra,
+        "extra": connection.extra_dejson,
     }
+
+
+def tested_connection_parts(connection: Connection) -> dict[str, Any]:
+    """The same for a Test button; Airflow 2's doubles each field under a longer name, but for an unticked box."""
+    parts = connection_parts(connection)
+    field = f"extra__{connection.conn_type}__"
+    if any(key.startswith(field) for key in parts["extra"]) and f"{field}verify" not in parts["extra"]:
+        parts["extra"] = {**parts["extra"], "verify": False}
+    return parts
 
 
 def connection_of_a_command(conn_id: str) -> Any:
