@@ -26,7 +26,8 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help venv format lint unit unit-newest unit-oldest live faults tasks soak package test docs matrix demo bench clean
+.PHONY: help venv format lint unit unit-newest unit-oldest live faults tasks soak package browser pictures chromium test docs matrix
+.PHONY: demo bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +37,7 @@ venv: .venv/.ready ## make .venv: the tools, Airflow and this package
 
 .venv/.ready: pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.10,<3.14' .venv
-	$(UV) pip install --quiet --python $(BIN)/python uv 'apache-airflow==$(NEWEST)' --group lint --group test --group docs --group package --editable .
+	$(UV) pip install --quiet --python $(BIN)/python uv 'apache-airflow==$(NEWEST)' --group lint --group test --group docs --group package --group browser --editable .
 	@touch $@
 
 .dev/uv/bin/uv:
@@ -83,13 +84,23 @@ tasks: venv ## the operators for pools and DAGs in tasks of real deployments
 soak: venv ## two hundred tasks at a time with remotes of which a fifth of all requests fails
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' tests/live/test_soak.py
 
+browser: chromium ## the connection form and the links of real UIs, in a headless Chromium
+	$(BIN)/python $(PYTEST) -m browser tests/browser
+
+pictures: chromium ## docs/pictures, taken while the browser tests run
+	$(BIN)/python $(PYTEST) -m browser tests/browser --pictures docs/pictures
+
+# Where the machine has none of its own, Playwright fetches one.
+chromium: venv
+	@command -v chromium >/dev/null || $(BIN)/playwright install chromium
+
 docs: venv ## build/docs/index.html, from docs/ and the docstrings; a warning is an error
 	AIRFLOW_HOME=$(CURDIR)/build/airflow $(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
 package: venv ## the wheel and the sdist: what they hold, and that they work where nothing else is installed
 	$(BIN)/python $(PYTEST) tests/package
 
-test: lint docs unit package live ## lint, docs, unit, package and live
+test: lint docs unit package browser live ## lint, docs, unit, package, browser and live
 
 matrix: venv ## every remote with every local Airflow, and README's table of them; takes hours
 	$(BIN)/python $(PYTEST) -m matrix tests/live $(LONG:%=--ignore tests/live/%)

@@ -91,15 +91,19 @@ FIELDS = (
     ),
 )
 
-# The URL holds scheme and port, so the form does not ask for them again.
-HIDDEN = ["port", "schema"]
+# The URL holds the scheme, so the form does not ask for it again. It holds the port, too, but Airflow 3.3.1 and 3.3.2
+# refuse to test a connection that is stored without one: "Bad Request". Without the extra, of which each key has
+# a field of its own, the Test button of Airflow 2.11 does nothing.
+HIDDEN = ["schema"]
 RELABELING = {
     "host": "Deployment URL",
+    "port": "Port",
     "login": "User name",
     "password": "Password, API token or API key",
 }
 PLACEHOLDERS = {
     "host": "https://deployments.example.com/my-release/airflow",
+    "port": "empty, or as in the URL; Test in Airflow 3.3.1 and 3.3.2 wants it",
     "login": "empty for an API token or key",
 }
 

@@ -75,3 +75,12 @@ def test_every_page_can_be_reached() -> None:
     for page in PAGES:
         if page != "index.md":
             assert re.search(rf"^{re.escape(page.removesuffix('.md'))}$", PAGES["index.md"], re.MULTILINE), page
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    texts = [(DOCS.parent / "README.md").read_text(), *PAGES.values()]
+    pictures = sorted(DOCS.glob("pictures/*.png"))
+    assert pictures
+    for picture in pictures:
+        assert any(f"pictures/{picture.name})" in text for text in texts), picture.name
+        assert picture.stat().st_size <= 150_000, picture.name

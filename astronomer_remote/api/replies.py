@@ -131,13 +131,10 @@ def authentication_advice(settings: Settings, response: Response, dialect: Diale
     who = f"login {settings.login!r}" if settings.login else "token or key" if settings.password else None
     if who is None:
         return "The remote wants credentials, and the connection holds none: give it login and password, or a token."
-    advice = f"The remote did not accept the connection's {who}."
+    advice = f"The remote did not accept the connection's {who}"
     if response.status == 403 and dialect is not None and dialect.generation is Generation.V1:
-        advice += (
-            " Airflow 2.11 answers wrong credentials with 403 and no reason; if they are right, the account may "
-            "lack every permission."
-        )
-    return f"{advice} Check the connection's login, password and authentication; a token may have expired."
+        advice += ", or the account lacks every permission: Airflow 2.11 answers both with 403 and no reason"
+    return f"{advice}. Check the connection's login, password and authentication; a token may have expired."
 
 
 def _advice(status: int, exchange: Exchange[Any], said: str | None) -> str:

@@ -138,6 +138,8 @@ def _base_url(host: str, schema: str, port: int | None) -> str:
     number = given_port or port
     if number and not 0 < number < 65536:
         raise InvalidSettings(f"The connection's port={number} must be a number from 1 to 65535.")
+    if number == {"http": 80, "https": 443}[url.scheme]:
+        number = None
     kept = re.sub(r"(/api(/v1|/v2|/experimental)?(/.*)?|/home)?/*$", "", url.path)
     return f"{url.scheme}://{name}{f':{number}' if number else ''}{quote(kept, safe=READABLE_IN_A_PATH)}"
 
@@ -165,6 +167,7 @@ def _boolean(given: Mapping[str, Any], name: str, *, default: bool) -> bool:
         "true": True,
         "1": True,
         "yes": True,
+        "y": True,  # what the Test button of Airflow 2 sends for a ticked box
         "on": True,
         "false": False,
         "0": False,

@@ -17,7 +17,7 @@ from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
 from astronomer_remote.api.wire import Flow
-from astronomer_remote.compat import async_connection_parts, connection_parts, mask_secret
+from astronomer_remote.compat import async_connection_parts, connection_parts, mask_secret, tested_connection_parts
 from astronomer_remote.exceptions import RemoteError, airflow_exceptions
 
 P = ParamSpec("P")
@@ -149,11 +149,12 @@ class AstronomerHook(HttpHook):
         """
         try:
             with airflow_exceptions():
-                settings = self._read_settings()
+                settings = self._read_settings(tested_connection_parts)
                 hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
                 return True, self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
         except RemoteError as error:
-            return False, str(error)
+            # A person reads it in a small box of the form: what is wrong and what to do, without the exchange.
+            return False, error.message
 
     # What HttpHook's own methods, `run` above all, are made of
 
@@ -195,8 +196,8 @@ class AstronomerHook(HttpHook):
             self._session = self._new_session(settings)
         return SyncDriver(self._session, settings, reload=self._read_settings, total_seconds=total_seconds)
 
-    def _read_settings(self) -> Settings:
-        settings = Settings.parse(**connection_parts(self.get_connection(self.astronomer_conn_id)))
+    def _read_settings(self, parts: Callable[[Any], dict[str, Any]] = connection_parts) -> Settings:
+        settings = Settings.parse(**parts(self.get_connection(self.astronomer_conn_id)))
         for value in settings.headers.values():
             # Airflow masks the field as a whole, not the single values in it.
             mask_secret(value)

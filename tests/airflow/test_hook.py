@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from astronomer_remote import get_provider_info
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.models import Generation
 from astronomer_remote.api.settings import Settings
+from astronomer_remote.compat import connection_parts, tested_connection_parts
 from astronomer_remote.exceptions import (
     AccessDenied,
     AuthenticationFailed,
@@ -450,6 +452,16 @@ def test_the_button_says_what_is_wrong_and_no_secret(
     assert not good
     assert said in message
     assert "s3cr3t" not in message
+    assert len(re.findall(r"\.(?=\s|$)", message)) <= 2, message
+
+
+@pytest.mark.parametrize(("sent", "verify"), [({"verify": "y"}, True), ({}, False)])
+def test_the_button_of_airflow_2_is_understood(add_connection: Any, sent: dict[str, str], verify: bool) -> None:
+    fields = {"auth": "auto", **sent}
+    doubled = {**fields, **{f"extra__astronomer__{name}": text for name, text in fields.items()}}
+    stored = AstronomerHook.get_connection(add_connection(host="https://host.example", extra=doubled))
+    assert Settings.parse(**tested_connection_parts(stored)).verify is verify
+    assert Settings.parse(**connection_parts(stored)).verify, "nothing but a Test takes what is missing for a no"
 
 
 def test_the_button_says_when_something_else_answers(add_connection: Any) -> None:

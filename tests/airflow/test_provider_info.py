@@ -82,6 +82,11 @@ def test_the_defaults_in_the_form_are_the_defaults_without_it() -> None:
     assert Settings.parse(host=host, extra=defaults) == Settings.parse(host=host)
 
 
+def test_what_the_test_buttons_need_is_not_hidden() -> None:
+    """3.3.2 refuses to test what has no port, and the button of 2.11 does nothing where the extra is hidden."""
+    assert not {"port", "extra"} & set(get_provider_info.HIDDEN)
+
+
 def test_a_secret_has_a_name_that_airflow_masks() -> None:
     from airflow.providers.common.compat.sdk import redact
 

@@ -309,7 +309,7 @@ def test_a_wrong_password_on_airflow_2_is_named_whether_it_says_401_or_403_witho
     proof = [proof_turn(refusal)] if refusal is NO_REASON else []
     with pytest.raises(AuthenticationFailed, match="did not accept the connection's login 'me'") as failure:
         remote.play(remote.deployment.get_pool("p"), pool_turn(V1, refusal), *proof, USER)
-    assert ("2.11 answers wrong credentials with 403 and no reason" in str(failure.value)) == (refusal.status == 403)
+    assert ("2.11 answers both with 403 and no reason" in str(failure.value)) == (refusal.status == 403)
 
 
 def test_a_missing_permission_on_airflow_2_is_told_from_a_wrong_password_by_asking_something_else() -> None:

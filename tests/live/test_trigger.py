@@ -67,7 +67,7 @@ def test_a_paused_dag_is_not_triggered_if_so_wished(seen: Seen) -> None:
 def test_wrong_credentials_fail_at_once(seen: Seen) -> None:
     seen.failed("trigger", "AuthenticationFailed", "did not accept the connection's login 'admin'")
     if (2, 3) <= seen.remote.version < (3, 0):
-        seen.failed("trigger", "answers wrong credentials with 403 and no reason")
+        seen.failed("trigger", "answers both with 403 and no reason")
 
 
 @scenario("no_permission", SYNC, since=(2, 0))

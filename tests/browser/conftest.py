@@ -1,0 +1,77 @@
+"""Starts a deployment of either line, one after the other, and a browser that is logged in to it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
+
+from dev.deployments import Deployment
+from tests.browser.airflow_2 import Airflow2
+from tests.browser.airflow_3 import Airflow3
+from tests.browser.saved import Saved, save
+from tests.browser.ui import Ui
+
+HERE = Path(__file__).parent
+VERSIONS = ("3.3.2", "2.11.2")
+WINDOW = ViewportSize(width=1280, height=900)
+SECONDS_PER_TEST = 600  # the first of a line starts its deployment
+SECONDS_PER_STEP = 60  # a small machine that does other things, too, draws slowly
+
+USERS = {"admin": ("robot", "s3cr3t-of-the-robot")}
+SETTINGS = {
+    # By default a run id holds nothing that a URL must quote but "+" and ":".
+    "AIRFLOW__SCHEDULER__ALLOWED_RUN_ID_PATTERN": r"^[A-Za-z0-9_.~:+%, -]+$",
+    # Airflow 2's one web server process has to answer its own Test button, and connections that a browser holds ready.
+    "GUNICORN_CMD_ARGS": "--threads=8",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, help="folder to keep the documentation's pictures in")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("browser")
+            item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The machine's own Chromium, otherwise the one that Playwright has installed."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """A deployment that is its own remote, which saves the time and the memory of another one."""
+    with Deployment(
+        request.param, name="browser", project=True, dags=HERE / "dags", users=USERS, env=SETTINGS
+    ) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def ui(chromium: Browser, deployment: Deployment, request: pytest.FixtureRequest) -> Iterator[Ui]:
+    """The deployment's UI, after the login."""
+    with chromium.new_context(viewport=WINDOW, reduced_motion="reduce") as context:
+        context.set_default_timeout(SECONDS_PER_STEP * 1000)
+        expect.set_options(timeout=SECONDS_PER_STEP * 1000)
+        kind = Airflow3 if deployment.generation == "v2" else Airflow2
+        opened = kind(context.new_page(), deployment, request.config.getoption("--pictures"))
+        opened.log_in()
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def saved(ui: Ui, deployment: Deployment) -> Saved:
+    """The connection to the deployment itself, made in its form."""
+    return save(ui, deployment.generation)

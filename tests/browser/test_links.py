@@ -1,0 +1,53 @@
+"""The link from a task to the remote run that it made or watches, clicked while the task waits and afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+from dev.deployments import Deployment
+from tests.browser.saved import CONNECTION
+from tests.browser.ui import Ui
+from tests.live.local import Local
+from tests.live.waiting import wait_until
+
+RUN_ID = "by_hand"
+REMOTE_RUN_ID = "50% of a+b, 12:30"
+# DAG and task; a task is named after the state in which it waits.
+TASKS = (("triggers", "deferred"), ("watches", "deferred"), ("watches", "running"))
+
+
+def start(local: Local, dag_id: str) -> None:
+    """Trigger a local DAG, and wait until its tasks wait and know their run."""
+    conf = {"connection": CONNECTION, "run_id": REMOTE_RUN_ID}
+    # Airflow 3 wants to be told that there is no date.
+    date = {"logical_date": None} if local.deployment.generation == "v2" else {}
+    local.ask("POST", f"/dags/{dag_id}/dagRuns", json={"dag_run_id": RUN_ID, "conf": conf, **date})
+    wait_until(lambda: all(waits(local, dag_id, task) for dag, task in TASKS if dag == dag_id), lambda: look(local))
+
+
+def waits(local: Local, dag_id: str, task_id: str) -> bool:
+    task = f"/dags/{dag_id}/dagRuns/{RUN_ID}/taskInstances/{task_id}"
+    known = [entry["key"] for entry in local.ask("GET", f"{task}/xcomEntries")["xcom_entries"]]
+    return local.ask("GET", task)["state"] == task_id and "remote_run_state" in known
+
+
+def look(local: Local) -> str:
+    return f"{local.states('triggers')} {local.states('watches')}\n{local.mentions('held')}"
+
+
+@pytest.mark.usefixtures("saved")
+def test_the_link_leads_to_the_run_while_the_task_waits_and_afterwards(ui: Ui, deployment: Deployment) -> None:
+    local = Local(deployment)
+    start(local, "triggers")
+    start(local, "watches")
+    for dag_id, task_id in TASKS:
+        ui.open_task(dag_id, RUN_ID, task_id)
+        ui.picture("link")
+        ui.shows_run(ui.follow_link(), "held", REMOTE_RUN_ID)
+
+    (deployment.home / "released").touch()
+    done = [{"success": 1}, {"success": 2}]
+    wait_until(lambda: [local.states("triggers"), local.states("watches")] == done, lambda: look(local))
+    for dag_id, task_id in TASKS:
+        ui.open_task(dag_id, RUN_ID, task_id)
+        ui.shows_run(ui.follow_link(), "held", REMOTE_RUN_ID)
