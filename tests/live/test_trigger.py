@@ -26,6 +26,17 @@ def test_the_final_run_is_returned_and_the_remote_saw_the_conf(seen: Seen) -> No
     assert seen.remote.logs_with(f"from {seen.dag_id}") == 1
 
 
+@scenario("stream_logs", since=(2, 0))
+def test_the_remote_log_is_told_in_the_local_one(seen: Seen) -> None:
+    seen.succeeded("trigger")
+    lines = [line for line in seen.log("trigger").splitlines() if "speak: " in line]
+    assert [sum(f"word {number} of 5" in line for line in lines) for number in range(1, 6)] == [1] * 5
+    # It has come by way of another deployment, whose address is the only one in its conf.
+    assert seen.xcom("trigger")["conf"]["astronomer_remote_hops"] == [
+        {"deployment": seen.remote.url.partition("://")[2], "dag_id": "chatty"}
+    ]
+
+
 @scenario("wait_for_failure", smoke=True)
 def test_a_retry_of_a_failed_run_makes_a_new_one(seen: Seen) -> None:
     first, second = seen.remote_runs()

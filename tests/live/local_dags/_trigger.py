@@ -22,6 +22,17 @@ def wait_for_success(given: Given) -> None:
     )
 
 
+def stream_logs(given: Given) -> None:
+    RemoteTriggerDagRunOperator(
+        task_id="trigger",
+        trigger_dag_id="chatty",
+        conf={"seconds": 10},
+        wait_for_completion=True,
+        stream_logs=["speak"],
+        refuse_circles=True,
+    )
+
+
 def wait_for_failure(given: Given) -> None:
     RemoteTriggerDagRunOperator(
         task_id="trigger", trigger_dag_id="flaky", conf={"fail": True}, wait_for_completion=True, retries=1
