@@ -621,8 +621,8 @@ def reasons(remote: Deployment) -> Flow[Any]:
 def ended_tasks(remote: Deployment) -> Flow[list[TaskInstance]]:
     made = yield from remote.runs.trigger(TriggerIntent("grouped", "contract-tasks"))
     yield from ended(remote, Wanted("grouped", made.run.run_id), Verdict.SUCCESS)
-    runs, hour_ago = ["contract-tasks", "contract-x"], remote.conversation.clock() - 3600
-    found = yield from remote.observer.ended_tasks(["no_such_dag", "grouped"], runs, since=hour_ago)
+    runs, hour_ago = [("grouped", "contract-tasks"), ("no_such_dag", "x")], remote.conversation.clock() - 3600
+    found = yield from remote.observer.ended_tasks(runs, since=hour_ago)
     assert {(each.run_id, each.task_id, each.state) for each in found} == {
         ("contract-tasks", task, "success") for task in ("load.a", "load.b", "outside")
     }
