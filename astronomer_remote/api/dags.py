@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.errors import DagIsPaused, DagNotFound, NotFound, RemoteError
+from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.errors import DagIsPaused, DagNotFound, NotFound, PassingError, RemoteError
 from astronomer_remote.api.models import Dag, ImportFailure
 from astronomer_remote.api.waiting import in_group
 from astronomer_remote.api.wire import Flow
+
+log = logging.getLogger(__name__)
 
 FAILURES_TOLD = 3
 """How many broken DAG files an error names."""
@@ -67,12 +71,24 @@ class Dags:
             except NotFound as error:
                 raise NotFound(f"The remote's DAG {dag_id!r} has no task {task_id!r}.", status=error.status) from None
         if task_group_id is not None:
-            known = yield from self._conversation.ask(dialect.task_ids(dag_id))
-            if not any(in_group(task_id, task_group_id) for task_id in known):
-                raise NotFound(
-                    f"The remote's DAG {dag_id!r} has no task group {task_group_id!r}; a group made with "
-                    "prefix_group_id=False cannot be seen through the REST API."
-                )
+            yield from self._check_group(dialect, dag_id, task_group_id)
+
+    def _check_group(self, dialect: Dialect, dag_id: str, task_group_id: str) -> Flow[None]:
+        listing = dialect.task_ids(dag_id)
+        if dialect.breaks_on_tasks_of_triggered_dag:
+            listing = listing.once()
+        try:
+            known = yield from self._conversation.ask(listing)
+        except PassingError as error:
+            if not (dialect.breaks_on_tasks_of_triggered_dag and error.status == 500):
+                raise
+            log.warning("The remote cannot tell whether DAG %r has the task group %r", dag_id, task_group_id)
+            return
+        if not any(in_group(task_id, task_group_id) for task_id in known):
+            raise NotFound(
+                f"The remote's DAG {dag_id!r} has no task group {task_group_id!r}; a group made with "
+                "prefix_group_id=False cannot be seen through the REST API."
+            )
 
     def explain_missing(self, dag_id: str, error: DagNotFound) -> Flow[DagNotFound]:
         """Add to a missing DAG what the remote says of DAG files it could not parse, as far as it tells."""

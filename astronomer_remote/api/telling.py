@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from astronomer_remote.api.conversation import Conversation
@@ -135,8 +134,7 @@ class Telling:
 
     def _ask(self, exchange: Exchange[T]) -> Flow[T]:
         # Once: it is not worth holding up the wait, and perhaps others.
-        once = replace(exchange, request=replace(exchange.request, repeatable=False))
-        return (yield from self._conversation.ask(once))
+        return (yield from self._conversation.ask(exchange.once()))
 
 
 def _warn(waiter: Waiter, error: Exception) -> None:

@@ -17,6 +17,7 @@ from astronomer_remote.api.errors import (
     InvalidSettings,
     NotFound,
     NotSupported,
+    PassingError,
     RequestRefused,
 )
 from astronomer_remote.api.models import DagRun, Pool, TaskInstance, TriggerIntent
@@ -40,6 +41,7 @@ from tests.api.script import (
     Turn,
     answer,
     ok,
+    page,
     plain,
     with_secret,
 )
@@ -347,6 +349,16 @@ def test_a_task_group_that_is_waited_for_can_be_checked_for_existence(version: s
     remote.play(check("d", [], "g"), exists_turn(speech), tasks)
     with pytest.raises(NotFound, match="has no task group 'b'; a group made with prefix_group_id=False"):
         remote.play(check("d", [], "b"), exists_turn(speech), tasks)
+
+
+def test_2_2_cannot_tell_the_tasks_of_a_dag_that_was_triggered_with_a_conf(caplog: pytest.LogCaptureFixture) -> None:
+    remote, speech = meet(V1_OLD)
+    broken = Turn(f"GET {speech.base}/dags/d/tasks", page(500))
+    remote.play(remote.deployment.dags.check_existence("d", [], "g"), exists_turn(speech), broken)
+    assert "cannot tell whether DAG 'd' has the task group 'g'" in caplog.text
+    down = Turn(f"GET {speech.base}/dags/d/tasks", page(503))
+    with pytest.raises(PassingError):
+        remote.play(remote.deployment.dags.check_existence("d", [], "g"), exists_turn(speech), down)
 
 
 # XComs, configuration, health

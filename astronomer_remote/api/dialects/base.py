@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
 from astronomer_remote.api.errors import NotFound, NotSupported, RemoteError
@@ -66,6 +66,10 @@ class Exchange(Generic[T]):
             self.text,
         )
 
+    def once(self) -> Exchange[T]:
+        """The same, not sent again if it fails: whoever asks can do without the reply."""
+        return replace(self, request=replace(self.request, repeatable=False))
+
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
@@ -96,6 +100,10 @@ class Dialect:
 
     orders_runs = True
     """Whether a listing of runs can begin with the newest."""
+
+    breaks_on_tasks_of_triggered_dag = False
+    """Whether the tasks of a DAG can no longer be listed once it was triggered with a conf, which Airflow 2.2 takes
+    over into its params."""
 
     breaks_on_pause_of_unknown_dag = False
     """Whether a question about the pause of an unknown DAG meets an error page instead of "there is none"."""
