@@ -27,7 +27,7 @@ export PYTHONUNBUFFERED := 1
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
 .PHONY: help venv format lint unit unit-newest unit-oldest live faults tasks soak package browser pictures chromium test docs matrix
-.PHONY: demo bench clean
+.PHONY: dist demo bench clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ docs: venv ## build/docs/index.html, from docs/ and the docstrings; a warning is
 
 package: venv ## the wheel and the sdist: what they hold, and that they work where nothing else is installed
 	$(BIN)/python $(PYTEST) tests/package
+
+dist: venv ## dist/: the wheel and the sdist
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --installer uv --outdir dist .
 
 test: lint docs unit package browser live ## lint, docs, unit, package, browser and live
 
