@@ -46,8 +46,8 @@ __all__ = [
     "logical_date",
     "map_index",
     "mask_secret",
+    "parts_of_tested_connection",
     "task_page",
-    "tested_connection_parts",
     "triggerer_stats",
     "was_cleared",
     "was_stopped_by_a_person",
@@ -127,7 +127,7 @@ def connection_parts(connection: Connection) -> dict[str, Any]:
     }
 
 
-def tested_connection_parts(connection: Connection) -> dict[str, Any]:
+def parts_of_tested_connection(connection: Connection) -> dict[str, Any]:
     """The same for a Test button; Airflow 2's doubles each field under a longer name, but for an unticked box."""
     parts = connection_parts(connection)
     field = f"extra__{connection.conn_type}__"

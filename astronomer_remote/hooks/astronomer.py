@@ -17,7 +17,7 @@ from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
 from astronomer_remote.api.wire import Flow
-from astronomer_remote.compat import async_connection_parts, connection_parts, mask_secret, tested_connection_parts
+from astronomer_remote.compat import async_connection_parts, connection_parts, mask_secret, parts_of_tested_connection
 from astronomer_remote.exceptions import RemoteError, airflow_exceptions
 
 P = ParamSpec("P")
@@ -149,7 +149,7 @@ class AstronomerHook(HttpHook):
         """
         try:
             with airflow_exceptions():
-                settings = self._read_settings(tested_connection_parts)
+                settings = self._read_settings(parts_of_tested_connection)
                 hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
                 return True, self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
         except RemoteError as error:

@@ -17,7 +17,7 @@ from astronomer_remote import get_provider_info
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.models import Generation
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.compat import connection_parts, tested_connection_parts
+from astronomer_remote.compat import connection_parts, parts_of_tested_connection
 from astronomer_remote.exceptions import (
     AccessDenied,
     AuthenticationFailed,
@@ -460,7 +460,7 @@ def test_the_button_of_airflow_2_is_understood(add_connection: Any, sent: dict[s
     fields = {"auth": "auto", **sent}
     doubled = {**fields, **{f"extra__astronomer__{name}": text for name, text in fields.items()}}
     stored = AstronomerHook.get_connection(add_connection(host="https://host.example", extra=doubled))
-    assert Settings.parse(**tested_connection_parts(stored)).verify is verify
+    assert Settings.parse(**parts_of_tested_connection(stored)).verify is verify
     assert Settings.parse(**connection_parts(stored)).verify, "nothing but a Test takes what is missing for a no"
 
 
