@@ -14,7 +14,7 @@ from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.progress import LONGEST_RUN, SECONDS_BETWEEN_PROGRESS, progress_line
 from astronomer_remote.api.streams import Caution, Stream
 from astronomer_remote.api.watching import Waiter
-from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.wire import Flow, Sleep
 
 T = TypeVar("T")
 
@@ -25,6 +25,9 @@ PAGES = 10
 
 MOST_REPLIES = 5
 """How many replies are read for the end of a log."""
+
+PAUSES_BEFORE_THE_REST = (0, 2, 4)
+"""In seconds, before each attempt to read the last lines of the logs, which nobody could read later."""
 
 SECONDS_FOR_THE_REST = 60.0
 """How long the last lines of the logs may hold up the end of a wait, but for a last request."""
@@ -65,11 +68,18 @@ class Telling:
         if run is None or not waiter.streams.task_ids:
             return
         until = self._conversation.clock() + SECONDS_FOR_THE_REST
-        try:
-            page = yield from self._instances(run, all_of_them=True)
-            yield from self._tell_logs(waiter, run, page, until=until)
-        except Exception as error:  # noqa: BLE001  # likewise
-            _warn(waiter, error)
+        for pause in PAUSES_BEFORE_THE_REST:
+            yield Sleep(pause)
+            try:
+                page = yield from self._instances(run, all_of_them=True)
+                yield from self._tell_logs(waiter, run, page, until=until)
+            except Exception as error:  # noqa: BLE001  # likewise
+                failure = error
+                if not isinstance(error, PassingError) or self._conversation.clock() > until:
+                    break
+            else:
+                return
+        _warn(waiter, failure)
 
     def _instances(self, run: DagRun, *, all_of_them: bool) -> Flow[Page[TaskInstance]]:
         """The task instances of a run; of a large one only the first."""
