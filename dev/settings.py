@@ -99,6 +99,8 @@ def _classic(place: Place) -> dict[str, str]:
         "webserver__secret_key": SECRET,
         "webserver__workers": "1",
         "webserver__worker_refresh_interval": "0",
+        # By default a web server whose worker is not ready within two minutes ends itself, on a busy machine too.
+        "webserver__web_server_master_timeout": "600",
         "webserver__warn_deployment_exposure": "False",
         "scheduler__parsing_processes": "1",
         "scheduler__dag_dir_list_interval": "2",
