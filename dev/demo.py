@@ -232,7 +232,7 @@ def stay(deployments: list[Deployment]) -> None:
     """Leave the deployments up until Ctrl-C, or until they are stopped from elsewhere."""
     print("\nBoth stay up. Ctrl-C ends them.")
     for each in deployments:
-        print(f"  {address(each)}", flush=True)
+        print(f"  {address(each)}; its DAG files are in {each.dags}", flush=True)
     try:
         while all(each.alive for each in deployments):
             time.sleep(1)
