@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from astronomer_remote.api.logs import LogPart
 from astronomer_remote.api.models import TaskInstance
@@ -29,6 +30,18 @@ class Caution(str):
     """A line to be told as a warning."""
 
     __slots__ = ()
+
+
+def told_to(log: Any) -> Callable[[str], None]:
+    """What tells lines to a log, cautions as warnings."""
+
+    def tell(line: str) -> None:
+        if isinstance(line, Caution):
+            log.warning(line)
+        else:
+            log.info(line)
+
+    return tell
 
 
 @dataclass

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from astronomer_remote.api.errors import PassingError
 from astronomer_remote.api.models import DagRun, utc_text
-from astronomer_remote.api.streams import Caution, Streams
+from astronomer_remote.api.streams import Streams
 from astronomer_remote.api.waiting import Observation, Outcome, Wanted, judge
 
 News: TypeAlias = "str | Outcome | Exception"
@@ -124,15 +124,3 @@ class Waiter:
 def seconds_of(date: str) -> float:
     """A date as seconds since the epoch."""
     return datetime.fromisoformat(utc_text(date, "date").replace("Z", "+00:00")).timestamp()
-
-
-def told_to(log: Any) -> Callable[[str], None]:
-    """What tells lines to a log, cautions as warnings."""
-
-    def tell(line: str) -> None:
-        if isinstance(line, Caution):
-            log.warning(line)
-        else:
-            log.info(line)
-
-    return tell

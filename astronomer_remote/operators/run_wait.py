@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowSkipException
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.watching import told_to
 from astronomer_remote.arguments import is_plain, seconds
 from astronomer_remote.compat import was_stopped_by_a_person
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions

@@ -14,8 +14,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from astronomer_remote.api import errors
 from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Verdict, Wanted
-from astronomer_remote.api.watching import told_to
 from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats, was_trigger_stopped_by_a_person
 from astronomer_remote.exceptions import BY_NAME, InvalidSettings, RemoteError, UnexpectedReply
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, TaskDeferred
 
 try:
     from airflow.sdk.exceptions import AirflowRescheduleException
@@ -17,7 +17,6 @@ except ImportError:
     from airflow.exceptions import AirflowRescheduleException  # noqa: F401  # tests take it from here
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import TaskDeferred
     from airflow.triggers.base import BaseTrigger
 
 STARTED = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=timezone.utc)
@@ -90,6 +89,19 @@ def in_dag(make: Any, dag_id: str = "local_dag", **arguments: Any) -> Any:
     """An operator in a DAG, which is where templates are rendered and tasks get their ids from."""
     with DAG(dag_id, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None):
         return make(task_id="local_task", **arguments)
+
+
+def run(operator: Any, **facts: Any) -> Any:
+    """Run an operator's task to its end."""
+    return to_the_end(operator, local_task(operator, **facts).context())
+
+
+def to_the_end(operator: Any, context: dict[str, Any]) -> Any:
+    """Execute a task, and its deferral if there is one."""
+    try:
+        return operator.execute(context)
+    except TaskDeferred as deferred:
+        return resume(deferred, operator, context)
 
 
 def resume(deferred: TaskDeferred, operator: Any, context: dict[str, Any]) -> Any:

@@ -37,7 +37,7 @@ from astronomer_remote.links import RemoteDagRunLink
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.triggers.wait import RemoteWaitTrigger
-from tests.airflow.local import come_back, in_dag, local_task, resume, through_the_database
+from tests.airflow.local import come_back, in_dag, local_task, resume, through_the_database, to_the_end
 
 Start = Callable[..., FakeDeployment]
 
@@ -66,14 +66,6 @@ def operator(**arguments: Any) -> RemoteTriggerDagRunOperator:
         RemoteTriggerDagRunOperator, **{"trigger_dag_id": "quick", "poke_interval": 0.01, **arguments}
     )
     return made
-
-
-def to_the_end(made: RemoteTriggerDagRunOperator, context: dict[str, Any]) -> Any:
-    """Execute a task, and its deferral if there is one."""
-    try:
-        return made.execute(context)
-    except TaskDeferred as deferred:
-        return resume(deferred, made, context)
 
 
 def parameters_of(cls: type) -> dict[str, Any]:

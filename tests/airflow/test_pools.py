@@ -57,6 +57,7 @@ from tests.airflow.local import (
     only_event,
     restored,
     resume,
+    run,
     through_the_database,
 )
 
@@ -574,14 +575,6 @@ def trigger(**arguments: Any) -> RemoteTriggerDagRunOperator:
     return made
 
 
-def execute_to_the_end(made: RemoteTriggerDagRunOperator, **facts: Any) -> Any:
-    context = local_task(made, **facts).context()
-    try:
-        return made.execute(context)
-    except TaskDeferred as deferred:
-        return resume(deferred, made, context)
-
-
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_run_is_triggered_once_the_pool_has_room(remote: FakeDeployment, deferrable: bool) -> None:
     remote.add_pool("p", 3, occupied=3)
@@ -595,11 +588,11 @@ def test_a_run_is_triggered_once_the_pool_has_room(remote: FakeDeployment, defer
 
     with ThreadPoolExecutor() as threads:
         room = threads.submit(make_room)
-        run_id = execute_to_the_end(trigger(wait_for_pool_slots="2", deferrable=deferrable))
+        run_id = run(trigger(wait_for_pool_slots="2", deferrable=deferrable))
         room.result()
     assert runs_before == []
     assert [run["run_id"] for run in remote.runs("quick")] == [run_id]
-    execute_to_the_end(trigger(deferrable=deferrable), run_id="another")
+    run(trigger(deferrable=deferrable), run_id="another")
     assert len(remote.runs("quick")) == 2
 
 
@@ -607,19 +600,19 @@ def test_a_run_is_triggered_once_the_pool_has_room(remote: FakeDeployment, defer
 def test_without_room_in_time_nothing_is_triggered(remote: FakeDeployment, deferrable: bool) -> None:
     remote.add_pool("p", 3, occupied=3)
     with pytest.raises(WaitTimeout, match="nothing was triggered: Pool 'p': 3 of 3 slots occupied"):
-        execute_to_the_end(trigger(deferrable=deferrable, wait_timeout=0.2))
+        run(trigger(deferrable=deferrable, wait_timeout=0.2))
     assert remote.runs("quick") == []
 
 
 def test_a_retry_does_not_wait_for_room_that_its_own_run_takes(remote: FakeDeployment) -> None:
     remote.add_pool("p", 3)
     made = trigger()
-    run_id = execute_to_the_end(made)
+    run_id = run(made)
     remote.add_pool("p", 3, occupied=3)
     again = trigger(wait_timeout=5)
-    assert execute_to_the_end(again, try_number=2) == run_id
+    assert run(again, try_number=2) == run_id
     with pytest.raises(WaitTimeout):
-        execute_to_the_end(trigger(wait_timeout=0.2), try_number=2, run_id="another")
+        run(trigger(wait_timeout=0.2), try_number=2, run_id="another")
 
 
 def test_bad_combinations_are_refused_while_the_dag_is_parsed() -> None:

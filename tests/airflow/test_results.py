@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferr
 from astronomer_remote.exceptions import InvalidSettings, NotFound, NotSupported, Unreachable
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
-from tests.airflow.local import in_dag, local_task, resume
+from tests.airflow.local import in_dag, local_task, run
 
 Start = Callable[..., FakeDeployment]
 
@@ -22,15 +22,6 @@ WITH_TYPES = ["2.11.2", "3.0.6", "3.3.2"]
 def operator(**arguments: Any) -> Any:
     given = {"trigger_dag_id": "load", "poke_interval": 0.01, "wait_for_completion": True}
     return in_dag(RemoteTriggerDagRunOperator, **{**given, **arguments})
-
-
-def run(made: Any, **facts: Any) -> Any:
-    """Run a task, and its deferral if there is one."""
-    context = local_task(made, **facts).context()
-    try:
-        return made.execute(context)
-    except TaskDeferred as deferred:
-        return resume(deferred, made, context)
 
 
 def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from astronomer_remote.api.streams import told_to
 from astronomer_remote.exceptions import DagRunFailed, InvalidSettings, NotSupported
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
-from tests.airflow.local import in_dag, local_task, restored, resume
+from tests.airflow.local import in_dag, local_task, restored, run
 
 Start = Callable[..., FakeDeployment]
 
@@ -41,23 +42,9 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     return lines
 
 
-def told_to(log: Any) -> Callable[[str], None]:
-    from astronomer_remote.api.watching import told_to as real
-
-    return real(log)
-
-
 def operator(**arguments: Any) -> Any:
     given = {"trigger_dag_id": "load", "poke_interval": 0.01, "wait_for_completion": True, "stream_logs": ["extract"]}
     return in_dag(RemoteTriggerDagRunOperator, **{**given, **arguments})
-
-
-def run(made: Any, **facts: Any) -> Any:
-    context = local_task(made, **facts).context()
-    try:
-        return made.execute(context)
-    except TaskDeferred as deferred:
-        return resume(deferred, made, context)
 
 
 def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:

@@ -64,6 +64,15 @@ def login_turn(reply: Any = None, *, password: str = "pa:ß") -> Turn:
     return Turn("POST /auth/token", reply, body={"username": "me", "password": password}, authorization=None)
 
 
+def presented(remote: Remote) -> list[str | None]:
+    """How each request for the pool showed who asks."""
+    asked = [request.headers for request in remote.requests if "/pools/" in request.path]
+    return [headers.get("Authorization") or headers.get("Cookie") for headers in asked]
+
+
+SESSION = "session=s3ssion"
+
+
 # What is presented
 
 
@@ -110,9 +119,9 @@ def test_a_token_is_presented_even_beside_a_login_if_the_connection_says_so() ->
 
 def test_what_is_public_is_asked_for_without_credentials() -> None:
     remote = Remote(KEY, V2)
-    remote.play(
-        remote.deployment.get_health(), Turn("GET /api/v2/monitor/health", ok({"x": {}, "y": 1}), authorization=None)
-    )
+    turn = Turn("GET /api/v2/monitor/health", ok({"x": {}, "y": 1}), authorization=None)
+    remote.play(remote.deployment.get_health(), turn)
+    assert [request.headers.get("Authorization") for request in remote.requests] == [None]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +149,7 @@ def test_a_refused_bearer_token_is_presented_as_a_bare_key_from_then_on() -> Non
     ]
     remote.play(remote.deployment.get_pool("p"), *turns[:2])
     remote.play(remote.deployment.get_pool("p"), *turns[2:])
+    assert presented(remote) == ["Bearer k3y", "k3y", "k3y"]
 
 
 @pytest.mark.parametrize("refusal", [page(403), page(302), plain(307, ""), UNAUTHORIZED, INVALID_TOKEN, NO_REASON])
@@ -164,6 +174,8 @@ def test_a_gateways_page_is_no_refusal_of_the_credentials(settings: Settings) ->
     remote = Remote(settings, V2)
     login = [login_turn()] if settings is USER else []
     remote.play(remote.deployment.get_pool("p"), *login, *[pool_turn(V2, page(403))] * 3, pool_turn(V2))
+    assert len(presented(remote)) == 4
+    assert len(set(presented(remote))) == 1
 
 
 # Rotated secrets
@@ -203,6 +215,7 @@ def test_a_rotated_password_is_read_anew_when_logging_in_is_refused() -> None:
         login_turn(password="n3w"),
         pool_turn(V2),
     )
+    assert remote.deployment.settings.password == "n3w"
 
 
 def test_a_new_password_that_is_refused_too_ends_it() -> None:
@@ -252,6 +265,7 @@ def test_basic_turns_into_a_session_after_two_requests() -> None:
 def test_airflow_before_2_3_is_not_asked_for_a_session() -> None:
     remote = after_two_requests(V1_OLD)
     remote.play(remote.deployment.get_pool("p"), pool_turn(V1_OLD, authorization=BASIC))
+    assert presented(remote) == [BASIC] * 3
 
 
 @pytest.mark.parametrize(
@@ -270,6 +284,7 @@ def test_where_logging_in_does_not_work_basic_goes_on(turns: list[Turn]) -> None
     remote = after_two_requests()
     remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(V1, authorization=BASIC))
     remote.play(remote.deployment.get_pool("p"), pool_turn(V1, authorization=BASIC))
+    assert presented(remote) == [BASIC] * 4
 
 
 def test_a_login_page_without_a_cookie_is_answered_without_one() -> None:
@@ -277,6 +292,7 @@ def test_a_login_page_without_a_cookie_is_answered_without_one() -> None:
     bare = Response(200, {"content-type": "text/html"}, FORM.encode())
     turns = [Turn("GET /login/", bare), Turn("POST /login/", page(200), cookie="")]
     remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(V1, authorization=BASIC))
+    assert presented(remote) == [BASIC] * 3
 
 
 def test_where_the_api_takes_no_sessions_basic_goes_on_for_good() -> None:
@@ -289,6 +305,7 @@ def test_where_the_api_takes_no_sessions_basic_goes_on_for_good() -> None:
     )
     for _ in range(4):
         remote.play(remote.deployment.get_pool("p"), pool_turn(V1, authorization=BASIC))
+    assert presented(remote) == [BASIC, BASIC, SESSION, *[BASIC] * 5]
 
 
 def test_a_session_that_ended_is_followed_by_basic_and_then_by_a_new_session() -> None:
@@ -301,6 +318,7 @@ def test_a_session_that_ended_is_followed_by_basic_and_then_by_a_new_session() -
     remote.play(remote.deployment.get_pool("p"), ended, proof_turn(NO_REASON, cookie="session=s3ssion"), basic)
     remote.play(remote.deployment.get_pool("p"), basic)
     remote.play(remote.deployment.get_pool("p"), *session_turns(), with_session)
+    assert presented(remote) == [BASIC, BASIC, SESSION, SESSION, SESSION, BASIC, BASIC, SESSION]
 
 
 @pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_REASON])
@@ -337,6 +355,7 @@ def test_a_password_is_exchanged_for_a_token_that_is_used_until_it_ends() -> Non
     remote.play(remote.deployment.get_pool("p"), login_turn(first), with_first)
     remote.clock.now += 86_000
     remote.play(remote.deployment.get_pool("p"), with_first)
+    assert presented(remote) == [f"Bearer {first}"] * 2
 
 
 def test_a_token_is_renewed_a_minute_before_it_ends() -> None:
@@ -345,6 +364,7 @@ def test_a_token_is_renewed_a_minute_before_it_ends() -> None:
     remote.play(remote.deployment.get_pool("p"), login_turn(first), pool_turn(V2))
     remote.clock.now += 86_341
     remote.play(remote.deployment.get_pool("p"), login_turn(second), pool_turn(V2, authorization=f"Bearer {second}"))
+    assert presented(remote) == [f"Bearer {first}", f"Bearer {second}"]
 
 
 @pytest.mark.parametrize("odd", ["opaque", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiAibmV2ZXIifQ.c", "a.ß.c"])

@@ -13,8 +13,9 @@ import pytest
 from astronomer_remote.api.failure import LARGEST_REPORT
 from astronomer_remote.api.streams import LINES_PER_LOOK
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.wire import Flow, Request
+from astronomer_remote.api.wire import Flow, Request, Response
 from dev.deployments import Deployment
+from tests.contract.record import listen
 from tests.live.conversing import Conversing
 
 T = TypeVar("T")
@@ -50,17 +51,11 @@ class Counting(Conversing):
         return self.run(self._counted(wait)), time.monotonic() - began
 
     def _counted(self, flow: Flow[T]) -> Flow[T]:
-        answer: Any = None
-        while True:
-            try:
-                step = flow.send(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            # A login is needed once in a month.
-            if isinstance(step, Request) and step.path != "/login/":
-                self.asked.append(step.path)
-            answer = yield step
+        heard: list[tuple[Request, Response]] = []
+        result = yield from listen(flow, heard)
+        # A login is needed once in a month.
+        self.asked += [request.path for request, _ in heard if request.path != "/login/"]
+        return result
 
     def told(self, name: str) -> list[str]:
         """What was told of one log."""
