@@ -30,6 +30,12 @@ OUTLIERS = 10
 
 SECONDS_TO_OUTLIERS = 86_400.0
 
+LONGEST_PAUSE = 300.0
+"""How long a slow remote is left alone at most, in seconds, unless nobody wants to know sooner."""
+
+LONGEST_PAUSE_WHILE_AWAY = 60.0
+"""The same for one that does not answer: so long after it is back, at most, those who wait hear of it."""
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -173,6 +179,10 @@ def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int
     :param jitter: a random number in [0, 1).
     """
     wanted = min((waiter.interval(now) for waiter in waiters), default=1.0)
-    # A remote that answers slowly is left alone for four fifths of the time.
-    patient = max(wanted - took, 4 * took) * 2.0 ** min(failures, 4)
-    return min(patient, max(wanted, 300.0)) * (0.9 + jitter / 5)
+    if failures:
+        # Most of the time that such a tick takes is pauses between its own attempts.
+        stretched, longest = wanted * 2.0 ** min(failures, 8), LONGEST_PAUSE_WHILE_AWAY
+    else:
+        # A remote that answers slowly is left alone for four fifths of the time.
+        stretched, longest = max(wanted - took, 4 * took), LONGEST_PAUSE
+    return min(stretched, max(wanted, longest)) * (0.9 + jitter / 5)
