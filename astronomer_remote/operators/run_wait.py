@@ -104,7 +104,9 @@ class WaitsForItsRun(Explains):
         self.remember(context, run_id)
         run = self.hook.get_dag_run(self.trigger_dag_id, run_id)
         publish_run(context, run)
-        if ended.verdict is Verdict.TIMEOUT and run.state not in (*self.allowed_states, *self.failed_states):
+        # Its failure is the trigger's doing then, if that may cancel it.
+        over = self.allowed_states if self.cancel_on_kill else (*self.allowed_states, *self.failed_states)
+        if ended.verdict is Verdict.TIMEOUT and run.state not in over:
             raise self._timed_out(run, ended.summary)
         return self.wait_for(run, context, resumed=True)
 

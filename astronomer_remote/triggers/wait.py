@@ -115,14 +115,15 @@ class RemoteWaitTrigger(BaseTrigger):
     """
     Waits in the triggerer until something in a remote deployment has come about.
 
-    It only ever reads. Its arguments are plain JSON and the id of a connection; no secret is among them.
+    It only ever reads, but for a cancellation. Its arguments are plain JSON and the id of a connection; no secret is
+    among them.
 
     :param astronomer_conn_id: connection of type ``astronomer``.
     :param wanted: a :class:`~astronomer_remote.api.waiting.Wanted` as a dict.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
     :param cancel_on_kill: whether the remote run was made by this task, so that it is cancelled when somebody ends
-        the task while it waits.
+        the task while it waits, or the deadline passes.
     """
 
     def __init__(
@@ -166,6 +167,9 @@ class RemoteWaitTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the remote run that the task made; Airflow 3.3 calls it when somebody ends the deferred task."""
+        await self._cancel("its task was ended")
+
+    async def _cancel(self, why: str) -> None:
         if not self.cancel_on_kill:
             return
         from astronomer_remote.hooks.astronomer import AstronomerHook
@@ -177,7 +181,7 @@ class RemoteWaitTrigger(BaseTrigger):
         except (RemoteError, asyncio.TimeoutError) as error:
             self.log.warning("Could not cancel run %s of DAG %s in the remote: %s", run_id, dag_id, error)
         else:
-            self.log.info("Cancelled run %s in the remote, since its task was ended: %s", run_id, run.url)
+            self.log.info("Cancelled run %s in the remote, since %s: %s", run_id, why, run.url)
 
     async def _find_out_why(self) -> None:
         """Before 3.3: cancel the remote run if it was a person that ended the task, and not a restart."""
@@ -212,4 +216,10 @@ class RemoteWaitTrigger(BaseTrigger):
             )
         except ENDS_A_WAIT as error:
             return WaitEvent.of_error(error)
+        if outcome.verdict is Verdict.TIMEOUT:
+            self.log.warning(
+                "The time is over, and this is how things stand: %s", outcome.summary or "nothing is known"
+            )
+            # Airflow 2 does not let a task come back whose execution_timeout is over.
+            await self._cancel("its time is over")
         return WaitEvent(outcome.verdict, outcome.summary, outcome.run)

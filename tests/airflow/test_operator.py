@@ -514,6 +514,21 @@ def test_a_run_that_ended_at_the_last_moment_did_not_time_out(remote: FakeDeploy
     assert come_back(deferred, made, context, event)["state"] == "success"
 
 
+@pytest.mark.parametrize(("ours", "error"), [(True, WaitTimeout), (False, DagRunFailed)])
+def test_a_run_that_failed_after_the_deadline_was_cancelled_if_it_may_be(
+    remote: FakeDeployment, ours: bool, error: type[Exception]
+) -> None:
+    made = operator(
+        trigger_dag_id="bad", wait_for_completion=True, deferrable=True, wait_timeout=60, cancel_on_kill=ours
+    )
+    context = local_task(made).context()
+    deferred = deferred_by(made, context)
+    remote.finish("bad", remote.runs("bad")[0]["run_id"], "failed")
+    event = {"verdict": "timeout", "summary": "", "run": None, "error": None}
+    with pytest.raises(error):
+        come_back(deferred, made, context, event)
+
+
 def test_the_event_alone_is_enough_to_come_back_with(remote: FakeDeployment) -> None:
     # It is all that Airflow's own `dag.test()` comes back with.
     made = operator(wait_for_completion=True, deferrable=True)

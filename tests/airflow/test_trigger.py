@@ -311,6 +311,13 @@ def test_a_kill_ends_the_run_if_the_task_made_it(going: FakeDeployment, ours: bo
     assert state_of(going) == state
 
 
+@pytest.mark.parametrize(("ours", "state"), [(True, "failed"), (False, "running")])
+def test_a_deadline_ends_the_run_if_the_task_made_it(going: FakeDeployment, ours: bool, state: str) -> None:
+    # Airflow 2 ends a task whose execution_timeout is over without letting it come back.
+    event = event_of(trigger("slow", cancel_on_kill=ours, deadline=time.time()))
+    assert (event["verdict"], state_of(going)) == ("timeout", state)
+
+
 def test_a_kill_that_fails_says_so_and_raises_nothing(going: FakeDeployment, add_connection: Any) -> None:
     add_connection(**going.connection(password="wrong"))
     asyncio.run(trigger("slow", cancel_on_kill=True).on_kill())
