@@ -6,17 +6,22 @@ import re
 
 from astronomer_remote.api import errors
 from astronomer_remote.exceptions import BY_NAME
-from tests.live import fault_table
+from tests.live import fault_table, kill_table
 from tests.live.fault_cases import CASES, MODES, VERSIONS
 
 TEXT = fault_table.PAGE.read_text()
 
 
-def test_the_table_is_the_one_that_the_results_make() -> None:
-    (shown,) = fault_table.TABLE.findall(TEXT)
-    assert shown == fault_table.table(fault_table.results())
+def test_the_table_of_faults_is_the_one_that_the_results_make() -> None:
+    assert fault_table.CELLS.shown() == fault_table.CELLS.due()
     wanted = {fault_table.key(version, mode, case.name) for version in VERSIONS for mode in MODES for case in CASES}
-    assert set(fault_table.results()) <= wanted
+    assert set(fault_table.CELLS.results()) <= wanted
+
+
+def test_the_table_of_ends_is_the_one_that_the_results_make() -> None:
+    assert kill_table.CELLS.shown() == kill_table.CELLS.due()
+    wanted = {kill_table.key(pair, mode, row) for pair in kill_table.PAIRS for row, mode in kill_table.ROWS}
+    assert set(kill_table.CELLS.results()) <= wanted
 
 
 def test_of_every_error_it_tells_truly_whether_it_is_permanent() -> None:

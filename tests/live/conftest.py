@@ -20,7 +20,8 @@ from tests.live.local import Local
 from tests.live.plan import LIVE, MATRIX, Pair, Scenario
 from tests.live.remote import Remote
 from tests.live.seen import Seen
-from tests.live.table import Results, record
+from tests.live.table import PAIRS
+from tests.live.tables import Results
 
 HERE = Path(__file__).parent
 TASKS_AT_ONCE = 6
@@ -77,7 +78,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 if f"[{pair}" in report.nodeid:
                     counts = found.setdefault(str(pair), {"passed": 0, "failed": 0, "date": f"{date.today()}"})
                     counts["passed" if outcome == "passed" else "failed"] += 1
-    record(found)
+    PAIRS.record(found)
 
 
 def _params(item: pytest.Item) -> dict[str, Any]:

@@ -18,6 +18,7 @@ VERSIONS = ("1.10.15", "2.11.2", "3.3.2")
 MODES = ("sync", "deferrable")
 SHORT_READ_TIMEOUT = 3.0
 TRIGGER = r"/(dagRuns|dag_runs)$"
+ABOUT_RUNS = "dagRuns|dag_runs"
 DAGS = Path(__file__).with_name("fault_dags")
 
 
@@ -57,7 +58,7 @@ def wait(name: str, fault: Callable[[], Fault], *, times: int = 2, impatient: bo
     nth = range(1, times + 1)
 
     def rules() -> list[Rule]:
-        return [rule(fault(), "dagRuns|dag_runs", "GET", nth), rule(fault(), "dagRuns/list", "POST", nth)]
+        return [rule(fault(), ABOUT_RUNS, "GET", nth), rule(fault(), "dagRuns/list", "POST", nth)]
 
     return Case(f"waiting: {name}", rules, 1, 1, impatient, attempts)
 
@@ -74,13 +75,13 @@ def soon() -> str:
 
 
 def lost_from_sight() -> list[Rule]:
-    return [rule(faults.lose_reply, TRIGGER, "POST"), rule(faults.status(503), "dagRuns|dag_runs", "GET", range(1, 7))]
+    return [rule(faults.lose_reply, TRIGGER, "POST"), rule(faults.status(503), ABOUT_RUNS, "GET", range(1, 7))]
 
 
 def out_of_reach() -> list[Rule]:
     everything = range(1, 1000)
     lost = rule(faults.lose_reply, TRIGGER, "POST", everything)
-    return [lost, rule(faults.status(503), "dagRuns|dag_runs", nth=everything)]
+    return [lost, rule(faults.status(503), ABOUT_RUNS, nth=everything)]
 
 
 CASES = (

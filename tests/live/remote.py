@@ -64,12 +64,24 @@ class Remote:
     def make_pool(self, name: str, slots: int) -> None:
         """Make a pool, or give it another size, as somebody else does."""
         more = ", include_deferred" if self.version >= (2, 7) else ""
-        sql = f"INSERT INTO slot_pool (pool, slots{more}) VALUES (?, ?{', 0' if more else ''})"
+        if self.slots(name) is None:
+            self._execute(
+                f"INSERT INTO slot_pool (pool, slots{more}) VALUES (?, ?{', 0' if more else ''})", name, slots
+            )
+        else:
+            self._execute("UPDATE slot_pool SET slots = ? WHERE pool = ?", slots, name)
+
+    def drop_pool(self, name: str) -> None:
+        """Delete a pool, as somebody else does."""
+        self._execute("DELETE FROM slot_pool WHERE pool = ?", name)
+
+    def pause(self, dag_id: str, paused: bool) -> None:
+        """Pause or unpause a DAG, as somebody else does."""
+        self._execute("UPDATE dag SET is_paused = ? WHERE dag_id = ?", int(paused), dag_id)
+
+    def _execute(self, sql: str, *arguments: object) -> None:
         with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=60)) as database, database:
-            if self.slots(name) is None:
-                database.execute(sql, (name, slots))
-            else:
-                database.execute("UPDATE slot_pool SET slots = ? WHERE pool = ?", (slots, name))
+            database.execute(sql, arguments)
 
     def make_run(self, dag_id: str, run_id: str, date: str, conf: dict[str, Any]) -> None:
         """Trigger a DAG as somebody else does."""

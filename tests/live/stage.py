@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from dev.deployments import Deployment
 from dev.faults import Rule
 from dev.proxy import Proxy
-from dev.settings import DATABASE_FILE
-from tests.live.fault_cases import remote
+from dev.versions import Version
+from tests.live.fault_cases import ABOUT_RUNS, TRIGGER, remote
+from tests.live.kill_table import CELLS, key
 from tests.live.local import Local
+from tests.live.plan import Pair
 from tests.live.remote import Remote, RemoteRun
 from tests.live.waiting import wait_until
 
 HERE = Path(__file__).parent
 DATE = datetime(2024, 1, 5, 6, tzinfo=timezone.utc)
 WAITS = {"sync": "running", "deferrable": "deferred"}
+# A task whose worker is gone is missed soon, and a person's doing is noticed soon.
+HEARTBEATS = {
+    "v1": {
+        "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "20",
+        "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
+    },
+    "v2": {
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+    },
+}
 LOCAL = {
     "AIRFLOW__CORE__PARALLELISM": "8",
-    # A task whose worker is gone is missed soon.
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
-    # And so is a scheduler, with all that its workers did.
+    # So is a scheduler that is gone, with all that its workers did.
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     # So that a triggerer that was killed is missed.
@@ -54,7 +66,12 @@ class Waiting:
     @property
     def remote_state(self) -> str:
         """The state of its remote run while that lasts."""
-        return "running" if self.name == "held" else "queued"
+        return "running" if self.name == "held" or self.stage.remote.version < (2, 0) else "queued"
+
+    @property
+    def cancelled_state(self) -> str:
+        """The state of its remote run once that was cancelled, as far as the remote can be told to."""
+        return "failed" if self.stage.remote.version >= (2, 2) else self.remote_state
 
     @property
     def states(self) -> dict[str, int]:
@@ -80,20 +97,44 @@ class Waiting:
     def until_it_waits(self) -> None:
         """Wait until its task waits for its one remote run, and has looked for it."""
         self.until({WAITS[self.mode]: 1}, [self.remote_state])
-        wait_until(lambda: self.proxy.requests(path=r"dagRuns/") > 0, self.describe)
+        wait_until(lambda: self.looks > 0, self.describe)
+
+    @property
+    def looks(self) -> int:
+        """How often runs were asked about, and the remote knew."""
+        asked = (each for each in self.proxy.passed if each.status == 200 and re.search(ABOUT_RUNS, each.target))
+        return sum(not (each.method == "POST" and re.search(TRIGGER, each.target)) for each in asked)
+
+    def log(self) -> str:
+        """What its task logged."""
+        found = self.stage.local.run(self.dag_id)
+        return self.stage.local.log(self.dag_id, found["dag_run_id"], "trigger") if found else ""
+
+    @contextmanager
+    def told_as(self, row: str) -> Iterator[None]:
+        """Write into the documentation what became of it, be that as it should or not."""
+        try:
+            yield
+        finally:
+            seen = {
+                "runs": Counter(run.state for run in self.runs),
+                "tasks": self.states,
+                "attempts": self.tries,
+                "sent": self.proxy.requests("POST", TRIGGER),
+                "requests": self.proxy.requests(),
+            }
+            CELLS.record({key(self.stage.pair, self.mode, row): seen})
 
     def describe(self) -> str:
         """How things stand."""
-        found = self.stage.local.run(self.dag_id)
-        log = self.stage.local.log(self.dag_id, found["dag_run_id"], "trigger") if found else ""
         passed = [f"{each.method} {each.target} {each.fault} {each.status}" for each in self.proxy.passed[-15:]]
-        parts = [f"{self.dag_id}: {self.states}, made {self.runs}", log[-6000:], *passed]
+        parts = [f"{self.dag_id}: {self.states}, made {self.runs}", self.log()[-6000:], *passed]
         return "\n".join([*parts, self.stage.local.deployment.log("triggerer", 60)])
 
     @property
     def tries(self) -> int:
-        """The number of its task's try."""
-        return int(self._told("try_number"))
+        """The number of its task's try; of several tasks, the greatest."""
+        return int(self._told("max(try_number)"))
 
     def kill_worker(self, *, supervised: bool = True) -> None:
         """
@@ -121,6 +162,7 @@ class Stage:
     """
 
     def __init__(self, local: Deployment, remote: Deployment, proxies: ExitStack) -> None:
+        self.pair = Pair(local.version, remote.version)
         self.local = Local(local)
         self.remote = Remote(remote)
         self._proxies = proxies
@@ -151,29 +193,28 @@ class Stage:
         proxy = self._proxies.enter_context(Proxy(self.remote.url, rules))
         conn_id = f"remote_{self._number}"
         login, password = self.remote.deployment.users["admin"]
-        self.local.add_connection(conn_id, host=proxy.url, login=login, password=password)
+        # 1.10 is open to everybody.
+        who = {"login": login, "password": password} if self.remote.version >= (2, 0) else {}
+        self.local.add_connection(conn_id, host=proxy.url, **who)
         return Waiting(self, name, mode, proxy, conn_id)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Let remote runs end, which otherwise none does."""
-        self._let("is_paused = 0", "INSERT INTO slot_pool (pool, slots, include_deferred) VALUES ('gate', 128, 0)")
+        self.remote.make_pool("gate", 128)
+        self.remote.pause("queued", False)
         yield
-        self._let("is_paused = 1", "DELETE FROM slot_pool WHERE pool = 'gate'")
-
-    def _let(self, paused: str, gate: str) -> None:
-        where = self.remote.deployment.home / DATABASE_FILE
-        with closing(sqlite3.connect(where, timeout=60)) as database, database:
-            database.execute(f"UPDATE dag SET {paused} WHERE dag_id = 'queued'")
-            database.execute(gate)
+        self.remote.pause("queued", True)
+        self.remote.drop_pool("gate")
 
 
 @contextmanager
-def stage(here: str, there: str) -> Iterator[Stage]:
+def stage(pair: Pair) -> Iterator[Stage]:
     """Both deployments, running."""
+    env = LOCAL | HEARTBEATS[Version.parse(pair.local).generation]
     with (
-        remote(there) as far,
-        Deployment(here, name="local", project=True, dags=HERE / "local_dags", env=LOCAL) as near,
+        remote(pair.remote) as far,
+        Deployment(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env) as near,
         ExitStack() as proxies,
     ):
         yield Stage(near, far, proxies)

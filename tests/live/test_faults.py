@@ -11,7 +11,7 @@ import pytest
 
 from dev.proxy import Proxy
 from tests.live.fault_cases import CASES, MODES, SHORT_READ_TIMEOUT, VERSIONS, Case, remote
-from tests.live.fault_table import key, record
+from tests.live.fault_table import CELLS, key
 from tests.live.intents import Intents, Outcome, Task
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -36,7 +36,7 @@ class Cells:
                 task.count()
             self.outcomes = {key: task.outcome for key, task in tasks.items()}
         version = intents.remote.deployment.version
-        record({key(version, mode, case): self._told(seen) for (case, mode), seen in self.outcomes.items()})
+        CELLS.record({key(version, mode, case): self._told(seen) for (case, mode), seen in self.outcomes.items()})
 
     def _told(self, seen: Outcome) -> dict[str, Any]:
         """What the documentation tells of a cell."""

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 
 if TYPE_CHECKING:
     from _given import Given
 
+LIMIT = timedelta(seconds=45)
+
+
+def waits(trigger_dag_id: str, **arguments: Any) -> None:
+    RemoteTriggerDagRunOperator(
+        task_id="trigger", trigger_dag_id=trigger_dag_id, wait_for_completion=True, **{"retries": 2, **arguments}
+    )
+
 
 def held(given: Given) -> None:
-    RemoteTriggerDagRunOperator(task_id="trigger", trigger_dag_id="held", wait_for_completion=True, retries=2)
+    waits("held")
 
 
 def queued(given: Given) -> None:
-    RemoteTriggerDagRunOperator(task_id="trigger", trigger_dag_id="queued", wait_for_completion=True, retries=2)
+    waits("queued")
+
+
+def overdue(given: Given) -> None:
+    waits("queued", execution_timeout=LIMIT, retries=0)
+
+
+def impatient(given: Given) -> None:
+    waits("queued", wait_timeout=LIMIT, retries=0)
 
 
 def fifty(given: Given) -> None:
