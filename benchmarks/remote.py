@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import pickle
-import re
 import signal
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ import requests
 from benchmarks.machine import cpu_seconds
 from benchmarks.postgres import Postgres, postgres
 from dev import prepare
+from dev.access import asked
 from dev.deployments import Deployment
 from dev.environments import environment
 from dev.settings import DEFAULT_USERS, Place, settings
@@ -33,7 +33,6 @@ PAST_SECONDS, RUNNING_SECONDS = 365 * 86_400, 3_600
 # The one that Airflow talks to the database with, so that what the benchmark does itself is told apart.
 OWNER = "airflow"
 DRIVERS = {"v1": ("psycopg2-binary",), "v2": ("asyncpg", "psycopg2-binary")}
-ABOUT_RUNS = re.compile(r"(GET|POST) /api/\S*dagRuns|method=(GET|POST) path=/api/\S*dagRuns")
 ANSWER_SECONDS = 20.0
 
 
@@ -51,7 +50,6 @@ class Remote:
         self._database = database
         self._connection = connection
         self._web = Version.parse(deployment.version).web
-        self._log = deployment.home.parent / "logs" / f"{self._web}.log"
         self._ended: list[str] = []
         self.login, self.password = deployment.users["admin"]
 
@@ -86,8 +84,7 @@ class Remote:
 
     def requests(self) -> int:
         """How many requests about runs its web server has logged."""
-        with self._log.open(errors="replace") as lines:
-            return sum(1 for line in lines if ABOUT_RUNS.search(line))
+        return sum("/dagRuns" in each.path for each in asked(self.deployment))
 
     def server_seconds(self) -> float:
         """Seconds of CPU that its web server has used."""

@@ -35,7 +35,15 @@ def impatient(given: Given) -> None:
     waits("queued", wait_timeout=LIMIT, retries=0)
 
 
-def fifty(given: Given) -> None:
+def many(number: int, **arguments: Any) -> None:
     RemoteTriggerDagRunOperator.partial(
-        task_id="trigger", trigger_dag_id="queued", wait_for_completion=True, retries=2
-    ).expand(conf=[{"number": number} for number in range(50)])
+        task_id="trigger", trigger_dag_id="queued", wait_for_completion=True, retries=2, **arguments
+    ).expand(conf=[{"number": each} for each in range(number)])
+
+
+def fifty(given: Given) -> None:
+    many(50)
+
+
+def thousand(given: Given) -> None:
+    many(1000, poke_interval=5)

@@ -1,0 +1,31 @@
+"""What a deployment's web server was asked, by its own access log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from dev.versions import Version
+
+if TYPE_CHECKING:
+    from dev.deployments import Deployment
+
+# As gunicorn writes it, and as Airflow 3 does.
+REQUEST = re.compile(r'"(?P<method>[A-Z]+) (?P<path>/\S*) HTTP|method=(?P<verb>[A-Z]+) path=(?P<where>/\S*)')
+
+
+class Asked(NamedTuple):
+    """One request; Airflow 3 leaves out the query."""
+
+    method: str
+    path: str
+
+
+def asked(deployment: Deployment) -> Iterator[Asked]:
+    """Every request since it was first started, from whomever."""
+    web = Version.parse(deployment.version).web
+    with (deployment.home.parent / "logs" / f"{web}.log").open(errors="replace") as lines:
+        for found in map(REQUEST.search, lines):
+            if found:
+                yield Asked(found["method"] or found["verb"], found["path"] or found["where"])
