@@ -14,8 +14,9 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from astronomer_remote.api.errors import AuthenticationFailed, PassingError
+from astronomer_remote.api.errors import AuthenticationFailed, PassingError, UnexpectedReply
 from astronomer_remote.api.models import Generation, Version
 from astronomer_remote.api.settings import AUTO, Settings
 from astronomer_remote.api.wire import Flow, Request, Response
@@ -212,14 +213,23 @@ def _access_token(reply: Response, login: str) -> str:
         token = None
     if isinstance(token, str) and token:
         return token
-    if reply.status in (400, 401, 403, 422):
-        why = f"The remote did not accept the connection's login {login!r}. Check the connection's login and password."
-    else:
-        why = (
-            f"Could not log in as {login!r}. This deployment may not let users log in with a password; give the "
-            "connection an API token instead."
+    facts: dict[str, Any] = {"status": reply.status, "method": "POST", "path": "/auth/token"}
+    if reply.is_json and reply.status in (400, 401, 403, 422):
+        raise AuthenticationFailed(
+            f"The remote did not accept the connection's login {login!r}. Check the connection's login and password.",
+            **facts,
         )
-    raise AuthenticationFailed(why, status=reply.status, method="POST", path="/auth/token")
+    why = (
+        f"Could not log in as {login!r}. This deployment may not let users log in with a password; give the "
+        "connection an API token instead."
+    )
+    # Airflow itself says in JSON that it has no such thing; whatever else it is comes and goes with a gateway.
+    says_no = reply.is_json and reply.status >= 400
+    raise (
+        AuthenticationFailed(why, **facts)
+        if says_no
+        else UnexpectedReply(f"{why} Or a proxy or login page stands before it.", **facts)
+    )
 
 
 def _expiry(token: str) -> float | None:

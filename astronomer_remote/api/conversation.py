@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TypeVar
 
 from astronomer_remote.api import auth, replies
@@ -60,7 +61,7 @@ class Conversation:
         """How the remote is spoken to, found out once and remembered."""
         if self._dialect is None:
             static = auth.static(self.settings)
-            self._dialect = yield from detect.dialect(self.settings, self._deliver, static)
+            self._dialect = yield from self._patiently(partial(detect.dialect, self.settings, self._deliver, static))
         return self._dialect
 
     def ask(self, exchange: Exchange[T]) -> Flow[T]:
@@ -69,10 +70,8 @@ class Conversation:
 
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.errors`.
         """
-        failed_since: float | None = None
-        attempt = 0
+        patience = Patience(self)
         while True:
-            attempt += 1
             response = yield from self.respond(exchange.request)
             try:
                 replies.check(exchange, response)
@@ -80,9 +79,7 @@ class Conversation:
             except UnexpectedReply as error:
                 if not exchange.request.may_repeat:
                     raise
-                # A gateway's page comes and goes like its 503.
-                failed_since = self.clock() if failed_since is None else failed_since
-                yield from self.pause(error, attempt, failed_since)
+                yield from patience.bear(error)
 
     def ask_all(self, page: Callable[[int], Exchange[Page[T]]]) -> Flow[list[T]]:
         """Ask for page after page of a listing. :param page: makes the exchange for those from an offset on."""
@@ -126,7 +123,7 @@ class Conversation:
                 self._authentication = auth.choose(self.settings, dialect.generation, dialect.version)
             authentication = self._authentication
             try:
-                yield from authentication.prepare(self.clock(), self._deliver)
+                yield from self._patiently(partial(authentication.prepare, self.clock(), self._deliver))
             except AuthenticationFailed:
                 if reloaded or not (yield from self._reload()):
                     raise
@@ -165,6 +162,14 @@ class Conversation:
             path=request.path,
             detail=detail,
         )
+
+    def _patiently(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
+        patience = Patience(self)
+        while True:
+            try:
+                return (yield from flow())
+            except UnexpectedReply as error:
+                yield from patience.bear(error)
 
     def pause(self, failure: PassingError, attempt: int, started: float) -> Flow[None]:
         """
@@ -212,3 +217,18 @@ class Conversation:
         except ValueError:
             return
         self._skew = date.timestamp() - self.clock()
+
+
+class Patience:
+    """With replies that are not an Airflow's: a gateway's page comes and goes like its 503."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._attempts = 0
+        self._since: float | None = None
+
+    def bear(self, failure: UnexpectedReply) -> Flow[None]:
+        """Wait before another attempt. :raises UnexpectedReply: the failure itself, once patience is at its end."""
+        self._attempts += 1
+        self._since = self._conversation.clock() if self._since is None else self._since
+        yield from self._conversation.pause(failure, self._attempts, self._since)

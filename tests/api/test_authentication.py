@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import AccessDenied, AuthenticationFailed, RemoteUnavailable
+from astronomer_remote.api.errors import AccessDenied, AuthenticationFailed, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Request, Response, Sleep
 from tests.api.script import (
@@ -420,17 +421,30 @@ def test_a_login_that_is_out_of_order_for_now_is_no_wrong_password() -> None:
         (answer(401, {"detail": "Invalid credentials"}), "login and password"),
         (answer(422, {"detail": []}), "login and password"),
         (answer(404, {"detail": "Not Found"}), "give the connection an API token instead"),
-        (page(302), "give the connection an API token instead"),
-        (page(200), "give the connection an API token instead"),
-        (ok(["access_token"]), "give the connection an API token instead"),
-        (ok({"access_token": ""}), "give the connection an API token instead"),
-        (ok({"access_token": 7}), "give the connection an API token instead"),
     ],
 )
-def test_a_login_that_brings_no_token_says_what_to_do(reply: Response, advice: str) -> None:
+def test_a_login_that_is_refused_says_what_to_do(reply: Response, advice: str) -> None:
     remote = Remote(USER, V2)
     with pytest.raises(AuthenticationFailed, match=advice) as failure:
         remote.play(remote.deployment.get_pool("p"), login_turn(reply), USER)
+    assert "pa:ß" not in str(failure.value) + repr(failure.value)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *[page(status) for status in (200, 302, 401, 403, 404)],
+        *[ok(body) for body in (["access_token"], {"access_token": ""}, {"access_token": 7})],
+        Response(201, {"content-type": "application/json"}, b'{"access_'),
+    ],
+)
+def test_a_login_that_something_else_answers_is_repeated_and_no_wrong_password(reply: Response) -> None:
+    remote = Remote(USER, V2)
+    remote.play(remote.deployment.get_pool("p"), login_turn(reply), login_turn(), pool_turn(V2))
+    assert remote.sleeps == [0.5]
+    hurried = Remote(USER, V2, retry=RetryPolicy(attempts=1))
+    with pytest.raises(UnexpectedReply, match="token instead") as failure:
+        hurried.play(hurried.deployment.get_pool("p"), login_turn(reply))
     assert "pa:ß" not in str(failure.value) + repr(failure.value)
 
 

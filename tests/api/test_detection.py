@@ -6,6 +6,7 @@ import pytest
 
 from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteUnavailable, UnexpectedReply
 from astronomer_remote.api.models import Generation, Version
+from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Response
 from tests.api.script import LOST, OPEN, URL, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain, with_secret
@@ -64,6 +65,9 @@ def test_a_generation_named_wrongly_is_not_replaced_by_another() -> None:
         remote.play(remote.deployment.get_version(), Turn(V1_PROBE, GONE))
 
 
+ONCE = RetryPolicy(attempts=1)
+
+
 def probes(v2: Response, v1: Response, experimental: Response) -> list[Turn]:
     return [Turn(V2_PROBE, v2), Turn(V1_PROBE, v1), Turn(EXPERIMENTAL_PROBE, experimental)]
 
@@ -75,16 +79,31 @@ def test_nothing_but_404_says_that_the_host_is_wrong() -> None:
 
 
 def test_a_login_page_that_answers_everything_is_no_airflow() -> None:
-    remote = Remote()
+    remote = Remote(retry=ONCE)
     with pytest.raises(UnexpectedReply, match=r"login page .* /api/v2/version → 200 an HTML page"):
         remote.play(remote.deployment.get_version(), *probes(*[page(200)] * 3))
+
+
+def test_a_page_that_comes_and_goes_is_borne() -> None:
+    remote = Remote()
+    remote.play(remote.deployment.get_version(), *probes(*[page(200)] * 3), *Speech("2.11.2").detection())
+    assert remote.sleeps == [0.5]
+
+
+def test_a_page_in_place_of_the_newer_api_is_no_reason_to_speak_the_experimental_one() -> None:
+    remote = Remote()
+    remote.play(
+        remote.deployment.get_version(),
+        *probes(page(404), page(200), ok({"status": "OK"})),
+        *Speech("2.0.2").detection(),
+    )
 
 
 @pytest.mark.parametrize(
     "odd", [ok(["a list"]), ok({"version": "main"}), ok({"status": "UP"}), Response(200, {}, b"{cut")]
 )
 def test_json_of_something_else_is_no_airflow(odd: Response) -> None:
-    remote = Remote()
+    remote = Remote(retry=ONCE)
     with pytest.raises(UnexpectedReply, match="No Airflow REST API found"):
         remote.play(remote.deployment.get_version(), *probes(odd, odd, odd))
 
@@ -126,7 +145,7 @@ def test_a_gateway_that_refuses_the_bearer_form_is_shown_the_bare_key() -> None:
 
 
 def test_a_gateway_that_refuses_the_token_is_told_from_a_wrong_host() -> None:
-    remote = Remote(with_secret(TOKEN, authentication="astro_token"))
+    remote = Remote(with_secret(TOKEN, authentication="astro_token"), retry=ONCE)
     turns = [
         Turn(f"GET {path}", plain(401, ""), authorization=header)
         for path in ("/api/v2/version", "/api/v1/version", "/api/experimental/test")

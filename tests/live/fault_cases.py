@@ -64,9 +64,16 @@ def wait(name: str, fault: Callable[[], Fault], *, times: int = 2, impatient: bo
 
 
 def first(name: str, fault: Callable[[], Fault]) -> Case:
-    """The very first request, which finds out the remote's generation, meets a fault, and the login as well."""
-    path = r"/version$|/experimental/test$|/auth/token$"
-    return Case(f"first requests: {name}", lambda: [rule(fault(), path, nth=(1, 2))], 1, 1, attempts=2)
+    """The very first requests, which find out the remote's generation, meet a fault."""
+    path = r"/version$|/experimental/test$"
+    return Case(f"first requests: {name}", lambda: [rule(fault(), path, nth=(1, 2))], 1, 1)
+
+
+def log_in(name: str, fault: Callable[[], Fault]) -> Case:
+    """The login meets a fault."""
+    path = r"/auth/token$|/login/$"
+    # 1.10 is open to everybody.
+    return Case(f"logging in: {name}", lambda: [rule(fault(), path, nth=(1, 2))], 1, 1, versions=VERSIONS[1:])
 
 
 def soon() -> str:
@@ -125,6 +132,11 @@ CASES = (
     first("503", lambda: faults.status(503)),
     first("reply lost", lambda: faults.lose_reply),
     first("HTML page with 200", lambda: faults.page(200)),
+    log_in("503", lambda: faults.status(503)),
+    log_in("reply lost", lambda: faults.lose_reply),
+    log_in("HTML page with 200", lambda: faults.page(200)),
+    log_in("HTML page with 403", lambda: faults.page(403)),
+    log_in("JSON of wrong types", lambda: faults.wrong_types),
 )
 
 

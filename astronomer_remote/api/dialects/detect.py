@@ -42,7 +42,10 @@ def dialect(settings: Settings, deliver: Deliver, static: Authentication | None)
             if static.refused(reply) and not static.renew():
                 break
         found = _recognise(settings, generation, reply)
-        if found:
+        # Airflow 2.0 may offer the experimental API too, so that what did not deny the newer one may be such.
+        if found and not (
+            generation is Generation.EXPERIMENTAL and any(each.status < 400 for each in answers.values())
+        ):
             return found
         answers[request.path] = reply
     raise _nothing_found(settings, answers)
