@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteError, RequestRefused, UnexpectedReply
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.watching import Key, Waiter, seconds_of
 
@@ -24,6 +25,9 @@ WIDEST_LISTING = 1800.0
 
 TICKS_BETWEEN_CHECKS = 6
 """How often one of those that the listing serves is looked at singly: runs may be deleted, or never begin."""
+
+EARLY = 0.25
+"""By which part of the loop's interval one may be looked at early, lest it has to wait for a whole one more."""
 
 OUTLIERS = 10
 """How many runs of a much older date are looked at singly, lest they widen everybody's listing."""
@@ -137,6 +141,12 @@ class Listing:
         return min([*beginnings, clock.remote - OVERLAP if self.resume_at is None else self.resume_at])
 
 
+def refuses(error: RemoteError) -> bool:
+    """Whether a listing cannot be had: the remote says no, or a gateway that lets no such request through."""
+    refused = isinstance(error, (AccessDenied, NotFound, RequestRefused))
+    return refused or (isinstance(error, UnexpectedReply) and error.status in (403, 404, 405))
+
+
 def plan(waiters: Collection[Waiter], clock: Clock, *, number: int, runs: Listing, tasks: Listing) -> Tick:
     """
     Decide what a tick asks.
@@ -153,7 +163,8 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, number: int, runs: Listin
     parts = [waiter for waiter in waiters if tasks.offered and waiter.part_listable]
     listed = [*served, *parts]
     rest = set(waiters).difference(listed)
-    singly = [waiter for waiter in rest if waiter.due <= now]
+    early = EARLY * _interval(waiters, now)
+    singly = [waiter for waiter in rest if waiter.due - early <= now]
     if listed and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
         singly.append(min(listed, key=lambda waiter: waiter.due))
     return Tick(
@@ -178,11 +189,15 @@ def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int
     :param failures: how many ticks in a row have failed.
     :param jitter: a random number in [0, 1).
     """
-    wanted = min((waiter.interval(now) for waiter in waiters), default=1.0)
+    wanted = _interval(waiters, now)
     if failures:
-        # Most of the time that such a tick takes is pauses between its own attempts.
         stretched, longest = wanted * 2.0 ** min(failures, 8), LONGEST_PAUSE_WHILE_AWAY
     else:
         # A remote that answers slowly is left alone for four fifths of the time.
         stretched, longest = max(wanted - took, 4 * took), LONGEST_PAUSE
     return min(stretched, max(wanted, longest)) * (0.9 + jitter / 5)
+
+
+def _interval(waiters: Collection[Waiter], now: float) -> float:
+    """The smallest interval that anybody wants, in seconds."""
+    return min((waiter.interval(now) for waiter in waiters), default=1.0)

@@ -19,13 +19,14 @@ from typing import ClassVar, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RequestRefused
+from astronomer_remote.api.errors import PassingError, RemoteError
 from astronomer_remote.api.metrics import Metrics, Stats
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
+from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.teller import Teller
-from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS, Clock, Listing, Tick, pause, plan
+from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS, Clock, Listing, Tick, pause, plan, refuses
 from astronomer_remote.api.transport import AsyncDriver, async_driver
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import News, Waiter
@@ -41,8 +42,8 @@ SECONDS_FOR_A_LOOK = 30.0
 T = TypeVar("T")
 Ended = TypeVar("Ended", DagRun, TaskInstance)
 
-REFUSED = (AccessDenied, NotFound, RequestRefused)
-"""What says that a listing cannot be had."""
+SEND_TWICE = RetryPolicy(attempts=2)
+"""How patient a tick is with a request: the patience of a wait lies in its pauses, of which it has many."""
 
 REQUESTS_AT_ONCE = 4
 """How many requests a process has under way to one deployment at most."""
@@ -113,7 +114,7 @@ class Watcher:
         self._settings = settings
         self._metrics = Metrics(settings, stats)
         self._reload = reload
-        self._deployment = Deployment(settings)
+        self._deployment = Deployment(settings, retry=SEND_TWICE)
         self._waiters: set[Waiter] = set()
         self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -204,16 +205,24 @@ class Watcher:
             return False
         clock = Clock(conversation.clock(), conversation.remote_clock() - conversation.clock())
         if clock.now - self._widened > SECONDS_BETWEEN_WIDE_TICKS:
-            self._ended_runs.resume_at = self._ended_tasks.resume_at = None
+            self._ended_runs, self._ended_tasks = Listing(), Listing(offered=dialect.lists_ended_tasks)
             self._widened = clock.now
-        if not dialect.lists_ended_tasks:
-            self._ended_tasks.offered = False
-        tick = plan(self._waiters, clock, number=number, runs=self._ended_runs, tasks=self._ended_tasks)
+        tick, offered = self._plan(clock, number), self._offered
         answered = await self._list_runs(driver, tick) and await self._list_tasks(driver, tick)
+        if self._offered != offered:
+            # Those whom a listing was to serve that is refused.
+            tick = self._plan(clock, number)
         await asyncio.gather(*(self._look(driver, waiter) for waiter in tick.singly))
         if answered and self._teller:
             self._teller.tell(self._waiters, clock.now)
         return answered
+
+    @property
+    def _offered(self) -> tuple[bool, bool]:
+        return self._ended_runs.offered, self._ended_tasks.offered
+
+    def _plan(self, clock: Clock, number: int) -> Tick:
+        return plan(self._waiters, clock, number=number, runs=self._ended_runs, tasks=self._ended_tasks)
 
     async def _list_runs(self, driver: AsyncDriver, tick: Tick) -> bool:
         """Ask which runs have ended. :return: whether the remote answered."""
@@ -254,13 +263,15 @@ class Watcher:
         asked_at = conversation.remote_clock()
         try:
             ended = await self._run_flow(driver, flow)
-        except PassingError as error:
-            self._miss(served, error)
-            return None
-        except REFUSED as error:
-            log.warning("The remote does not list what ended; every run is read singly: %s", error)
-            listing.offered = False
-            return []
+        except RemoteError as error:
+            if refuses(error):
+                log.warning("The remote does not list what ended; for now, every run is read singly: %s", error)
+                listing.offered = False
+                return []
+            if isinstance(error, PassingError):
+                self._miss(served, error)
+                return None
+            raise
         listing.heard((each.end_date for each in ended), asked_at)
         now = conversation.clock()
         for waiter in served:

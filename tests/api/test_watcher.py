@@ -160,7 +160,7 @@ def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote
 
 
 def test_a_tick_that_fails_is_counted_as_an_error(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "Deployment", lambda settings: Deployment(settings, retry=RetryPolicy(attempts=1)))
+    monkeypatch.setattr(module, "SEND_TWICE", RetryPolicy(attempts=1))
     run, heard = remote.trigger(), Heard()
 
     async def main() -> None:
@@ -221,7 +221,7 @@ def test_tasks_are_looked_at_singly_where_no_listing_tells_which_ended(version: 
 def test_tasks_are_found_although_the_listing_is_refused_or_away_for_a_while(
     remote: Remote, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "Deployment", lambda settings: Deployment(settings, retry=RetryPolicy(attempts=1)))
+    monkeypatch.setattr(module, "SEND_TWICE", RetryPolicy(attempts=1))
     run = remote.trigger()
     # The login is a POST too, so that this account comes with a token of its own.
     settings = replace(remote.settings, login=None, password=_token(remote))

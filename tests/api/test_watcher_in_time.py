@@ -1,0 +1,211 @@
+"""What a watcher costs and how soon it hears of an end, over hours of waiting that take no time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astronomer_remote.api.ticks import LONGEST_PAUSE_WHILE_AWAY, SECONDS_BETWEEN_WIDE_TICKS
+from astronomer_remote.api.watcher import REQUESTS_AT_ONCE, Watcher
+from astronomer_remote.api.wire import Response
+from tests.api.script import answer, page
+from tests.api.virtual import EPOCH, World, inhabit
+
+INTERVAL = 5.0
+# Intervals vary by a tenth.
+LONGEST = 1.1 * INTERVAL
+OVERHEAD = 0.5
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return inhabit(World(), monkeypatch)
+
+
+def test_five_thousand_cost_a_request_per_interval_and_a_look_in_every_sixth(world: World) -> None:
+    for _ in range(5_000):
+        world.add(ends=EPOCH + 500)
+    world.live(world.wait_for_all())
+    quiet = [at for at, _ in world.asked if 10 < at < 490]
+    assert len(quiet) <= (490 - 10) / (0.9 * INTERVAL) * (1 + 1 / 6) + 2
+    assert world.lags()[-1] <= LONGEST + OVERHEAD + 50 * world.latency
+
+
+@pytest.mark.parametrize("per_second", [1, 19, 50, 200])
+def test_ends_cost_a_page_for_each_hundred_and_are_heard_of_within_an_interval(world: World, per_second: int) -> None:
+    for number in range(60 * per_second):
+        world.add(ends=EPOCH + 30 + number / per_second)
+    world.live(world.wait_for_all())
+    ticks = [0]
+    for at, request in world.asked:
+        if 40 < at < 80 and request.path.endswith("/list"):
+            ticks += [0] if request.body["page_offset"] == 0 else []
+            ticks[-1] += 1
+    assert len(ticks) > 40 / LONGEST
+    # What the tick before has told already is repeated on one page.
+    assert max(ticks[1:]) <= 1 + math.ceil(per_second * (LONGEST + OVERHEAD) / 100)
+    lags = world.lags()
+    assert lags[len(lags) // 2] <= INTERVAL / 2 + 0.3
+    assert lags[-1] <= LONGEST + OVERHEAD
+
+
+@pytest.mark.parametrize("skew", [-300.0, 0.0, 300.0])
+def test_a_clock_that_is_five_minutes_off_delays_nothing(monkeypatch: pytest.MonkeyPatch, skew: float) -> None:
+    world = inhabit(World(skew=skew), monkeypatch)
+    for number in range(500):
+        world.add(ends=EPOCH + 20 + number / 10)
+    world.live(world.wait_for_all())
+    assert world.lags()[-1] <= LONGEST + OVERHEAD
+    assert len(world.looks()) <= 1 + len(world.listings()) / 6
+
+
+def test_very_many_that_end_at_the_same_moment_are_all_heard_of(world: World) -> None:
+    for _ in range(1234):
+        world.add(ends=EPOCH + 33)
+    world.live(world.wait_for_all())
+    assert len(world.heard) == 1234
+    assert world.lags()[-1] <= LONGEST + OVERHEAD
+
+
+@pytest.mark.parametrize("late", [{"written": 10.0}, {"undated": 10.0}, {"written": 5.0, "undated": 5.0}])
+@pytest.mark.parametrize("others", [0, 5])
+def test_ends_that_are_written_late_are_heard_of_when_they_are(
+    world: World, late: dict[str, float], others: int
+) -> None:
+    for number in range(100):
+        world.add(ends=EPOCH + 20 + number, **late)
+        for _ in range(others):
+            world.add(ends=EPOCH + 20 + number)
+    world.live(world.wait_for_all())
+    assert world.lags()[-1] <= 10 + LONGEST + OVERHEAD
+
+
+def test_an_end_that_is_written_very_late_is_heard_of_when_the_listing_next_reaches_far_back(world: World) -> None:
+    world.add(ends=EPOCH + 20, written=120.0)
+    for number in range(100):
+        world.add(ends=EPOCH + 20 + 10 * number)
+    world.live(world.wait_for_all())
+    lag = world.heard["r0"] - EPOCH - 20
+    assert 120 <= lag <= 120 + SECONDS_BETWEEN_WIDE_TICKS + LONGEST + OVERHEAD
+
+
+def test_a_run_that_is_cleared_before_its_end_was_heard_of_is_waited_for_again(world: World) -> None:
+    run = world.add(ends=EPOCH + 20)
+
+    async def main() -> None:
+        waiting = asyncio.ensure_future(world.wait_for(run))
+        await asyncio.sleep(19)
+        run.ends = None
+        await asyncio.sleep(600)
+        assert not waiting.done()
+        run.ends = world.now + 1
+        await waiting
+
+    world.live(main())
+    assert world.lags()[0] <= LONGEST + OVERHEAD
+
+
+def test_a_run_that_is_deleted_is_missed_when_its_turn_to_be_looked_at_comes(world: World) -> None:
+    runs = [world.add() for _ in range(3)]
+
+    async def main() -> list[Any]:
+        waits = [asyncio.ensure_future(world.wait_for(run)) for run in runs]
+        await asyncio.sleep(30)
+        del world.runs["r0"]
+        done, rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in rest:
+            each.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        return [each.exception() for each in done]
+
+    (error,) = world.live(main())
+    assert "somebody deleted it" in str(error)
+    # Every sixth tick looks at one of the three.
+    assert world.loop.now <= 30 + 3 * 6 * (LONGEST + OVERHEAD)
+
+
+# A page may come from a gateway that lets no POST through.
+@pytest.mark.parametrize("refusal", [*(answer(status, {"detail": "no"}) for status in (403, 404, 405)), page(403)])
+def test_where_the_listing_is_refused_each_is_read_once_per_interval_and_four_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, refusal: Response
+) -> None:
+    world = inhabit(World(listing=refusal, latency=0.02), monkeypatch)
+    for _ in range(100):
+        world.add(ends=EPOCH + 300)
+    world.live(world.wait_for_all())
+    assert world.most_under_way == REQUESTS_AT_ONCE
+    for reads in Counter(world.looks()).values():
+        assert reads <= 300 / (0.9 * INTERVAL) + 2
+    # It is asked for again when it would reach far back; where a page comes, twice within a second.
+    assert len(world.listings()) <= 2 * 2
+    assert world.lags()[-1] <= LONGEST + OVERHEAD + 1
+
+
+@pytest.mark.parametrize("seconds", [30.0, 300.0])
+def test_a_remote_that_was_down_is_heard_of_soon_and_is_not_rushed_at(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    world = inhabit(World(down=(60.0, 60.0 + seconds)), monkeypatch)
+    for _ in range(200):
+        world.add(ends=EPOCH + 70)
+    world.live(world.wait_for_all())
+    back = EPOCH + 60 + seconds
+    # The last of its attempts within a tick may have been just before it was back.
+    assert max(world.heard.values()) - back <= 1.1 * LONGEST_PAUSE_WHILE_AWAY + 30
+    assert len([at for at, _ in world.asked if 60 <= at <= 60 + seconds]) <= 6 + seconds / 5
+    assert world.most_under_way <= REQUESTS_AT_ONCE
+
+
+def test_a_slow_remote_is_left_alone_for_most_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = inhabit(World(latency=4.0), monkeypatch)
+    for _ in range(50):
+        world.add(ends=EPOCH + 600)
+    world.live(world.wait_for_all())
+    assert len(world.asked) * world.latency <= 0.25 * 600 + 20
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 120),  # joins
+            st.one_of(st.none(), st.floats(0, 120)),  # is cancelled so many seconds later
+            st.floats(0, 200),  # its run ends
+            st.sampled_from([1.0, 5.0, 60.0]),  # its interval
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from([-300.0, -0.7, 0.0, 0.7, 300.0]),
+)
+def test_however_they_join_and_leave_everybody_who_stays_hears_of_his_end(
+    waits: list[tuple[float, float | None, float, float]], skew: float
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        world = inhabit(World(skew=skew), patch)
+
+        async def one(joins: float, cancelled: float | None, ends: float, interval: float) -> bool:
+            run = world.add(ends=EPOCH + ends)
+            await asyncio.sleep(joins)
+            # The task deferred at the very beginning, and its trigger begins later.
+            wait = asyncio.ensure_future(world.wait_for(run, poke_interval=interval, since=EPOCH))
+            if cancelled is not None:
+                await asyncio.wait([wait], timeout=cancelled)
+                wait.cancel()
+                await asyncio.gather(wait, return_exceptions=True)
+                return True
+            await wait
+            known = max(ends, joins)
+            return world.loop.now - known <= 1.1 * max(interval, 5.0) + OVERHEAD + 15
+
+        async def main() -> None:
+            assert all(await asyncio.gather(*(one(*each) for each in waits)))
+            assert not Watcher._all.get(asyncio.get_running_loop())
+
+        world.live(main())
+        assert world.most_under_way <= REQUESTS_AT_ONCE

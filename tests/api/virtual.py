@@ -1,0 +1,260 @@
+"""A world in which hours of waiting take no time: a clock that leaps to what is due next, and a remote to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import format_datetime
+from random import Random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from astronomer_remote.api import watcher
+from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.waiting import Outcome, Wanted
+from astronomer_remote.api.watcher import watch
+from astronomer_remote.api.watching import seconds_of
+from astronomer_remote.api.wire import Flow, Request, Response, Sleep, Step, TransportError
+from tests.api.script import OPEN, answer, ok
+
+if TYPE_CHECKING:
+    import pytest
+
+T = TypeVar("T")
+
+EPOCH = 1_800_000_000.0
+RUN, LISTING = "/api/v2/dags/d/dagRuns/", "/api/v2/dags/~/dagRuns/list"
+
+
+class LeapingLoop(asyncio.SelectorEventLoop):
+    """An event loop that never sleeps: when nothing is ready, it is the time of what is due next."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        loop = self
+
+        class Selector(selectors.DefaultSelector):
+            def select(self, timeout: float | None = None) -> Any:
+                if timeout is None:
+                    raise RuntimeError("everybody waits for something that never happens")
+                loop.now += max(timeout, 0.0)
+                return super().select(0)
+
+        super().__init__(Selector())
+
+    def time(self) -> float:
+        return self.now
+
+
+@dataclass
+class Run:
+    """
+    A run in the remote; times in seconds since the epoch, by the true clock.
+
+    :param ends: when it ends, ``None`` for never.
+    :param written: seconds until its end is written into the database.
+    :param undated: further seconds for which it has a state, but no end date.
+    """
+
+    run_id: str
+    date: float
+    ends: float | None = None
+    written: float = 0.0
+    undated: float = 0.0
+
+    def state(self, now: float) -> str:
+        return "success" if self.ends is not None and now >= self.ends + self.written else "running"
+
+    def end_date(self, now: float) -> float | None:
+        return self.ends if self.ends is not None and now >= self.ends + self.written + self.undated else None
+
+
+@dataclass
+class World:
+    """
+    A remote with the DAG `d`, and those who wait for its runs.
+
+    :param skew: by how much the remote's clock is ahead.
+    :param latency: seconds that it takes to answer.
+    :param listing: what it says instead of listing runs.
+    :param down: from when to when it does not answer, in seconds from the beginning.
+    :param asked: all it was asked, and when.
+    :param heard: when who waited for a run heard of its end.
+    """
+
+    skew: float = 0.0
+    latency: float = 0.01
+    listing: Response | None = None
+    down: tuple[float, float] = (0.0, 0.0)
+    runs: dict[str, Run] = field(default_factory=dict)
+    asked: list[tuple[float, Request]] = field(default_factory=list)
+    heard: dict[str, float] = field(default_factory=dict)
+    under_way: int = 0
+    most_under_way: int = 0
+    loop: LeapingLoop = field(default_factory=LeapingLoop)
+
+    @property
+    def now(self) -> float:
+        return EPOCH + self.loop.now
+
+    def live(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run to the end, and see that nothing is left over."""
+        try:
+            result = self.loop.run_until_complete(main)
+            self.loop.run_until_complete(asyncio.sleep(0.1))
+            assert not asyncio.all_tasks(self.loop)
+            return result
+        finally:
+            self.loop.close()
+
+    def add(self, *, age: float = 60.0, **facts: Any) -> Run:
+        """Make a run, whose date is so many seconds ago."""
+        run = Run(f"r{len(self.runs)}", self.now - age, **facts)
+        self.runs[run.run_id] = run
+        return run
+
+    def listings(self, since: float = 0.0) -> list[Request]:
+        """What ended was asked for, from when on."""
+        return [request for at, request in self.asked if request.path == LISTING and at >= since]
+
+    def looks(self, since: float = 0.0) -> list[str]:
+        """Which runs were read singly, from when on."""
+        return [
+            request.path.removeprefix(RUN) for at, request in self.asked if request.path.startswith(RUN) and at >= since
+        ]
+
+    # -- who waits ----------------------------------------------------------------------------------------
+
+    async def wait_for(self, run: Run, *, poke_interval: float = 5.0, **changes: Any) -> Outcome:
+        """Wait as a trigger does."""
+        given: dict[str, Any] = {
+            "run_id": run.run_id,
+            "failed_states": ("failed",),
+            "exists": True,
+            "date": moment(run.date + self.skew),
+            "since": self.now,
+        }
+
+        async def reload() -> Settings:
+            return OPEN
+
+        outcome = await watch(
+            Wanted("d", **(given | changes)),
+            settings=OPEN,
+            reload=reload,
+            poke_interval=poke_interval,
+            deadline=None,
+            told=lambda line: None,
+        )
+        self.heard[run.run_id] = self.now
+        return outcome
+
+    async def wait_for_all(self, **arguments: Any) -> None:
+        await asyncio.gather(*(self.wait_for(run, **arguments) for run in self.runs.values()))
+
+    def lags(self) -> list[float]:
+        """Seconds from the end of each run to its being heard of, sorted."""
+        return sorted(at - (self.runs[run_id].ends or 0.0) for run_id, at in self.heard.items())
+
+    # -- what it answers ----------------------------------------------------------------------------------
+
+    async def deliver(self, request: Request) -> Response:
+        self.asked.append((self.loop.now, request))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await asyncio.sleep(self.latency)
+        finally:
+            self.under_way -= 1
+        if self.down[0] <= self.loop.now < self.down[1]:
+            raise TransportError("ConnectionRefusedError", sent=False)
+        date = datetime.fromtimestamp(int(self.now + self.skew), timezone.utc)
+        return self._answer(request, {"date": format_datetime(date, usegmt=True)})
+
+    def _answer(self, request: Request, fields: dict[str, str]) -> Response:
+        if request.path.endswith("/version"):
+            return ok({"version": "3.3.2"}, **fields)
+        if request.path == LISTING:
+            return self.listing or ok(self._ended(request.body), **fields)
+        run = self.runs.get(request.path.removeprefix(RUN))
+        return ok(self._told(run), **fields) if run else answer(404, {"detail": "not found"}, **fields)
+
+    def _ended(self, asked: Any) -> dict[str, Any]:
+        assert (asked["dag_ids"], asked["order_by"]) == (["d"], "end_date")
+        since, bound = (seconds_of(asked[name]) - self.skew for name in ("end_date_gte", "run_after_gte"))
+        dated = [(run.end_date(self.now), run) for run in self.runs.values() if run.date >= bound]
+        found = sorted(((end, run) for end, run in dated if end is not None and end >= since), key=lambda each: each[0])
+        some = found[asked["page_offset"] :][: asked["page_limit"]]
+        return {"dag_runs": [self._told(run) for _, run in some], "total_entries": len(found)}
+
+    def _told(self, run: Run) -> dict[str, Any]:
+        end = run.end_date(self.now)
+        return {
+            "dag_id": "d",
+            "dag_run_id": run.run_id,
+            "state": run.state(self.now),
+            "logical_date": None,
+            "run_after": moment(run.date + self.skew),
+            "end_date": None if end is None else moment(end + self.skew),
+        }
+
+
+class Driver:
+    """Carries flows out in a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.sent = 0
+
+    async def run(self, flow: Flow[T]) -> T:
+        proceed: Callable[[], Step] = lambda: next(flow)  # noqa: E731  # the first step has no outcome to be told
+        try:
+            while True:
+                step = proceed()
+                try:
+                    outcome = await self._carry_out(step)
+                except TransportError as error:
+                    proceed = lambda error=error: flow.throw(error)  # type: ignore[misc]  # noqa: E731
+                else:
+                    proceed = lambda outcome=outcome: flow.send(outcome)  # type: ignore[misc]  # noqa: E731
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+    async def _carry_out(self, step: Step) -> Response | None:
+        if isinstance(step, Sleep):
+            await asyncio.sleep(step.seconds)
+            return None
+        assert isinstance(step, Request)
+        self.sent += 1
+        return await self._world.deliver(step)
+
+
+def moment(seconds: float) -> str:
+    """A date as Airflow writes it."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+def inhabit(world: World, patch: pytest.MonkeyPatch) -> World:
+    """Let watchers live in a world."""
+
+    @asynccontextmanager
+    async def driver(*_: Any) -> AsyncIterator[Driver]:
+        yield Driver(world)
+
+    def deployment(settings: Settings, retry: RetryPolicy) -> Deployment:
+        talk = Conversation(settings, retry=retry, clock=lambda: world.now, jitter=chance.random)
+        return Deployment(settings, conversation=talk)
+
+    chance = Random(1)  # the same world each time
+    patch.setattr(watcher, "async_driver", driver)
+    patch.setattr(watcher, "Deployment", deployment)
+    patch.setattr(watcher, "random", chance)
+    patch.setattr(watcher, "time", SimpleNamespace(time=lambda: world.now, monotonic=lambda: world.loop.now))
+    return world
