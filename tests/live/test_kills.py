@@ -59,6 +59,9 @@ def test_a_person_who_ends_the_task_ends_its_run(cancelled: Cancelled, act: str,
             waiting.until({act: 1}, [waiting.cancelled_state])
         says_if_it_cannot_cancel(waiting)
     if act == "clear":
+        # Its trigger, if there is one, has to have begun.
+        before = waiting.looks
+        wait_until(lambda: waiting.looks > before, waiting.describe)
         local.mark(waiting.dag_id, "failed")
         waiting.until({"failed": 1}, [waiting.cancelled_state] * 2)
 
