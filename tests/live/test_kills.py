@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ import pytest
 
 from dev import faults
 from dev.faults import Rule
-from dev.settings import PASSWORDS_FILE
 from dev.versions import Version
 from tests.live import kill_table
 from tests.live.fault_cases import TRIGGER
@@ -190,11 +188,7 @@ def change_secret(on: Stage, secret: str = "another secret, ") -> None:
 
 def change_password(on: Stage, conn_id: str) -> None:
     on.local.change_password(conn_id, "another")
-    if on.remote.version >= (3, 0):
-        file = on.remote.deployment.home / PASSWORDS_FILE
-        file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), "another")))
-    else:
-        on.remote.deployment.run("users", "reset-password", "--username", "admin", "--password", "another")
+    on.remote.change_password("admin", "another")
     # What it had given out under the old one is not valid any more either.
     change_secret(on, "a third secret, ")
 

@@ -50,9 +50,9 @@ class Account:
         return since
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=str)
-def test_a_thousand_tasks_wait_for_about_one_request_per_interval_and_end(pair: Pair) -> None:
-    with stage(pair) as on:
+@pytest.mark.parametrize("both", PAIRS, ids=str)
+def test_a_thousand_tasks_wait_for_about_one_request_per_interval_and_end(both: Pair) -> None:
+    with stage(both) as on:
         on.local.limit_tasks(TASKS_AT_ONCE)
         account = Account(on)
         (waiting,) = on.start(("thousand", DEFERRABLE))
