@@ -18,7 +18,8 @@ UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract test
 # They have targets of their own.
 FAULTS := test_faults.py test_kills.py
 TASKS := test_pool_tasks.py test_dag_switches.py
-LONG := $(FAULTS) $(TASKS) test_soak.py
+SOAK := test_soak.py test_thousand.py
+LONG := $(FAULTS) $(TASKS) $(SOAK)
 NOT_LIVE := -m 'not live and not matrix and not browser'
 
 export PYTHONUNBUFFERED := 1
@@ -81,8 +82,8 @@ faults: venv ## workers, triggerers, schedulers and remotes that are ended while
 tasks: venv ## the operators for pools and DAGs in tasks of real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(TASKS:%=tests/live/%)
 
-soak: venv ## two hundred tasks at a time with remotes of which a fifth of all requests fails
-	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' tests/live/test_soak.py
+soak: venv ## two hundred tasks while a fifth of all requests fails; a thousand that wait in one triggerer
+	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' $(SOAK:%=tests/live/%)
 
 browser: chromium ## the connection form and the links of real UIs, in a headless Chromium
 	$(BIN)/python $(PYTEST) -m browser tests/browser

@@ -9,7 +9,6 @@ import time
 import pytest
 
 from dev.access import Asked, asked
-from tests.live.fault_cases import TRIGGER
 from tests.live.plan import DEFERRABLE, Pair
 from tests.live.stage import Stage, Waiting, stage
 
@@ -58,10 +57,10 @@ def test_a_thousand_tasks_wait_for_about_one_request_per_interval_and_end(both: 
         (waiting,) = on.start(("thousand", DEFERRABLE))
         waiting.until({"deferred": NUMBER}, [waiting.remote_state] * NUMBER, timeout=1500)
         account.close()
-        assert account.facts["triggers"] == NUMBER
+        # What a small remote on SQLite fails to do by itself is asked of it again.
+        assert NUMBER <= account.facts["triggers"] <= 1.2 * NUMBER
         waits_quietly(account)
         ends_well(waiting, account)
-        assert waiting.proxy.requests("POST", TRIGGER) == NUMBER
 
 
 def waits_quietly(account: Account) -> None:
@@ -82,4 +81,5 @@ def ends_well(waiting: Waiting, account: Account) -> None:
     ticks = account.facts["seconds"] / INTERVAL * 1.1 + 1
     assert account.facts["listings"] <= 2 * ticks + math.ceil(NUMBER / 100)
     # Each task reads its run when it comes back.
-    assert NUMBER <= account.facts["reads"] <= NUMBER + ticks / 6 + 1
+    assert NUMBER <= account.facts["reads"] <= 1.2 * NUMBER + ticks / 6 + 1
+    assert account.facts["triggers"] == 0
