@@ -114,6 +114,7 @@ demo: venv ## two real deployments, one triggers a DAG in the other
 
 bench: venv ## what waits and triggers cost a real remote; needs PostgreSQL, takes most of an hour
 	$(UV) pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python -m benchmarks.import_cost
 	$(BIN)/python -m benchmarks.trigger
 	$(BIN)/python -m benchmarks.waiting --version 3.3.2
 	$(BIN)/python -m benchmarks.waiting --version 2.11.2
