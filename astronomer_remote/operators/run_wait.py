@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun
@@ -138,7 +138,11 @@ class WaitsForItsRun(Explains):
 
     def _timed_out(self, run: DagRun | None, summary: str) -> WaitTimeout:
         """The error of a wait that took too long, after the run was cancelled."""
-        self._cancel()
+        try:
+            self._cancel()
+        except AirflowTaskTimeout:
+            # Airflow's own limit passes at about the same time, once.
+            self._cancel()
         limit = self.wait_timeout or self.execution_timeout
         where = f": {run.url}" if run else ""
         return WaitTimeout(f"DAG {self.trigger_dag_id!r} did not end within {limit} ({summary}){where}")

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     DAG,
     AirflowFailException,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseHook,
     TaskDeferred,
     TaskGroup,
@@ -287,6 +288,24 @@ def test_a_wait_that_takes_too_long_ends_and_cancels_the_run(remote: FakeDeploym
     context = local_task(made).context()
     with pytest.raises(WaitTimeout):
         to_the_end(made, context)
+    assert [run["state"] for run in remote.runs("slow")] == ["failed"]
+
+
+def test_airflows_own_limit_does_not_get_in_the_way_of_a_cancellation(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.add_dag("slow", stays="running")
+    cancel, alarms = AstronomerHook.cancel_dag_run, [AirflowTaskTimeout()]
+
+    def interrupted(hook: AstronomerHook, dag_id: str, run_id: str) -> Any:
+        if alarms:
+            raise alarms.pop()
+        return cancel(hook, dag_id, run_id)
+
+    monkeypatch.setattr(AstronomerHook, "cancel_dag_run", interrupted)
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, execution_timeout=timedelta(seconds=0.2))
+    with pytest.raises(WaitTimeout, match=r"did not end within 0:00:00\.2"):
+        made.execute(local_task(made).context())
     assert [run["state"] for run in remote.runs("slow")] == ["failed"]
 
 

@@ -29,8 +29,10 @@ WAITS = {"sync": "running", "deferrable": "deferred"}
 HEARTBEATS = {
     "v1": {
         "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "20",
-        "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "5",
-        "AIRFLOW__SCHEDULER__LOCAL_TASK_JOB_HEARTBEAT_SEC": "2",
+        "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "10",
+        # What a person did is noticed at the second heartbeat after it. Should the scheduler be quicker, which takes a
+        # task that was cleared for lost, then the task would run twice at a time.
+        "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
     },
     "v2": {
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
