@@ -24,7 +24,7 @@ from dev.places import ROOT
 RESULTS = ROOT / "benchmarks" / "results"
 WAITING = [1, 10, 100, 250, 500, 1_000, 5_000, 10_000]
 # How many are tried with one GET per run: up to what a remote of one worker holds out, and one step beyond.
-SINGLY = {"2": [1, 10, 25], "3": [1, 10, 100, 250]}
+SINGLY = {"2": [1, 10, 25], "3": [1, 10, 100, 250, 500, 1_000]}
 PAST = {"2": 100_000, "3": 1_000_000}
 
 
