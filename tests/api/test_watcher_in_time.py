@@ -28,26 +28,26 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return inhabit(World(), monkeypatch)
 
 
-def test_five_thousand_cost_a_request_per_interval_and_a_look_in_every_sixth(world: World) -> None:
-    for _ in range(5_000):
+def test_two_thousand_cost_a_request_per_interval_and_a_look_in_every_sixth(world: World) -> None:
+    for _ in range(2_000):
         world.add(ends=EPOCH + 500)
     world.live(world.wait_for_all())
     quiet = [at for at, _ in world.asked if 10 < at < 490]
     assert len(quiet) <= (490 - 10) / (0.9 * INTERVAL) * (1 + 1 / 6) + 2
-    assert world.lags()[-1] <= LONGEST + OVERHEAD + 50 * world.latency
+    assert world.lags()[-1] <= LONGEST + OVERHEAD + 20 * world.latency
 
 
-@pytest.mark.parametrize("per_second", [1, 19, 50, 200])
+@pytest.mark.parametrize("per_second", [1, 19, 50, 100])
 def test_ends_cost_a_page_for_each_hundred_and_are_heard_of_within_an_interval(world: World, per_second: int) -> None:
-    for number in range(60 * per_second):
+    for number in range(40 * per_second):
         world.add(ends=EPOCH + 30 + number / per_second)
     world.live(world.wait_for_all())
     ticks = [0]
     for at, request in world.asked:
-        if 40 < at < 80 and request.path.endswith("/list"):
+        if 40 < at < 65 and request.path.endswith("/list"):
             ticks += [0] if request.body["page_offset"] == 0 else []
             ticks[-1] += 1
-    assert len(ticks) > 40 / LONGEST
+    assert len(ticks) > 25 / LONGEST
     # What the tick before has told already is repeated on one page.
     assert max(ticks[1:]) <= 1 + math.ceil(per_second * (LONGEST + OVERHEAD) / 100)
     lags = world.lags()
