@@ -223,13 +223,10 @@ def _access_token(reply: Response, login: str) -> str:
         f"Could not log in as {login!r}. This deployment may not let users log in with a password; give the "
         "connection an API token instead."
     )
-    # Airflow itself says in JSON that it has no such thing; whatever else it is comes and goes with a gateway.
-    says_no = reply.is_json and reply.status >= 400
-    raise (
-        AuthenticationFailed(why, **facts)
-        if says_no
-        else UnexpectedReply(f"{why} Or a proxy or login page stands before it.", **facts)
-    )
+    if reply.is_json and reply.status >= 400:
+        raise AuthenticationFailed(why, **facts)
+    # Airflow itself says no in JSON; whatever else this is comes and goes with a gateway.
+    raise UnexpectedReply(f"{why} Or a proxy or login page stands before it.", **facts)
 
 
 def _expiry(token: str) -> float | None:

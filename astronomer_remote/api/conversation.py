@@ -60,8 +60,9 @@ class Conversation:
     def dialect(self) -> Flow[Dialect]:
         """How the remote is spoken to, found out once and remembered."""
         if self._dialect is None:
-            static = auth.static(self.settings)
-            self._dialect = yield from self._patiently(partial(detect.dialect, self.settings, self._deliver, static))
+            self._dialect = yield from self._patiently(
+                lambda: detect.dialect(self.settings, self._deliver, auth.static(self.settings))
+            )
         return self._dialect
 
     def ask(self, exchange: Exchange[T]) -> Flow[T]:

@@ -144,6 +144,23 @@ def test_a_gateway_that_refuses_the_bearer_form_is_shown_the_bare_key() -> None:
     )
 
 
+def test_a_gateway_that_is_out_of_order_for_a_while_is_shown_the_token_in_the_same_forms_again() -> None:
+    remote = Remote(TOKEN)
+    forms = (None, "Bearer t0ken", "t0ken")
+    broken = [Turn(V2_PROBE, page(403), authorization=form) for form in forms]
+    broken += [
+        Turn(probe, page(403), authorization=form)
+        for probe in (V1_PROBE, EXPERIMENTAL_PROBE)
+        for form in (None, "t0ken")
+    ]
+    remote.play(
+        remote.deployment.get_version(),
+        *broken,
+        Turn(V2_PROBE, page(403), authorization=None),
+        Turn(V2_PROBE, ok({"version": "3.3.2"}), authorization="Bearer t0ken"),
+    )
+
+
 def test_a_gateway_that_refuses_the_token_is_told_from_a_wrong_host() -> None:
     remote = Remote(with_secret(TOKEN, authentication="astro_token"), retry=ONCE)
     turns = [

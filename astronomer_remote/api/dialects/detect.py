@@ -72,15 +72,15 @@ def _recognise(settings: Settings, generation: Generation, reply: Response) -> D
 
 def _nothing_found(settings: Settings, answers: Mapping[str, Response]) -> RemoteError:
     said = ", ".join(f"{path} → {_describe(reply)}" for path, reply in answers.items())
-    statuses = {reply.status for reply in answers.values()}
-    experimental = answers.get(PROBES[Generation.EXPERIMENTAL])
-    if experimental is not None and experimental.status in (401, 403) and statuses <= {404, 401, 403}:
+    statuses = [reply.status for reply in answers.values()]
+    # Airflow 1.10 knows of no later API; what refuses all three is a gateway.
+    if statuses in ([404, 404, 401], [404, 404, 403]):
         return AccessDenied(
             f"{settings.base_url} answers like an Airflow 1.10 whose experimental API is closed. Set its "
             f"[api] auth_backend to airflow.api.auth.backend.default, behind a gateway of your own. Asked: {said}."
         )
     where = f"No Airflow REST API found at {settings.base_url}"
-    if statuses <= {404, 405}:
+    if {*statuses} <= {404, 405}:
         return NotFound(f"{where}. Check the connection's host, with its whole path. Asked: {said}.")
     return UnexpectedReply(
         f"{where}; a proxy or login page may stand before it. Check the connection's host and token. Asked: {said}."
