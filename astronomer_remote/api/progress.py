@@ -12,6 +12,9 @@ SECONDS_BETWEEN_PROGRESS = 60.0
 TOLD_AT_ONCE = 2
 """Of how many runs a watcher finds such things out at a time, however many wait; the others have their turn later."""
 
+SECONDS_BETWEEN_RUNS = 10.0
+"""How often a watcher finds out how far one more run is, so that six wait for theirs without having to take turns."""
+
 LONGEST_RUN = 100
 """Task instances of a run whose progress is told: as many as come in one listing."""
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from astronomer_remote.api.progress import TOLD_AT_ONCE
+from astronomer_remote.api.progress import SECONDS_BETWEEN_RUNS, TOLD_AT_ONCE
 from astronomer_remote.api.telling import Telling
 from astronomer_remote.api.watching import Waiter
 from astronomer_remote.api.wire import Flow
@@ -28,12 +28,20 @@ class Teller:
         self._telling = telling
         self._run = run
         self._under_way: dict[Waiter, asyncio.Task[None]] = {}
+        self._next_progress = 0.0
 
     def tell(self, waiters: Iterable[Waiter], now: float) -> None:
         """Begin to tell those whose turn it is."""
         due = {waiter for waiter in waiters if waiter.telling and waiter.telling_due <= now}
         idle = sorted(due.difference(self._under_way), key=lambda waiter: waiter.telling_due)
-        for waiter in idle[: TOLD_AT_ONCE - len(self._under_way)]:
+        for waiter in idle:
+            if len(self._under_way) >= TOLD_AT_ONCE:
+                return
+            # Whoever wants to see logs has asked for what that costs.
+            if not waiter.streams.task_ids:
+                if now < self._next_progress:
+                    continue
+                self._next_progress = now + SECONDS_BETWEEN_RUNS
             self._under_way[waiter] = asyncio.create_task(self._tell_one(waiter))
 
     async def tell_rest(self, waiter: Waiter) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api import telling
+from astronomer_remote.api import teller, telling
 from astronomer_remote.api.models import TaskInstance
 from astronomer_remote.api.progress import TOLD_AT_ONCE, progress_line
 from astronomer_remote.api.settings import Settings
@@ -112,6 +112,7 @@ def test_a_watcher_tells_it_in_turn_at_a_cost_that_does_not_follow_the_number_of
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(telling, "SECONDS_BETWEEN_PROGRESS", 600.0)
+    monkeypatch.setattr(teller, "SECONDS_BETWEEN_RUNS", 0.0)
     under_way: list[int] = []
     tell = telling.Telling.tell
     now = 0

@@ -37,6 +37,18 @@ def test_two_thousand_cost_a_request_per_interval_and_a_look_in_every_sixth(worl
     assert world.lags()[-1] <= LONGEST + OVERHEAD + 20 * world.latency
 
 
+@pytest.mark.parametrize(("waiting", "turns"), [(1, 60.0), (6, 10.0), (500, 10.0)])
+def test_how_far_runs_are_is_found_out_for_one_at_a_time_however_many_wait(
+    world: World, waiting: int, turns: float
+) -> None:
+    for _ in range(waiting):
+        world.add(ends=EPOCH + 600)
+    world.live(world.wait_for_all(progress=True))
+    found_out = sum(request.path.endswith("/taskInstances") for _, request in world.asked)
+    # A turn comes with a tick.
+    assert 600 / (turns + LONGEST) <= found_out <= 600 / turns + 1
+
+
 @pytest.mark.parametrize("per_second", [1, 19, 50, 100])
 def test_ends_cost_a_page_for_each_hundred_and_are_heard_of_within_an_interval(world: World, per_second: int) -> None:
     for number in range(40 * per_second):
