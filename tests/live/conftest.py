@@ -25,7 +25,7 @@ from tests.live.tables import Results
 
 HERE = Path(__file__).parent
 TASKS_AT_ONCE = 6
-SECONDS_PER_TEST = 1200  # the first of a pair starts the deployments
+SECONDS_PER_TEST = 1200  # of those that set none of their own; the first of a pair starts the deployments
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,7 +63,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=order)
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST))
             item.add_marker("matrix" if pairs is MATRIX else "live")
 
 
