@@ -130,7 +130,8 @@ class Task:
         outcome.sent = proxy.requests("POST", TRIGGER)
         outcome.arrived = proxy.requests("POST", TRIGGER, forwarded=True)
         outcome.spoiled = sum(
-            each.fault is None and ((each.remote_status or 500) >= 500 or each.seconds > self._patience)
+            each.forwarded
+            and ((each.remote_status or 500) >= 500 or (each.fault is None and each.seconds > self._patience))
             for each in proxy.passed
             if each.method == "POST" and re.search(TRIGGER, each.target)
         )
