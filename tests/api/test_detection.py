@@ -92,11 +92,12 @@ def test_a_page_that_comes_and_goes_is_borne() -> None:
 
 def test_a_page_in_place_of_the_newer_api_is_no_reason_to_speak_the_experimental_one() -> None:
     remote = Remote()
-    remote.play(
+    generation, _ = remote.play(
         remote.deployment.get_version(),
         *probes(page(404), page(200), ok({"status": "OK"})),
         *Speech("2.0.2").detection(),
     )
+    assert generation is Generation.V1
 
 
 @pytest.mark.parametrize(
