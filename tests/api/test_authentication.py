@@ -373,7 +373,7 @@ def test_a_token_that_does_not_tell_its_end_is_used_until_it_is_refused(odd: str
     remote = Remote(USER, V2)
     remote.play(remote.deployment.get_pool("p"), login_turn(odd), pool_turn(V2))
     remote.clock.now += 1e9
-    remote.play(remote.deployment.get_pool("p"), pool_turn(V2))
+    assert remote.play(remote.deployment.get_pool("p"), pool_turn(V2)).name == "p"
 
 
 @pytest.mark.parametrize("refusal", [EXPIRED, INVALID_TOKEN])
@@ -381,12 +381,13 @@ def test_a_token_refused_early_is_renewed(refusal: Response) -> None:
     remote = Remote(USER, V2)
     second = token("second")
     remote.play(remote.deployment.get_pool("p"), login_turn(), pool_turn(V2))
-    remote.play(
+    found = remote.play(
         remote.deployment.get_pool("p"),
         pool_turn(V2, refusal),
         login_turn(second),
         pool_turn(V2, authorization=f"Bearer {second}"),
     )
+    assert found.name == "p"
 
 
 @pytest.mark.parametrize("refusal", [EXPIRED, INVALID_TOKEN])
@@ -406,7 +407,8 @@ def test_a_token_is_renewed_exactly_once_for_a_request(refusal: Response) -> Non
 def test_a_lost_login_is_sent_again() -> None:
     remote = Remote(USER, V2)
     lost = replace(login_turn(), reply=LOST)
-    remote.play(remote.deployment.get_pool("p"), lost, login_turn(), pool_turn(V2))
+    assert remote.play(remote.deployment.get_pool("p"), lost, login_turn(), pool_turn(V2)).name == "p"
+    assert remote.sleeps == [0.5]
 
 
 def test_a_login_that_is_out_of_order_for_now_is_no_wrong_password() -> None:

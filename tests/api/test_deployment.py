@@ -147,7 +147,8 @@ def test_1_10_creates_and_updates_alike_so_that_a_lost_reply_does_no_harm() -> N
     remote, _ = meet(EXPERIMENTAL)
     create = "POST /api/experimental/pools"
     look = Turn("GET /api/experimental/pools/p", answer(404, {"error": "no"}))
-    remote.play(remote.deployment.create_pool("p", 1), look, Turn(create, LOST), Turn(create, ok(pool(EXPERIMENTAL))))
+    turns = [look, Turn(create, LOST), Turn(create, ok(pool(EXPERIMENTAL)))]
+    assert remote.play(remote.deployment.create_pool("p", 1), *turns).name == "p"
 
 
 CURRENT = {"slots": 1, "description": "old", "include_deferred": True}
@@ -246,7 +247,8 @@ def test_what_a_version_cannot_give_a_pool_is_refused_by_name(version: str, fiel
 @pytest.mark.parametrize("version", [V2_OLDEST, V2])
 def test_airflow_3_has_pools_with_a_slash_in_their_name(version: str) -> None:
     remote, speech = meet(version)
-    remote.play(remote.deployment.get_pool("a/b"), Turn(f"GET {speech.base}/pools/a%2Fb", ok(pool(version, "a/b"))))
+    turn = Turn(f"GET {speech.base}/pools/a%2Fb", ok(pool(version, "a/b")))
+    assert remote.play(remote.deployment.get_pool("a/b"), turn).name == "a/b"
 
 
 @pytest.mark.parametrize("version", [EXPERIMENTAL, V1])

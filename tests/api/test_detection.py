@@ -29,8 +29,8 @@ def test_each_generation_is_found_in_at_most_three_requests_without_credentials(
 
 def test_what_was_found_is_remembered() -> None:
     remote = Remote()
-    remote.play(remote.deployment.get_version(), *Speech("3.3.2").detection())
-    remote.play(remote.deployment.get_version())
+    found = remote.play(remote.deployment.get_version(), *Speech("3.3.2").detection())
+    assert remote.play(remote.deployment.get_version()) == found
 
 
 def test_a_lost_probe_is_sent_again() -> None:
@@ -137,12 +137,13 @@ def test_a_gateway_that_lets_nobody_through_is_shown_the_token(refusal: Response
 
 def test_a_gateway_that_refuses_the_bearer_form_is_shown_the_bare_key() -> None:
     remote = Remote(TOKEN)
-    remote.play(
+    generation, _ = remote.play(
         remote.deployment.get_version(),
         Turn(V2_PROBE, plain(401, ""), authorization=None),
         Turn(V2_PROBE, plain(401, ""), authorization="Bearer t0ken"),
         Turn(V2_PROBE, ok({"version": "3.3.2"}), authorization="t0ken"),
     )
+    assert generation is Generation.V2
 
 
 def test_a_gateway_that_is_out_of_order_for_a_while_is_shown_the_token_in_the_same_forms_again() -> None:
@@ -154,12 +155,13 @@ def test_a_gateway_that_is_out_of_order_for_a_while_is_shown_the_token_in_the_sa
         for probe in (V1_PROBE, EXPERIMENTAL_PROBE)
         for form in (None, "t0ken")
     ]
-    remote.play(
+    generation, _ = remote.play(
         remote.deployment.get_version(),
         *broken,
         Turn(V2_PROBE, page(403), authorization=None),
         Turn(V2_PROBE, ok({"version": "3.3.2"}), authorization="Bearer t0ken"),
     )
+    assert generation is Generation.V2
 
 
 def test_a_gateway_that_refuses_the_token_is_told_from_a_wrong_host() -> None:
