@@ -44,15 +44,17 @@ class LogPart:
 
     :param lines: without those about where the log was found, which differ from reply to reply.
     :param token: what makes the remote go on after them, if it says.
+    :param error: which of the lines tell the last exception, if it is known.
     """
 
     lines: tuple[str, ...]
     token: str | None = None
+    error: range = range(0)
 
 
 def text_lines(log: bytes, count: int) -> list[str]:
     """The last lines of a log that comes as text, as Airflow 2 gives it."""
-    return _last(_end_of(log), count)
+    return _last([*_cleaned(_end_of(log))], count)
 
 
 def record_lines(log: bytes, count: int) -> list[str]:
@@ -63,14 +65,19 @@ def record_lines(log: bytes, count: int) -> list[str]:
     """
     # A record has one line at least, so that no more of them can be wanted.
     records = _end_of(log)[-count:]
-    lines = [line for record in records for line in _lines_of(_record(record))]
+    lines = [*_cleaned(line for record in records for line in _lines_of(_record(record)))]
     last_error = log.rfind(ERROR)
     if last_error < 0 or any(ERROR.decode() in record for record in records):
         return _last(lines, count)
     begins, ends = log.rfind(b"\n", 0, last_error) + 1, log.find(b"\n", last_error)
     record = _record(log[begins:ends].decode("utf-8", errors="replace"))
-    error = _last([*_lines_of(record)], count - count // 4)
-    return [*error, *_last(lines, count - len(error))]
+    return last_after_error([*_cleaned(_lines_of(record))], lines, count)
+
+
+def last_after_error(error: Sequence[str], lines: Sequence[str], count: int) -> list[str]:
+    """The last lines of a log, and before them the error that stands further up in it, in so many lines together."""
+    told = _last(error, count - count // 4)
+    return [*told, *_last(lines, count - len(told))]
 
 
 def text_part(body: Any) -> LogPart:
@@ -91,8 +98,14 @@ def record_part(body: Any) -> LogPart:
     folds = [str(record.get("event")) if isinstance(record, dict) else str(record) for record in records[:100]]
     if folds and folds[0].startswith("::group::"):
         records = records[folds.index("::endgroup::") + 1 if "::endgroup::" in folds else 0 :]
-    lines = _cleaned(line for record in records for line in _lines_of(record))
-    return LogPart(tuple(lines), body.get("continuation_token"))
+    lines: list[str] = []
+    error = range(0)
+    for record in records:
+        begins = len(lines)
+        lines += _cleaned(_lines_of(record))
+        if isinstance(record, dict) and record.get("error_detail"):
+            error = range(begins, len(lines))
+    return LogPart(tuple(lines), body.get("continuation_token"), error)
 
 
 def _end_of(log: bytes) -> list[str]:
@@ -136,7 +149,7 @@ def _traceback(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _last(lines: Sequence[str], count: int) -> list[str]:
-    return [*_cleaned(lines)][-count:] if count else []
+    return [*lines[-count:]] if count else []
 
 
 def _cleaned(lines: Iterable[str]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from astronomer_remote.api.logs import LogPart
+from astronomer_remote.api.logs import LogPart, last_after_error
 from astronomer_remote.api.models import TaskInstance
 from astronomer_remote.api.progress import name_and_try
 
@@ -82,10 +82,8 @@ class Stream:
             return []
         self.first = self.first or new[0]
         self.told, self.last = self.told + len(new), new[-1]
-        left_out = len(new) - LINES_PER_LOOK
         name = name_and_try(self.instance)
-        told = [f"{name}: {line}" for line in new[-LINES_PER_LOOK:]]
-        return [f"{name}: ({left_out} lines are left out here)", *told] if left_out > 0 else told
+        return [f"{name}: {line}" for line in _shortened(new, part)]
 
     def _untold(self, lines: Sequence[str]) -> Sequence[str]:
         """What comes after the lines that were told, in a whole log."""
@@ -94,6 +92,17 @@ class Stream:
         # Where the log is found changes when a task ends, and with that perhaps the order of lines of one moment.
         ends = (number for number in range(len(lines), 0, -1) if lines[number - 1] == self.last)
         return lines[next(ends, self.told) :]
+
+
+def _shortened(new: Sequence[str], part: LogPart) -> Sequence[str]:
+    """What is new at the end of a reply, in as many lines as are told at a look."""
+    if len(new) <= LINES_PER_LOOK:
+        return new
+    # What a task prints reaches the log on another way than its error, and may stand there long after that.
+    known, further_up = len(part.lines) - len(new), len(part.lines) - LINES_PER_LOOK
+    error = part.lines[part.error.start : part.error.stop] if known <= part.error.start < further_up else ()
+    told = last_after_error(error, new, LINES_PER_LOOK)
+    return [f"({len(new) - len(told)} lines are left out here)", *told]
 
 
 class Streams:

@@ -96,6 +96,34 @@ def test_much_at_a_time_is_told_in_part() -> None:
     assert len(lines) == LINES_PER_LOOK + 1
 
 
+FAILED = {"event": "Task failed", "error_detail": [{"exc_type": "E", "exc_value": "boom"}]}
+ERROR = ["Task failed", "E: boom"]
+
+
+def printed(first: int, count: int) -> list[dict[str, Any]]:
+    """Lines of a log."""
+    return [{"event": f"line {number}"} for number in range(first, first + count)]
+
+
+def test_of_much_at_a_time_the_error_is_told_although_much_was_printed_after_it() -> None:
+    stream = Stream(TaskInstance("t"))
+    part = record_part({"content": [*printed(0, 300), FAILED, *printed(300, 300)]})
+    assert [part.lines[number] for number in part.error] == ERROR
+    lines = [line.removeprefix("t: ") for line in stream.take(part)]
+    last = [f"line {number}" for number in range(600 - (LINES_PER_LOOK - 2), 600)]
+    assert lines == ["(402 lines are left out here)", *ERROR, *last]
+    again = record_part({"content": [*printed(0, 300), FAILED, *printed(300, 600)]})
+    assert not set(ERROR).intersection(line.removeprefix("t: ") for line in stream.take(again)), "it was told before"
+
+
+@pytest.mark.parametrize("after", [0, 1, LINES_PER_LOOK - 3, LINES_PER_LOOK - 2, LINES_PER_LOOK - 1, LINES_PER_LOOK])
+def test_an_error_near_the_end_is_told_once(after: int) -> None:
+    part = record_part({"content": [*printed(0, 300), FAILED, *printed(300, after)]})
+    lines = [line.removeprefix("t: ") for line in Stream(TaskInstance("t")).take(part)]
+    assert [line for line in lines if line in ERROR] == ERROR
+    assert len(lines) == len(set(lines)) == LINES_PER_LOOK + 1
+
+
 # Which logs are read
 
 
