@@ -129,6 +129,11 @@ class Observation:
     things: Mapping[str, Sequence[str | None]]
     run: DagRun | None = None
 
+    @classmethod
+    def of_run(cls, run: DagRun) -> Observation:
+        """A run as a look at it, where it alone is waited for."""
+        return cls({f"run {run.run_id}": [run.state]}, run)
+
     def summary(self) -> str:
         """How things stand, for a log line."""
         told = (

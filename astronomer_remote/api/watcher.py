@@ -235,7 +235,7 @@ class Watcher:
         self._metrics.seen({run.run_id: run for _, run in told}.values(), self._deployment.conversation.remote_clock())
         for waiter, run in told:
             if waiter.wanted.run_id:
-                waiter.see(Observation({f"run {run.run_id}": [run.state]}, run), now)
+                waiter.see(Observation.of_run(run), now)
         # Who waits for dates may wait for several, of which this is one.
         several = {waiter for waiter, _ in told if not waiter.wanted.run_id}
         await asyncio.gather(*(self._look(driver, waiter) for waiter in several))

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTas
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.streams import told_to
-from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
 from astronomer_remote.arguments import is_plain, seconds
 from astronomer_remote.compat import was_stopped_by_a_person
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
@@ -62,18 +62,21 @@ class WaitsForItsRun(Explains):
 
         :param resumed: whether a wait in the triggerer is over, which told all there was in the logs.
         """
-        goes_on = run.state not in (*self.allowed_states, *self.failed_states)
         wanted = Wanted(
             dag_id=run.dag_id,
             allowed_states=self.allowed_states,
             failed_states=self.failed_states,
             since=_began(context),
             progress=self.log_progress,
-            stream=tuple(self.stream_logs or ()) if goes_on or not resumed else (),
+            stream=tuple(self.stream_logs or ()),
         ).of(run)
+        seen = Observation.of_run(run)
+        verdict = judge(seen, wanted)
+        if verdict and (resumed or not wanted.stream):
+            return self._conclude(Outcome(verdict, seen.summary(), run), context)
         deadline = self.deadline(context)
         interval = seconds(self.poke_interval, "poke_interval")
-        if self.deferrable and goes_on:
+        if self.deferrable and not verdict:
             trigger = RemoteWaitTrigger(
                 astronomer_conn_id=self.astronomer_conn_id,
                 wanted=wanted.as_dict(),

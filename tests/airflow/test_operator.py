@@ -557,6 +557,25 @@ def test_the_event_alone_is_enough_to_come_back_with(remote: FakeDeployment) -> 
     assert resume(deferred, operator(wait_for_completion=True, deferrable=True), context)["state"] == "success"
 
 
+@pytest.mark.parametrize("state", ["success", "failed"])
+def test_coming_back_costs_the_remote_one_look(start: Start, state: str) -> None:
+    remote = start("3.3.2")
+    remote.add_dag("bad", stays="running")
+    made = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True, explain_failure=False)
+    context = local_task(made).context()
+    deferred = deferred_by(made, context)
+    (run,) = remote.runs("bad")
+    remote.finish("bad", run["run_id"], state)
+    event = {"verdict": state, "summary": "", "run": None, "error": None}
+    before = len(remote.requests)
+    try:
+        came_back = come_back(deferred, made, context, event)["state"]
+    except DagRunFailed:
+        came_back = "failed"
+    assert came_back == state
+    assert remote.requests[before:] == [("GET", f"/api/v2/dags/bad/dagRuns/{run['run_id']}")]
+
+
 def test_a_retry_begins_anew_even_where_airflow_resumes_it_with_the_event_of_the_try_before(
     remote: FakeDeployment,
 ) -> None:

@@ -81,6 +81,6 @@ def ends_well(waiting: Waiting, account: Account) -> None:
     # A page for each hundred that ended, and in each tick one that repeats what is known already.
     ticks = account.facts["seconds"] / INTERVAL * 1.1 + 1
     assert account.facts["listings"] <= 2 * ticks + math.ceil(NUMBER / 100)
-    # Each task reads its run when it comes back, and once more to conclude.
-    assert 2 * NUMBER <= account.facts["reads"] <= 2.4 * NUMBER + ticks
+    # Each task reads its run once more when it comes back.
+    assert NUMBER <= account.facts["reads"] <= 1.2 * NUMBER + ticks
     assert account.facts["triggers"] == 0
