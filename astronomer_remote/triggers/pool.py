@@ -51,7 +51,7 @@ class RemotePoolTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait. :return: exactly one event, a :class:`~astronomer_remote.triggers.wait.WaitEvent` as a dict."""
-        began = time.time()
+        began = time.monotonic()
         event = await self._wait()
         await settle(self, began)
         yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]  # so in Airflow

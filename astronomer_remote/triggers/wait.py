@@ -79,7 +79,7 @@ ENDS_A_WAIT = (errors.RemoteError, AirflowNotFoundException)
 """What a task is told as its own error; the latter is about a connection that does not exist."""
 
 SECONDS_TO_SETTLE = 15.0
-"""How long after its begin a wait may end at the earliest."""
+"""How long after its begin a wait in a triggerer may end at the earliest."""
 
 SECONDS_TO_CANCEL = 20.0
 """How long a cancellation may take; Airflow grants ``[triggerer] on_kill_timeout``, 30 s by default."""
@@ -94,21 +94,20 @@ async def load_http_libraries() -> None:
     await asyncio.to_thread(import_module, "astronomer_remote.hooks.astronomer")
 
 
-async def settle(trigger: BaseTrigger, since: float) -> None:
+async def settle(trigger: BaseTrigger, began: float) -> None:
     """
     Let Airflow take note of a deferral before it hears that the wait is over.
 
     The executor's report that the worker is done with the task may come many seconds after it is. A scheduler that has
     queued the task again by then takes the report to be about that, and fails the task
-    (``SchedulerJobRunner.process_executor_events``).
+    (``SchedulerJobRunner.process_executor_events``). How long ago the task began says nothing of that: to make the
+    run may have taken a while.
 
-    :param since: when the task or the wait began, in seconds since the epoch.
+    :param began: when the trigger began, by the monotonic clock.
     """
     if getattr(trigger, "trigger_id", None) is None:  # dag.test() waits for no executor
         return
-    left = since + SECONDS_TO_SETTLE - time.time()
-    if left > 0:
-        await asyncio.sleep(min(left, SECONDS_TO_SETTLE))
+    await asyncio.sleep(max(0.0, began + SECONDS_TO_SETTLE - time.monotonic()))
 
 
 class RemoteWaitTrigger(BaseTrigger):
@@ -156,9 +155,10 @@ class RemoteWaitTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait. :return: exactly one event, a :class:`WaitEvent` as a dict."""
+        began = time.monotonic()
         try:
             event = await self._wait()
-            await settle(self, self.wanted["since"])
+            await settle(self, began)
         except asyncio.CancelledError:
             if not TRIGGERS_HEAR_OF_KILLS:
                 await self._find_out_why()
