@@ -72,6 +72,7 @@ class WaitsForItsRun(Explains):
         ).of(run)
         seen = Observation.of_run(run)
         verdict = judge(seen, wanted)
+        # It has been read a moment ago; only logs that nobody has told yet are worth asking again.
         if verdict and (resumed or not wanted.stream):
             return self._conclude(Outcome(verdict, seen.summary(), run), context)
         deadline = self.deadline(context)
