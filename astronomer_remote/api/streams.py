@@ -100,8 +100,8 @@ def _shortened(new: Sequence[str], part: LogPart) -> Sequence[str]:
         return new
     # What a task prints reaches the log on another way than its error, and may stand there long after that.
     known, further_up = len(part.lines) - len(new), len(part.lines) - LINES_PER_LOOK
-    error = part.lines[part.error.start : part.error.stop] if known <= part.error.start < further_up else ()
-    told = last_after_error(error, new, LINES_PER_LOOK)
+    error = part.error if known <= part.error.start < further_up else range(known, known)
+    told = last_after_error(part.lines[error.start : error.stop], part.lines[error.stop :], LINES_PER_LOOK)
     return [f"({len(new) - len(told)} lines are left out here)", *told]
 
 

@@ -208,6 +208,7 @@ def test_a_pool_is_deleted(version: str) -> None:
     remote, speech = meet(version)
     reply = ok(pool(version)) if speech.experimental else Response(204)
     remote.play(remote.deployment.delete_pool("p"), Turn(f"DELETE {speech.base}/pools/p", reply))
+    assert remote.requests[-1].method == "DELETE"
 
 
 @every_version
@@ -326,6 +327,7 @@ def test_a_dag_is_paused_and_unpaused(version: str) -> None:
         else:
             turn = Turn(f"PATCH {speech.base}/dags/d", ok({}), {"is_paused": paused})
         remote.play(flow, *exists_turns(speech), turn)
+        assert f"{remote.requests[-1].method} {remote.requests[-1].target}" == turn.expected
 
 
 def exists_turn(speech: Speech) -> Turn:

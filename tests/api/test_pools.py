@@ -383,5 +383,6 @@ def test_missing_rights_name_the_operation_and_the_least_role(version: str) -> N
 
 def test_a_delete_answered_by_an_empty_page_is_a_deletion() -> None:
     remote = PoolRemote(V2, {"p": 1})
-    remote.meddle = lambda request: Response(204)
+    remote.meddle = lambda request: Response(204) if request.method == "DELETE" else None
     remote.run(remote.deployment.delete_pool("p"))
+    assert remote.asked().count("DELETE") == 1

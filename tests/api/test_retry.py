@@ -124,7 +124,8 @@ def test_a_read_is_sent_again_after_a_passing_status(status: int) -> None:
 @pytest.mark.parametrize("failure", [LOST, UNSENT])
 def test_a_read_is_sent_again_after_a_lost_reply(failure: TransportError) -> None:
     remote = Remote(version=V2)
-    remote.play(remote.deployment.get_pool("p"), get_pool(failure), get_pool(POOL))
+    pool = remote.play(remote.deployment.get_pool("p"), get_pool(failure), get_pool(POOL))
+    assert (pool.name, pool.slots) == ("p", 1)
 
 
 def test_a_change_that_may_be_repeated_is_repeated() -> None:
@@ -134,12 +135,14 @@ def test_a_change_that_may_be_repeated_is_repeated() -> None:
         Turn("DELETE /api/v2/pools/p", LOST),
         Turn("DELETE /api/v2/pools/p", Response(204)),
     )
+    assert [request.method for request in remote.requests].count("DELETE") == 2
 
 
 @pytest.mark.parametrize("failure", [UNSENT, answer(429), page(429)])
 def test_a_post_is_sent_again_if_it_certainly_did_nothing(failure: Response | TransportError) -> None:
     remote = Remote(version=V2)
-    remote.play(remote.deployment.create_pool("p", 1), post_pool(failure), post_pool(POOL))
+    pool = remote.play(remote.deployment.create_pool("p", 1), post_pool(failure), post_pool(POOL))
+    assert (pool.name, pool.slots) == ("p", 1)
 
 
 @pytest.mark.parametrize(

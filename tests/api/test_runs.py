@@ -110,13 +110,15 @@ def test_everything_a_version_knows_of_a_trigger_is_sent() -> None:
     interval = {"data_interval_start": DATE, "data_interval_end": DATE}
     base = {"dag_run_id": "r", "conf": {}, "note": "n", **interval}
     remote, speech = meet(V1)
-    remote.play(remote.deployment.trigger_dag_run("d", run_id="r", **everything), speech.get(), speech.post(body=base))
+    wish = remote.deployment.trigger_dag_run("d", run_id="r", **everything)
+    assert remote.play(wish, speech.get(), speech.post(body=base)).run_id == "r"
     remote, speech = meet(V2)
-    remote.play(
+    made = remote.play(
         remote.deployment.trigger_dag_run("d", run_id="r", run_after=DATE, partition_key="p", **everything),
         speech.get(),
         speech.post(body=base | {"logical_date": None, "run_after": DATE, "partition_key": "p"}),
     )
+    assert made.run_id == "r"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,8 @@ def test_another_run_of_the_same_date_is_found_when_the_date_collides(version: s
 @every_version
 def test_neither_run_nor_date_there_means_asking_again(version: str) -> None:
     remote, speech = meet(version)
-    remote.play(obtain(remote, intent=DATED), speech.post(LOST), speech.get(), speech.of_date(), speech.post())
+    turns = speech.post(LOST), speech.get(), speech.of_date(), speech.post()
+    assert remote.play(obtain(remote, intent=DATED), *turns).run.run_id == "r"
 
 
 def test_each_attempt_on_1_10_has_a_date_of_its_own_so_that_nobody_else_can_keep_it() -> None:

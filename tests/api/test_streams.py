@@ -124,6 +124,15 @@ def test_an_error_near_the_end_is_told_once(after: int) -> None:
     assert len(lines) == len(set(lines)) == LINES_PER_LOOK + 1
 
 
+def test_an_error_longer_than_what_is_told_at_a_look_is_told_once_and_to_its_end() -> None:
+    frames = [{"filename": "x.py", "lineno": number, "name": "f"} for number in range(LINES_PER_LOOK + 50)]
+    long = {"event": "Task failed", "error_detail": [{"exc_type": "E", "exc_value": "boom", "frames": frames}]}
+    part = record_part({"content": [*printed(0, 300), long, *printed(300, 10)]})
+    lines = [line.removeprefix("t: ") for line in Stream(TaskInstance("t")).take(part)]
+    assert lines[-11:] == ["E: boom", *(f"line {number}" for number in range(300, 310))]
+    assert len(lines) == len(set(lines)) <= LINES_PER_LOOK + 1
+
+
 # Which logs are read
 
 
@@ -491,12 +500,12 @@ def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: p
 
 
 def test_an_error_that_is_not_the_remotes_ends_no_wait() -> None:
+    asked, waiter = [], Waiter(Wanted("d", run_id="r", stream=("t",)), 5, lambda news: None, reached=0.0)
+
     async def fail(flow: Any) -> None:
-        flow.close()
+        asked.append(flow.close())
         raise RuntimeError("the connection is gone from Airflow")
 
-    async def play() -> None:
-        waiter = Waiter(Wanted("d", run_id="r", stream=("t",)), 5, lambda news: None, reached=0.0)
-        await teller.Teller(Remote(version=V2).deployment.telling, fail).tell_rest(waiter)
-
-    asyncio.run(play())
+    asyncio.run(teller.Teller(Remote(version=V2).deployment.telling, fail).tell_rest(waiter))
+    assert len(asked) == 1
+    assert waiter.ended is None
