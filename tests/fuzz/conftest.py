@@ -1,0 +1,21 @@
+"""How much is tried: a little in each test run, much on demand (``make fuzz``)."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("fuzz")
+    group.addoption("--fuzz-cases", type=int, default=500, help="conversations per version of Airflow")
+    group.addoption("--fuzz-seed", type=int, default=0, help="another seed tries other replies")
+
+
+@pytest.fixture
+def fuzz_cases(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--fuzz-cases"))
+
+
+@pytest.fixture
+def fuzz_seed(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--fuzz-seed"))
