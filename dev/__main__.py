@@ -12,13 +12,15 @@ from typing import NoReturn
 from dev.deployments import Deployment, StartError
 from dev.environments import InstallError, environment
 from dev.places import HOME_VARIABLE
+from dev.pythons import DOWNLOADS_VARIABLE, ONLY_VARIABLE
 from dev.state import State, running, stop
 from dev.templates import PrepareError
 
 EPILOG = f"""
 Versions are full ones, such as 1.10.15, 2.11.2 or 3.3.2. Everything made here lies in .dev/ (environments,
 prepared databases, running deployments), or in the folder named by {HOME_VARIABLE}.
-Environments are made by uv, which fetches the Pythons that this machine lacks.
+Environments are made by uv, with a Python of this machine if it has one that fits ({ONLY_VARIABLE}
+names folders to search instead of the usual ones), else with one that uv downloads, unless {DOWNLOADS_VARIABLE}=never.
 
 examples:
   python -m dev install 2.11.2 3.3.2
@@ -26,6 +28,11 @@ examples:
   python -m dev status
   python -m dev stop remote
 """
+
+
+def _report(text: str) -> None:
+    """Tell of a step, apart from the paths that scripts read."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _install(options: argparse.Namespace) -> None:
@@ -37,6 +44,7 @@ def _install(options: argparse.Namespace) -> None:
                 extras=options.extra,
                 python=options.python,
                 exclude_newer=options.exclude_newer,
+                report=_report,
             )
         )
 
@@ -53,6 +61,7 @@ def _start(options: argparse.Namespace) -> None:
         keep=options.keep,
         python=options.python,
         exclude_newer=options.exclude_newer,
+        report=_report,
     )
     print(f"Starting Airflow {options.version}; the first time takes some minutes.", flush=True)
     began = time.monotonic()

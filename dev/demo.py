@@ -29,6 +29,7 @@ from astronomer_remote.api.transport import SyncDriver, configure
 from astronomer_remote.api.wire import Flow
 from dev.deployments import ROOT, Deployment, StartError
 from dev.environments import InstallError
+from dev.needs import LOCAL, REMOTE, demo_versions
 from dev.templates import PrepareError
 from dev.versions import Version
 
@@ -42,8 +43,6 @@ RUN_SECONDS = 240.0
 QUIET_SECONDS = 15.0
 LOG_LINES = 25
 OLDEST_LOCAL = (2, 11)
-# Airflow 3's workers give the API server 5 s to answer, which is short on a small machine that is busy.
-PATIENCE = {"AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
 TOLD_STATES = ("running", "deferred", "up_for_retry", "success", "failed", "upstream_failed")
 """States of a task that are worth a line; those between them are over in a moment."""
 
@@ -255,16 +254,29 @@ def remote_version(text: str) -> str:
 def main() -> int:
     """Run the demonstration. :return: the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
-    parser.add_argument("--local", type=local_version, default="3.3.2", help="Airflow that runs the DAG")
-    parser.add_argument("--remote", type=remote_version, default="2.11.2", help="Airflow that is driven")
+    parser.add_argument("--local", type=local_version, help=f"Airflow that runs the DAG (default: {LOCAL})")
+    parser.add_argument("--remote", type=remote_version, help=f"Airflow that is driven (default: {REMOTE})")
     parser.add_argument("--keep", action="store_true", help="leave both running until Ctrl-C")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        given.local, given.remote, note = demo_versions(given.local, given.remote)
+    except InstallError as error:
+        sys.exit(f"error: {error}")
     progress = Progress()
-    local = Deployment(given.local, name="local", project=True, dags=ROOT / "example_dags", env=PATIENCE)
-    remote = Deployment(given.remote, name="remote", dags=REMOTE_DAGS, env=PATIENCE)
-    progress.say(f"starting Airflow {given.local} (local) and Airflow {given.remote} (remote); the first time, both")
-    progress.say("are downloaded and installed, which takes minutes")
+    local = Deployment(
+        given.local,
+        name="local",
+        project=True,
+        dags=ROOT / "example_dags",
+        report=lambda text: progress.say(f"local: {text}"),
+    )
+    remote = Deployment(
+        given.remote, name="remote", dags=REMOTE_DAGS, report=lambda text: progress.say(f"remote: {text}")
+    )
+    progress.say(f"starting Airflow {given.local} (local) and Airflow {given.remote} (remote)")
+    if note:
+        progress.say(f"{note}")
     try:
         with running([remote, local], progress):
             tour(local, remote, progress)

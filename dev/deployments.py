@@ -17,6 +17,7 @@ from types import TracebackType
 from dev import health
 from dev.components import Components, StartError
 from dev.environments import environment
+from dev.loopback import bypass_proxy
 from dev.places import ROOT, subfolder
 from dev.ports import free_port
 from dev.settings import DEFAULT_USERS, Place, Users, patient, settings
@@ -37,8 +38,8 @@ class Deployment:
     `dags` is a folder whose files are copied into the deployment's DAG folder. `env` overrides any setting.
     `users` maps a role (admin, op, user, viewer) to a user name and a password. `components` names the
     processes to start, all when None. With `keep` the AIRFLOW_HOME is left behind when it ends.
-    `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider. The other arguments are
-    those of :func:`environment`.
+    `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider. `report` is called with a line about
+    each step of the installation and the start. The other arguments are those of :func:`environment`.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Deployment:
         python: str | None = None,
         exclude_newer: str | None = None,
         start_timeout: float = 300.0,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         self._version = Version.parse(version)
         self.name = name
@@ -70,7 +72,9 @@ class Deployment:
             project=project,
             python=python,
             exclude_newer=exclude_newer,
+            report=report,
         )
+        self._report = report or (lambda text: None)
         self._overrides = dict(env or {})
         self._auth_manager = auth_manager
         self._wanted = tuple(self._version.components if components is None else components)
@@ -146,10 +150,12 @@ class Deployment:
         """Install what is missing, start every component and wait until all are healthy."""
         if self._components is not None:
             raise RuntimeError(f"the deployment {self.name!r} runs already")
+        bypass_proxy()
         installed = self._install()
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=subfolder("run")))
         try:
             self._fill(installed)
+            self._report(f"starting {', '.join(self._wanted)}")
             self._components = Components(self._folder, f"{self.name} ({self.version})", keep=self._keep)
             self._start_components()
         except BaseException:
@@ -161,6 +167,7 @@ class Deployment:
         home = self._folder / "home"
         self._place = Place(installed, home, home / "dags", free_port())
         home.mkdir()
+        self._report("preparing its database")
         fill_home(self._version, self._place, self.users, self._auth_manager)
         if self._source is None:
             self.dags.mkdir()

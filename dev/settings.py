@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev.loopback import without_proxy
 from dev.versions import Version
 
 # These secrets are constants made for throw-away deployments on the loopback interface. They protect nothing.
@@ -64,6 +65,8 @@ def _clean_environment(environment: Path) -> dict[str, str]:
     path = f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     # macOS ends forked children that touch its frameworks unless told otherwise.
     return kept | {
+        # Its components talk to each other and to other deployments of this machine.
+        **without_proxy(os.environ),
         "PATH": path,
         "VIRTUAL_ENV": str(environment),
         "PYTHONUNBUFFERED": "1",

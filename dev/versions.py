@@ -1,9 +1,9 @@
-"""What is known about each line of Airflow: its Python, the date to resolve its dependencies at, its parts."""
+"""What is known about each line of Airflow: its Pythons, the date to resolve its dependencies at, its parts."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Generation = Literal["experimental", "v1", "v2"]
@@ -14,40 +14,45 @@ PRE_RELEASE = re.compile(r"(a|b|rc|\.dev)\d+$")
 class Line:
     """How one minor line of Airflow is installed.
 
+    `pythons` are those it supports, by its metadata or documentation, in the order of preference. What was run most
+    is the first; the others are known to resolve (3.14 is not: no test has met it). pip and uv do not keep all of
+    them apart: uv ignores upper bounds, and so does anybody the ``!=3.13`` of 2.11.2 and 3.0.6, which excludes 3.13.0.
+
     Old releases name their dependencies without upper bounds, so they only work with what existed at their
     time: `exclude_newer` is a date a few weeks after the line's last release.
     """
 
-    python: str
+    pythons: tuple[str, ...]
     exclude_newer: str | None
     pins: tuple[str, ...] = field(default=())
 
 
 LINES: dict[tuple[int, int], Line] = {
     (1, 10): Line(
-        "3.8",
+        ("3.8",),
         "2021-06-01",
         # A plain resolution takes SQLAlchemy 1.4, which the flask-admin of that time cannot import.
         ("sqlalchemy==1.3.24", "sqlalchemy-jsonfield==0.9.0", "sqlalchemy-utils==0.36.8"),
     ),
-    (2, 0): Line("3.8", "2021-05-20"),
-    (2, 1): Line("3.8", "2021-10-15"),
-    (2, 2): Line("3.9", "2022-05-20"),
-    (2, 3): Line("3.9", "2022-09-15"),
-    (2, 4): Line("3.9", "2022-12-01"),
-    (2, 5): Line("3.10", "2023-04-25"),
-    (2, 6): Line("3.10", "2023-08-10"),
-    (2, 7): Line("3.10", "2023-12-01"),
-    (2, 8): Line("3.11", "2024-04-05"),
-    (2, 9): Line("3.11", "2024-08-10"),
-    (2, 10): Line("3.11", "2025-03-20"),
-    (2, 11): Line("3.11", "2026-03-20"),
-    (3, 0): Line("3.12", "2025-09-05"),
-    (3, 1): Line("3.12", "2026-03-25"),
-    (3, 2): Line("3.12", "2026-06-15"),
+    (2, 0): Line(("3.8",), "2021-05-20"),
+    (2, 1): Line(("3.8",), "2021-10-15"),
+    (2, 2): Line(("3.9", "3.8"), "2022-05-20"),
+    (2, 3): Line(("3.9", "3.8", "3.10"), "2022-09-15"),
+    (2, 4): Line(("3.9", "3.8", "3.10"), "2022-12-01"),
+    (2, 5): Line(("3.10", "3.9", "3.8"), "2023-04-25"),
+    (2, 6): Line(("3.10", "3.9", "3.8", "3.11"), "2023-08-10"),
+    (2, 7): Line(("3.10", "3.9", "3.8", "3.11"), "2023-12-01"),
+    (2, 8): Line(("3.11", "3.10", "3.9", "3.8"), "2024-04-05"),
+    (2, 9): Line(("3.11", "3.10", "3.9", "3.8", "3.12"), "2024-08-10"),
+    (2, 10): Line(("3.11", "3.10", "3.9", "3.12"), "2025-03-20"),
+    (2, 11): Line(("3.11", "3.12", "3.10"), "2026-03-20"),
+    (3, 0): Line(("3.12", "3.11", "3.10", "3.9"), "2025-09-05"),
+    (3, 1): Line(("3.12", "3.11", "3.13", "3.10"), "2026-03-25"),
+    (3, 2): Line(("3.12", "3.11", "3.13", "3.10", "3.14"), "2026-06-15"),
+    (3, 3): Line(("3.12", "3.11", "3.13", "3.10", "3.14"), None),
 }
-# Lines that still get releases (and those not known yet) are resolved as of today.
-NEWEST = Line("3.12", None)
+# Lines that are not known yet are resolved as of today.
+NEWEST = Line(("3.12", "3.11", "3.13", "3.14"), None)
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,9 @@ class Version:
 
     @property
     def line(self) -> Line:
-        """How this version is installed."""
-        if PRE_RELEASE.search(self.text):
-            return NEWEST
-        return LINES.get(self.minor, NEWEST)
+        """How this version is installed; a pre-release as of today."""
+        line = LINES.get(self.minor, NEWEST)
+        return replace(line, exclude_newer=None) if PRE_RELEASE.search(self.text) else line
 
     @property
     def generation(self) -> Generation:

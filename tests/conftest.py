@@ -1,11 +1,16 @@
-"""What every test can rely on: nothing leaves this machine."""
+"""What every test can rely on: nothing leaves this machine, and what it lacks is a reason to skip, not to fail."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Generator
 from typing import Any
 
 import pytest
+
+from dev import missing
+from dev.loopback import bypass_proxy
+from dev.missing import Missing
 
 LOOPBACK = ("127.", "::1", "localhost")
 
@@ -23,3 +28,29 @@ def no_network() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_locally)
         yield
+
+
+def pytest_configure() -> None:
+    # Tests talk to servers of their own.
+    bypass_proxy()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from skipped_if_missing(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    return (yield from skipped_if_missing(item))
+
+
+def skipped_if_missing(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Skip a test, with the reason, when this machine lacks what it needs; where everything must run, let it fail."""
+    try:
+        return (yield)
+    except Missing as error:
+        missing.record(item.path.relative_to(item.config.rootpath).parts[1], error)
+        if missing.strict():
+            raise
+        pytest.skip(str(error))

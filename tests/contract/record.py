@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 DAGS = ROOT / "tests" / "live" / "remote_dags"
 
-PATIENCE = {"AIRFLOW__CORE__PARALLELISM": "1", "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60"}
+PATIENCE = {"AIRFLOW__CORE__PARALLELISM": "1"}
 """What lets a deployment's tasks come to their end on a machine that is busy with other things."""
 
 HEADERS = ("content-type", "date", "retry-after", "location", "set-cookie")

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from dev.deployments import Deployment
+from dev.missing import Missing
 
 # Some of these tests run tasks in this process.
 from tests.airflow import home  # noqa: F401
@@ -101,6 +102,8 @@ class Campaigns:
     def of(self, pair: Pair) -> Campaign:
         """The campaign of a pair, started on first use; one that could not start is not tried again."""
         if pair in self._broken:
+            if isinstance(self._broken[pair], Missing):
+                raise self._broken[pair]
             pytest.fail(f"the campaign did not start: {self._broken[pair]}"[:500], pytrace=False)
         if self._now is None or self._now.pair != pair:
             try:

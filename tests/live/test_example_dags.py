@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dev.demo import PATIENCE, REMOTE_DAGS, Client, Progress, connection, running
+from dev.demo import REMOTE_DAGS, Client, Progress, connection, running
 from dev.deployments import ROOT, Deployment
 
 EXAMPLES = sorted({path.stem for path in (ROOT / "example_dags").glob("*.py")} - {"tour"})
@@ -57,7 +57,7 @@ def connect(local: Client, method: str, path: str, remote: Deployment) -> None:
 
 @pytest.fixture(scope="module")
 def examples() -> Iterator[Examples]:
-    local = Deployment("3.3.2", name="local", project=True, dags=ROOT / "example_dags", env=PATIENCE)
+    local = Deployment("3.3.2", name="local", project=True, dags=ROOT / "example_dags")
     remote = Deployment("2.11.2", name="remote", dags=REMOTE_DAGS, env=EXPOSED)
     legacy = Deployment("1.10.15", name="legacy", dags=REMOTE_DAGS)
     with running([local, remote, legacy], Progress()):
