@@ -25,7 +25,7 @@ FAULTS := test_faults.py test_kills.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 SOAK := test_soak.py test_thousand.py
 LONG := $(FAULTS) $(TASKS) $(SOAK)
-NOT_LIVE := -m 'not live and not matrix and not browser'
+NOT_LIVE := -m 'not live and not matrix and not browser and not fuzz'
 
 export PYTHONUNBUFFERED := 1
 

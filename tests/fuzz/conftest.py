@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.airflow.conftest import not_rescheduled_yet  # noqa: F401  # a fixture
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fuzz")

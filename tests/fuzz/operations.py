@@ -93,12 +93,17 @@ def _fits(value: Any, declared: Any) -> bool:
 def check_storable(value: Any) -> None:
     """What goes to XCom can be stored by every database. :raises AssertionError: if it cannot."""
     for each in _dicts(value):
-        try:
-            text = json.dumps(each, allow_nan=False)
-            json.dumps(each, ensure_ascii=False, allow_nan=False).encode()
-        except (ValueError, RecursionError, TypeError) as error:
-            raise AssertionError(f"it cannot be stored: {error!r}") from None
-        assert "\\u0000" not in text, "it holds a NUL, which PostgreSQL refuses"
+        check_storable_json(each)
+
+
+def check_storable_json(value: Any) -> None:
+    """Plain JSON that every database takes. :raises AssertionError: if one would not."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError, TypeError) as error:
+        raise AssertionError(f"it cannot be stored: {error!r}") from None
+    assert "\\u0000" not in text, "it holds a NUL, which PostgreSQL refuses"
 
 
 def _dicts(value: Any) -> Iterator[Any]:

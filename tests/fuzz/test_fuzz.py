@@ -6,8 +6,9 @@ import inspect
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import cycle
 from random import Random
 
 import pytest
@@ -30,7 +31,7 @@ def test_every_operation_of_a_deployment_is_tried() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_remote_that_answers_rightly_is_understood(version: str, name: str) -> None:
-    remote = _furnished(version, Random(0), rate=0.0)
+    remote = furnished(version, Random(0), rate=0.0)
     operation = OPERATIONS[name]
     # What a generation cannot do, a DAG that is paused, a configuration that is hidden.
     with suppress(NotSupported, DagIsPaused, AccessDenied):
@@ -39,35 +40,48 @@ def test_a_remote_that_answers_rightly_is_understood(version: str, name: str) ->
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("version", VERSIONS)
-def test_nothing_that_a_remote_answers_gets_out_of_hand(version: str, fuzz_cases: int, fuzz_seed: int) -> None:
-    faults: dict[str, str] = {}
-    ends: Counter[str] = Counter()
-    for name, seed in _cases(version, fuzz_cases, fuzz_seed):
-        end, fault = _try(version, name, seed)
-        ends[end] += 1
+def test_no_operation_gets_out_of_hand(version: str, fuzz_cases: int, fuzz_seed: int) -> None:
+    tally = Tally(version)
+    for name, seed in tally.cases(OPERATIONS, fuzz_cases, fuzz_seed):
+        tally.add(name, seed, *_try(version, name, seed))
+    tally.check()
+
+
+class Tally:
+    """
+    How the conversations with one version ended.
+
+    :param version: of Airflow.
+    """
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+        self._ends: Counter[str] = Counter()
+        self._faults: dict[str, str] = {}
+
+    def cases(self, names: Iterable[str], number: int, first_seed: int) -> Iterator[tuple[str, int]]:
+        """What to try, each with a seed."""
+        start = zlib.crc32(self._version.encode()) + first_seed
+        return zip(cycle(names), range(start, start + number), strict=False)
+
+    def add(self, name: str, seed: int, end: str, fault: str | None) -> None:
+        """Count one; of each kind of fault the first is kept."""
+        self._ends[end] += 1
         if fault:
-            faults.setdefault(_kind(fault), f"{name}: {fault}\n    again: _try({version!r}, {name!r}, {seed})")
-    print(f"Airflow {version}: {sum(ends.values())} conversations: {dict(ends.most_common())}")
-    listed = "\n".join(f"- {text}" for text in [*faults.values()][:MOST_REPORTED])
-    assert not faults, f"{len(faults)} kinds of faults\n{listed}"
+            kind = re.sub(r"= '.*?' is|\d{5,}|'[^']*'", "…", fault.partition("; spoiled")[0])[:160]
+            self._faults.setdefault(kind, f"{name}: {fault}\n    again: {self._version}, {name!r}, seed {seed}")
 
-
-def _kind(fault: str) -> str:
-    """What faults of one cause have in common: the error and where it came from."""
-    return re.sub(r"= '.*?' is|\d{5,}|'[^']*'", "…", fault.partition("; spoiled")[0])[:160]
-
-
-def _cases(version: str, number: int, first_seed: int) -> Iterator[tuple[str, int]]:
-    names = [*OPERATIONS]
-    start = zlib.crc32(version.encode()) + first_seed
-    for index in range(number):
-        yield names[index % len(names)], start + index
+    def check(self) -> None:
+        """Fail with what was found."""
+        print(f"Airflow {self._version}: {sum(self._ends.values())} tried: {dict(self._ends.most_common())}")
+        listed = "\n".join(f"- {text}" for text in [*self._faults.values()][:MOST_REPORTED])
+        assert not self._faults, f"{len(self._faults)} kinds of faults\n{listed}"
 
 
 def _try(version: str, name: str, seed: int) -> tuple[str, str | None]:
     """One conversation. :return: how it ended, and what is wrong with that, if anything is."""
     random = Random(seed)
-    remote = _furnished(version, random, rate=random.choice(RATES))
+    remote = furnished(version, random, rate=random.choice(RATES))
     operation = OPERATIONS[name]
     try:
         result = remote.drive(operation.flow(remote.deployment()))
@@ -75,13 +89,13 @@ def _try(version: str, name: str, seed: int) -> tuple[str, str | None]:
         check_types(result)
         check_storable(result)
     except RemoteError as error:
-        return _documented(error, remote)
+        return documented(error, remote)
     except (Exception, Endless) as error:  # noqa: BLE001  # whatever it is, it is the fault that is looked for
-        return type(error).__name__, _report(error, remote)
+        return type(error).__name__, report(error, remote)
     return "result", None
 
 
-def _documented(error: RemoteError, remote: HostileRemote) -> tuple[str, str | None]:
+def documented(error: RemoteError, remote: HostileRemote) -> tuple[str, str | None]:
     """An error of the documented tree, whose text is fit for a log."""
     text = str(error)
     bad = [character for character in text if not (character.isprintable() or character == "\n")]
@@ -94,13 +108,13 @@ def _documented(error: RemoteError, remote: HostileRemote) -> tuple[str, str | N
     return type(error).__name__, None
 
 
-def _report(error: BaseException, remote: HostileRemote) -> str:
+def report(error: BaseException, remote: HostileRemote) -> str:
     frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
     where = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames[:-5:-1])
     return f"{error!r:.300} at {where}; spoiled: {remote.spoiled[-3:]}"
 
 
-def _furnished(version: str, random: Random, rate: float) -> HostileRemote:
+def furnished(version: str, random: Random, rate: float) -> HostileRemote:
     remote = HostileRemote(version, random, rate)
     furnish(remote)
     return remote
