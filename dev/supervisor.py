@@ -72,6 +72,16 @@ def descendants(roots: set[int]) -> set[int]:
     return found
 
 
+def in_sessions(leaders: set[int]) -> set[int]:
+    """Return every living process of the sessions that these processes lead or led, as far as /proc tells."""
+    found = set()
+    for pid in _parents():
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) in leaders:
+                found.add(pid)
+    return found
+
+
 class Supervisor:
     """Starts and ends components, and answers one request at a time."""
 
@@ -148,9 +158,10 @@ class Supervisor:
     def _end(self, roots: set[int], sig: int, grace: float) -> None:
         """Send `sig` to component processes, wait, then kill what is left of them and of their descendants.
 
-        SIGKILL goes to the whole family at once, as it would if their machine or container died.
+        SIGKILL goes to the whole family at once, as it would if their machine or container died. The family of a
+        component that has died already are those of its session, which is its own.
         """
-        family = roots | descendants(roots)
+        family = roots | descendants(roots) | in_sessions(roots)
         self._kill(family if sig == signal.SIGKILL else roots, sig)
         deadline = time.monotonic() + grace
         while time.monotonic() < deadline and self._living(family):

@@ -29,6 +29,13 @@ if os.fork() == 0:
 open(f"{sys.argv[1]}/{os.getpid()}.pid", "w").close()
 time.sleep(120)
 """
+# As the web server of Airflow 2: what it starts goes on when it is gone, in the same session.
+LEFT_BEHIND = """
+import os, sys, time
+os.fork()
+open(f"{sys.argv[1]}/{os.getpid()}.pid", "w").close()
+time.sleep(120)
+"""
 PARENT = """
 import sys, time
 from pathlib import Path
@@ -104,6 +111,20 @@ def test_a_killed_component_takes_its_descendants_with_it_and_no_other(
     assert len(living(pids)) <= 1
     assert living({other}) == {other}
     assert processes.poll() == {"other": (other, None)}
+
+
+def test_what_a_dead_component_left_behind_ends_when_it_is_stopped(
+    processes: Processes, folder: Path, tmp_path: Path
+) -> None:
+    main = processes.start("web", [sys.executable, "-c", LEFT_BEHIND, str(tmp_path)], {}, folder / "log")
+    until(lambda: len(pids_in(tmp_path)) == 2)
+    os.kill(main, signal.SIGKILL)
+    until(lambda: processes.poll() == {"web": (main, -signal.SIGKILL)})
+    assert len(living(pids_in(tmp_path))) == 1
+
+    processes.stop("web", grace=0.5)
+
+    assert not living(pids_in(tmp_path))
 
 
 def test_a_component_that_ended_is_reported_with_its_code(processes: Processes, folder: Path) -> None:
