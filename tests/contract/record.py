@@ -38,6 +38,9 @@ DAGS = ROOT / "tests" / "live" / "remote_dags"
 PATIENCE = {"AIRFLOW__CORE__PARALLELISM": "1"}
 """What lets a deployment's tasks come to their end on a machine that is busy with other things."""
 
+USERS = {role: (role, role) for role in ("admin", "viewer", "user", "op")}
+"""The logins of the conversations, and of the fake deployment that replays them."""
+
 HEADERS = ("content-type", "date", "retry-after", "location", "set-cookie")
 """The header fields that this package reads."""
 
@@ -67,7 +70,7 @@ def record(version: str, only: Collection[str] | None, add: Collection[str] | No
     before = document(version) if add else {"conversations": {}, "roles": {}}
     second = {name for name, played in wanted.items() if played.shows_config and numbers >= (2, 0)}
     found: dict[str, Any] = {"version": version, "conversations": {}, "roles": {}}
-    with Deployment(version, name="recorded", dags=DAGS, env=PATIENCE, start_timeout=400) as airflow:
+    with Deployment(version, name="recorded", dags=DAGS, users=USERS, env=PATIENCE, start_timeout=400) as airflow:
         recorder = Recorder(airflow, numbers)
         for name in (name for name in wanted if name not in second):
             recorder.play(name)
@@ -80,7 +83,7 @@ def record(version: str, only: Collection[str] | None, add: Collection[str] | No
         web = "api-server" if numbers >= (3, 0) else "webserver"
         shown = "non-sensitive-only" if numbers >= (2, 4) else "True"
         env = {f"AIRFLOW__{section}__EXPOSE_CONFIG": shown for section in ("API", "WEBSERVER")}
-        with Deployment(version, name="recorded", components=[web], env=env, start_timeout=400) as airflow:
+        with Deployment(version, name="recorded", users=USERS, components=[web], env=env, start_timeout=400) as airflow:
             recorder = Recorder(airflow, numbers)
             for name in second:
                 recorder.play(name)

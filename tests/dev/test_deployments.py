@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from dev import state
-from dev.deployments import ROOT, Deployment, StartError
+from dev.deployments import PORT_TAKEN, ROOT, Deployment, StartError
 from dev.places import HOME_VARIABLE
+from dev.ports import free_port
 from dev.processes import Processes
 from dev.settings import DEFAULT_USERS, Place, settings
 from dev.state import State
@@ -68,6 +69,51 @@ def test_settings_do_not_leak_in_and_can_be_overridden(monkeypatch: pytest.Monke
     assert made["AIRFLOW__API__HOST"] == "127.0.0.1"
     assert made["PATH"].startswith(f"{tmp_path / 'env' / 'bin'}{os.pathsep}")
     assert not {"AIRFLOW_CONN_SECRET", "PYTHONPATH"} & set(made)
+
+
+@pytest.mark.parametrize(
+    ("listed", "made"),
+    [
+        ({}, "127.0.0.1,localhost"),
+        ({"NO_PROXY": "example.com, localhost"}, "example.com,localhost,127.0.0.1"),
+        ({"NO_PROXY": "example.com", "no_proxy": "example.org"}, "example.org,127.0.0.1,localhost"),
+        ({"NO_PROXY": "*"}, "*"),
+    ],
+)
+def test_no_proxy_of_the_environment_is_used_for_this_machine(
+    listed: dict[str, str], made: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in listed.items():
+        monkeypatch.setenv(name, value)
+    place = Place(tmp_path / "env", tmp_path / "home", tmp_path / "home/dags", 1234)
+    env = settings(Version.parse("3.3.2"), place, DEFAULT_USERS, None, {})
+    assert (env["NO_PROXY"], env["no_proxy"]) == (made, made)
+
+
+def test_no_password_is_part_of_a_word_that_a_log_could_have() -> None:
+    """Airflow masks passwords everywhere: "administrator" came out as "***istrator"."""
+    words = "Your Airflow administrator chose not to expose the configuration to this user or viewer. Stop. admin"
+    for login, password in DEFAULT_USERS.values():
+        assert login.lower() != password.lower()
+        assert password.lower() not in words.lower()
+
+
+def test_ports_are_given_once() -> None:
+    given = [free_port() for _ in range(200)]
+    assert len(set(given)) == 200
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[Errno 98] error while attempting to bind on address ('127.0.0.1', 23038): address already in use",
+        "[ERROR] Connection in use: ('127.0.0.1', 31385)",
+    ],
+)
+def test_either_web_server_is_understood_when_its_port_is_taken(said: str) -> None:
+    assert PORT_TAKEN.search(said)
 
 
 def test_what_is_not_running_says_so() -> None:
