@@ -31,7 +31,7 @@ class Components:
         if name in self.pids:
             raise RuntimeError(f"{name} runs already")
         self.started[name] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S.%f}"
-        self.pids[name] = self._processes.start(name, command, env, self._log_path(name))
+        self.pids[name] = self._processes.start(name, command, env, self.log_path(name))
 
     def stop(self, name: str, sig: int, grace: float) -> None:
         """End one component and all its descendants."""
@@ -52,7 +52,7 @@ class Components:
 
     def log(self, name: str, lines: int = 200) -> str:
         """The last lines that a component wrote."""
-        path = self._log_path(name)
+        path = self.log_path(name)
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
     def logs(self, lines: int) -> str:
@@ -63,15 +63,19 @@ class Components:
         """The error that says which deployment failed."""
         return StartError(f"{self._title}: {why}")
 
-    def check(self) -> None:
-        """Raise an error that says why when a component has ended by itself."""
+    def ended(self) -> dict[str, int]:
+        """Which components have ended by themselves, and their exit codes; a negative one names a signal."""
         try:
             found = self._processes.poll()
         except ComponentEnded as error:
             raise self.failure(str(error)) from error
-        for name, (_, code) in found.items():
-            if code is not None:
-                raise self.failure(f"{name} ended with {code}; it wrote:\n{self.log(name, 60)}")
+        return {name: code for name, (_, code) in found.items() if code is not None}
 
-    def _log_path(self, name: str) -> Path:
+    def check(self) -> None:
+        """Raise an error that says why when a component has ended by itself."""
+        for name, code in self.ended().items():
+            raise self.failure(f"{name} ended with {code}; it wrote:\n{self.log(name, 60)}")
+
+    def log_path(self, name: str) -> Path:
+        """The file that a component writes to."""
         return self._logs / f"{name}.log"

@@ -10,40 +10,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
-from astronomer_remote.api import deployment as api
 from astronomer_remote.api.errors import NotFound, RemoteError
 from astronomer_remote.api.models import FINISHED_TASK_STATES, DagRun
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import SyncDriver, configure
-from astronomer_remote.api.wire import Flow
-from dev.deployments import ROOT, Deployment, StartError
+from dev.deployments import Deployment, StartError
 from dev.environments import InstallError
 from dev.needs import LOCAL, REMOTE, demo_versions
+from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, OWN_DAGS, POOL, SLOTS, Client, Pair, furnish, pair, running
 from dev.templates import PrepareError
+from dev.upkeep import Upkeep
 from dev.versions import Version
 
-T = TypeVar("T")
-
-REMOTE_DAGS = Path(__file__).with_name("demo_dags")
 DAG_ID, REMOTE_DAG_ID = "tour", "load_sales"
-CONNECTION_ID = "astronomer_default"
-POOL, SLOTS = "warehouse", 4
 RUN_SECONDS = 240.0
 QUIET_SECONDS = 15.0
 LOG_LINES = 25
 OLDEST_LOCAL = (2, 11)
-TOLD_STATES = ("running", "deferred", "up_for_retry", "success", "failed", "upstream_failed")
+SHOWN_STATES = ("running", "deferred", "up_for_retry", "success", "failed", "upstream_failed")
 """States of a task that are worth a line; those between them are over in a moment."""
 
 
@@ -51,14 +44,21 @@ class DemoFailed(RuntimeError):
     """Something did not come out as it should; the text says what, with the end of the task's log."""
 
 
+class Toured(NamedTuple):
+    """Where to see what the tour did."""
+
+    local_run: str
+    remote_run: str
+
+
 class Progress:
-    """Tells what happens and, if nothing did for a while, that something still is to."""
+    """Prints what happens and, if nothing did for a while, what it waits for."""
 
     def __init__(self) -> None:
         self._began = self._last = time.monotonic()
-        self.doing = "starting"
+        self.doing = "preparing both deployments"
         self._over = threading.Event()
-        threading.Thread(target=self._say_that_it_goes_on, daemon=True).start()
+        threading.Thread(target=self._repeat, daemon=True).start()
 
     @property
     def seconds(self) -> float:
@@ -74,115 +74,72 @@ class Progress:
         """There will be no more steps."""
         self._over.set()
 
-    def _say_that_it_goes_on(self) -> None:
+    def _repeat(self) -> None:
         while not self._over.wait(1):
             if time.monotonic() - self._last > QUIET_SECONDS:
-                self.say(f"... {self.doing}")
+                self.say(f"... still {self.doing}")
 
 
-class Client:
-    """Talks to a deployment by this package's own conversations, which need no Airflow."""
+def tour(both: Pair, progress: Progress, look: Callable[[], object]) -> Toured:
+    """
+    Run the example DAG in the local deployment and check in the remote what came of it.
 
-    def __init__(self, deployment: Deployment) -> None:
-        import requests
-
-        settings = Settings.parse(**connection(deployment))
-        self.api = api.Deployment(settings)
-        self._driver = SyncDriver(configure(requests.Session(), settings), settings, reload=lambda: settings)
-
-    def do(self, flow: Flow[T]) -> T:
-        """Carry a conversation out."""
-        return self._driver.run(flow)
-
-
-def connection(deployment: Deployment) -> dict[str, Any]:
-    """How to reach a deployment, and as whom; 1.10 lets everybody in here, as its default is."""
-    if deployment.generation == "experimental":
-        return {"host": deployment.url}
-    login, password = deployment.users["admin"]
-    return {"host": deployment.url, "login": login, "password": password}
-
-
-@contextmanager
-def running(deployments: list[Deployment], progress: Progress) -> Iterator[None]:
-    """Start deployments at the same time, and end them whatever happens."""
-    with ThreadPoolExecutor(len(deployments)) as pool:
-        starting = {pool.submit(each.start): each for each in deployments}
-        try:
-            left = set(starting)
-            while left:
-                done, left = wait(left, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-                    progress.doing = f"starting {' and '.join(starting[each].name for each in left)}"
-                    progress.say(f"{address(starting[future])} is up")
-            yield
-        finally:
-            # A start that is still under way fails at once when its processes end, ...
-            for each in deployments:
-                each.stop()
-    # ... and what it had left is ended here, when its thread is over.
-    for each in deployments:
-        each.stop()
-
-
-def address(deployment: Deployment) -> str:
-    """A deployment's name, version, address and login, in one line."""
-    login, password = deployment.users["admin"]
-    return f"{deployment.name}: Airflow {deployment.version} at {deployment.url} (login {login}, password {password})"
-
-
-def tour(local: Deployment, remote: Deployment, progress: Progress) -> None:
-    """Run the example DAG in the local deployment and check in the remote what came of it."""
-    here, there = Client(local), Client(remote)
-    there.do(there.api.create_pool(POOL, SLOTS))
-    progress.say(f"remote: pool {POOL!r} made, {SLOTS} slots")
-    body = {"connection_id": CONNECTION_ID, "conn_type": "astronomer", **connection(remote)}
-    here.do(here.api.call("POST", "/connections", json=body))
-    progress.say(f"local: connection {CONNECTION_ID!r} made, to {remote.url}")
-    run = here.do(here.api.trigger_dag_run(DAG_ID))
-    progress.say(f"local: DAG {DAG_ID!r} triggered, {run.url}")
-    progress.doing = "waiting for the local run"
-    states = follow(local, here, run, progress)
+    :param both: the deployments, furnished.
+    :param progress: prints the steps.
+    :param look: called about once a second while the DAG runs.
+    :return: where a person can see both runs.
+    :raises DemoFailed: if something did not come out as it should.
+    """
+    here, there = Client(both.local), Client(both.remote)
+    run_id = f"demo_{datetime.now(timezone.utc):%Y-%m-%dT%H.%M.%S}"
+    run = here.do(here.api.trigger_dag_run(DAG_ID, run_id=run_id))
+    progress.say(f"local: triggered the DAG {DAG_ID!r}, run {run_id}")
+    progress.doing = f"waiting for the tasks of {run_id}"
+    states = follow(both.local, here, run, progress, look)
     if "deferred" not in states["trigger_and_wait"]:
         raise DemoFailed("The task 'trigger_and_wait' did not wait in the triggerer.")
-    check(there, value(here, run, "trigger_and_wait")["run_id"], progress)
+    check(here, there, run, progress)
+    return Toured(run.url or "", value(here, run, "trigger_and_wait", "remote_run_url"))
 
 
-def follow(local: Deployment, here: Client, run: DagRun, progress: Progress) -> dict[str, list[str]]:
-    """Tell each step of the local run until it has ended. :return: the states that each task went through."""
+def follow(
+    local: Deployment, here: Client, run: DagRun, progress: Progress, look: Callable[[], object]
+) -> dict[str, list[str]]:
+    """Print each step of the local run until it has ended. :return: the states that each task went through."""
     states: dict[str, list[str]] = {}
     deadline = time.monotonic() + RUN_SECONDS
     while True:
+        look()
         instances = here.do(here.api.observer.task_instances(run))
         for instance in instances:
             passed, state = states.setdefault(instance.task_id, []), instance.state or ""
-            if state in TOLD_STATES and state not in passed[-1:]:
+            if state in SHOWN_STATES and state not in passed[-1:]:
                 passed.append(state)
-                progress.say(f"local: {instance.task_id}: {state}{note(here, run, instance.task_id, state)}")
+                progress.say(f"local: {instance.task_id} {in_words(here, run, instance.task_id, state)}")
         if instances and all(instance.state in FINISHED_TASK_STATES for instance in instances):
             break
         if time.monotonic() > deadline:
             raise DemoFailed(f"The local run did not end within {RUN_SECONDS:.0f} s: {states}{logs(local, run)}")
-        time.sleep(2)
+        time.sleep(1)
     failed = [task_id for task_id, passed in states.items() if passed[-1:] != ["success"]]
     if failed:
         raise DemoFailed(f"In the local run these did not succeed: {', '.join(failed)}{logs(local, run)}")
     return states
 
 
-def note(here: Client, run: DagRun, task_id: str, state: str) -> str:
-    """What a task left in XCom, as far as it is worth telling."""
+def in_words(here: Client, run: DagRun, task_id: str, state: str) -> str:
+    """A task's state, with what it left in XCom as far as that is worth a line."""
     if (task_id, state) == ("trigger_and_wait", "deferred"):
-        return f", waits without a worker for {value(here, run, task_id, 'remote_run_url')}"
+        url = value(here, run, task_id, "remote_run_url")
+        return f"is deferred: it has triggered a run in the remote and waits for it without a worker\n{'':9}{url}"
     if state != "success":
-        return ""
+        return {"running": "runs", "up_for_retry": "failed and is tried again"}.get(state, f"is {state}")
     returned = value(here, run, task_id)
     if task_id == "trigger_and_wait":
-        return f", remote run {returned['run_id']} ended as {returned['state']}"
+        return f"succeeded: the remote run {returned['run_id']} ended with {returned['state']}"
     if task_id == "resize_pool":
-        return f", {returned['name']} has {returned['slots']} slots"
-    return f", {returned}"
+        return f"succeeded: the remote's pool {returned['name']!r} has {returned['slots']} slots now"
+    return f"succeeded and returned {returned}"
 
 
 def value(here: Client, run: DagRun, task_id: str, key: str = "return_value") -> Any:
@@ -193,21 +150,31 @@ def value(here: Client, run: DagRun, task_id: str, key: str = "return_value") ->
         return None
 
 
-def check(there: Client, run_id: str, progress: Progress) -> None:
-    """Ask the remote itself for what the local DAG is supposed to have done there."""
-    runs = [(run.run_id, run.state) for run in there.do(there.api.list_dag_runs(REMOTE_DAG_ID))]
-    if runs != [(run_id, "success")]:
-        raise DemoFailed(f"The remote should have one successful run {run_id!r}, but has {runs}.")
+def check(here: Client, there: Client, run: DagRun, progress: Progress) -> None:
+    """
+    Ask the remote itself for what the local run is supposed to have done there.
+
+    Somebody may use both deployments meanwhile, so that only this run's own doing counts.
+    """
+    run_id = value(here, run, "trigger_and_wait")["run_id"]
+    runs = there.do(there.api.list_dag_runs(REMOTE_DAG_ID))
+    own = [each for each in runs if each.run_id == run_id or (each.conf or {}).get("requested_by") == run.run_id]
+    if [(each.run_id, each.state) for each in own] != [(run_id, "success")]:
+        raise DemoFailed(f"The remote should have one successful run {run_id!r} of this tour, but has {own}.")
+    before, after = value(here, run, "list_pools")[POOL], value(here, run, "resize_pool")["slots"]
     slots = there.do(there.api.get_pool(POOL)).slots
-    if slots != 2 * SLOTS:
-        raise DemoFailed(f"The remote's pool {POOL!r} should have {2 * SLOTS} slots, but has {slots}.")
-    progress.say(f"remote: has exactly one run of {REMOTE_DAG_ID!r}, successful, and {slots} slots in {POOL!r}")
+    if after != 2 * before or slots == before:
+        raise DemoFailed(f"The pool {POOL!r} had {before} slots, was set to {after}, and has {slots} in the remote.")
+    found = f"{slots} slots in {POOL!r}"
+    if slots != after:
+        found += f" (the tour left {after}; somebody has changed it since)"
+    progress.say(f"remote: checked; it has exactly one run from this tour, which succeeded, and {found}")
 
 
 def logs(local: Deployment, run: DagRun) -> str:
     """The end of each log of the run's tasks, the last try only."""
     newest: dict[Path, Path] = {}
-    for path in sorted((local.home / "logs" / f"dag_id={run.dag_id}").rglob("attempt=*.log")):
+    for path in sorted((local.home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}").rglob("attempt=*.log")):
         newest[path.parent] = path
     ends = [f"\n--- {path.parent.name}, {path.stem} ---\n{tail(path)}" for path in newest.values()]
     return "".join(ends) or "\nNo task wrote a log; the scheduler's:\n" + local.log("scheduler", LOG_LINES)
@@ -215,7 +182,7 @@ def logs(local: Deployment, run: DagRun) -> str:
 
 def tail(path: Path) -> str:
     """The last lines of a task's log; Airflow 3 writes each as a JSON object."""
-    told = []
+    lines = []
     for line in path.read_text(errors="replace").splitlines()[-LOG_LINES:]:
         try:
             entry = json.loads(line)
@@ -223,17 +190,46 @@ def tail(path: Path) -> str:
             line = f"{entry.get('level', '')}: {entry.get('event', '')} {error.get('exc_value', '')}"
         except (ValueError, AttributeError):
             pass
-        told.append(line.rstrip()[:500])
-    return "\n".join(told)
+        lines.append(line.rstrip()[:500])
+    return "\n".join(lines)
 
 
-def stay(deployments: list[Deployment]) -> None:
-    """Leave the deployments up until Ctrl-C, or until they are stopped from elsewhere."""
-    print("\nBoth stay up. Ctrl-C ends them.")
-    for each in deployments:
-        print(f"  {address(each)}; its DAG files are in {each.dags}", flush=True)
+def addresses(both: Pair) -> str:
+    """Where to log in, and how."""
+    login, password = both.local.users["admin"]
+    lines = [f"  {each.name:<8}Airflow {each.version:<9}{each.url}" for each in both]
+    return "\n".join([*lines, f"  Log in to either as {login}, password {password}."])
+
+
+def advice(both: Pair, toured: Toured) -> str:
+    """What to look at and to try while both stay up."""
+    local, remote = (os.path.relpath(OWN_DAGS / each.name) for each in both)
+    examples = os.path.relpath(EXAMPLE_DAGS)
+    task = f"{toured.local_run}/tasks/trigger_and_wait" if both.local.generation == "v2" else toured.local_run
+    refused = ""
+    if both.remote.generation == "experimental":
+        refused = "\n  (Airflow 1.10 shows no configuration and no events: any_endpoint fails there, and says so.)"
+    return f"""
+Look at
+  the local run       {toured.local_run}
+  the task that triggered the remote run; its link "Remote DAG run" leads there
+                      {task}
+  the remote run      {toured.remote_run}
+  the connection      Admin > Connections > {CONNECTION_ID} in the local UI, with its Test button
+
+Try
+  Every DAG in the local UI is a recipe from {examples}/ and runs as it stands: press Trigger.{refused}
+  A file that you put into {local}/ becomes a DAG of the local deployment within half a minute, one in
+  {remote}/ a DAG of the remote. The files stay when the demo ends. For example, from another terminal:
+
+    sed 's/"trigger_and_wait"/"my_first"/' {examples}/trigger_and_wait.py > {local}/my_first.py
+"""
+
+
+def stay(both: Pair, upkeep: Upkeep) -> None:
+    """Keep the deployments up until Ctrl-C, or until one is stopped from elsewhere."""
     try:
-        while all(each.alive for each in deployments):
+        while upkeep.look():
             time.sleep(1)
     except KeyboardInterrupt:
         print("\nEnding both.", flush=True)
@@ -251,6 +247,35 @@ def remote_version(text: str) -> str:
     return Version.parse(text).text
 
 
+def show(both: Pair, progress: Progress, *, keep: bool) -> None:
+    """Start both deployments, run the tour, and end them, at once or on Ctrl-C."""
+
+    def started(deployment: Deployment) -> None:
+        other = both.remote if deployment is both.local else both.local
+        progress.say(f"{deployment.name}: Airflow {deployment.version} is up")
+        progress.doing = f"starting {other.name}"
+
+    with running(list(both), started):
+        furnish(Client(both.local), Client(both.remote), both.remote)
+        progress.say(f"remote: created the pool {POOL!r} with {SLOTS} slots")
+        progress.say(f"local: created the connection {CONNECTION_ID!r} to the remote")
+        progress.say("both can be used now:")
+        print(addresses(both), flush=True)
+        upkeep = Upkeep(list(both), progress.say)
+        toured = tour(both, progress, upkeep.look)
+        progress.end()
+        print(
+            f"\nDone in {progress.seconds:.0f} s. A DAG in Airflow {both.local.version} triggered a DAG in Airflow "
+            f"{both.remote.version}, waited for it in the triggerer, read its result, and resized a pool there.",
+            flush=True,
+        )
+        if keep:
+            print(f"\nBoth stay up until you press Ctrl-C.\n{addresses(both)}\n{advice(both, toured)}", flush=True)
+            stay(both, upkeep)
+        else:
+            print("Both are ended now. To have them stay up and look around: make demo KEEP=1", flush=True)
+
+
 def main() -> int:
     """Run the demonstration. :return: the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
@@ -264,29 +289,14 @@ def main() -> int:
     except InstallError as error:
         sys.exit(f"error: {error}")
     progress = Progress()
-    local = Deployment(
-        given.local,
-        name="local",
-        project=True,
-        dags=ROOT / "example_dags",
-        report=lambda text: progress.say(f"local: {text}"),
-    )
-    remote = Deployment(
-        given.remote, name="remote", dags=REMOTE_DAGS, report=lambda text: progress.say(f"remote: {text}")
-    )
+    both = pair(given.local, given.remote, own_dags=OWN_DAGS, report=lambda name, text: progress.say(f"{name}: {text}"))
+    for each in both:
+        (OWN_DAGS / each.name).mkdir(parents=True, exist_ok=True)
     progress.say(f"starting Airflow {given.local} (local) and Airflow {given.remote} (remote)")
     if note:
-        progress.say(f"{note}")
+        progress.say(note)
     try:
-        with running([remote, local], progress):
-            tour(local, remote, progress)
-            print(
-                f"\nDone in {progress.seconds:.0f} s: a DAG in Airflow {given.local} triggered a DAG in Airflow "
-                f"{given.remote}, waited for it in the triggerer, read its result, and resized a pool there."
-            )
-            progress.end()
-            if given.keep:
-                stay([local, remote])
+        show(both, progress, keep=given.keep)
     except KeyboardInterrupt:
         print("\nInterrupted; everything was ended.", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,13 +30,17 @@ __all__ = ["ROOT", "Deployment", "StartError", "environment"]
 
 FAB_REQUIREMENT = "apache-airflow-providers-fab"
 PORT_ATTEMPTS = 3
+# What uvicorn and gunicorn say of a port that somebody else has.
+PORT_TAKEN = re.compile("(address already|connection) in use", re.IGNORECASE)
+LINKED = "my_dags"
 POLL_SECONDS = 0.25
 
 
 class Deployment:
     """A deployment on free loopback ports; a context manager that starts it and surely ends it.
 
-    `dags` is a folder whose files are copied into the deployment's DAG folder. `env` overrides any setting.
+    `dags` is a folder whose files are copied into the deployment's DAG folder. `own_dags` is one that is linked into
+    it, so that files which are put there while it runs are found, and stay when it ends. `env` overrides any setting.
     `users` maps a role (admin, op, user, viewer) to a user name and a password. `components` names the
     processes to start, all when None. With `keep` the AIRFLOW_HOME is left behind when it ends.
     `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider. `report` is called with a line about
@@ -48,6 +53,7 @@ class Deployment:
         *,
         name: str = "airflow",
         dags: Path | None = None,
+        own_dags: Path | None = None,
         project: bool = False,
         extras: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
@@ -64,6 +70,7 @@ class Deployment:
         self.name = name
         self.users: dict[str, tuple[str, str]] = dict(users or DEFAULT_USERS)
         self._source = dags
+        self._own_dags = own_dags
         wants_fab = auth_manager == "fab" and self.generation == "v2"
         self._install = functools.partial(
             environment,
@@ -83,6 +90,7 @@ class Deployment:
         self._folder: Path | None = None
         self._place: Place | None = None
         self._components: Components | None = None
+        self._stopped = False
         if unknown := set(self._wanted) - set(self._version.components):
             raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {self._version.components}")
 
@@ -150,8 +158,11 @@ class Deployment:
         """Install what is missing, start every component and wait until all are healthy."""
         if self._components is not None:
             raise RuntimeError(f"the deployment {self.name!r} runs already")
+        self._stopped = False
         bypass_proxy()
         installed = self._install()
+        if self._stopped:  # by another thread
+            raise StartError(f"{self.name} ({self.version}) was stopped before it had started")
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=subfolder("run")))
         try:
             self._fill(installed)
@@ -173,6 +184,8 @@ class Deployment:
             self.dags.mkdir()
         else:
             shutil.copytree(self._source, self.dags, ignore=shutil.ignore_patterns("__pycache__"))
+        if self._own_dags is not None:
+            (self.dags / LINKED).symlink_to(self._own_dags.resolve(), target_is_directory=True)
 
     def _start_components(self) -> None:
         """Start all at once; on the rare chance that someone took the port meanwhile, start again."""
@@ -182,7 +195,7 @@ class Deployment:
             try:
                 self.wait_healthy(timeout=self._start_timeout)
             except StartError as error:
-                if attempt == PORT_ATTEMPTS or "address already in use" not in str(error).lower():
+                if attempt == PORT_ATTEMPTS or not PORT_TAKEN.search(str(error)):
                     raise
                 for name in self._wanted:
                     self.stop_component(name, grace=1.0)
@@ -191,7 +204,11 @@ class Deployment:
                 return
 
     def stop(self) -> None:
-        """End every process and, unless `keep`, remove its folder; harmless when it has ended already."""
+        """End every process and, unless `keep`, remove its folder; harmless when it has ended already.
+
+        Another thread may call it during a start, which then fails.
+        """
+        self._stopped = True
         if self._components is not None:
             self._components.end()
         self._components = None
@@ -204,6 +221,19 @@ class Deployment:
         return self._components is not None and self._components.alive
 
     # -- components ---------------------------------------------------------------------------------------
+
+    def ended(self) -> dict[str, int]:
+        """Which components have ended by themselves, and their exit codes; a negative one names a signal."""
+        return self._running.ended()
+
+    def problem(self) -> str | None:
+        """Why it is not healthy now, or None when it is."""
+        return self._why_not_healthy()
+
+    def restart_component(self, name: str) -> None:
+        """Start a component once more, with what is left of it ended before; :meth:`problem` says when it is up."""
+        self.stop_component(name, grace=1.0)
+        self._launch(name)
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Change environment variables of the components that are started from now on."""
@@ -231,6 +261,10 @@ class Deployment:
     def log(self, name: str, lines: int = 200) -> str:
         """Return the last lines that a component wrote."""
         return self._running.log(name, lines)
+
+    def log_path(self, name: str) -> Path:
+        """Return the file that a component writes to."""
+        return self._running.log_path(name)
 
     def _write_state(self) -> None:
         State(

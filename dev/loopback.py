@@ -15,7 +15,8 @@ def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     """
     given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     names = [name.strip() for name in given.split(",") if name.strip()]
-    value = ",".join(dict.fromkeys([*names, *NAMES]))
+    # An asterisk exempts everything, but only where it stands alone.
+    value = "*" if "*" in names else ",".join(dict.fromkeys([*names, *NAMES]))
     return {"no_proxy": value, "NO_PROXY": value}
 
 

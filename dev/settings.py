@@ -29,7 +29,6 @@ Users = Mapping[str, tuple[str, str]]
 DEFAULT_USERS: dict[str, tuple[str, str]] = {
     role: (role, f"{role}-password") for role in ("admin", "viewer", "user", "op")
 }
-LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ def _clean_environment(environment: Path) -> dict[str, str]:
     prefixes = ("AIRFLOW", "_AIRFLOW", "PYTHON", "VIRTUAL_ENV", "COVERAGE_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
     path = f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    kept |= dict.fromkeys(("NO_PROXY", "no_proxy"), without_proxy(os.environ))
     # macOS ends forked children that touch its frameworks unless told otherwise.
     return kept | {
         # Its components talk to each other and to other deployments of this machine.
@@ -78,18 +76,6 @@ def _clean_environment(environment: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES",
     }
-
-
-def without_proxy(environment: Mapping[str, str]) -> str:
-    """Return a NO_PROXY with which no request to this machine goes through a proxy, whatever else it lists.
-
-    Airflow 3's tasks talk to their own API server by HTTP, and each deployment here to the other.
-    """
-    listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    names = [name.strip() for name in listed.split(",") if name.strip()]
-    if names == ["*"]:  # everything; it counts only where it stands alone
-        return "*"
-    return ",".join([*names, *(host for host in LOOPBACK if host not in names)])
 
 
 def _common(version: Version, place: Place) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """
-Wait for runs that somebody else makes in another deployment, its own schedule for example.
+Wait for runs that another deployment makes by itself, on its own schedule for example.
 
-The first two sensors look for a run by its date, so a DAG like this has the schedule of the one that it waits for.
+By default, the sensor waits for the run of its own logical date, which is right for a DAG that has the schedule of the
+remote one; ``execution_delta`` means a date that is earlier by so much. This DAG can be started at any time of the day,
+so it works out the date.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
@@ -18,24 +21,32 @@ habits = {
     "deferrable": True,
     "poke_interval": 60,
     "timeout": timedelta(hours=6).total_seconds(),
-    # Without it a failed run is waited for until the timeout, in case somebody mends it.
+    # Without it a failed run is waited for until the timeout, in case somebody repairs it.
     "failed_states": ["failed"],
 }
 
+
+def yesterday(logical_date: datetime, **context: Any) -> datetime:
+    """The logical date of the run that a daily schedule started last midnight, UTC."""
+    return logical_date.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+
+
 with DAG("wait_for_another_run", schedule=None, default_args=habits):
-    RemoteDagRunSensor(task_id="run_of_the_same_date", external_dag_id="load_sales")
+    RemoteDagRunSensor(task_id="run_of_yesterday", external_dag_id="nightly_sales", execution_date_fn=yesterday)
 
     RemoteDagRunSensor(
-        task_id="run_of_an_hour_earlier",
-        external_dag_id="load_sales",
-        execution_delta=timedelta(hours=1),
+        task_id="one_task_of_yesterday",
+        external_dag_id="nightly_sales",
+        external_task_id="publish",
+        execution_date_fn=yesterday,
+        failed_states=["failed", "upstream_failed"],
     )
 
-    RemoteDagRunSensor(task_id="newest_run", external_dag_id="load_sales", latest_run=True)
+    RemoteDagRunSensor(task_id="newest_run", external_dag_id="nightly_sales", latest_run=True)
 
     RemoteDagRunSensor(
         task_id="one_task_of_the_newest_run",
-        external_dag_id="load_sales",
+        external_dag_id="nightly_sales",
         external_task_id="publish",
         latest_run=True,
         failed_states=["failed", "upstream_failed"],

@@ -22,19 +22,23 @@ except ImportError:
 AIRFLOW = tuple(int(part) for part in __version__.split(".")[:2])
 
 # The task of each DAG, and the seconds that it takes.
-DAGS = {
+TRIGGERED = {
     "load_sales": ("publish", 5),
     "load_region": ("load", 1),
     "refresh_dashboards": ("refresh", 1),
     "daily_report": ("report", 1),
     "legacy_load": ("load", 1),
+}
+# These have a schedule of their own, and one run as soon as the deployment is up: that of yesterday.
+NIGHTLY = {
+    "nightly_sales": ("publish", 1),
     "legacy_check": ("count_rows", 1),
 }
 
 
 def work(seconds, **context):
     conf = context["dag_run"].conf or {}
-    print(f"asked for {conf}")
+    print(f"the conf of this run is {conf}")
     time.sleep(seconds)
     return {"region": conf.get("region"), "rows": 1234}
 
@@ -44,12 +48,21 @@ def options(seconds):
     return given if AIRFLOW >= (2, 0) else {"provide_context": True, **given}
 
 
-for dag_id, (task_id, seconds) in DAGS.items():
+def every_night():
+    """Every day at midnight; the run's logical date is the midnight before, in Airflow 3 too."""
+    if AIRFLOW < (3, 0):
+        return "@daily"
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    return CronDataIntervalTimetable("@daily", timezone="UTC")
+
+
+for dag_id, (task_id, seconds) in {**TRIGGERED, **NIGHTLY}.items():
     with DAG(
         dag_id,
         start_date=datetime(2021, 1, 1, tzinfo=timezone.utc),
         catchup=False,
-        **{"schedule" if AIRFLOW >= (2, 4) else "schedule_interval": None},
+        **{"schedule" if AIRFLOW >= (2, 4) else "schedule_interval": every_night() if dag_id in NIGHTLY else None},
     ) as dag:
         PythonOperator(task_id=task_id, python_callable=work, **options(seconds))
     globals()[dag_id] = dag

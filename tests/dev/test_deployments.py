@@ -74,9 +74,9 @@ def test_settings_do_not_leak_in_and_can_be_overridden(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("listed", "made"),
     [
-        ({}, "127.0.0.1,localhost"),
-        ({"NO_PROXY": "example.com, localhost"}, "example.com,localhost,127.0.0.1"),
-        ({"NO_PROXY": "example.com", "no_proxy": "example.org"}, "example.org,127.0.0.1,localhost"),
+        ({}, "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "example.com, localhost"}, "example.com,localhost,127.0.0.1,::1"),
+        ({"NO_PROXY": "example.com", "no_proxy": "example.org"}, "example.org,127.0.0.1,localhost,::1"),
         ({"NO_PROXY": "*"}, "*"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every example DAG does with a real remote what it says; all but the tour, which `make demo` runs."""
+"""Every example DAG runs as it stands in the deployments of the demonstration, and does there what it says."""
 
 from __future__ import annotations
 
@@ -9,68 +9,75 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dev.demo import REMOTE_DAGS, Client, Progress, connection, running
-from dev.deployments import ROOT, Deployment
+from dev.deployments import Deployment
+from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, REMOTE_DAGS, Client, connection, furnish, pair, running
 
-EXAMPLES = sorted({path.stem for path in (ROOT / "example_dags").glob("*.py")} - {"tour"})
-LEGACY = "moving_from_1_10"
-DATE, AN_HOUR_EARLIER = "2024-01-05T06:00:00Z", "2024-01-05T05:00:00Z"
+EXAMPLES = sorted(path.stem for path in EXAMPLE_DAGS.glob("*.py"))
+RUN_ID = "by_hand"
+# The remote of 1.10 has its turn after the other one.
+LEGACY, LEGACY_RUN_ID = "moving_from_1_10", "against_1_10"
+TOUR = "tour"
+OWN_DAG = "my_first"
 MINUTES = 10
-EXPOSED = {"AIRFLOW__WEBSERVER__EXPOSE_CONFIG": "True"}
 
 
 class Examples(NamedTuple):
-    """The deployments after the example DAGs have run: the local one, a remote of Airflow 2 and one of 1.10."""
+    """The deployments after the example DAGs have run: those of the demonstration, and a remote of 1.10."""
 
     local: Client
     remote: Client
     legacy: Client
+    own_dags: Path
 
-    def end(self, name: str) -> str | None:
+    def end(self, name: str, run_id: str = RUN_ID) -> str | None:
         """How the local run of an example stands."""
-        return self.local.do(self.local.api.get_dag_run(name, "live")).state
+        return self.local.do(self.local.api.get_dag_run(name, run_id)).state
 
-    def xcom(self, name: str, task_id: str, **kwargs: Any) -> Any:
+    def xcom(self, name: str, task_id: str, *, run_id: str = RUN_ID, **kwargs: Any) -> Any:
         """What a task of an example returned."""
-        return self.local.do(self.local.api.get_xcom(name, "live", task_id, **kwargs))
+        return self.local.do(self.local.api.get_xcom(name, run_id, task_id, **kwargs))
 
     def runs(self, dag_id: str) -> list[tuple[str | None, dict[str, Any] | None]]:
         """State and conf of each run of a DAG in the remote of Airflow 2."""
         return [(run.state, run.conf) for run in self.remote.do(self.remote.api.list_dag_runs(dag_id))]
 
-    def run(self, *names: str) -> None:
-        """Run examples at the same time, until the last has ended."""
+    def run(self, *names: str, run_id: str = RUN_ID) -> None:
+        """Run examples at the same time, until the last has ended; nothing is given to them but an id."""
         for name in names:
-            self.local.do(self.local.api.trigger_dag_run(name, run_id="live", logical_date=DATE))
+            self.local.do(self.local.api.trigger_dag_run(name, run_id=run_id))
         deadline = time.monotonic() + MINUTES * 60
         left = list(names)
         while left and time.monotonic() < deadline:
             time.sleep(3)
-            left = [name for name in left if self.end(name) not in ("success", "failed")]
+            left = [name for name in left if self.end(name, run_id) not in ("success", "failed")]
 
 
-def connect(local: Client, method: str, path: str, remote: Deployment) -> None:
-    """Make or change the connection that the examples use."""
-    body = {"connection_id": "astronomer_default", "conn_type": "astronomer", **connection(remote)}
-    local.do(local.api.call(method, path, json=body))
+def paste(example: str, dag_id: str, folder: Path) -> None:
+    """Put a DAG file into a running deployment's folder, as the demonstration advises."""
+    text = (EXAMPLE_DAGS / f"{example}.py").read_text()
+    (folder / f"{dag_id}.py").write_text(text.replace(f'"{example}"', f'"{dag_id}"'))
 
 
 @pytest.fixture(scope="module")
-def examples() -> Iterator[Examples]:
-    local = Deployment("3.3.2", name="local", project=True, dags=ROOT / "example_dags")
-    remote = Deployment("2.11.2", name="remote", dags=REMOTE_DAGS, env=EXPOSED)
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
+    own_dags = tmp_path_factory.mktemp("own_dags")
+    both = pair("3.3.2", "2.11.2", own_dags=own_dags)
+    for each in both:
+        (own_dags / each.name).mkdir()
     legacy = Deployment("1.10.15", name="legacy", dags=REMOTE_DAGS)
-    with running([local, remote, legacy], Progress()):
-        ran = Examples(Client(local), Client(remote), Client(legacy))
-        ran.remote.do(ran.remote.api.create_pool("warehouse", 4))
-        for date in (DATE, AN_HOUR_EARLIER):
-            ran.remote.do(ran.remote.api.trigger_dag_run("load_sales", logical_date=date))
-        connect(ran.local, "POST", "/connections", remote)
-        ran.run(*(name for name in EXAMPLES if name != LEGACY))
-        connect(ran.local, "PATCH", "/connections/astronomer_default", legacy)
-        ran.legacy.do(ran.legacy.api.trigger_dag_run("legacy_check"))
-        ran.run(LEGACY)
+    with running([*both, legacy], lambda _: None):
+        ran = Examples(Client(both.local), Client(both.remote), Client(legacy), own_dags)
+        furnish(ran.local, ran.remote, both.remote)
+        paste("trigger_and_wait", OWN_DAG, own_dags / "local")
+        ran.run(*(name for name in EXAMPLES if name != TOUR))
+        both.local.wait_dags([OWN_DAG])
+        # It resizes the pool that another example resizes.
+        ran.run(TOUR, OWN_DAG)
+        body = {"connection_id": CONNECTION_ID, "conn_type": "astronomer", **connection(legacy)}
+        ran.local.do(ran.local.api.call("PATCH", f"/connections/{CONNECTION_ID}", json=body))
+        ran.run(LEGACY, run_id=LEGACY_RUN_ID)
         yield ran
+    assert (own_dags / "local" / f"{OWN_DAG}.py").exists()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -78,10 +85,14 @@ def test_an_example_succeeds(examples: Examples, name: str) -> None:
     assert examples.end(name) == "success"
 
 
+def test_a_dag_file_that_was_put_there_runs(examples: Examples) -> None:
+    assert examples.end(OWN_DAG) == "success"
+
+
 def test_a_run_was_triggered_and_waited_for(examples: Examples) -> None:
     run = examples.xcom("trigger_and_wait", "load_sales")
     assert (run["dag_id"], run["state"]) == ("load_sales", "success")
-    assert ("success", {"requested_by": "live"}) in examples.runs("load_sales")
+    assert ("success", {"requested_by": RUN_ID}) in examples.runs("load_sales")
 
 
 def test_a_run_was_triggered_for_now(examples: Examples) -> None:
@@ -106,12 +117,14 @@ def test_a_run_was_made_for_each_region(examples: Examples) -> None:
 def test_the_pool_was_listed_and_resized(examples: Examples) -> None:
     listed = {pool["name"]: pool["slots"] for pool in examples.xcom("remote_pools", "list_pools")}
     assert (listed["default_pool"], listed["warehouse"]) == (128, 4)
-    assert examples.remote.do(examples.remote.api.get_pool("warehouse")).slots == 32
+    assert examples.xcom("remote_pools", "resize")["slots"] == 32
+    assert examples.xcom(TOUR, "resize_pool")["slots"] == 64
+    assert examples.remote.do(examples.remote.api.get_pool("warehouse")).slots == 64
 
 
 def test_pools_were_declared_and_one_was_there_for_a_while(examples: Examples) -> None:
     left = {pool.name: pool.slots for pool in examples.remote.do(examples.remote.api.list_pools())}
-    assert left == {"default_pool": 128, "warehouse": 32, "reporting": 8, "exports": 2}
+    assert left == {"default_pool": 128, "warehouse": 64, "reporting": 8, "exports": 2}
     assert examples.xcom("borrow_slots", "load")["slots"] == 16
 
 
@@ -121,14 +134,15 @@ def test_configuration_and_events_were_read(examples: Examples) -> None:
 
 
 def test_the_old_airflow_was_driven_like_a_new_one(examples: Examples) -> None:
+    assert examples.end(LEGACY, LEGACY_RUN_ID) == "success"
     (run,) = examples.legacy.do(examples.legacy.api.list_dag_runs("legacy_load"))
     assert run.state == "success"
-    assert examples.xcom(LEGACY, "legacy_load")["run_id"] == run.run_id
+    assert examples.xcom(LEGACY, "legacy_load", run_id=LEGACY_RUN_ID)["run_id"] == run.run_id
 
 
 def test_the_remote_side_of_the_examples_is_complete() -> None:
     text = "".join(path.read_text() for path in Path(REMOTE_DAGS).glob("*.py"))
-    for path in (ROOT / "example_dags").glob("*.py"):
+    for path in EXAMPLE_DAGS.glob("*.py"):
         for line in path.read_text().splitlines():
             if "trigger_dag_id=" in line or "external_dag_id=" in line:
                 assert line.split('_dag_id="')[1].split('"')[0] in text

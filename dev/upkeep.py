@@ -1,0 +1,118 @@
+"""Watches the components of running deployments, and starts again what has ended by itself."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+
+from dev.deployments import Deployment
+
+RESTARTS = 3
+"""How often a component is started again within the time below; after that it stays down."""
+PERIOD = 600.0
+HEALTH_SECONDS = 10.0
+"""Pause between two questions for a deployment's health."""
+PATIENCE = 30.0
+"""How long a deployment may be unhealthy before that is worth a line; a busy machine makes it slow."""
+LOG_LINES = 10
+
+
+class Upkeep:
+    """Call :meth:`look` about once a second; it says what it found and did.
+
+    :param deployments: those to watch; they have been started.
+    :param say: prints a line.
+    """
+
+    def __init__(self, deployments: Sequence[Deployment], say: Callable[[str], None]) -> None:
+        self._say = say
+        self._deployments = deployments
+        self._restarts: dict[tuple[str, str], list[float]] = {}
+        self._given_up: set[tuple[str, str]] = set()
+        self._health = {each.name: _Health() for each in deployments}
+
+    def look(self) -> bool:
+        """Look after each deployment. :return: whether all still run; one that was stopped from elsewhere does not."""
+        for each in self._deployments:
+            if not each.alive:
+                self._say(f"{each.name}: was stopped from elsewhere")
+                return False
+            for name, code in each.ended().items():
+                self._start_again(each, name, code)
+            self._check_health(each)
+        return True
+
+    def _start_again(self, deployment: Deployment, name: str, code: int) -> None:
+        key, now = (deployment.name, name), time.monotonic()
+        if key in self._given_up:
+            return
+        recent = [then for then in self._restarts.get(key, []) if now - then < PERIOD]
+        ended = f"{deployment.name}: the {name} {how_it_ended(code)}"
+        if len(recent) >= RESTARTS:
+            self._given_up.add(key)
+            self._say(f"{ended} again and stays down. The end of {deployment.log_path(name)}:")
+            self._say(deployment.log(name, LOG_LINES))
+            return
+        self._restarts[key] = [*recent, now]
+        self._say(f"{ended}; starting it again")
+        deployment.restart_component(name)
+        self._health[deployment.name].expect_trouble()
+
+    def _check_health(self, deployment: Deployment) -> None:
+        health = self._health[deployment.name]
+        if not health.due():
+            return
+        try:
+            problem = deployment.problem()
+        except sqlite3.OperationalError as error:  # such as a database that is locked for long
+            problem = str(error)
+        line = health.seen(problem)
+        if line:
+            self._say(f"{deployment.name}: {line}")
+
+
+class _Health:
+    """What was seen of one deployment's health, and what of it is worth a line."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._since: float | None = None
+        self._reported = False
+
+    def due(self) -> bool:
+        """Whether it is time to ask."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + (1.0 if self._reported else HEALTH_SECONDS)
+        return True
+
+    def expect_trouble(self) -> None:
+        """Trouble has just been reported: its end is worth a line."""
+        self._reported, self._next = True, 0.0
+
+    def seen(self, problem: str | None) -> str | None:
+        """Take note of a problem, or of none. :return: what to say of it."""
+        if problem is None:
+            self._since = None
+            if self._reported:
+                self._reported = False
+                return "works again"
+            return None
+        self._since = self._since or time.monotonic()
+        if self._reported or time.monotonic() - self._since < PATIENCE:
+            return None
+        self._reported = True
+        return f"not healthy for {PATIENCE:.0f} s: {problem}"
+
+
+def how_it_ended(code: int) -> str:
+    """Say an exit code in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
