@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import TypeAlias
 
 from astronomer_remote.api.errors import PassingError
-from astronomer_remote.api.models import DagRun, utc_text
+from astronomer_remote.api.models import DagRun, parse_date, utc_text
 from astronomer_remote.api.streams import Streams
 from astronomer_remote.api.waiting import Observation, Outcome, Wanted, judge
 
@@ -123,4 +122,4 @@ class Waiter:
 
 def seconds_of(date: str) -> float:
     """A date as seconds since the epoch."""
-    return datetime.fromisoformat(utc_text(date, "date").replace("Z", "+00:00")).timestamp()
+    return parse_date(utc_text(date, "date")).timestamp()

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from astronomer_remote.api.models import Version
+from astronomer_remote.api.models import Version, parse_date
 from astronomer_remote.testing.contents import READER, Accounts, Contents, FakeDag, FakePool, FakeRun
 from astronomer_remote.testing.server import Answer, Asked
 
@@ -154,7 +154,7 @@ class Speaker(ABC):
 
 def moment(text: Any) -> datetime:
     """Read a date. :raises ValueError: if it is none, or has no zone, which newer versions refuse."""
-    found = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", str(text)))
+    found = parse_date(str(text))
     if found.tzinfo is None:
         raise ValueError(f"{text} has no zone")
     return found.astimezone(timezone.utc)
