@@ -2,21 +2,28 @@
 Checks of what a DAG author passes to operators and sensors.
 
 What is a template, or comes out of another task, can only be checked once it is rendered: the constructors check
-what is plain already, and the same checks run again before the first request.
+what is plain already, and the same checks run again before the first request. A :data:`Reader` of a templated field
+makes of whatever is rendered, natively or not, what the rest of the code expects; read twice it is the same.
 """
 
 from __future__ import annotations
 
+import ast
+import datetime
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
 from astronomer_remote.api.models import plain_json, utc_text
+from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.compat import NOTSET
+
+LONGEST_LIST = 100_000
+"""Characters of a text that stands for a list."""
 
 DAG_RUN_STATES = ("queued", "running", "success", "failed")
 TASK_STATES = (
@@ -36,23 +43,126 @@ TASK_STATES = (
 )
 
 
+Reader: TypeAlias = Callable[[Any, str], Any]
+"""Reads the value of a templated field: gets it and the field's name, and raises ``InvalidSettings``."""
+
+Readers: TypeAlias = Mapping[str, Reader]
+"""How each templated field of a class is read."""
+
+
 def is_plain(value: Any) -> bool:
     """Whether a value is known while the DAG is parsed, rather than a template or another task's result."""
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
-    return value is None or isinstance(value, (bool, int, float, timedelta, list, tuple, set, frozenset))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(is_plain, value))
+    if isinstance(value, Mapping):
+        return all(is_plain(part) for item in value.items() for part in item)
+    return value is None or value is NOTSET or isinstance(value, (bool, int, float, timedelta, datetime.date))
 
 
-def check_id(value: Any, name: str) -> None:
-    """Check an id as far as it is known yet. :raises InvalidSettings: for one that cannot be addressed."""
-    if value is not None and is_plain(value):
-        checked(value, name)
+def is_nothing(value: Any) -> bool:
+    """
+    Whether a value means that none was given.
+
+    So does a template that renders to an empty text, or to ``None``, which is the text "None" in a DAG without
+    ``render_template_as_native_obj``.
+    """
+    return value is None or value is NOTSET or (isinstance(value, str) and value.strip() in ("", "None"))
 
 
-def check_pool(value: Any, name: str = "pool_name") -> None:
-    """Check a pool's name as far as it is known yet. :raises InvalidSettings: for one that no generation can have."""
-    if is_plain(value):
-        checked(value, name, slash=True, longest=LONGEST_POOL_NAME)
+def text(value: Any, name: str) -> str | None:
+    """
+    An optional text; ``None`` if none was given.
+
+    ``render_template_as_native_obj`` makes a number of what looks like one. A whole number is written as the text that
+    it was; a fraction cannot be, since "1.10" would have become 1.1.
+    """
+    if is_nothing(value):
+        return None
+    if isinstance(value, (bool, float)):
+        raise InvalidSettings(
+            f"{name} must be a text, not {value!r}. If render_template_as_native_obj has made that of a text, put "
+            "quotes within the template's own around it."
+        )
+    if not isinstance(value, str) and isinstance(value, (bytes, Iterable)):
+        raise InvalidSettings(f"{name} must be a text, not {_short(value)}.")
+    return str(value)
+
+
+def free_text(value: Any, name: str) -> str | None:
+    """A text that only people read, of anything that a template renders to; ``None`` if none was given."""
+    return None if is_nothing(value) else str(value)
+
+
+def description(value: Any, name: str) -> str | None:
+    """The same where an empty text means something: that there is to be none."""
+    return value if value == "" else free_text(value, name)
+
+
+def required(value: Any, name: str) -> str:
+    """A text that must be given."""
+    found = text(value, name)
+    if found is None:
+        raise InvalidSettings(f"{name} must be a non-empty text, not {value!r}; has its template rendered to nothing?")
+    return found
+
+
+def required_id(value: Any, name: str) -> str:
+    """An id that must be given. :raises InvalidSettings: also for one that cannot be addressed."""
+    return checked(required(value, name), name)
+
+
+def optional_id(value: Any, name: str) -> str | None:
+    """An id; ``None`` if none was given."""
+    found = text(value, name)
+    return None if found is None else checked(found, name)
+
+
+def required_pool(value: Any, name: str) -> str:
+    """A pool's name. :raises InvalidSettings: also for one that no generation can have."""
+    return checked(required(value, name), name, slash=True, longest=LONGEST_POOL_NAME)
+
+
+def optional_pool(value: Any, name: str) -> str | None:
+    """A pool's name; ``None`` if none was given."""
+    return None if is_nothing(value) else required_pool(value, name)
+
+
+def texts(value: Any, name: str) -> list[str] | None:
+    """
+    An optional list of texts, also from the text that a template renders a list to; ``None`` if it is empty.
+
+    A single text is refused: Python would take it for the list of its letters.
+    """
+    if is_nothing(value):
+        return None
+    items = _list_of(value, name) if isinstance(value, str) else value
+    if isinstance(items, (bytes, Mapping)) or not isinstance(items, Iterable):
+        raise InvalidSettings(f"{name} must be a list of texts, not {_short(items)}.")
+    found = [text(item, name) for item in items]
+    known = [item for item in found if item is not None]
+    if len(known) < len(found):
+        raise InvalidSettings(f"{name} holds something empty: {found!r}.")
+    return known or None
+
+
+def ids(value: Any, name: str) -> list[str] | None:
+    """An optional list of ids, each of which can be addressed."""
+    found = texts(value, name)
+    return None if found is None else [checked(item, name) for item in found]
+
+
+def _list_of(given: str, name: str) -> Any:
+    """The list that a text stands for."""
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(given.strip()) if len(given) <= LONGEST_LIST else None
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, (list, tuple, set)):
+            return found
+    raise InvalidSettings(f"{name} must be a list, not the text {_short(given)}; write it in brackets.")
 
 
 def boolean(value: Any, name: str) -> bool:
@@ -86,25 +196,48 @@ def seconds(value: Any, name: str) -> float:
     return float(number)
 
 
+def room(value: Any, name: str) -> int:
+    """A number of slots to wait for."""
+    return RoomWanted("any", whole(value, name)).slots
+
+
+def optional_room(value: Any, name: str) -> int | None:
+    """The same; ``None`` if none was given."""
+    return None if is_nothing(value) else room(value, name)
+
+
+def optional_seconds(value: Any, name: str) -> float | None:
+    """The same; ``None`` if none was given."""
+    return None if is_nothing(value) else seconds(value, name)
+
+
 def states(given: Iterable[Any] | None, name: str, known: tuple[str | None, ...]) -> tuple[Any, ...]:
-    """States by their plain names, from names or members of Airflow's own enumerations."""
+    """States by their plain names, from names or members of Airflow's own enumerations; they are not templated."""
     if given is None:
         return ()
     if isinstance(given, str):
         raise InvalidSettings(f"{name} must be a list of states, not the text {given!r}.")
     plain = tuple(getattr(state, "value", state) for state in given)
     for state in plain:
-        if is_plain(state) and state not in known:
-            raise InvalidSettings(f"{name} holds {state!r}; known are: {', '.join(map(str, known))}.")
+        if state not in known:
+            hint = "" if is_plain(state) else f" {name} is not templated."
+            raise InvalidSettings(f"{name} holds {state!r}; known are: {', '.join(map(str, known))}.{hint}")
     return plain
 
 
 def json_object(given: Any, name: str) -> dict[str, Any]:
-    """A JSON object, also from its text, as ``TriggerDagRunOperator`` takes it."""
+    """A JSON object, also from its text, as ``TriggerDagRunOperator`` takes it; an empty one if none was given."""
+    if is_nothing(given):
+        return {}
     try:
-        value = json.loads(given) if isinstance(given, str) and given.strip() else given or {}
+        value = json.loads(given) if isinstance(given, str) else given
+    except RecursionError:
+        raise InvalidSettings(f"{name} is nested too deeply.") from None
     except ValueError as error:
-        raise InvalidSettings(f"{name} must be a JSON object: {error}.") from None
+        hint = " Let the template end with the filter tojson." if given.lstrip().startswith("{") else ""
+        raise InvalidSettings(f"{name} must be a JSON object: {error}.{hint}") from None
+    if value is None:
+        return {}
     if not isinstance(value, Mapping):
         raise InvalidSettings(f"{name} must be a JSON object, not {type(value).__name__}.")
     plain: dict[str, Any] = plain_json(dict(value), name)
@@ -112,5 +245,24 @@ def json_object(given: Any, name: str) -> dict[str, Any]:
 
 
 def date(given: Any, name: str) -> str | None:
-    """A date as the remote wants it; ``None`` if none was given, or a template rendered to nothing."""
-    return utc_text(given, name) if given is not NOTSET and given not in (None, "", "None") else None
+    """
+    A date as the remote wants it; ``None`` if none was given.
+
+    Also of a day, and of the number that ``render_template_as_native_obj`` makes of ``{{ ds_nodash }}``.
+    """
+    if is_nothing(given):
+        return None
+    is_day = isinstance(given, datetime.date) and not isinstance(given, datetime.datetime)
+    is_number = isinstance(given, int) and not isinstance(given, bool)
+    return utc_text(str(given) if is_day or is_number else given, name)
+
+
+def date_or_notset(given: Any, name: str) -> Any:
+    """The same where "not given", which an empty text also means, and "given as ``None``" differ."""
+    return NOTSET if given is NOTSET or (isinstance(given, str) and not given.strip()) else date(given, name)
+
+
+def _short(value: Any) -> str:
+    """A value in an error message."""
+    shown = repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.arguments import Readers, is_plain, required
+from astronomer_remote.exceptions import airflow_exceptions
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -18,9 +22,37 @@ DEFERRED_BY = "deferred_by_try"
 class Connected:
     """A task with a connection to a remote deployment."""
 
+    readers: ClassVar[Readers] = {"astronomer_conn_id": required}
+    """How each templated field is read once it is rendered."""
+
     astronomer_conn_id: str
     defer: Callable[..., Any]
     execute: Callable[[Context], Any]
+
+    def check_values(self) -> None:
+        """
+        Check the templated fields as far as they are known while the DAG is parsed.
+
+        :raises InvalidSettings: for one that cannot be used.
+        """
+        with airflow_exceptions():
+            for name, read in self.readers.items():
+                try:
+                    # A constructor of a base class runs before the subclass has set fields of its own.
+                    if hasattr(self, name) and is_plain(getattr(self, name)):
+                        read(getattr(self, name), name)
+                except RecursionError:
+                    raise InvalidSettings(f"{name} is nested too deeply.") from None
+
+    def read_values(self) -> None:
+        """
+        Make of whatever the templated fields were rendered to what the rest of the task expects.
+
+        :raises InvalidSettings: for a value that cannot be used.
+        """
+        with airflow_exceptions():
+            for name, read in self.readers.items():
+                setattr(self, name, read(getattr(self, name), name))
 
     @cached_property
     def hook(self) -> AstronomerHook:
@@ -48,4 +80,5 @@ class Connected:
         kwargs = dict(next_kwargs or {})
         if kwargs.pop(DEFERRED_BY, None) not in (None, context["ti"].try_number):
             return self.execute(context)
+        self.read_values()
         return super().resume_execution(next_method, kwargs, context)  # type: ignore[misc]  # of BaseOperator

@@ -234,6 +234,8 @@ def plain_json(value: Any, name: str) -> Any:
     """
     try:
         return json.loads(json.dumps(value, allow_nan=False))
+    except RecursionError:
+        raise InvalidSettings(f"{name} is nested too deeply.") from None
     except (TypeError, ValueError) as error:
         raise InvalidSettings(f"{name} must be JSON: {error}.") from None
 
@@ -254,9 +256,9 @@ def parse_date(text: str) -> datetime:
     """
     Read an ISO 8601 date, alike in every Python: 3.10 reads but a part of what later ones read.
 
-    Date and time may be written with or without separators (``20240105T030000Z``), the date as one of a week
-    (``2024-W01-5``), the zone as ``Z``, ``+02``, ``+0200`` or ``+02:00``. Only a date means midnight. What lies beyond a
-    millionth of a second is cut off.
+    Date and time may be written with or without separators (``20240105T030000Z``), the day as one of a week
+    (``2024-W01-5``), the zone as ``Z``, ``+02``, ``+0200`` or ``+02:00``. A day alone means its midnight. Digits beyond
+    a millionth of a second are cut off.
 
     :return: without a zone if the text names none.
     :raises ValueError: if it is no such date.

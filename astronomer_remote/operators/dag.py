@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun
-from astronomer_remote.arguments import boolean, check_id
+from astronomer_remote.arguments import Readers, boolean, is_nothing, required_id
 from astronomer_remote.compat import attempt
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import DagRunNotFound, airflow_exceptions
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from astronomer_remote.api.wire import Flow
 
 
+def _was_paused(value: Any, name: str) -> bool:
+    if is_nothing(value):
+        raise InvalidSettings(f"{name} must be what RemoteRecordDagOperator returned.")
+    return boolean(value, name)
+
+
 class _DagOperator(Connected, BaseOperator):
     """
     What has to do with one DAG of another deployment.
@@ -34,15 +40,17 @@ class _DagOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("external_dag_id", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**Connected.readers, "external_dag_id": required_id}
 
     def __init__(self, *, external_dag_id: str, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.external_dag_id = external_dag_id
         self.astronomer_conn_id = astronomer_conn_id
-        with airflow_exceptions():
-            check_id(external_dag_id, "external_dag_id")
+        self.check_values()
 
     def _switch(self, *, paused: bool) -> bool:
+        self.read_values()
+
         def flow(deployment: Deployment) -> Flow[bool]:
             was_paused = yield from deployment.dags.is_paused(self.external_dag_id)
             if was_paused != paused:
@@ -65,6 +73,7 @@ class RemoteRecordDagOperator(_DagOperator):
     """
 
     def execute(self, context: Context) -> bool:
+        self.read_values()
         return self.hook.converse(lambda deployment: deployment.dags.is_paused(self.external_dag_id))
 
 
@@ -104,17 +113,16 @@ class RemoteRestoreDagOperator(_DagOperator):
     """
 
     template_fields: Sequence[str] = ("external_dag_id", "paused", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**_DagOperator.readers, "paused": _was_paused}
 
     def __init__(self, *, paused: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.paused = paused
+        self.check_values()
 
     def execute(self, context: Context) -> None:
-        with airflow_exceptions():
-            if self.paused is None:
-                raise InvalidSettings("paused must be what RemoteRecordDagOperator returned.")
-            paused = boolean(self.paused, "paused")
-        self._switch(paused=paused)
+        self.read_values()
+        self._switch(paused=self.paused)
 
 
 class _DagRunOperator(_DagOperator):
@@ -125,13 +133,13 @@ class _DagRunOperator(_DagOperator):
     """
 
     template_fields: Sequence[str] = ("external_dag_id", "external_run_id", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**_DagOperator.readers, "external_run_id": required_id}
     operator_extra_links = (RemoteDagRunLink(),)
 
     def __init__(self, *, external_run_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.external_run_id = external_run_id
-        with airflow_exceptions():
-            check_id(external_run_id, "external_run_id")
+        self.check_values()
 
     def _tell(self, context: Context, run: DagRun) -> dict[str, Any]:
         publish_run(context, run)
@@ -157,6 +165,7 @@ class RemoteClearDagRunOperator(_DagRunOperator):
         self.only_failed = only_failed
 
     def execute(self, context: Context) -> dict[str, Any]:
+        self.read_values()
         run = self.hook.clear_dag_run(self.external_dag_id, self.external_run_id, only_failed=self.only_failed)
         return self._tell(context, run)
 
@@ -174,6 +183,7 @@ class RemoteCancelDagRunOperator(_DagRunOperator):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
+        self.read_values()
         return self._tell(context, self.hook.cancel_dag_run(self.external_dag_id, self.external_run_id))
 
 
@@ -195,6 +205,7 @@ class RemoteDeleteDagRunOperator(_DagRunOperator):
             one_of(if_missing, "if_missing", IF_MISSING)
 
     def execute(self, context: Context) -> bool:
+        self.read_values()
         try:
             self.hook.delete_dag_run(self.external_dag_id, self.external_run_id)
         except DagRunNotFound:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.runs import ON_RETRY
-from astronomer_remote.arguments import DAG_RUN_STATES, boolean, check_id, is_plain, seconds, states
+from astronomer_remote.arguments import DAG_RUN_STATES, Readers, boolean, seconds, states
 from astronomer_remote.compat import NOTSET, ArgNotSet
 from astronomer_remote.exceptions import DagRunAlreadyExists, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
@@ -119,6 +119,7 @@ class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, Bas
         "xcom_keys",
         "stream_logs",
     )
+    readers: ClassVar[Readers] = {**MakesItsRun.readers, **WaitsForItsRun.readers, **WaitsForRoom.readers}
     template_fields_renderers = {"conf": "py"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#ffefeb"
     operator_extra_links = (RemoteDagRunLink(),)
@@ -201,15 +202,10 @@ class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, Bas
                 ["failed"] if failed_states is None else failed_states, "failed_states", DAG_RUN_STATES
             )
             self._check_arguments()
+        self.check_values()
 
     def _check_arguments(self) -> None:
         """Refuse while the DAG is parsed what is known to be wrong by then."""
-        check_id(self.trigger_dag_id, "trigger_dag_id")
-        check_id(self.trigger_run_id, "trigger_run_id")
-        if is_plain(self.poke_interval):
-            seconds(self.poke_interval, "poke_interval")
-        if self.wait_timeout is not None and is_plain(self.wait_timeout):
-            seconds(self.wait_timeout, "wait_timeout")
         if self.unpause_dag and self.fail_when_dag_is_paused:
             raise InvalidSettings("unpause_dag and fail_when_dag_is_paused exclude each other; set one of them.")
         self.check_room()
@@ -225,6 +221,7 @@ class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, Bas
             raise InvalidSettings(f"{', '.join(sorted(both))} cannot be both allowed and failed.")
 
     def execute(self, context: Context) -> str | dict[str, Any]:
+        self.read_values()
         with airflow_exceptions():
             self._check_arguments()
             intent = self.intent(context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -12,7 +12,7 @@ from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import FIELDS, check_fields, check_slots
 from astronomer_remote.api.pool_sync import Progress
 from astronomer_remote.api.pools import refuse_default
-from astronomer_remote.arguments import boolean, check_pool, is_plain, whole
+from astronomer_remote.arguments import Readers, boolean, description, is_nothing, required_pool, text, whole
 from astronomer_remote.compat import attempt
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import NotFound, RemoteError, airflow_exceptions
@@ -25,6 +25,34 @@ if TYPE_CHECKING:
 
 IF_EXISTS = ("fail", "skip", "update")
 IF_MISSING = ("skip", "fail")
+
+
+def size(value: Any, name: str = "slots") -> int:
+    """A pool's size, also from the text a template renders to."""
+    number = whole(value, name)
+    check_slots(number)
+    return number
+
+
+def optional_size(value: Any, name: str) -> int | None:
+    """The same; ``None`` if none was given."""
+    return None if is_nothing(value) else size(value, name)
+
+
+def _flag(value: Any, name: str) -> bool | None:
+    return None if is_nothing(value) else boolean(value, name)
+
+
+def _declaration(value: Any, name: str) -> Mapping[str, Any] | str | None:
+    if is_nothing(value):
+        return None
+    if not isinstance(value, (Mapping, str)):
+        raise InvalidSettings(f"{name} must be an object or its JSON text, not {type(value).__name__}.")
+    return value
+
+
+FIELD_READERS = {"description": description, "include_deferred": _flag}
+"""How the fields of a pool are read that may be left out."""
 
 
 class RemoteCreatePoolOperator(Connected, BaseOperator):
@@ -45,6 +73,7 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("pool_name", "slots", "description", "include_deferred", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**Connected.readers, **FIELD_READERS, "pool_name": required_pool, "slots": size}
 
     def __init__(
         self,
@@ -65,19 +94,17 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
         self.if_exists = if_exists
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
-            check_pool(pool_name)
             one_of(if_exists, "if_exists", IF_EXISTS)
-            if is_plain(slots):
-                size(slots)
+        self.check_values()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_exceptions():
-            pool = Pool(
-                self.pool_name,
-                size(self.slots),
-                description=self.description,
-                include_deferred=_flag(self.include_deferred),
-            )
+        self.read_values()
+        pool = Pool(
+            self.pool_name,
+            size(self.slots),
+            description=self.description,
+            include_deferred=self.include_deferred,
+        )
         made = self.hook.converse(lambda deployment: self._make(deployment, pool, retrying=attempt(context) > 1))
         return made.as_dict()
 
@@ -104,6 +131,12 @@ class RemoteUpdatePoolOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("pool_name", "slots", "description", "include_deferred", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {
+        **Connected.readers,
+        **FIELD_READERS,
+        "pool_name": required_pool,
+        "slots": optional_size,
+    }
 
     def __init__(
         self,
@@ -121,19 +154,20 @@ class RemoteUpdatePoolOperator(Connected, BaseOperator):
         self.description = description
         self.include_deferred = include_deferred
         self.astronomer_conn_id = astronomer_conn_id
+        self._check_change()
+        self.check_values()
+
+    def _check_change(self) -> None:
         with airflow_exceptions():
-            check_pool(pool_name)
-            if slots is None and description is None and include_deferred is None:
+            if self.slots is None and self.description is None and self.include_deferred is None:
                 raise InvalidSettings("Name at least one of slots, description and include_deferred to change.")
-            if slots is not None and is_plain(slots):
-                size(slots)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_exceptions():
-            slots = None if self.slots in (None, "", "None") else size(self.slots)
-            include_deferred = _flag(self.include_deferred)
+        self.read_values()
+        self._check_change()
+        slots = None if self.slots is None else size(self.slots)
         return self.hook.update_pool(
-            self.pool_name, slots=slots, description=self.description, include_deferred=include_deferred
+            self.pool_name, slots=slots, description=self.description, include_deferred=self.include_deferred
         ).as_dict()
 
 
@@ -155,6 +189,7 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("pool_name", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**Connected.readers, "pool_name": required_pool}
 
     def __init__(
         self,
@@ -171,11 +206,12 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
         self.force = force
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
-            check_pool(pool_name)
             refuse_default(pool_name)
             one_of(if_missing, "if_missing", IF_MISSING)
+        self.check_values()
 
     def execute(self, context: Context) -> bool:
+        self.read_values()
         found = self.hook.converse(lambda deployment: deployment.pools.remove(self.pool_name, force=self.force))
         # What a retry misses, the attempt before it has deleted.
         if not found and self.if_missing == "fail" and attempt(context) == 1:
@@ -217,6 +253,14 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
         "is_dry_run",
         "astronomer_conn_id",
     )
+    readers: ClassVar[Readers] = {
+        **Connected.readers,
+        "pools": _declaration,
+        "pools_file": text,
+        "source_conn_id": text,
+        "prune": boolean,
+        "is_dry_run": boolean,
+    }
     template_fields_renderers = {"pools": "json"}  # noqa: RUF012  # as Airflow declares it
 
     def __init__(
@@ -243,14 +287,20 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
             check_fields(fields)
-            given = [each for each in (pools, pools_file, source_conn_id) if each is not None]
-            if len(given) != 1:
-                raise InvalidSettings("Declare the pools by exactly one of pools, pools_file and source_conn_id.")
-            if source_conn_id == astronomer_conn_id:
-                raise InvalidSettings(f"source_conn_id and astronomer_conn_id are both {source_conn_id!r}.")
+            self._check_source()
+        self.check_values()
+
+    def _check_source(self) -> None:
+        given = [each for each in (self.pools, self.pools_file, self.source_conn_id) if each is not None]
+        if len(given) != 1:
+            raise InvalidSettings("Declare the pools by exactly one of pools, pools_file and source_conn_id.")
+        if self.source_conn_id == self.astronomer_conn_id:
+            raise InvalidSettings(f"source_conn_id and astronomer_conn_id are both {self.source_conn_id!r}.")
 
     def execute(self, context: Context) -> dict[str, Any]:
+        self.read_values()
         with airflow_exceptions():
+            self._check_source()
             prune, dry_run = boolean(self.prune, "prune"), boolean(self.is_dry_run, "dry_run")
             declared = self._declared()
         found = self.hook.converse(
@@ -277,17 +327,6 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
         if self.pools_file is not None:
             return pool_files.read(self.pools_file)
         return pool_files.from_text(self.pools)
-
-
-def size(value: Any) -> int:
-    """A pool's size, also from the text a template renders to."""
-    number = whole(value, "slots")
-    check_slots(number)
-    return number
-
-
-def _flag(value: Any) -> bool | None:
-    return None if value in (None, "", "None") else boolean(value, "include_deferred")
 
 
 def one_of(value: str, name: str, known: Collection[str]) -> None:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_loans import IF_CHANGED, Loan
-from astronomer_remote.arguments import check_pool, is_plain
+from astronomer_remote.arguments import Readers, required_pool
+from astronomer_remote.arguments import description as text_of_description
 from astronomer_remote.compat import was_cleared
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import airflow_exceptions
@@ -26,6 +27,12 @@ from astronomer_remote.operators.pool import one_of, size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+
+def _loan_fields(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidSettings(f"{name} must be what RemoteRecordPoolOperator returned, not {value!r}.")
+    return value
 
 
 class RemoteRecordPoolOperator(Connected, BaseOperator):
@@ -43,6 +50,12 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("pool_name", "slots", "description", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {
+        **Connected.readers,
+        "pool_name": required_pool,
+        "slots": size,
+        "description": text_of_description,
+    }
 
     def __init__(
         self,
@@ -62,14 +75,11 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
         self.description = description
         self.force = force
         self.astronomer_conn_id = astronomer_conn_id
-        with airflow_exceptions():
-            check_pool(pool_name)
-            if is_plain(slots):
-                size(slots)
+        self.check_values()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        with airflow_exceptions():
-            wanted = Pool(self.pool_name, size(self.slots), description=self.description)
+        self.read_values()
+        wanted = Pool(self.pool_name, size(self.slots), description=self.description)
         loan = self.hook.converse(
             lambda deployment: deployment.loans.record(
                 wanted, temporary=self.temporary, force=self.force, anew=was_cleared(context)
@@ -91,13 +101,16 @@ class RemoteBorrowPoolSlotsOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("loan", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**Connected.readers, "loan": _loan_fields}
 
     def __init__(self, *, loan: Any, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.loan = loan
         self.astronomer_conn_id = astronomer_conn_id
+        self.check_values()
 
     def execute(self, context: Context) -> None:
+        self.read_values()
         loan = _loan(self.loan)
         changed = self.hook.converse(lambda deployment: deployment.loans.take(loan))
         self.log.info("%s: %s", "Changed" if changed else "Changed already", loan)
@@ -116,6 +129,7 @@ class RemoteReturnPoolSlotsOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("loan", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**Connected.readers, "loan": _loan_fields}
 
     def __init__(
         self,
@@ -131,8 +145,10 @@ class RemoteReturnPoolSlotsOperator(Connected, BaseOperator):
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
             one_of(if_changed, "if_changed", IF_CHANGED)
+        self.check_values()
 
     def execute(self, context: Context) -> None:
+        self.read_values()
         loan = _loan(self.loan)
         done = self.hook.converse(lambda deployment: deployment.loans.give_back(loan, if_changed=self.if_changed))
         self.log.info("%s", done)
@@ -187,8 +203,6 @@ def borrowed_slots(
         yield
 
 
-def _loan(given: Any) -> Loan:
+def _loan(given: Mapping[str, Any]) -> Loan:
     with airflow_exceptions():
-        if not isinstance(given, Mapping):
-            raise InvalidSettings(f"loan must be what RemoteRecordPoolOperator returned, not {given!r}.")
         return Loan.from_dict(given)

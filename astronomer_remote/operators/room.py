@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Verdict
-from astronomer_remote.arguments import check_pool, is_plain, whole
+from astronomer_remote.arguments import Readers, optional_pool, optional_room
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import WaitTimeout, airflow_exceptions
 from astronomer_remote.triggers.pool import RemotePoolTrigger
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 class WaitsForRoom(Connected):
     """A task that waits for room in a pool of the remote. :meth:`execute_with_room` is what it does then."""
 
+    readers: ClassVar[Readers] = {
+        **Connected.readers,
+        "wait_for_pool": optional_pool,
+        "wait_for_pool_slots": optional_room,
+    }
+
     wait_for_pool: str | None
     wait_for_pool_slots: int | str | None
     deferrable: bool
@@ -27,21 +33,21 @@ class WaitsForRoom(Connected):
 
     def check_room(self) -> None:
         """Refuse what is known to be wrong."""
-        slots = self.wait_for_pool_slots
-        if self.wait_for_pool:
-            check_pool(self.wait_for_pool, "wait_for_pool")
-        if slots is not None and self.wait_for_pool is None:
+        if self.wait_for_pool_slots is not None and self.wait_for_pool is None:
             raise InvalidSettings("wait_for_pool_slots means nothing without wait_for_pool.")
-        if slots is not None and is_plain(slots):
-            RoomWanted("any", whole(slots, "wait_for_pool_slots"))
+
+    def read_values(self) -> None:
+        super().read_values()
+        if self.wait_for_pool is None:
+            # Its template has rendered to nothing.
+            self.wait_for_pool_slots = None
 
     def wait_for_room(self, context: Context, poke_interval: float, deadline: float | None) -> None:
         """Wait, here or in the triggerer; at once if none is to be waited for, or there is some."""
         if not self.wait_for_pool:
             return
         with airflow_exceptions():
-            slots = 1 if self.wait_for_pool_slots is None else whole(self.wait_for_pool_slots, "wait_for_pool_slots")
-            wanted = RoomWanted(self.wait_for_pool, slots)
+            wanted = RoomWanted(self.wait_for_pool, optional_room(self.wait_for_pool_slots, "wait_for_pool_slots") or 1)
         if self.deferrable:
             pool = self.hook.converse(lambda deployment: deployment.pools.look(wanted.pool))
             self.log.info("%s", wanted.summary(pool))

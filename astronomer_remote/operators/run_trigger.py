@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.ids import run_id_of_intent
 from astronomer_remote.api.models import TriggerIntent
 from astronomer_remote.api.runs import IfExists, Triggered
-from astronomer_remote.arguments import date, json_object
+from astronomer_remote.arguments import (
+    Readers,
+    boolean,
+    date,
+    date_or_notset,
+    free_text,
+    json_object,
+    optional_id,
+    required_id,
+    text,
+)
 from astronomer_remote.compat import attempt, intent_identity, map_index
 from astronomer_remote.connected import Connected
 from astronomer_remote.operators.hops import HOPS, next_hop
@@ -25,6 +35,20 @@ if TYPE_CHECKING:
 
 class MakesItsRun(Connected):
     """A task that makes a remote run, or finds the one it made before."""
+
+    readers: ClassVar[Readers] = {
+        **Connected.readers,
+        "trigger_dag_id": required_id,
+        "trigger_run_id": optional_id,
+        "conf": json_object,
+        "logical_date": date_or_notset,
+        "run_after": date_or_notset,
+        "data_interval_start": date,
+        "data_interval_end": date,
+        "partition_key": text,
+        "note": free_text,
+        "skip_when_already_exists": boolean,
+    }
 
     trigger_dag_id: str
     trigger_run_id: str | None

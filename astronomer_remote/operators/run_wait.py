@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
@@ -12,7 +12,7 @@ from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
-from astronomer_remote.arguments import is_plain, seconds
+from astronomer_remote.arguments import Readers, boolean, ids, optional_seconds, seconds, texts
 from astronomer_remote.compat import was_stopped_by_a_person
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
 from astronomer_remote.explained import Explains
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 class WaitsForItsRun(Explains):
     """A task that made a remote run, and waits for its end."""
+
+    readers: ClassVar[Readers] = {
+        **Explains.readers,
+        "wait_for_completion": boolean,
+        "poke_interval": seconds,
+        "wait_timeout": optional_seconds,
+        "result_task_ids": ids,
+        "xcom_keys": texts,
+        "stream_logs": ids,
+    }
 
     trigger_dag_id: str
     trigger_run_id: str | None
@@ -45,16 +55,18 @@ class WaitsForItsRun(Explains):
 
     def check_results(self) -> None:
         """Refuse what is known to be wrong."""
-        for name in ("result_task_ids", "xcom_keys", "stream_logs"):
-            given = getattr(self, name)
-            if isinstance(given, str) and is_plain(given):
-                raise InvalidSettings(f"{name} must be a list, not the text {given!r}.")
         if self.xcom_keys and not self.result_task_ids:
             raise InvalidSettings("xcom_keys means nothing without result_task_ids.")
         if self.wait_for_completion is False and (self.result_task_ids or self.skip_on_all_skipped):
             raise InvalidSettings("result_task_ids and skip_on_all_skipped need wait_for_completion=True.")
         if self.wait_for_completion is False and self.stream_logs:
             raise InvalidSettings("stream_logs needs wait_for_completion=True.")
+
+    def read_values(self) -> None:
+        super().read_values()
+        if self.result_task_ids is None:
+            # Its template has rendered to nothing.
+            self.xcom_keys = None
 
     def wait_for(self, run: DagRun, context: Context, *, resumed: bool = False) -> dict[str, Any]:
         """
@@ -135,9 +147,9 @@ class WaitsForItsRun(Explains):
     def deadline(self, context: Context) -> float | None:
         """When the shorter of the limits ends, both counted from the start of this try as Airflow counts its own."""
         limits = [] if self.execution_timeout is None else [self.execution_timeout.total_seconds()]
-        # A template that renders to nothing means that nothing was given.
-        if self.wait_timeout not in (None, "", "None"):
-            limits.append(seconds(self.wait_timeout, "wait_timeout"))
+        limit = optional_seconds(self.wait_timeout, "wait_timeout")
+        if limit is not None:
+            limits.append(limit)
         return _began(context) + min(limits) if limits else None
 
     def _timed_out(self, run: DagRun | None, summary: str) -> WaitTimeout:
@@ -147,8 +159,9 @@ class WaitsForItsRun(Explains):
         except AirflowTaskTimeout:
             # Airflow's own limit passes at about the same time, once.
             self._cancel()
-        limit = self.wait_timeout or self.execution_timeout
+        limit: Any = self.wait_timeout or self.execution_timeout
         where = f": {run.url}" if run else ""
+        limit = f"{limit:g} s" if isinstance(limit, (int, float)) else limit
         return WaitTimeout(f"DAG {self.trigger_dag_id!r} did not end within {limit} ({summary}){where}")
 
     def remember(self, context: Context, run_id: str) -> None:

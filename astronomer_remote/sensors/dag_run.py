@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
@@ -20,7 +20,16 @@ from airflow.providers.common.compat.sdk import (
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun, utc_text
 from astronomer_remote.api.waiting import Verdict, Wanted, judge
-from astronomer_remote.arguments import DAG_RUN_STATES, TASK_STATES, boolean, check_id, states
+from astronomer_remote.arguments import (
+    DAG_RUN_STATES,
+    TASK_STATES,
+    Readers,
+    boolean,
+    ids,
+    optional_id,
+    required_id,
+    states,
+)
 from astronomer_remote.compat import logical_date
 from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
 from astronomer_remote.explained import Explains
@@ -80,6 +89,14 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
         "external_task_group_id",
         "external_run_id",
     )
+    readers: ClassVar[Readers] = {
+        **Explains.readers,
+        "external_dag_id": required_id,
+        "external_task_id": optional_id,
+        "external_task_ids": ids,
+        "external_task_group_id": optional_id,
+        "external_run_id": optional_id,
+    }
     ui_color = "#4db7db"
     operator_extra_links = (RemoteDagRunLink(),)
 
@@ -131,11 +148,10 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
                 taken = {*self.skipped_states, *self.failed_states}
                 self.allowed_states = tuple(state for state in self.allowed_states if state not in taken)
             self._check_arguments()
+        self.check_values()
 
     def _check_arguments(self) -> None:
         """Refuse while the DAG is parsed what is known to be wrong by then."""
-        for name in ("external_dag_id", "external_task_id", "external_task_group_id", "external_run_id"):
-            check_id(getattr(self, name), name)
         _only_one(self, "external_task_id", "external_task_ids", "external_task_group_id")
         _only_one(self, "external_run_id", "latest_run", "execution_delta", "execution_date_fn")
         self.check_explanation()
@@ -223,10 +239,9 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
             return self._checked(context)
 
     def _checked(self, context: Context) -> Wanted:
+        self.read_values()
         self._check_arguments()
         task_ids = self._task_ids()
-        for task_id in task_ids:
-            check_id(task_id, "external_task_ids")
         if len(task_ids) != len(set(task_ids)):
             raise InvalidSettings("external_task_ids holds a task twice.")
         by_date = not (self.external_run_id or self.latest_run)

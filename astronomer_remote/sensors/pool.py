@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, BaseSensorOperator
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Verdict
-from astronomer_remote.arguments import boolean, check_pool, is_plain, whole
+from astronomer_remote.arguments import Readers, boolean, required_pool, room
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import PassingError, airflow_exceptions
 from astronomer_remote.sensors.deferral import first_look
@@ -41,6 +41,7 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("pool_name", "slots", "empty", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**Connected.readers, "pool_name": required_pool, "slots": room, "empty": boolean}
     ui_color = "#4db7db"
 
     def __init__(
@@ -59,10 +60,7 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
         self.empty = empty
         self.astronomer_conn_id = astronomer_conn_id
         self.deferrable = deferrable
-        with airflow_exceptions():
-            check_pool(pool_name)
-            if is_plain(slots):
-                RoomWanted("any", whole(slots, "slots"))
+        self.check_values()
 
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
@@ -106,5 +104,5 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
         )
 
     def _wanted(self) -> RoomWanted:
-        with airflow_exceptions():
-            return RoomWanted(self.pool_name, whole(self.slots, "slots"), boolean(self.empty, "empty"))
+        self.read_values()
+        return RoomWanted(self.pool_name, room(self.slots, "slots"), boolean(self.empty, "empty"))

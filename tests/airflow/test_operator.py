@@ -104,6 +104,13 @@ def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     through_the_database(made.dag)
 
 
+def nested(depth: int) -> dict[str, Any]:
+    conf: dict[str, Any] = {}
+    for _ in range(depth):
+        conf = {"a": conf}
+    return conf
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -124,6 +131,17 @@ def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"reset_dag_run": True, "skip_when_already_exists": True}, "exclude each other"),
         ({"unpause_dag": True, "fail_when_dag_is_paused": True}, "exclude each other"),
         ({"data_interval_start": "2026-01-01"}, "go together"),
+        ({"conf": "{not json"}, "conf must be a JSON object"),
+        ({"conf": "{'a': 1}"}, "tojson"),
+        ({"conf": "[1]"}, "conf must be a JSON object, not list"),
+        ({"conf": {"when": datetime(2026, 1, 1, tzinfo=timezone.utc)}}, "conf must be JSON"),
+        ({"conf": {"n": float("nan")}}, "conf must be JSON"),
+        ({"conf": "[" * 100_000}, "conf is nested too deeply"),
+        ({"conf": nested(100_000)}, "conf is nested too deeply"),
+        ({"logical_date": "yesterday"}, "logical_date='yesterday' is not a date"),
+        ({"run_after": "soon"}, "run_after"),
+        ({"wait_for_completion": "perhaps"}, "wait_for_completion"),
+        ({"allowed_states": ["{{ 'success' }}"]}, "not templated"),
     ],
 )
 def test_what_is_wrong_is_refused_while_the_dag_is_parsed(arguments: dict[str, Any], said: str) -> None:
@@ -134,13 +152,12 @@ def test_what_is_wrong_is_refused_while_the_dag_is_parsed(arguments: dict[str, A
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"conf": "{not json"}, "conf must be a JSON object"),
-        ({"conf": "[1]"}, "conf must be a JSON object, not list"),
-        ({"conf": {"when": datetime(2026, 1, 1, tzinfo=timezone.utc)}}, "conf must be JSON"),
-        ({"conf": {"n": float("nan")}}, "conf must be JSON"),
-        ({"logical_date": "yesterday"}, "logical_date='yesterday' is not a date"),
-        ({"run_after": "soon"}, "run_after"),
-        ({"wait_for_completion": "perhaps"}, "wait_for_completion"),
+        ({"conf": "{{ '[1]' }}"}, "conf must be a JSON object, not list"),
+        ({"conf": "{{ {'a': 1} }}"}, "tojson"),
+        ({"conf": "{{ '[' * 100000 }}"}, "conf is nested too deeply"),
+        ({"logical_date": "{{ 'yesterday' }}"}, "logical_date='yesterday' is not a date"),
+        ({"run_after": "{{ 'soon' }}"}, "run_after"),
+        ({"wait_for_completion": "{{ 'perhaps' }}"}, "wait_for_completion"),
         ({"trigger_dag_id": "{{ params.nothing or '' }}"}, "trigger_dag_id"),
         ({"trigger_dag_id": "{{ '../variables' }}"}, "trigger_dag_id"),
     ],

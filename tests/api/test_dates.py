@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from datetime import datetime, timedelta, timezone
 
@@ -68,7 +69,7 @@ def test_a_date_is_read_in_every_python_alike(text: str, expected: datetime) -> 
         "2024-01-05T03:02 +02:00",
         "2024-01-05Z",
         "2024-01-05x03:02",
-        "٢٠٢٤-٠١-٠٥",
+        "\u0662\u0660\u0662\u0664-\u0660\u0661-\u0660\u0665",
         "1" * 100_000,
     ],
 )
@@ -129,7 +130,5 @@ def test_it_reads_what_pythons_own_reads_and_nothing_else(text: str) -> None:
 
 @given(st.text())
 def test_no_text_raises_anything_else(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         parse_date(text)
-    except ValueError:
-        pass
