@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -123,14 +124,27 @@ def connection_parts(connection: Connection) -> dict[str, Any]:
         "port": connection.port,
         "login": connection.login,
         "password": connection.password,
-        "extra": connection.extra_dejson,
+        "extra": _extra(connection),
     }
+
+
+def _extra(connection: Connection) -> Any:
+    """A connection's extra as the JSON that it is; as text where it is none, which Airflow takes for an empty one."""
+    parsed = connection.extra_dejson
+    if not parsed and connection.extra:
+        try:
+            return json.loads(connection.extra)
+        except (ValueError, RecursionError):
+            return connection.extra
+    return parsed
 
 
 def parts_of_tested_connection(connection: Connection) -> dict[str, Any]:
     """The same for a Test button; Airflow 2's doubles each field under a longer name, but for an unticked box."""
     parts = connection_parts(connection)
     field = f"extra__{connection.conn_type}__"
+    if not isinstance(parts["extra"], dict):
+        return parts
     if any(key.startswith(field) for key in parts["extra"]) and f"{field}verify" not in parts["extra"]:
         parts["extra"] = {**parts["extra"], "verify": False}
     return parts

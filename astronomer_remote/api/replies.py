@@ -94,9 +94,11 @@ def detail(response: Response) -> str | None:
 
 def unreachable(settings: Settings, request: Request, error: TransportError) -> Unreachable:
     """The error for a request that got no reply."""
+    by_way_of = f" through the proxy {error.proxy}" if error.proxy else ""
+    check = "the proxy, whether NO_PROXY must name the host, " if error.proxy else ""
     return Unreachable(
-        f"No reply from {settings.base_url}: {error.reason}. Check the connection's host, the network between the "
-        "two deployments, and whether the remote is up.",
+        f"No reply from {settings.base_url}{by_way_of}: {error.reason}. Check the connection's host, {check}the "
+        "network between the two deployments, and whether the remote is up.",
         method=request.method,
         path=request.path,
     )

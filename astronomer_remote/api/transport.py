@@ -2,28 +2,37 @@
 The two drivers that carry out flows, one over ``requests`` and one over ``aiohttp``: the only code that waits.
 
 They hold no policy. Both bound what a reply may cost in memory and time, follow no redirects, keep no cookies,
-and read no ``.netrc``, which would put its own login in place of the connection's.
+and read no ``.netrc``, which would put its own login in place of the connection's. Whatever goes wrong on the way
+is a :class:`~astronomer_remote.api.wire.TransportError`: what a remote sends must not choose the exception.
+
+The connection's headers and credentials are given to each request, never to the session: ``aiohttp`` shows a
+session's headers to a proxy, in clear, when it asks for a tunnel (``CONNECT``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import ssl
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
 
 import aiohttp
 import requests
 import urllib3
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from requests.utils import prepend_scheme_if_needed
 from yarl import URL
 
 from astronomer_remote import __version__
-from astronomer_remote.api.network import ca_file_of, client_certificate_of, proxy_of, tls_context
+from astronomer_remote.api.deadlines import DeadlinePassed, deadline, limit
+from astronomer_remote.api.network import Proxy, ca_file_of, client_certificate_of, proxy_of, tls_context
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Request, Response, Sleep, Step, TransportError
 
@@ -33,7 +42,7 @@ LARGEST_BODY = 32 * 1024 * 1024
 """Bytes of a reply that are read: far more than a page of a listing, far less than a worker's memory."""
 
 LONGEST_REPLY = 120.0
-"""Seconds a whole reply may take, however steadily it trickles in."""
+"""Seconds a whole exchange may take, from connecting to the last byte of the reply, however steadily it trickles in."""
 
 NO_CONNECTION = (
     requests.ConnectTimeout,
@@ -47,7 +56,47 @@ NO_CONNECTION = (
 """What says that no request was sent, in the words of both libraries."""
 
 CHUNK = 64 * 1024
-OWN_HEADERS = {"Accept": "application/json", "User-Agent": f"astronomer-remote/{__version__}"}
+USER_AGENT = f"astronomer-remote/{__version__}"
+OWN_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": USER_AGENT}
+ZLIB_FORMATS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+"""How `zlib` calls the packed bodies that are unpacked; only the first is ever requested."""
+
+
+class Body:
+    """
+    A reply's body as it arrives, unpacked and cut at :data:`LARGEST_BODY`.
+
+    It does not leave the unpacking to the HTTP libraries, of which older versions unpack a chunk at once, to a
+    thousand times its size.
+
+    :param encoding: the reply's ``Content-Encoding``; what is not known is kept as it is.
+    """
+
+    def __init__(self, encoding: str | None) -> None:
+        format_ = ZLIB_FORMATS.get((encoding or "").strip().lower())
+        self._unpacker = zlib.decompressobj(format_) if format_ else None
+        self._content = bytearray()
+        self._began = False
+        self.truncated = False
+
+    def add(self, chunk: bytes) -> bool:
+        """Take in what arrived. :return: whether more is wanted. :raises zlib.error: if it cannot be unpacked."""
+        self._began = True
+        room = LARGEST_BODY + 1 - len(self._content)
+        self._content += self._unpacker.decompress(chunk, room) if self._unpacker else chunk
+        self.truncated = len(self._content) > LARGEST_BODY
+        return not self.truncated
+
+    def end(self) -> bytes:
+        """All of it, at the end of the reply. :raises zlib.error: if the end is missing."""
+        if self.truncated:
+            return bytes(self._content[:LARGEST_BODY])
+        if self._unpacker and self._unpacker.unused_data:
+            raise zlib.error("something follows the end of the packed body")
+        # An empty body, such as that of a 204, may be called packed.
+        if self._unpacker and self._began and not self._unpacker.eof:
+            raise zlib.error("the packed body is incomplete")
+        return bytes(self._content)
 
 
 class SyncDriver:
@@ -93,47 +142,47 @@ class SyncDriver:
             return self._send(step)
         if isinstance(step, Sleep):
             return self._sleep(min(step.seconds, max(self._ends - time.monotonic(), 0.0)))
-        self._settings = self._reload()
-        return self._settings
+        settings = self._reload()
+        if settings != self._settings:
+            self._settings = settings
+            configure(self._session, settings)
+        return settings
 
     def _send(self, request: Request) -> Response | TransportError:
-        body, headers = _content(request)
-        left = round(self._ends - time.monotonic(), 1)
-        if left <= 0:
+        settings, now = self._settings, time.monotonic()
+        longest = min(LONGEST_REPLY, self._ends - now)
+        if longest <= 0:
             return TransportError(f"the time for it, {self._total:g} s in all, is over", sent=False)
-        settings, longest = _hurried(self._settings, left), min(LONGEST_REPLY, left)
+        connect, read = min(settings.connect_timeout, longest), settings.read_timeout
         try:
-            with self._session.request(
-                request.method,
-                settings.base_url + request.target,
-                data=body,
-                headers=headers,
-                # So that both together take no longer than what is left; the types of requests do not know it.
-                timeout=urllib3.Timeout(left, settings.connect_timeout, settings.read_timeout),  # type: ignore[arg-type]
-                allow_redirects=False,
-                stream=True,
-            ) as reply:
-                content, truncated = self._read(reply, time.monotonic() + longest)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            return TransportError(_reason(error, settings, longest), sent=not _never_left(error))
+            with deadline(now + longest), self._open(request, (connect, read)) as reply:
+                body = Body(reply.headers.get("Content-Encoding"))
+                while chunk := reply.raw.read(CHUNK, decode_content=False):
+                    if not body.add(chunk):
+                        break
+                content = body.end()
+        except Exception as error:  # noqa: BLE001  # whatever a reply makes the libraries raise
+            return _failure(error, proxy_of(settings), (connect, read, longest))
         return Response(
             reply.status_code,
             {name.lower(): text for name, text in reply.headers.items()},
             content,
-            truncated,
+            body.truncated,
         )
 
-    def _read(self, reply: requests.Response, ends: float) -> tuple[bytes, bool]:
-        content = bytearray()
-        # What has arrived is read at once, so that a reply that trickles in does not hold us up for good.
-        read = getattr(reply.raw, "read1", reply.raw.read)
-        while chunk := read(CHUNK, decode_content=True):
-            content += chunk
-            if len(content) > LARGEST_BODY:
-                return bytes(content[:LARGEST_BODY]), True
-            if time.monotonic() > ends:
-                raise requests.Timeout
-        return bytes(content), False
+    def _open(self, request: Request, timeout: tuple[float, float]) -> requests.Response:
+        session, url = self._session, self._settings.base_url + request.target
+        body, headers = _content(request, self._settings)
+        prepared = session.prepare_request(requests.Request(request.method, url, headers=headers, data=body))
+        # Not through the session: it would read the whole body of a redirect, and the address that it leads to.
+        return session.get_adapter(url).send(
+            prepared,
+            stream=True,
+            timeout=timeout,
+            verify=True if session.verify is None else session.verify,
+            cert=session.cert,
+            proxies=session.proxies,
+        )
 
 
 class AsyncDriver:
@@ -144,6 +193,7 @@ class AsyncDriver:
     :param settings: where the deployment is.
     :param reload: reads the connection anew.
     :param sleep: how to pause.
+    :param tls: how the deployment's certificate is checked, from :func:`~astronomer_remote.api.network.tls_context`.
     """
 
     def __init__(
@@ -153,12 +203,14 @@ class AsyncDriver:
         *,
         reload: Callable[[], Awaitable[Settings]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        tls: ssl.SSLContext | bool = True,
     ) -> None:
         self._session = session
         self._settings = settings
         self._reload = reload
         self._sleep = sleep
         self._proxy = proxy_of(settings)
+        self._tls = tls
         self.sent = 0
         """How many requests it has sent."""
 
@@ -178,18 +230,22 @@ class AsyncDriver:
             return await self._send(step)
         if isinstance(step, Sleep):
             return await self._sleep(step.seconds)
-        self._settings = await self._reload()
-        return self._settings
+        settings = await self._reload()
+        if settings != self._settings:
+            self._tls = await asyncio.to_thread(tls_context, settings)
+            self._settings, self._proxy = settings, proxy_of(settings)
+        return settings
 
     async def _send(self, request: Request) -> Response | TransportError:
-        body, headers = _content(request)
-        settings = self._settings
+        settings, proxy = self._settings, self._proxy
+        body, headers = _content(request, settings)
         self.sent += 1
         try:
             async with self._session.request(
                 request.method,
                 URL(settings.base_url + request.target, encoded=True),
-                data=body,
+                # Beyond a megabyte, aiohttp wants a file: it would hold up the event loop with the whole.
+                data=io.BytesIO(body) if isinstance(body, bytes) else body,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(
                     total=LONGEST_REPLY,
@@ -197,37 +253,41 @@ class AsyncDriver:
                     sock_read=settings.read_timeout,
                 ),
                 allow_redirects=False,
-                proxy=self._proxy,
+                proxy=proxy.url if proxy else None,
+                ssl=self._tls,
             ) as reply:
-                content, truncated = await self._read(reply)
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-            return TransportError(_reason(error, settings, LONGEST_REPLY), sent=not _never_left(error))
+                received = Body(reply.headers.get("Content-Encoding"))
+                async for chunk in reply.content.iter_chunked(CHUNK):
+                    if not received.add(chunk):
+                        break
+                content = received.end()
+        except Exception as error:  # noqa: BLE001  # whatever a reply makes the library raise
+            return _failure(error, proxy, (settings.connect_timeout, settings.read_timeout, LONGEST_REPLY))
         named = {name.lower(): ", ".join(reply.headers.getall(name)) for name in reply.headers}
-        return Response(reply.status, named, content, truncated)
-
-    async def _read(self, reply: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-        content = bytearray()
-        async for chunk in reply.content.iter_chunked(CHUNK):
-            content += chunk
-            if len(content) > LARGEST_BODY:
-                return bytes(content[:LARGEST_BODY]), True
-        return bytes(content), False
+        return Response(reply.status, named, content, received.truncated)
 
 
 def configure(session: requests.Session, settings: Settings) -> requests.Session:
     """
-    Make a ``requests`` session ready for a deployment.
+    Make a ``requests`` session ready for a deployment, after its adapters are mounted and before its first request.
 
-    :raises InvalidSettings: for a certificate file that is not there.
+    :raises InvalidSettings: for a certificate file or a proxy that cannot be used.
     """
     proxy = proxy_of(settings)
     # The environment's proxies are read here; what else ``requests`` would read there is ``.netrc``.
     session.trust_env = False
-    session.proxies = {"http": proxy, "https": proxy} if proxy else {}
+    session.proxies = {"http": proxy.url, "https": proxy.url} if proxy else {}
     session.verify = ca_file_of(settings) if settings.verify else False
     session.cert = client_certificate_of(settings)
-    session.headers.update({**OWN_HEADERS, **settings.headers})
+    session.headers.update(OWN_HEADERS)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    for adapter in session.adapters.values():
+        if isinstance(adapter, HTTPAdapter):
+            limit(adapter.poolmanager)
+            if proxy:
+                # By the name that requests gives it, so that it is the one that requests will use.
+                name = prepend_scheme_if_needed(proxy.url, "http")  # type: ignore[no-untyped-call]  # so in its types
+                limit(adapter.proxy_manager_for(name))
     return session
 
 
@@ -236,51 +296,54 @@ async def async_driver(settings: Settings, reload: Callable[[], Awaitable[Settin
     """
     Open an asynchronous driver for a deployment, and close its connections in the end.
 
-    :raises InvalidSettings: for a certificate file that is not there.
+    :raises InvalidSettings: for a certificate file or a proxy that cannot be used.
     """
     # Loading a few hundred certificates takes longer than an event loop should be kept waiting.
     tls = await asyncio.to_thread(tls_context, settings)
     async with aiohttp.ClientSession(
-        headers={**OWN_HEADERS, **settings.headers},
-        connector=aiohttp.TCPConnector(ssl=tls),
+        headers={"User-Agent": USER_AGENT},
         cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
     ) as session:
-        yield AsyncDriver(session, settings, reload=reload)
+        yield AsyncDriver(session, settings, reload=reload, tls=tls)
 
 
 def _resume(flow: Flow[Any], outcome: Any) -> Step:
     return flow.throw(outcome) if isinstance(outcome, TransportError) else flow.send(outcome)
 
 
-def _content(request: Request) -> tuple[Any, dict[str, str]]:
-    headers = dict(request.headers)
+def _content(request: Request, settings: Settings) -> tuple[Any, dict[str, str]]:
+    """A request's body and all of its headers, which are looked at without regard to case."""
+    headers: CaseInsensitiveDict[str] = CaseInsensitiveDict({**OWN_HEADERS})
+    headers.update(settings.headers)
+    headers.update(request.headers)
     if request.form is not None:
-        return dict(request.form), headers
+        return dict(request.form), dict(headers)
     content = request.content()
-    return content, {**headers, "Content-Type": "application/json"} if content is not None else headers
+    if content is not None:
+        headers["Content-Type"] = "application/json"
+    return content, dict(headers)
 
 
-def _never_left(error: Exception) -> bool:
-    """Whether a request certainly did not reach the remote, since no connection came about."""
-    return any(isinstance(cause, NO_CONNECTION) for cause in _causes(error))
+def _failure(error: Exception, proxy: Proxy | None, timeouts: tuple[float, float, float]) -> TransportError:
+    never_left = any(isinstance(cause, NO_CONNECTION) for cause in _causes(error))
+    return TransportError(_reason(error, *timeouts), sent=not never_left, proxy=proxy.label if proxy else None)
 
 
-def _hurried(settings: Settings, left: float) -> Settings:
-    """Settings with which nothing takes longer than the time that is left."""
-    connect, read = settings.connect_timeout, settings.read_timeout
-    return replace(settings, connect_timeout=min(connect, left), read_timeout=min(read, left))
-
-
-def _reason(error: Exception, settings: Settings, longest: float) -> str:
+def _reason(error: Exception, connect: float, read: float, longest: float) -> str:
     """What happened, without the URLs that libraries put into their errors, which may hold a proxy's password."""
     causes = list(_causes(error))
+    if any(isinstance(cause, DeadlinePassed) for cause in causes):
+        return f"the reply did not end within {longest:.3g} s"
     if isinstance(error, (requests.ConnectTimeout, aiohttp.ConnectionTimeoutError)):
-        return f"connecting took longer than {settings.connect_timeout:g} s"
+        return f"connecting took longer than {connect:.3g} s"
     if any(isinstance(cause, (urllib3.exceptions.ReadTimeoutError, aiohttp.SocketTimeoutError)) for cause in causes):
-        return f"nothing more came for {settings.read_timeout:g} s"
-    if isinstance(error, (requests.Timeout, asyncio.TimeoutError)):
-        return f"the reply did not end within {longest:g} s"
+        return f"nothing more came for {read:.3g} s"
+    if isinstance(error, asyncio.TimeoutError):
+        return f"the reply did not end within {longest:.3g} s"
     root = causes[-1]
+    if isinstance(root, zlib.error):
+        return "the reply's body cannot be unpacked"
     told = isinstance(root, OSError) and not isinstance(root, requests.RequestException)
     return f"{type(root).__name__}: {root}" if told else type(root).__name__
 

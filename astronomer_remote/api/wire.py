@@ -115,12 +115,14 @@ class TransportError(Exception):
 
     :param reason: what happened, in words that hold no secret.
     :param sent: whether the request may have reached the remote; ``False`` only if it certainly did not.
+    :param proxy: the proxy that was used and where it is configured, without its credentials.
     """
 
-    def __init__(self, reason: str, *, sent: bool = True) -> None:
+    def __init__(self, reason: str, *, sent: bool = True, proxy: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+        self.proxy = proxy
 
 
 @dataclass(frozen=True)

@@ -180,16 +180,14 @@ class AstronomerHook(HttpHook):
         for name in ("verify", "cert", "proxies", "stream", "max_redirects"):
             setattr(session, name, self.merged_extra.get(name, getattr(session, name)))
         session.auth = _Authorization(self, settings)
-        for name in settings.headers:
-            del session.headers[name]
         session.headers.update({**self.default_headers, **(headers or {})})
         return session
 
     def _new_session(self, settings: Settings) -> Session:
         self.base_url, self._base_url_initialized = settings.base_url, True
-        session = configure(_Session(settings.headers), settings)
+        session = _Session(settings.headers)
         self._configure_session_from_mount_adapters(session)
-        return session
+        return configure(session, settings)
 
     def _driver(self, settings: Settings, total_seconds: float | None = None) -> SyncDriver:
         if self._session is None:

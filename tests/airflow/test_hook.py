@@ -94,6 +94,10 @@ def test_each_operation_comes_plain_and_for_event_loops_with_the_same_parameters
             "astronomer://user:pw@host.example:8080/prefix",
             {"base_url": "https://host.example:8080/prefix", "login": "user", "password": "pw"},
         ),
+        ("astronomer://https://u:p@host.example/path", {"base_url": "https://host.example/path", "login": "u"}),
+        ("astronomer://http://u:p@host.example:1/a/b", {"base_url": "http://host.example:1/a/b", "password": "p"}),
+        ("astronomer://u:p@[::1]:8080/path", {"base_url": "https://[::1]:8080/path"}),
+        ("astronomer://http://u:p@[::1]:8080/path", {"base_url": "http://[::1]:8080/path"}),
         ("astronomer://host.example", {"base_url": "https://host.example", "login": None, "password": None}),
         ("astronomer://:t0ken@host.example/", {"login": None, "password": "t0ken"}),
         ("astronomer://http%3A%2F%2F127.0.0.1%3A8080?auth=none", {"base_url": "http://127.0.0.1:8080"}),
@@ -441,6 +445,19 @@ def test_the_button_bears_with_a_remote_that_says_something_else(start: Start) -
         ({"login": None, "password": "wrong-s3cr3t"}, "token"),
         ({"login": None, "password": None}, "credentials"),
         ({"host": "http://127.0.0.1:9"}, "No reply"),
+        *(
+            ({"host": "http://127.0.0.1:9", "extra": extra}, "extra must be a JSON object such as")
+            for extra in ("[1]", '["s3cr3t"]', "s3cr3t", '"s3cr3t"', "5")
+        ),
+        ({"host": "http://127.0.0.1:9", "extra": "{}"}, "No reply"),
+        (
+            {"host": "http://127.0.0.1:9", "extra": {"proxy": "u:s3cr3t@127.0.0.1:1"}},
+            "No reply from http://127.0.0.1:9 through the proxy http://127.0.0.1:1 (the connection's proxy)",
+        ),
+        (
+            {"host": "http://127.0.0.1:9", "extra": {"secret_headers": {"X A": "s3cr3t"}}},
+            "secret_headers must have names",
+        ),
     ],
 )
 @pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])

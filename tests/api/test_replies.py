@@ -26,7 +26,7 @@ from astronomer_remote.api.errors import (
 )
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Request, Response
+from astronomer_remote.api.wire import Request, Response, TransportError
 from tests.api.script import EXPERIMENTAL, URL, V1, V2, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain
 
 GET_RUN = "GET /api/v2/dags/d/dagRuns/r"
@@ -234,3 +234,13 @@ def test_no_secret_shows_in_any_error_of_a_conversation(version: str) -> None:
                 lambda: settings,
             )
         assert "s3cret" not in str(failure.value) + repr(failure.value) + repr(vars(failure.value))
+
+
+def test_no_reply_names_the_proxy_that_was_used() -> None:
+    lost = TransportError("nothing more came for 30 s", proxy="http://proxy:3128 (the environment's HTTPS_PROXY)")
+    error = replies.unreachable(Settings(URL), Request("GET", "/x"), lost)
+    assert error.message == (
+        f"No reply from {URL} through the proxy http://proxy:3128 (the environment's HTTPS_PROXY): nothing more came "
+        "for 30 s. Check the connection's host, the proxy, whether NO_PROXY must name the host, the network between "
+        "the two deployments, and whether the remote is up."
+    )

@@ -41,6 +41,22 @@ HOST = "https://airflow.example.com"
         ("https://example.com/grö ße/a%20b", "https://example.com/gr%C3%B6%20%C3%9Fe/a%20b"),
         ("http://[::1]:8080/api/v2", "http://[::1]:8080"),
         ("[2001:db8::1]", "https://[2001:db8::1]"),
+        ("[::1]", "https://[::1]"),
+        ("::1", "https://[::1]"),
+        ("https://::1/x", "https://[::1]/x"),
+        ("https://example.com/dags", HOST.replace("airflow.", "")),
+        ("https://example.com/dags/load/runs/manual__1/tasks/t?try_number=1", "https://example.com"),
+        ("https://example.com/dabc1234/dags/load/grid", "https://example.com/dabc1234"),
+        ("https://example.com/dabc1234/pools", "https://example.com/dabc1234"),
+        ("https://example.com/dabc1234/dag_runs?state=failed", "https://example.com/dabc1234"),
+        ("https://example.com/a/task_instances/", "https://example.com/a"),
+        ("https://example.com/a/pool/list/", "https://example.com/a"),
+        ("https://example.com/a/dagrun/list?_flt_3_dag_id=x", "https://example.com/a"),
+        ("https://example.com/a/login/?next=home", "https://example.com/a"),
+        ("https://example.com/jobs/airflow", "https://example.com/jobs/airflow"),
+        ("https://example.com/my/list", "https://example.com/my/list"),
+        ("https://example.com/list", "https://example.com/list"),
+        ("https://example.com/pool", "https://example.com/pool"),
     ],
 )
 def test_what_a_person_pastes_is_cut_down_to_the_deployments_url(host: str, base_url: str) -> None:
@@ -61,6 +77,14 @@ def test_what_a_person_pastes_is_cut_down_to_the_deployments_url(host: str, base
         ("http://example.com", None, 443, "http://example.com:443"),
         ("example.com", "dabc1234", None, "https://example.com/dabc1234"),
         ("example.com", "dabc1234/api/v1", 8080, "https://example.com:8080/dabc1234"),
+        # As Airflow takes apart astronomer://https://u:p@example.com/path and astronomer://u:p@[::1]:8080/path.
+        ("https://example.com", "path", None, "https://example.com/path"),
+        ("https://example.com/", "/path", None, "https://example.com/path"),
+        ("https://example.com", "path/more", 8080, "https://example.com:8080/path/more"),
+        ("https://example.com/own", "path", None, "https://example.com/own"),
+        ("https://example.com", "http", None, "https://example.com"),
+        ("::1", "path", 8080, "https://[::1]:8080/path"),
+        ("https://::1", "path", 8080, "https://[::1]:8080/path"),
     ],
 )
 def test_scheme_port_and_the_path_of_a_uri_may_come_apart(host: str, schema: Any, port: Any, base_url: str) -> None:
@@ -83,6 +107,9 @@ def test_scheme_port_and_the_path_of_a_uri_may_come_apart(host: str, schema: Any
         ("https://me:s3cret@example.com", "Put login and password into their own fields"),
         ("https://s3cret@example.com", "Put login and password into their own fields"),
         ("https://:s3cret@example.com", "Put login and password into their own fields"),
+        ("https://me:s3cret/word@example.com", "Put login and password into their own fields"),
+        ("https://me:123/s3cret@example.com", "Put login and password into their own fields"),
+        ("me:s3cret#x@example.com", "Put login and password into their own fields"),
     ],
 )
 def test_a_host_that_is_none_is_refused_with_what_would_be_right(host: Any, words: str) -> None:
@@ -151,7 +178,19 @@ def test_none_and_empty_text_mean_not_set(extra: dict[str, Any]) -> None:
         ("ca_file", " /etc/ca.pem ", "ca_file", "/etc/ca.pem"),
         ("client_certificate", "/c.pem", "client_certificate", "/c.pem"),
         ("client_key_file", "/k.pem", "client_key_file", "/k.pem"),
-        ("proxy", "http://proxy.example.com:3128", "proxy", "http://proxy.example.com:3128"),
+        *(
+            ("proxy", text, "proxy", "http://proxy.example.com:3128")
+            for text in (
+                "http://proxy.example.com:3128",
+                "http://proxy.example.com:3128/",
+                "HTTP://proxy.example.com:3128",
+                "proxy.example.com:3128",
+                " //proxy.example.com:3128 ",
+            )
+        ),
+        ("proxy", "u:p%40w@proxy:3128", "proxy", "http://u:p%40w@proxy:3128"),
+        ("proxy", "https://proxy", "proxy", "https://proxy"),
+        ("proxy", "http://[::1]:3128", "proxy", "http://[::1]:3128"),
         ("secret_headers", {"X-Key": "k"}, "headers", {"X-Key": "k"}),
         ("secret_headers", '{"X-Key": "k"}', "headers", {"X-Key": "k"}),
         ("an_unknown_one", object(), "verify", True),
@@ -167,7 +206,10 @@ def test_each_extra_field_is_read_as_the_form_and_as_json_give_it(name: str, giv
         ("api", "v3", "api='v3' must be one of: auto, experimental, v1, v2"),
         ("auth", "kerberos", "auth='kerberos' must be one of: auto, astro_token"),
         ("auth", 7, "auth='7' must be one of"),
-        *(("connect_timeout", bad, "connect_timeout=") for bad in (0, -1, "soon", 3601, float("nan"), "inf", [1])),
+        *(
+            ("connect_timeout", bad, "connect_timeout=")
+            for bad in (0, -1, "soon", 3601, float("nan"), "inf", [1], True, 10**400)
+        ),
         ("read_timeout", "0", "read_timeout='0' must be a number of seconds, up to 3600"),
         *(("verify", bad, "must be true or false") for bad in ("perhaps", 2, [])),
         ("ca_file", 7, "ca_file must be text, not int"),
@@ -175,8 +217,17 @@ def test_each_extra_field_is_read_as_the_form_and_as_json_give_it(name: str, giv
         ("proxy", ["s3cret"], "proxy must be text, not list"),
         *(
             ("secret_headers", bad, "secret_headers must be a JSON object of header names and texts")
-            for bad in ("s3cret", "[1]", ["s3cret"], {"a": 1}, {"a": "s3cret\r\nX: y"}, {"ä": "s3cret"}, {"a": "ö"})
+            for bad in ("s3cret", "[1]", ["s3cret"], "5")
         ),
+        *(
+            ("secret_headers", {"a": bad}, "secret_headers must have texts as values, in ASCII")
+            for bad in (1, None, "s3cret\r\nX: y", "ö", " s3cret", "s3cret\x7f")
+        ),
+        *(
+            ("secret_headers", {"X-Good": "s3cret", bad: "s3cret"}, "such as X-Gateway-Key; the name number 2")
+            for bad in ("ä", "", "X A", "X-A:", "X\n", "s3cret:")
+        ),
+        ("secret_headers", {"Transfer-encoding": "s3cret"}, "must not set Transfer-encoding"),
     ],
 )
 def test_each_bad_extra_field_is_named_with_what_would_be_right(name: str, given: Any, words: str) -> None:
@@ -219,3 +270,26 @@ def test_any_host_is_read_or_refused_and_what_is_read_is_stable(host: str, schem
         return
     assert not base_url.endswith("/")
     assert Settings.parse(host=base_url).base_url == base_url
+
+
+@pytest.mark.parametrize("extra", [[1], ["auth"], "hello", 5])
+def test_an_extra_that_is_no_object_is_refused(extra: Any) -> None:
+    with pytest.raises(InvalidSettings, match="extra must be a JSON object such as"):
+        Settings.parse(host=HOST, extra=extra)
+
+
+@pytest.mark.parametrize("password", ["a b", "a\nb", "a\x00b", "a\x7fb", "\u00e4"])
+def test_a_token_that_cannot_be_sent_is_refused(password: str) -> None:
+    with pytest.raises(InvalidSettings, match="to be sent as a token, but holds a line break, a space, a control"):
+        Settings.parse(host=HOST, password=password)
+
+
+def test_the_secrets_are_known_in_each_form_that_requests_carry() -> None:
+    settings = Settings.parse(
+        host=HOST,
+        login="me",
+        password="pa55word",
+        extra={"proxy": "http://u:pr%40xy@proxy:1", "secret_headers": {"X-Key": "gatekey"}},
+    )
+    assert set(settings.secrets) == {"pa55word", "bWU6cGE1NXdvcmQ=", "pr%40xy", "pr@xy", "gatekey"}
+    assert Settings.parse(host=HOST, extra={"proxy": "http://proxy:1"}).secrets == ()

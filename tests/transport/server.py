@@ -43,6 +43,26 @@ def answering(data: bytes, *, then_close: bool = False) -> Answer:
     return answer
 
 
+def tunnel(request: Received, connection: socket.socket) -> bool:
+    """What a forward proxy does with ``CONNECT``: it leads to the address that is asked for, and reads nothing."""
+    host, _, port = request.target.rpartition(":")
+    with socket.create_connection((host, int(port)), 10) as target:
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=_copy, args=(target, connection), daemon=True)
+        back.start()
+        _copy(connection, target)
+        back.join(10)
+    return False
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
+
+
 @dataclass
 class Server:
     """
