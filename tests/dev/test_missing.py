@@ -1,0 +1,208 @@
+"""What a machine lacks is skipped with its reason, told in one table, and a failure where everything must run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev import bootstrap, chromium, missing, needs
+from dev.missing import InstallError, Missing
+from dev.pythons import DOWNLOADS_VARIABLE, Python, Pythons, minor
+from tests.browser import conftest as browser
+from tests.live.plan import LIVE
+
+ROOT = Path(__file__).parents[2]
+LACKS = Missing("Airflow 1.10.15", "needs Python 3.8", "Install it")
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep away from the record of the run that this test is part of."""
+    monkeypatch.setattr(missing, "RECORD", tmp_path / "build" / "not-run.jsonl")
+    for name in missing.STRICT_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(DOWNLOADS_VARIABLE, "never")
+
+
+def have(monkeypatch: pytest.MonkeyPatch, *versions: str, browser: str | None = "/opt/chromium") -> None:
+    """Give this machine these Pythons, and this browser or none."""
+    found = Pythons(Python(f"/opt/{each}/python", (*minor(each), 1)) for each in versions)
+    for module in ("environments", "needs", "bootstrap"):
+        monkeypatch.setattr(f"dev.{module}.pythons", lambda: found)
+    monkeypatch.setattr(chromium, "own", lambda: browser)
+    monkeypatch.setattr(chromium, "obtainable", lambda: browser is not None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, False),
+        ({"CI": "true"}, True),
+        ({"CI": "1"}, True),
+        ({"CI": "false"}, False),
+        ({"STRICT": "1"}, True),
+        ({"STRICT": "0", "CI": "true"}, False),
+        ({"STRICT": "", "CI": "true"}, True),
+    ],
+)
+def test_variables_say_whether_everything_must_run(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: bool
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert missing.strict() is expected
+
+
+def test_the_table_names_each_thing_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("live", "live", "browser"):
+        missing.record(part, LACKS)
+    bootstrap.main(["report"])
+
+    told = capsys.readouterr().out
+    assert len(re.findall(r"^(live|browser) +Airflow 1\.10\.15 +needs Python 3\.8 +Install it$", told, re.M)) == 2
+
+
+def test_nothing_left_out_is_said_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    bootstrap.main(["report"])
+    assert "Nothing was left out" in capsys.readouterr().out
+
+
+def test_what_is_missing_is_said_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    have(monkeypatch, "3.13", browser=None)
+    missing.record("live", LACKS)
+    bootstrap.main(["test"])
+
+    told = capsys.readouterr().out
+    for part in ("unit-oldest", "package", "browser", "live"):
+        assert re.search(rf"^{part} +Airflow 2\.11\.2 +needs Python 3\.10, 3\.11 or 3\.12 ", told, re.M)
+    assert re.search(r"^live +Airflow 1\.10\.15 +needs Python 3\.8 ", told, re.M)
+    assert re.search(r"^browser +The browser tests +needs Chromium", told, re.M)
+    assert missing.recorded() == []
+
+
+def test_a_machine_with_everything_is_told_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    have(monkeypatch, "3.8", "3.11", "3.12")
+    monkeypatch.setenv("CI", "true")
+    bootstrap.main(["test"])
+    assert "lacks" not in capsys.readouterr().out
+
+
+def test_where_everything_must_run_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    have(monkeypatch, "3.12")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(SystemExit, match="Everything must run"):
+        bootstrap.main(["test"])
+
+
+@pytest.mark.parametrize("command", [["test"], ["demo"], ["venv", "nowhere"]])
+def test_without_a_python_that_fits_nothing_is_begun(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    have(monkeypatch, "3.8", "3.9")
+    with pytest.raises(SystemExit, match=r"needs Python 3\.10, 3\.11, 3\.12 or 3\.13\. .*uv python install 3\.12"):
+        bootstrap.main(command)
+
+
+def test_a_part_that_cannot_run_is_skipped_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    have(monkeypatch, "3.12")
+    bootstrap.main(["able", "unit-oldest"])
+    assert missing.recorded() == []
+
+    have(monkeypatch, "3.13")
+    with pytest.raises(SystemExit) as caught:
+        bootstrap.main(["able", "unit-oldest"])
+    assert caught.value.code == bootstrap.SKIPPED
+    (row,) = missing.recorded()
+    assert (row["part"], row["what"]) == ("unit-oldest", "Airflow 2.11.2")
+
+    monkeypatch.setenv("STRICT", "1")
+    with pytest.raises(SystemExit, match=r"Airflow 2\.11\.2 needs Python 3\.10, 3\.11 or 3\.12"):
+        bootstrap.main(["able", "unit-oldest"])
+
+
+TESTS_THAT_LACK = """
+import pytest
+from dev import missing
+from dev.missing import Missing
+
+def lacking():
+    raise Missing("Airflow 1.10.15", "needs Python 3.8", "Install it")
+
+@pytest.fixture
+def deployment():
+    lacking()
+
+def test_setup(deployment): ...
+def test_call(): lacking()
+"""
+
+
+@pytest.mark.parametrize(("strict", "summary"), [("0", "2 skipped"), ("1", "1 failed, 1 error")])
+def test_a_test_that_lacks_something_is_skipped_or_fails(tmp_path: Path, strict: str, summary: str) -> None:
+    folder = tmp_path / "tests"
+    folder.mkdir()
+    (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (folder / "test_it.py").write_text(TESTS_THAT_LACK)
+    record = tmp_path / "record"
+    code = (
+        "import pathlib, sys, pytest; from dev import missing; missing.RECORD = pathlib.Path(sys.argv[2]);"
+        "sys.exit(pytest.main(['-rs', '-p', 'no:cacheprovider', '--rootdir', sys.argv[1], sys.argv[1]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(record)],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "STRICT": strict, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert summary in done.stdout, done.stdout + done.stderr
+    assert "Airflow 1.10.15 needs Python 3.8. Install it." in done.stdout
+    assert record.read_text().count("1.10.15") == 2
+
+
+def test_what_the_parts_are_said_to_need_is_what_they_start() -> None:
+    said = {part: {each.version for each in needed} for part, needed in needs.AIRFLOWS.items()}
+    assert said["live"] == {version for pair in LIVE for version in (pair.local, pair.remote)}
+    assert said["browser"] == set(browser.VERSIONS)
+    distribution = (ROOT / "tests" / "package" / "test_distribution.py").read_text()
+    assert all(f'"{version}"' in distribution for version in said["package"])
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"OLDEST := {needs.OLDEST}\n" in makefile
+    assert f"NEWEST := {needs.NEWEST}\n" in makefile
+    assert said["unit-oldest"] == {needs.OLDEST}
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12"])
+def test_the_demo_is_the_usual_one_where_its_remote_runs(monkeypatch: pytest.MonkeyPatch, python: str) -> None:
+    have(monkeypatch, python)
+    assert needs.demo_versions() == ("3.3.2", "2.11.2", "")
+
+
+def test_the_demo_has_a_remote_that_runs_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    have(monkeypatch, "3.13")
+    local, remote, said = needs.demo_versions()
+    assert (local, remote) == ("3.3.2", "3.3.2")
+    assert said == "The remote is Airflow 3.3.2, since Airflow 2.11.2 needs Python 3.10, 3.11 or 3.12"
+
+
+def test_a_remote_that_is_named_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    have(monkeypatch, "3.13")
+    with pytest.raises(Missing, match=r"Airflow 2\.11\.2 needs Python 3\.10, 3\.11 or 3\.12\. .*3\.13\.1"):
+        needs.demo_versions(remote="2.11.2")
+
+
+def test_a_download_is_announced(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    have(monkeypatch, "3.13")
+    monkeypatch.delenv(DOWNLOADS_VARIABLE)
+    bootstrap.main(["demo", "--remote", "1.10.15"])
+    assert "Python 3.8 is not among them; uv downloads it" in capsys.readouterr().out
+
+
+def test_it_is_an_error_of_installation() -> None:
+    assert isinstance(LACKS, InstallError)
+    assert str(LACKS) == "Airflow 1.10.15 needs Python 3.8. Install it."
