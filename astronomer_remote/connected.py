@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from astronomer_remote.hooks.astronomer import AstronomerHook
 
 DEFERRED_BY = "deferred_by_try"
+
+
+def began(context: Context) -> float:
+    """When this try of the local task began, in seconds since the epoch; a deferral does not change it."""
+    return float((context["ti"].start_date or datetime.now(timezone.utc)).timestamp())
 
 
 class Connected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
@@ -14,6 +14,7 @@ from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
 from astronomer_remote.arguments import Readers, boolean, ids, optional_seconds, seconds, texts
 from astronomer_remote.compat import was_stopped_by_a_person
+from astronomer_remote.connected import began
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
 from astronomer_remote.explained import Explains
 from astronomer_remote.links import publish_run
@@ -78,7 +79,7 @@ class WaitsForItsRun(Explains):
             dag_id=run.dag_id,
             allowed_states=self.allowed_states,
             failed_states=self.failed_states,
-            since=_began(context),
+            since=began(context),
             progress=self.log_progress,
             stream=tuple(self.stream_logs or ()),
         ).of(run)
@@ -150,7 +151,7 @@ class WaitsForItsRun(Explains):
         limit = optional_seconds(self.wait_timeout, "wait_timeout")
         if limit is not None:
             limits.append(limit)
-        return _began(context) + min(limits) if limits else None
+        return began(context) + min(limits) if limits else None
 
     def _timed_out(self, run: DagRun | None, summary: str) -> WaitTimeout:
         """The error of a wait that took too long, after the run was cancelled."""
@@ -187,8 +188,3 @@ class WaitsForItsRun(Explains):
             self.log.warning("Could not cancel run %s in the remote: %s", self.trigger_run_id, error)
         else:
             self.log.info("Run %s in the remote is now %s: %s", run.run_id, run.state, run.url)
-
-
-def _began(context: Context) -> float:
-    """When this try of the local task began, in seconds since the epoch; a deferral does not change it."""
-    return float((context["ti"].start_date or datetime.now(timezone.utc)).timestamp())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import (
-    AirflowSensorTimeout,
     AirflowSkipException,
     BaseSensorOperator,
     determine_kwargs,
@@ -34,7 +35,7 @@ from astronomer_remote.compat import logical_date
 from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
 from astronomer_remote.explained import Explains
 from astronomer_remote.links import RemoteDagRunLink, publish_run
-from astronomer_remote.sensors.deferral import first_look
+from astronomer_remote.sensors.deferral import WaitsInTriggerer
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from astronomer_remote.api.wire import Flow
 
 
-class RemoteDagRunSensor(Explains, BaseSensorOperator):
+class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
     """
     Waits for a DAG run, tasks or a task group of another deployment.
 
@@ -73,11 +74,13 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
     :param explain_failure: whether the error of a failed run says which of its tasks failed first, on which try, and
         with which last lines in their logs, default ``True``; XCom has the same as ``remote_failure``, a dict. Added.
     :param failure_log_lines: how many of the last lines of each log, default 20; 0 reads no log. Added.
+    :param poll_interval: deprecated, as there: use ``poke_interval``.
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
-    :param kwargs: those of every sensor: ``poke_interval`` (seconds), ``timeout`` (seconds, from the start of a try),
-        ``mode``, ``soft_fail``, …
+    :param kwargs: those of every sensor: ``poke_interval`` (seconds), ``timeout`` (seconds, from the start of a try;
+        0: a single look), ``execution_timeout``, ``mode``, ``soft_fail``, …
     :raises DagRunFailed: if something reaches one of ``failed_states``; Airflow's retries apply.
-    :raises AirflowSensorTimeout: when ``timeout`` has passed.
+    :raises AirflowSensorTimeout: when ``timeout`` has passed; Airflow does not retry the task.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` has passed; Airflow's retries apply.
     :raises PermanentError: for what waiting cannot mend, see :mod:`astronomer_remote.exceptions`.
     """
 
@@ -118,9 +121,17 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
         check_existence: bool = False,
         explain_failure: bool = True,
         failure_log_lines: int = 20,
+        poll_interval: float | None = None,
         deferrable: bool = airflow_conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
+        if poll_interval is not None:
+            warnings.warn(
+                "The parameter poll_interval is deprecated, as in ExternalTaskSensor; use poke_interval instead.",
+                AirflowProviderDeprecationWarning,
+                stacklevel=2,
+            )
+            kwargs.setdefault("poke_interval", poll_interval)
         super().__init__(**kwargs)
         self.external_dag_id = external_dag_id
         self.astronomer_conn_id = astronomer_conn_id
@@ -162,18 +173,21 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
     def execute(self, context: Context) -> Any:  # noqa: RET503  # to defer is to raise
         if not self.deferrable:
             return super().execute(context)
-        with first_look(self):
+        limit = self.limit(context)
+        with self.as_in_a_worker():
             wanted = self._wanted(context)
             if self._poke_for(wanted, context):
-                return True
+                return None
         wanted = self._held_on_to or wanted
+        if limit.deadline <= time.time():
+            self.time_out(limit.name, f"still waiting for {wanted}")
         trigger = RemoteWaitTrigger(
             astronomer_conn_id=self.astronomer_conn_id,
             wanted=wanted.as_dict(),
             poke_interval=float(self.poke_interval),
-            deadline=wanted.since + self.timeout if self.timeout else None,
+            deadline=limit.deadline,
         )
-        self.wait_in_triggerer(trigger, context, "execute_complete")
+        self.wait_in_triggerer(trigger, context, "execute_complete", limited_by=limit.name)
 
     def poke(self, context: Context) -> bool:
         return self._poke_for(self._held_on_to or self._wanted(context), context)
@@ -187,7 +201,7 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
         self._held_on_to = seen if seen.exists else None
         return self._conclude(judge(observation, wanted), observation.summary(), observation.run, context)
 
-    def execute_complete(self, context: Context, event: Any) -> None:
+    def execute_complete(self, context: Context, event: Any, limited_by: str = "timeout") -> None:
         """Come back from the triggerer."""
         with airflow_exceptions():
             ended = WaitEvent.parse(event)
@@ -195,10 +209,8 @@ class RemoteDagRunSensor(Explains, BaseSensorOperator):
         if ended.run:
             publish_run(context, ended.run)
         if ended.verdict is Verdict.TIMEOUT:
-            found = ended.summary or "the remote told of none"
-            self._fail(
-                AirflowSensorTimeout(f"DAG {self.external_dag_id!r} had no such run in {self.timeout:g} s: {found}")
-            )
+            found = ended.summary or "the remote said nothing of it"
+            self.time_out(limited_by, f"still waiting for DAG {self.external_dag_id!r} ({found})")
         self._conclude(ended.verdict, ended.summary, ended.run, context)
 
     def _observe(self, wanted: Wanted, context: Context) -> Observation | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, BaseSensorOperator
+from airflow.providers.common.compat.sdk import BaseSensorOperator
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.pool_waiting import RoomWanted
@@ -14,7 +14,7 @@ from astronomer_remote.api.waiting import Verdict
 from astronomer_remote.arguments import Readers, boolean, required_pool, room
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import PassingError, airflow_exceptions
-from astronomer_remote.sensors.deferral import first_look
+from astronomer_remote.sensors.deferral import WaitsInTriggerer
 from astronomer_remote.triggers.pool import RemotePoolTrigger
 from astronomer_remote.triggers.wait import WaitEvent
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class RemotePoolSlotSensor(Connected, BaseSensorOperator):
+class RemotePoolSlotSensor(WaitsInTriggerer, BaseSensorOperator):
     """
     Waits until a pool of another deployment has open slots, or is empty.
 
@@ -34,10 +34,11 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :param deferrable: whether to wait in the triggerer, where one listing of the pools serves all who wait there for
         the deployment; default ``[operators] default_deferrable``.
-    :param kwargs: those of every sensor: ``poke_interval`` (seconds), ``timeout`` (seconds, from the start of a try),
-        ``mode``, ``soft_fail``, …
+    :param kwargs: those of every sensor: ``poke_interval`` (seconds), ``timeout`` (seconds, from the start of a try;
+        0: a single look), ``execution_timeout``, ``mode``, ``soft_fail``, …
     :raises NotFound: if there is no such pool.
-    :raises AirflowSensorTimeout: when ``timeout`` has passed.
+    :raises AirflowSensorTimeout: when ``timeout`` has passed; Airflow does not retry the task.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` has passed; Airflow's retries apply.
     """
 
     template_fields: Sequence[str] = ("pool_name", "slots", "empty", "astronomer_conn_id")
@@ -65,17 +66,19 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         if not self.deferrable:
             return super().execute(context)
-        began = time.time()
-        with first_look(self):
+        limit = self.limit(context)
+        with self.as_in_a_worker():
             if self.poke(context):
-                return True
+                return None
+        if limit.deadline <= time.time():
+            self.time_out(limit.name, f"there is no such room in pool {self.pool_name!r}")
         trigger = RemotePoolTrigger(
             astronomer_conn_id=self.astronomer_conn_id,
             wanted=self._wanted().as_dict(),
             poke_interval=float(self.poke_interval),
-            deadline=began + self.timeout if self.timeout else None,
+            deadline=limit.deadline,
         )
-        return self.wait_in_triggerer(trigger, context, "execute_complete")
+        return self.wait_in_triggerer(trigger, context, "execute_complete", limited_by=limit.name)
 
     def poke(self, context: Context) -> bool:
         wanted = self._wanted()
@@ -88,20 +91,14 @@ class RemotePoolSlotSensor(Connected, BaseSensorOperator):
         self.log.info("%s", wanted.summary(pool))
         return wanted.is_in(pool)
 
-    def execute_complete(self, context: Context, event: Any) -> None:
+    def execute_complete(self, context: Context, event: Any, limited_by: str = "timeout") -> None:
         """Come back from the triggerer."""
         with airflow_exceptions():
             ended = WaitEvent.parse(event)
             ended.raise_error()
         if ended.verdict is Verdict.TIMEOUT:
-            self._time_out(ended.summary)
+            self.time_out(limited_by, ended.summary or "the remote said nothing of the pool")
         self.log.info("%s", ended.summary)
-
-    def _time_out(self, summary: str) -> NoReturn:
-        said = f"No room within {self.timeout:g} s: {summary}"
-        raise (
-            AirflowSkipException(f"Skipping due to soft_fail: {said}") if self.soft_fail else AirflowSensorTimeout(said)
-        )
 
     def _wanted(self) -> RoomWanted:
         self.read_values()

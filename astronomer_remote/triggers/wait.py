@@ -17,7 +17,7 @@ from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Verdict, Wanted
 from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats, was_trigger_stopped_by_a_person
-from astronomer_remote.exceptions import BY_NAME, InvalidSettings, RemoteError, UnexpectedReply
+from astronomer_remote.exceptions import BY_NAME, RemoteError, UnexpectedReply
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,13 @@ class WaitEvent:
     @classmethod
     def of_error(cls, error: Exception) -> WaitEvent:
         """One of :data:`ENDS_A_WAIT` as an event."""
-        known = error if isinstance(error, errors.RemoteError) else InvalidSettings(str(error))
-        return cls(None, str(known), error=type(known).__name__)
+        return cls(None, str(error), error=type(error).__name__)
 
     def raise_error(self) -> None:
         """Raise the error that ended the wait, if one did."""
         if self.verdict is None:
+            if self.error == AirflowNotFoundException.__name__:
+                raise AirflowNotFoundException(self.summary)
             raise BY_NAME.get(str(self.error), RemoteError)(self.summary)
 
 

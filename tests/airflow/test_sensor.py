@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
+    AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseHook,
     TaskDeferred,
 )
@@ -31,14 +35,14 @@ from astronomer_remote.exceptions import (
 )
 from astronomer_remote.links import RemoteDagRunLink
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from astronomer_remote.testing import FakeDeployment
 from tests.airflow.local import DATE, AirflowRescheduleException, in_dag, local_task, resume, through_the_database
 
 Start = Callable[..., FakeDeployment]
 
 EXPECTED = {
-    # Parameters of ExternalTaskSensor and their defaults, in the standard provider 1.21. It has another one, of a
-    # deprecated name: poll_interval.
+    # Parameters of ExternalTaskSensor and their defaults, in the standard provider 1.21.
     "external_dag_id": inspect.Parameter.empty,
     "external_task_id": None,
     "external_task_ids": None,
@@ -49,6 +53,7 @@ EXPECTED = {
     "execution_delta": None,
     "execution_date_fn": None,
     "check_existence": False,
+    "poll_interval": None,
     "deferrable": False,
 }
 
@@ -62,7 +67,16 @@ def sensor(**arguments: Any) -> RemoteDagRunSensor:
     return made
 
 
-def run(made: RemoteDagRunSensor, context: Any = None, **facts: Any) -> Any:
+def pool_sensor(**arguments: Any) -> RemotePoolSlotSensor:
+    defaults = {"pool_name": "default_pool", "slots": 1000, "poke_interval": 0.01, "timeout": 0.1}
+    made: RemotePoolSlotSensor = in_dag(RemotePoolSlotSensor, **{**defaults, **arguments})
+    return made
+
+
+BOTH_SENSORS = pytest.mark.parametrize("make", [sensor, pool_sensor], ids=["run", "pool"])
+
+
+def run(made: Any, context: Any = None, **facts: Any) -> Any:
     """Run a sensor to its end, through its deferral if there is one."""
     context = context or local_task(made, **facts).context()
     try:
@@ -85,11 +99,17 @@ def test_it_has_the_parameters_and_defaults_of_airflows_own() -> None:
 
 
 def test_airflows_own_has_no_others() -> None:
-    assert parameters_of(ExternalTaskSensor) == {**EXPECTED, "poll_interval": None}
+    assert parameters_of(ExternalTaskSensor) == EXPECTED
 
 
 def test_all_that_airflows_own_renders_is_rendered() -> None:
     assert set(ExternalTaskSensor.template_fields) <= set(RemoteDagRunSensor.template_fields)
+
+
+def test_the_deprecated_name_of_the_interval_is_taken() -> None:
+    with pytest.warns(AirflowProviderDeprecationWarning, match="poke_interval"):
+        made = in_dag(RemoteDagRunSensor, external_dag_id="quick", poll_interval=7)
+    assert made.poke_interval == 7
 
 
 # Making one
@@ -120,6 +140,9 @@ def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"allowed_states": ["skipped"]}, "'skipped'"),
         ({"external_task_id": "a", "failed_states": ["broken"]}, "'broken'"),
         ({"failed_states": "failed"}, "failed_states must be a list"),
+        ({"failed_states": ["{{ 'failed' }}"]}, "failed_states is not templated"),
+        ({"external_task_ids": ["a/b"]}, "external_task_ids"),
+        ({"external_task_ids": "task"}, "external_task_ids must be a list"),
         ({"allowed_states": ["failed"], "failed_states": ["failed"]}, "only one of allowed_states"),
     ],
 )
@@ -132,7 +155,8 @@ def test_what_is_wrong_is_refused_while_the_dag_is_parsed(arguments: dict[str, A
     ("arguments", "said"),
     [
         ({"external_task_ids": ["a", "a"]}, "twice"),
-        ({"external_task_ids": ["a/b"]}, "external_task_ids"),
+        ({"external_task_ids": "{{ ['a/b'] }}"}, "external_task_ids"),
+        ({"external_task_ids": "{{ 'a' }}"}, "external_task_ids must be a list"),
         ({"execution_date_fn": lambda date: []}, "no date"),
         ({"execution_date_fn": lambda date: "sometime"}, "not a date"),
         ({"external_dag_id": "{{ '..' }}"}, "external_dag_id"),
@@ -444,6 +468,72 @@ def test_a_named_run_that_vanishes_is_no_timeout(remote: FakeDeployment, deferra
         run(made, context)
 
 
+# Limits
+
+
+@BOTH_SENSORS
+def test_a_deferred_wait_ends_with_the_earlier_limit(remote: FakeDeployment, make: Any) -> None:
+    short, long = timedelta(seconds=0.2), timedelta(hours=1)
+    began = time.monotonic()
+    with pytest.raises(AirflowTaskTimeout, match=r"execution_timeout of 0\.2 s"):
+        run(make(deferrable=True, execution_timeout=short, timeout=3600))
+    with pytest.raises(AirflowSensorTimeout, match=r"timeout of 0\.2 s") as caught:
+        run(make(deferrable=True, execution_timeout=long, timeout=0.2))
+    assert time.monotonic() - began < 30
+    assert "no such run" not in str(caught.value)
+
+
+@BOTH_SENSORS
+@pytest.mark.parametrize("softly", ["soft_fail", "never_fail"])
+def test_an_execution_timeout_skips_softly(remote: FakeDeployment, make: Any, softly: str) -> None:
+    with pytest.raises(AirflowSkipException, match=softly):
+        run(make(deferrable=True, execution_timeout=timedelta(seconds=0.2), timeout=3600, **{softly: True}))
+
+
+@BOTH_SENSORS
+@BOTH_MODES
+def test_without_time_it_looks_once(remote: FakeDeployment, make: Any, deferrable: bool) -> None:
+    made = make(deferrable=deferrable, timeout=0)
+    with pytest.raises(AirflowSensorTimeout):
+        made.execute(local_task(made).context())
+    assert remote.requests
+    made = make(deferrable=deferrable, timeout=0, soft_fail=True)
+    with pytest.raises(AirflowSkipException):
+        made.execute(local_task(made).context())
+
+
+@BOTH_SENSORS
+@BOTH_MODES
+@pytest.mark.parametrize(
+    ("softly", "expected"),
+    [
+        ({}, AirflowNotFoundException),
+        ({"soft_fail": True}, AirflowNotFoundException),
+        ({"never_fail": True}, AirflowSkipException),
+    ],
+    ids=["plain", "soft", "never"],
+)
+def test_a_missing_connection_is_the_same_in_both_modes(
+    make: Any, deferrable: bool, softly: dict[str, Any], expected: type[Exception]
+) -> None:
+    with pytest.raises(expected):
+        run(make(deferrable=deferrable, astronomer_conn_id="nowhere", timeout=30, **softly))
+
+
+@BOTH_SENSORS
+@pytest.mark.parametrize("softly", [{}, {"soft_fail": True}], ids=["plain", "soft"])
+def test_a_connection_that_only_the_triggerer_lacks_is_no_soft_failure(
+    remote: FakeDeployment, make: Any, softly: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(deferrable=True, timeout=30, **softly)
+    context = local_task(made).context()
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(context)
+    monkeypatch.delenv("AIRFLOW_CONN_ASTRONOMER_DEFAULT")
+    with pytest.raises(AirflowNotFoundException, match="astronomer_default"):
+        resume(deferred.value, made, context)
+
+
 # Modes
 
 
@@ -460,7 +550,17 @@ def test_in_reschedule_mode_it_gives_its_slot_back(remote: FakeDeployment, not_r
 def test_it_looks_once_before_it_defers(any_remote: FakeDeployment) -> None:
     any_remote.add_run("quick", "today", logical_date=TODAY)
     made = sensor(deferrable=True)
-    assert made.execute(local_task(made).context()) is True
+    made.execute(local_task(made).context())
+
+
+@BOTH_MODES
+def test_it_returns_nothing_whenever_it_succeeds(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_run("quick", "today", logical_date=TODAY)
+    assert run(sensor(deferrable=deferrable)) is None
+    remote.add_dag("slow", looks=3)
+    remote.add_run("slow", "mine", state="running")
+    assert run(sensor(external_dag_id="slow", external_run_id="mine", deferrable=deferrable, timeout=30)) is None
+    assert run(pool_sensor(slots=1, deferrable=deferrable)) is None
 
 
 def test_it_defers_with_plain_arguments_and_an_absolute_deadline(remote: FakeDeployment) -> None:

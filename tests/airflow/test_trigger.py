@@ -144,9 +144,9 @@ def test_it_only_ever_reads(any_remote: FakeDeployment) -> None:
 # Errors
 
 
-def test_a_connection_that_does_not_exist_becomes_an_event_that_a_retry_cannot_mend() -> None:
+def test_a_connection_that_does_not_exist_becomes_an_event() -> None:
     event = event_of(trigger(astronomer_conn_id="forgotten"))
-    assert (event["verdict"], event["error"]) == (None, "InvalidSettings")
+    assert (event["verdict"], event["error"]) == (None, "AirflowNotFoundException")
     assert "forgotten" in event["summary"]
 
 
