@@ -195,4 +195,8 @@ def _hook(conn_id: str) -> Any:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    from astronomer_remote.api.untrusted import UNSAFE
+
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # JSON leaves some of what acts on a terminal as it is; its own line breaks stay.
+    print(UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text))

@@ -37,7 +37,7 @@ from contextlib import contextmanager
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from astronomer_remote.api import errors
+from astronomer_remote.api import errors, untrusted
 
 
 class RemoteError(errors.RemoteError, AirflowException): ...
@@ -98,7 +98,15 @@ class UnexpectedReply(errors.UnexpectedReply, PassingError): ...
 
 
 class DagRunFailed(RemoteError):
-    """A remote run, or a part of it that was waited for, ended in a state that counts as failed."""
+    """
+    A remote run, or a part of it that was waited for, ended in a state that counts as failed.
+
+    Its text has several lines where it tells of the tasks that failed and of their logs; those of a log are indented.
+    """
+
+    @staticmethod
+    def _readable(message: str) -> str:
+        return "\n".join(untrusted.readable(line) for line in message.split("\n"))
 
 
 class WaitTimeout(RemoteError):

@@ -17,11 +17,11 @@ import psycopg2
 import requests
 
 from benchmarks.machine import cpu_seconds
-from benchmarks.postgres import Postgres, postgres
 from dev import prepare
 from dev.access import asked
 from dev.deployments import Deployment
 from dev.environments import environment
+from dev.postgres import OWNER, Postgres, postgres
 from dev.settings import DEFAULT_USERS, Place, settings
 from dev.versions import Version
 
@@ -30,8 +30,9 @@ Connection: TypeAlias = psycopg2.extensions.connection
 DAGS = 200
 # What ran in a year, and what was made in the last hour.
 PAST_SECONDS, RUNNING_SECONDS = 365 * 86_400, 3_600
-# The one that Airflow talks to the database with, so that what the benchmark does itself is told apart.
-OWNER = "airflow"
+# Counts the time that statements take, and has room for a million rows. What Airflow does itself is told from what the
+# benchmark does by who owns the database.
+OPTIONS = {"shared_preload_libraries": "pg_stat_statements", "shared_buffers": "512MB", "max_wal_size": "4GB"}
 DRIVERS = {"v1": ("psycopg2-binary",), "v2": ("asyncpg", "psycopg2-binary")}
 ANSWER_SECONDS = 20.0
 
@@ -146,10 +147,9 @@ def remote(version: str, *, past: int, running: int) -> Iterator[Remote]:
     """Start a remote with so many runs, and end it in the end."""
     parsed = Version.parse(version)
     extras = DRIVERS[parsed.generation]
-    with postgres() as database:
-        env = {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.dsn(OWNER).replace("postgresql:", "postgresql+psycopg2:")
-        }
+    with postgres(OPTIONS) as database:
+        database.execute("CREATE EXTENSION pg_stat_statements", user="postgres")
+        env = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.dsn(driver="postgresql+psycopg2")}
         _migrate(version, extras, env)
         with contextlib.closing(psycopg2.connect(database.dsn("postgres"))) as connection:
             connection.autocommit = True

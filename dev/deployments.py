@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -14,14 +15,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from dev import health
 from dev.components import Components, StartError
+from dev.database import Database, Sqlite
 from dev.environments import environment
 from dev.loopback import bypass_proxy
 from dev.places import ROOT, subfolder
 from dev.ports import free_port
-from dev.settings import DEFAULT_USERS, Place, Users, patient, settings
+from dev.postgres import Postgres, postgres
+from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, patient, settings
 from dev.state import State
 from dev.templates import fill_home
 from dev.versions import Generation, Version
@@ -29,6 +33,12 @@ from dev.versions import Generation, Version
 __all__ = ["ROOT", "Deployment", "StartError", "environment"]
 
 FAB_REQUIREMENT = "apache-airflow-providers-fab"
+DATABASE_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # since Airflow 2.3
+POSTGRES_DRIVERS: dict[Generation, tuple[str, ...]] = {
+    "experimental": (),
+    "v1": ("psycopg2-binary",),
+    "v2": ("asyncpg", "psycopg2-binary"),
+}
 PORT_ATTEMPTS = 3
 # What uvicorn and gunicorn say of a port that somebody else has.
 PORT_TAKEN = re.compile("(address already|connection) in use", re.IGNORECASE)
@@ -43,6 +53,7 @@ class Deployment:
     it, so that files which are put there while it runs are found, and stay when it ends. `env` overrides any setting.
     `users` maps a role (admin, op, user, viewer) to a user name and a password. `components` names the
     processes to start, all when None. With `keep` the AIRFLOW_HOME is left behind when it ends.
+    `database="postgresql"` gives it a PostgreSQL server of its own instead of SQLite (see :mod:`dev.postgres`).
     `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider. `report` is called with a line about
     each step of the installation and the start. The other arguments are those of :func:`environment`.
     """
@@ -60,6 +71,7 @@ class Deployment:
         users: Users | None = None,
         components: Sequence[str] | None = None,
         auth_manager: str | None = None,
+        database: Literal["sqlite", "postgresql"] = "sqlite",
         keep: bool = False,
         python: str | None = None,
         exclude_newer: str | None = None,
@@ -71,11 +83,13 @@ class Deployment:
         self.users: dict[str, tuple[str, str]] = dict(users or DEFAULT_USERS)
         self._source = dags
         self._own_dags = own_dags
+        # Airflow 3's API server talks to the database asynchronously as well.
+        drivers = POSTGRES_DRIVERS[self.generation] if database == "postgresql" else ()
         wants_fab = auth_manager == "fab" and self.generation == "v2"
         self._install = functools.partial(
             environment,
             version,
-            extras=(*extras, *([FAB_REQUIREMENT] if wants_fab else [])),
+            extras=(*extras, *([FAB_REQUIREMENT] if wants_fab else []), *drivers),
             project=project,
             python=python,
             exclude_newer=exclude_newer,
@@ -86,11 +100,16 @@ class Deployment:
         self._auth_manager = auth_manager
         self._wanted = tuple(self._version.components if components is None else components)
         self._keep = keep
+        self._on_server = database == "postgresql"
+        self._server: Postgres | None = None
+        self._resources = contextlib.ExitStack()
         self._start_timeout = start_timeout
         self._folder: Path | None = None
         self._place: Place | None = None
         self._components: Components | None = None
         self._stopped = False
+        if self._on_server and self._version.minor < (2, 3):
+            raise ValueError(f"Airflow {version} is started on SQLite only; PostgreSQL is for 2.3 and later")
         if unknown := set(self._wanted) - set(self._version.components):
             raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {self._version.components}")
 
@@ -120,6 +139,11 @@ class Deployment:
     def dags(self) -> Path:
         """Its DAG folder; files added later are found within a few seconds."""
         return self._located.dags
+
+    @property
+    def database(self) -> Database:
+        """Its metadata database, as one sees it from outside."""
+        return self._server or Sqlite(self.home / DATABASE_FILE)
 
     @property
     def env(self) -> dict[str, str]:
@@ -163,6 +187,9 @@ class Deployment:
         installed = self._install()
         if self._stopped:  # by another thread
             raise StartError(f"{self.name} ({self.version}) was stopped before it had started")
+        if self._on_server:
+            self._server = self._resources.enter_context(postgres())
+            self._overrides[DATABASE_VARIABLE] = self._server.dsn(driver="postgresql+psycopg2")
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=subfolder("run")))
         try:
             self._fill(installed)
@@ -179,7 +206,8 @@ class Deployment:
         self._place = Place(installed, home, home / "dags", free_port())
         home.mkdir()
         self._report("preparing its database")
-        fill_home(self._version, self._place, self.users, self._auth_manager)
+        address = {DATABASE_VARIABLE: self._overrides[DATABASE_VARIABLE]} if self._on_server else None
+        fill_home(self._version, self._place, self.users, self._auth_manager, address)
         if self._source is None:
             self.dags.mkdir()
         else:
@@ -212,6 +240,7 @@ class Deployment:
         if self._components is not None:
             self._components.end()
         self._components = None
+        self._resources.close()
         if self._folder is not None and not self._keep:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -297,16 +326,16 @@ class Deployment:
         """Wait until these DAGs can be triggered."""
 
         def missing() -> str | None:
-            lacking = set(dag_ids) - health.known_dags(self.home)
+            lacking = set(dag_ids) - health.known_dags(self.database)
             return f"DAGs not known: {sorted(lacking)}" if lacking else None
 
         self._wait(missing, timeout)
 
     def _why_not_healthy(self) -> str | None:
-        return health.unhealthy(self._version, self.url, self.home, self._running.started)
+        return health.unhealthy(self._version, self.url, self.database, self._running.started)
 
     def _why_not_parsed(self, files: Sequence[Path]) -> str | None:
-        left = health.unparsed(self.home, files)
+        left = health.unparsed(self.database, files)
         return f"DAG files not parsed: {sorted(left)}" if left else None
 
     def _wait(self, problem: Callable[[], str | None], timeout: float) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from dev.settings import DATABASE_FILE
+from dev.database import Database
 from dev.versions import Version
 
 JOB_TYPES = {
@@ -22,13 +20,13 @@ JOB_TYPES = {
 }
 
 
-def unhealthy(version: Version, url: str, home: Path, started: dict[str, str]) -> str | None:
+def unhealthy(version: Version, url: str, database: Database, started: dict[str, str]) -> str | None:
     """Return why the deployment is not healthy yet, or None when it is.
 
     `started` holds the components wanted and when each was started (UTC, as the database writes it): only a
     heartbeat after that counts, since one from before a restart looks alive for half a minute.
     """
-    beats = _heartbeats(home)
+    beats = _heartbeats(database)
     for name, since in started.items():
         if name in JOB_TYPES and beats.get(JOB_TYPES[name], "") < since:
             return f"{name} has not reported a heartbeat"
@@ -44,14 +42,14 @@ def unhealthy(version: Version, url: str, home: Path, started: dict[str, str]) -
     return None
 
 
-def known_dags(home: Path) -> set[str]:
+def known_dags(database: Database) -> set[str]:
     """Return the ids of the DAGs that can be triggered now."""
-    columns = {row[1] for row in _rows(home, "PRAGMA table_info(dag)")}
-    stale = "is_stale = 0" if "is_stale" in columns else "is_active = 1"
-    active = {row[0] for row in _rows(home, f"SELECT dag_id FROM dag WHERE {stale}")}  # noqa: S608
+    columns = database.columns("dag")
+    current = "NOT is_stale" if "is_stale" in columns else "is_active"
+    active = {row[0] for row in database.query(f"SELECT dag_id FROM dag WHERE {current}")}  # noqa: S608
     if "root_dag_id" in columns and "is_subdag" in columns and "has_task_concurrency_limits" not in columns:
         return active  # 1.10 reads DAGs from their files
-    return active & {row[0] for row in _rows(home, "SELECT dag_id FROM serialized_dag")}
+    return active & {row[0] for row in database.query("SELECT dag_id FROM serialized_dag")}
 
 
 def dag_files(folder: Path) -> list[Path]:
@@ -61,24 +59,18 @@ def dag_files(folder: Path) -> list[Path]:
     return [path for path, text in texts.items() if "dag" in text.lower() and "airflow" in text]
 
 
-def unparsed(home: Path, files: Iterable[Path]) -> set[str]:
+def unparsed(database: Database, files: Iterable[Path]) -> set[str]:
     """Return which of these DAG files have led neither to a DAG nor to an import error yet."""
-    seen = [row[0] for row in _rows(home, "SELECT fileloc FROM dag WHERE fileloc IS NOT NULL")]
-    seen += [row[0] for row in _rows(home, "SELECT filename FROM import_error")]
+    seen = [row[0] for row in database.query("SELECT fileloc FROM dag WHERE fileloc IS NOT NULL")]
+    seen += [row[0] for row in database.query("SELECT filename FROM import_error")]
     # Airflow 3 names the file of an import error relative to the DAG folder.
     return {path.name for path in files if not any(name.endswith(path.name) for name in seen)}
 
 
-def _heartbeats(home: Path) -> dict[str, str]:
+def _heartbeats(database: Database) -> dict[str, str]:
     """Return the newest heartbeat of each kind of running job."""
     query = "SELECT job_type, max(latest_heartbeat) FROM job WHERE state = 'running' GROUP BY job_type"
-    return dict(_rows(home, query))
-
-
-def _rows(home: Path, query: str) -> list[Any]:
-    """Read the database; a table that is being written to is asked again by the caller's loop."""
-    with closing(sqlite3.connect(home / DATABASE_FILE, timeout=10)) as database:
-        return database.execute(query).fetchall()
+    return dict(database.query(query))
 
 
 def _get_json(url: str) -> dict[str, Any] | None:

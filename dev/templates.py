@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -22,8 +23,16 @@ class PrepareError(RuntimeError):
     """A database could not be prepared; the text holds what Airflow said."""
 
 
-def fill_home(version: Version, place: Place, users: Users, auth_manager: str | None) -> None:
-    """Put a prepared database and its companions into a new AIRFLOW_HOME."""
+def fill_home(
+    version: Version, place: Place, users: Users, auth_manager: str | None, server: Mapping[str, str] | None = None
+) -> None:
+    """Put a prepared database and its companions into a new AIRFLOW_HOME.
+
+    With `server`, the settings that lead to the database of a server, that is prepared instead.
+    """
+    if server:
+        _prepare(version, place, users, auth_manager, server)
+        return
     template = _template(version, place.environment, users, auth_manager)
     for path in template.iterdir():
         if path.name != MARKER:
@@ -42,12 +51,15 @@ def _template(version: Version, environment: Path, users: Users, auth_manager: s
         if not (folder / MARKER).exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            _prepare(version, Place(environment, folder, folder / "dags", 0), users, auth_manager)
+            _prepare(version, Place(environment, folder, folder / "dags", 0), users, auth_manager, {})
+            with closing(sqlite3.connect(folder / DATABASE_FILE)) as database:
+                # Readers and a writer at the same time: far fewer "database is locked" with several processes.
+                database.execute("PRAGMA journal_mode=WAL")
             (folder / MARKER).touch()
     return folder
 
 
-def _prepare(version: Version, place: Place, users: Users, auth_manager: str | None) -> None:
+def _prepare(version: Version, place: Place, users: Users, auth_manager: str | None, server: Mapping[str, str]) -> None:
     # An empty configuration file: else several starting processes would race to write the default one.
     (place.home / "airflow.cfg").write_text("# Everything is set by environment variables.\n")
     kept_by_fab = version.generation != "v2" or auth_manager == "fab"
@@ -60,7 +72,7 @@ def _prepare(version: Version, place: Place, users: Users, auth_manager: str | N
             prepare.__file__,
             json.dumps({"users": dict(users) if kept_by_fab else {}}),
         ],
-        env=settings(version, place, users, auth_manager, {}),
+        env=settings(version, place, users, auth_manager, server),
         cwd=place.home,
         capture_output=True,
         text=True,
@@ -68,9 +80,6 @@ def _prepare(version: Version, place: Place, users: Users, auth_manager: str | N
     )
     if done.returncode:
         raise PrepareError(f"preparing Airflow {version.text} failed:\n{(done.stdout + done.stderr)[-4000:]}")
-    with closing(sqlite3.connect(place.home / DATABASE_FILE)) as database:
-        # Readers and a writer at the same time: far fewer "database is locked" with several processes.
-        database.execute("PRAGMA journal_mode=WAL")
     for leftover in place.home.iterdir():
         if leftover.is_dir():
             shutil.rmtree(leftover)

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dialects.base import Dialect, Exchange
 from astronomer_remote.api.errors import AccessDenied, Conflict, NotFound, RemoteError, RequestRefused
 from astronomer_remote.api.models import Generation, TriggerIntent
 from astronomer_remote.api.wire import Flow
+
+LONGEST = 2000
+"""Characters that are shown."""
 
 
 class Description:
@@ -31,7 +35,7 @@ class Description:
         rights = yield from self._rights(dialect, may_read=may_read)
         health = yield from self._health(dialect)
         who = f" as {settings.login}" if settings.login else " with the token or key" if settings.password else ""
-        return f"{dialect.label} at {settings.base_url} answers{who}. {rights} {health}"
+        return untrusted.readable(f"{dialect.label} at {settings.base_url} answers{who}. {rights} {health}", LONGEST)
 
     def _rights(self, dialect: Dialect, *, may_read: bool | None) -> Flow[str]:
         if dialect.generation is Generation.EXPERIMENTAL:

@@ -28,16 +28,26 @@ Each error carries what is known of the exchange; its text says what happened an
 
 from __future__ import annotations
 
+from astronomer_remote.api import untrusted
+
+LONGEST_MESSAGE = 4000
+"""Characters of an error's text."""
+
+LONGEST_DETAIL = 1000
+"""Characters of the server's words that an error repeats."""
+
 
 class RemoteError(Exception):
     """
     Root of everything this package raises about a remote.
 
-    :param message: what happened and what to do.
+    What a remote sent may be part of a text: neither message nor detail can act on a terminal or forge a log line.
+
+    :param message: what happened and what to do, in one line of up to 4000 characters.
     :param status: HTTP status of the reply, if there was one.
     :param method: HTTP verb of the request.
     :param path: path of the request below the deployment's URL.
-    :param detail: the server's own words.
+    :param detail: the server's own words, in one line of up to 1000 characters.
     """
 
     def __init__(
@@ -49,12 +59,16 @@ class RemoteError(Exception):
         path: str | None = None,
         detail: str | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = self._readable(message)
+        super().__init__(self.message)
         self.status = status
         self.method = method
         self.path = path
-        self.detail = detail
+        self.detail = None if detail is None else untrusted.sentence(detail, LONGEST_DETAIL)
+
+    @staticmethod
+    def _readable(message: str) -> str:
+        return untrusted.readable(message, LONGEST_MESSAGE)
 
     def __str__(self) -> str:
         exchange = f"{self.method} {self.path}" if self.method else ""
@@ -139,3 +153,11 @@ class PoolIsOccupied(PassingError):
 
 class UnexpectedReply(PassingError):
     """The reply is not what an Airflow answers."""
+
+
+def written_by_another_version(error: Exception) -> UnexpectedReply:
+    """The error for a wait whose description in the database cannot be read; a retry of the task writes a new one."""
+    return UnexpectedReply(
+        "This wait was begun by another version of this package, whose description of it this one cannot read "
+        f"({error}). Let the task run again."
+    )

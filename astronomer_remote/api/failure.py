@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.models import DagRun, TaskInstance
 
 LARGEST_REPORT = 32_768
@@ -49,9 +50,10 @@ class FailedTask:
             facts.append(f"after {told.duration:.1f} s")
         if told.end_date:
             facts.append(f"at {told.end_date}")
-        head = f"- {told.name} ({', '.join(fact for fact in facts if fact)})"
-        missing = [f"    (no log: {self.log_missing})"] if self.log_missing else []
-        return "\n".join([head, *(f"    | {line}" for line in self.log), *missing])
+        head = untrusted.readable(f"- {told.name} ({', '.join(fact for fact in facts if fact)})")
+        missing = [f"    (no log: {untrusted.readable(self.log_missing)})"] if self.log_missing else []
+        # With something before it, no line of the remote's log can pass for one of the local log.
+        return "\n".join([head, *(f"    | {untrusted.readable(line)}" for line in self.log), *missing])
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class FailureReport:
         """Plain JSON, as it goes to XCom: of logs that are too long, the beginning is left out."""
         tasks = self.tasks
         while True:
-            told = {
+            told: dict[str, Any] = {
                 "dag_id": self.run.dag_id,
                 "run_id": self.run.run_id,
                 "state": self.run.state,
@@ -88,7 +90,7 @@ class FailureReport:
                 "remark": self.remark,
             }
             if not any(task.log for task in tasks) or len(json.dumps(told)) <= LARGEST_REPORT:
-                return told
+                return {name: untrusted.storable(value) for name, value in told.items()}
             tasks = tuple(replace(task, log=task.log[len(task.log) // 2 + 1 :]) for task in tasks)
 
     def __str__(self) -> str:

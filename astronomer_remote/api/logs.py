@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from typing import Any
 
+from astronomer_remote.api import untrusted
+
 LONGEST_LINE = 500
 """Characters of a line that are kept."""
 
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
-"""Colours, and what else makes a terminal do something."""
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What programs write for a terminal's sake."""
 
 FOLD = re.compile(r"::(end)?group::")
 """Where Airflow's UI folds a log."""
@@ -117,8 +118,8 @@ def _end_of(log: bytes) -> list[str]:
 def _record(line: str) -> Any:
     """A line as the record that it should be."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+        return untrusted.loads(line.encode())
+    except ValueError:
         return line
 
 
@@ -154,6 +155,6 @@ def _last(lines: Sequence[str], count: int) -> list[str]:
 
 def _cleaned(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
-        text = CONTROL.sub("", line).rstrip()
+        text = COLOUR.sub("", line).replace("\t", "    ").rstrip()
         if text and not FOLD.search(text):
-            yield text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]}…"
+            yield untrusted.readable(text, LONGEST_LINE)

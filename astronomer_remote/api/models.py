@@ -11,11 +11,12 @@ import enum
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime, timedelta, timezone
 from functools import total_ordering
 from typing import Any
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.errors import InvalidSettings
 
 FINISHED_RUN_STATES = frozenset({"success", "failed"})
@@ -99,9 +100,39 @@ class DagRun:
     def finished(self) -> bool:
         return self.state in FINISHED_RUN_STATES
 
+    @property
+    def outline(self) -> dict[str, str | None]:
+        """What is needed to find it and its page again, as plain JSON of a few hundred bytes."""
+        return {name: getattr(self, name) for name in OUTLINE}
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, as it goes to XCom."""
-        return asdict(self)
+        """
+        Plain JSON, as it goes to XCom.
+
+        A conf of more than 32 KiB is ``None`` there, and ``left_out`` says how to read it; of a note the first 1000
+        characters are kept, which is what Airflow stores.
+        """
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.note is not None:
+            plain["note"] = untrusted.storable_text(str(self.note)[:LONGEST_NOTE])
+        plain["conf"] = untrusted.storable(self.conf)
+        size = untrusted.size(plain["conf"])
+        if size > LARGEST_CONF:
+            left_out = f"conf: {size} bytes of JSON, and {LARGEST_CONF} are the most that are handed on. {HOW_TO_READ}"
+            plain |= {"conf": None, "left_out": left_out}
+        return plain
+
+
+OUTLINE = ("dag_id", "run_id", "state", "logical_date", "url")
+"""Fields of a run that are known to be short."""
+
+HOW_TO_READ = "AstronomerHook.get_dag_run reads the whole run."
+
+LARGEST_CONF = 32_768
+"""Bytes of a conf as JSON that go to XCom: half of the smallest column in which a local Airflow may keep one."""
+
+LONGEST_NOTE = 1000
+"""Characters of a note: the width of Airflow's database column."""
 
 
 @dataclass(frozen=True)

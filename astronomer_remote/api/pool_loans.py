@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.errors import Conflict, NotFound
+from astronomer_remote.api.errors import Conflict, NotFound, NotSupported
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import FIELDS, check_slots, compare, row
 from astronomer_remote.api.pools import WITHOUT_KNOWING, Pools, refuse_unknown_use
 from astronomer_remote.api.wire import Flow
+
+LONGEST_DESCRIPTION = 8192
+"""Characters of a pool's description that are noted, to be put back."""
 
 IF_CHANGED = ("fail", "keep", "restore")
 
@@ -31,8 +34,18 @@ class Loan:
     force: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """
+        Plain JSON, as it goes to XCom.
+
+        :raises NotSupported: for a pool whose description is too long to be handed on; a cut one could not be put back.
+        """
         before = row(self.before) if self.before else None
+        length = len(str(before["description"])) if before and before.get("description") else 0
+        if length > LONGEST_DESCRIPTION:
+            raise NotSupported(
+                f"The description of pool {self.during.name!r} has {length} characters, and {LONGEST_DESCRIPTION} are "
+                "the most that are noted. Shorten it in the remote."
+            )
         return {"pool": self.during.name, "before": before, "during": row(self.during), "force": self.force}
 
     @classmethod

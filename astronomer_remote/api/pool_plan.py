@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import LARGEST_POOL, Pool
 
@@ -73,7 +74,7 @@ class Change:
         changes = ", ".join(
             f"{name} {_shown(getattr(self.before, name))} → {_shown(getattr(self.after, name))}" for name in self.fields
         )
-        return f"{self.action} {self.name!r} ({changes})"
+        return untrusted.readable(f"{self.action} {self.name!r} ({changes})")
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class Plan:
         rows = [(change.action, change.name, *(_cell(change, name) for name in FIELDS)) for change in self.changes]
         lines = [table(("action", "pool", *FIELDS), rows)] if rows else []
         for reason in sorted(set(self.kept.values())):
-            names = ", ".join(name or '""' for name, why in self.kept.items() if why == reason)
-            lines.append(f"kept, {reason}: {names}")
+            names = ", ".join(untrusted.readable(name) or '""' for name, why in self.kept.items() if why == reason)
+            lines.append(f"kept, {untrusted.readable(reason)}: {names}")
         lines.append(f"{len(self.changes)} to change, {self.same} as declared, {len(self.kept)} kept undeclared")
         return "\n".join(lines)
 
@@ -227,12 +228,18 @@ def _parse_one(name: Any, value: Any) -> Pool:
             raise InvalidSettings(
                 f"Pool {name!r}: {key}={given[key]!r} must be {'text' if kind is str else 'a boolean'}."
             )
+        if isinstance(given.get(key), str) and untrusted.storable_text(given[key]) != given[key]:
+            raise InvalidSettings(f"Pool {name!r}: {key} holds a null character or half a character.")
     return Pool(name, **given)
+
+
+LONGEST_CELL = 200
+"""Characters of one cell of a table."""
 
 
 def table(header: Collection[str], rows: Iterable[Collection[str]]) -> str:
     """Rows of text in columns."""
-    lines = [list(header), *(list(row) for row in rows)]
+    lines = [[untrusted.readable(text, LONGEST_CELL) for text in line] for line in (header, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(

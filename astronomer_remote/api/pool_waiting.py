@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from astronomer_remote.api.errors import InvalidSettings, NotFound
+from astronomer_remote.api import untrusted
+from astronomer_remote.api.errors import InvalidSettings, NotFound, written_by_another_version
 from astronomer_remote.api.models import LARGEST_POOL, Pool
 
 
@@ -34,8 +35,15 @@ class RoomWanted:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RoomWanted:
-        """The inverse of :meth:`as_dict`."""
-        return cls(**data)
+        """
+        The inverse of :meth:`as_dict`.
+
+        :raises UnexpectedReply: for what another version of this package has written, and this one does not know.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise written_by_another_version(error) from None
 
     def is_in(self, pool: Pool) -> bool:
         """Whether a pool has the room."""
@@ -55,4 +63,4 @@ class RoomWanted:
         wanted = "none occupied" if self.empty else f"{self.slots} open"
         told = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {wanted} wanted"
         too_large = not self.empty and 0 <= pool.slots < self.slots
-        return f"{told}, which is more than it has" if too_large else told
+        return untrusted.readable(f"{told}, which is more than it has" if too_large else told)

@@ -6,8 +6,10 @@ import re
 from datetime import datetime
 from typing import Any, TypeVar
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.dialects.base import Dialect, Exchange
 from astronomer_remote.api.errors import (
+    LONGEST_DETAIL,
     AccessDenied,
     Conflict,
     RemoteError,
@@ -22,9 +24,6 @@ from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Request, Response, TransportError
 
 T = TypeVar("T")
-
-LONGEST_DETAIL = 1000
-"""Characters of the server's words that an error repeats."""
 
 CAUSES: dict[int, type[RemoteError]] = {403: AccessDenied, 409: Conflict}
 
@@ -171,5 +170,4 @@ def _without_query(url: str) -> str:
 
 
 def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST_DETAIL else text[:LONGEST_DETAIL] + "…"
+    return untrusted.sentence(text, LONGEST_DETAIL)

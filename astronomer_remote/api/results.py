@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.errors import NotFound, NotSupported
 from astronomer_remote.api.models import DagRun, TaskInstance
@@ -48,7 +49,8 @@ class Results:
         :return: by task id the value or, if there are keys, the values by key; ``None`` for what is not there. Of a
             mapped task it is a list of them, in the order of its map indexes.
         :raises NotFound: if the run has no such task.
-        :raises NotSupported: for values that are no JSON, or too large.
+        :raises NotSupported: for values that are no JSON or nested too deeply, or of more than 256 KiB together. In
+            texts, what no database can hold (null characters, halves of surrogate pairs) is replaced by ``�``.
         """
         yield from self.check()
         found: dict[str, Any] = {}
@@ -109,17 +111,21 @@ class Results:
         return _plain(value, f"XCom {key!r} of task {task_id!r} in run {run.run_id!r}"), True
 
 
-def _plain(value: Any, name: str) -> Any:
+def _plain(value: Any, name: str, levels: int = untrusted.DEEPEST) -> Any:
     """A value as JSON. :raises NotSupported: naming what it is instead."""
+    if isinstance(value, (dict, list)) and not levels:
+        raise _no_json(name, f"nested more than {untrusted.DEEPEST} times")
     if isinstance(value, dict):
         kind = value.get("__classname__")
         if kind is None:
-            return {key: _plain(each, name) for key, each in value.items()}
+            return {key: _plain(each, name, levels - 1) for key, each in value.items()}
         value = value.get("__data__") if kind in SEQUENCES else kind
         if not isinstance(value, list):
             raise _no_json(name, str(kind))
     if isinstance(value, list):
-        return [_plain(each, name) for each in value]
+        return [_plain(each, name, levels - 1) for each in value]
+    if isinstance(value, int) and untrusted.storable(value) != value:
+        raise _no_json(name, "an integer of more than 64 bits")
     text = TEXT_OF_AN_OBJECT.match(value) if isinstance(value, str) else None
     if text or (isinstance(value, float) and (value != value or value in (float("inf"), float("-inf")))):
         raise _no_json(name, text[1] if text else str(value))
@@ -128,6 +134,6 @@ def _plain(value: Any, name: str) -> Any:
 
 def _no_json(name: str, kind: str) -> NotSupported:
     return NotSupported(
-        f"{name} is no JSON, but {kind}. Let the task return text, numbers, lists and dicts of them, or leave it out "
-        "of result_task_ids."
+        f"{name} is no JSON, but {kind}. Let the task return text, numbers, lists and dicts of "
+        "them, or leave it out of result_task_ids."
     )

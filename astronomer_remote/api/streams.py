@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.logs import LogPart, last_after_error
 from astronomer_remote.api.models import TaskInstance
 from astronomer_remote.api.progress import name_and_try
@@ -36,10 +37,11 @@ def told_to(log: Any) -> Callable[[str], None]:
     """What tells lines to a log, cautions as warnings."""
 
     def tell(line: str) -> None:
+        said = untrusted.readable(line)
         if isinstance(line, Caution):
-            log.warning(line)
+            log.warning(said)
         else:
-            log.info(line)
+            log.info(said)
 
     return tell
 

@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from astronomer_remote.api import untrusted
+from astronomer_remote.api.errors import written_by_another_version
 from astronomer_remote.api.models import FINISHED_RUN_STATES, FINISHED_TASK_STATES, DagRun
 
 
@@ -102,11 +104,18 @@ class Wanted:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Wanted:
-        """The inverse of :meth:`as_dict`."""
+        """
+        The inverse of :meth:`as_dict`.
+
+        :raises UnexpectedReply: for what another version of this package has written, and this one does not know.
+        """
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
-        return cls(**values)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise written_by_another_version(error) from None
 
     def __str__(self) -> str:
         runs = f"run {self.run_id!r}" if self.run_id else f"the runs of {', '.join(self.logical_dates)}"
@@ -140,7 +149,7 @@ class Observation:
             f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
             for name, states in self.things.items()
         )
-        return ", ".join(told) or "no run yet"
+        return untrusted.readable(", ".join(told) or "no run yet")
 
 
 @dataclass(frozen=True)

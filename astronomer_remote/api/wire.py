@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
+from astronomer_remote.api import untrusted
+
 T = TypeVar("T")
 
 
@@ -102,11 +104,8 @@ class Response:
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
-        """The body as JSON. :raises ValueError: when it is none."""
-        try:
-            return json.loads(self.body)
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
+        """The body as JSON, in which all text can be stored. :raises ValueError: when it is none."""
+        return untrusted.loads(self.body)
 
 
 class TransportError(Exception):

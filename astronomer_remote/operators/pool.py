@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import FIELDS, check_fields, check_slots
@@ -106,7 +107,7 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
             include_deferred=self.include_deferred,
         )
         made = self.hook.converse(lambda deployment: self._make(deployment, pool, retrying=attempt(context) > 1))
-        return made.as_dict()
+        return untrusted.shortened(made.as_dict())
 
     def _make(self, deployment: Deployment, pool: Pool, *, retrying: bool) -> Flow[Pool]:
         if self.if_exists == "update":
@@ -166,9 +167,10 @@ class RemoteUpdatePoolOperator(Connected, BaseOperator):
         self.read_values()
         self._check_change()
         slots = None if self.slots is None else size(self.slots)
-        return self.hook.update_pool(
+        updated = self.hook.update_pool(
             self.pool_name, slots=slots, description=self.description, include_deferred=self.include_deferred
-        ).as_dict()
+        )
+        return untrusted.shortened(updated.as_dict())
 
 
 class RemoteDeletePoolOperator(Connected, BaseOperator):
@@ -308,16 +310,16 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
         )
         self.log.info("Pools of %s, compared with what is declared:\n%s", self.astronomer_conn_id, found.table())
         if dry_run:
-            return found.as_dict()
+            return untrusted.shortened(found.as_dict())
         progress = Progress(found)
         try:
             self.hook.converse(
                 lambda deployment: deployment.pool_sync.apply(found, force=self.force, progress=progress)
             )
         except RemoteError:
-            context["ti"].xcom_push(key="diff", value=found.as_dict(progress.outcomes))
+            context["ti"].xcom_push(key="diff", value=untrusted.shortened(found.as_dict(progress.outcomes)))
             raise
-        return found.as_dict(progress.outcomes)
+        return untrusted.shortened(found.as_dict(progress.outcomes))
 
     def _declared(self) -> list[Pool]:
         from astronomer_remote import pool_files

@@ -86,7 +86,8 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
             )
         )
         self.log.info("Noted: %s", loan)
-        return loan.as_dict()
+        with airflow_exceptions():
+            return loan.as_dict()
 
 
 class RemoteBorrowPoolSlotsOperator(Connected, BaseOperator):

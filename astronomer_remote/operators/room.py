@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Verdict
 from astronomer_remote.arguments import Readers, optional_pool, optional_room
 from astronomer_remote.connected import Connected
@@ -62,7 +63,7 @@ class WaitsForRoom(Connected):
             self.wait_in_triggerer(trigger, context, "execute_with_room")
         outcome = self.hook.converse(
             lambda deployment: deployment.pools.wait(
-                wanted, poke_interval=poke_interval, deadline=deadline, told=self.log.info
+                wanted, poke_interval=poke_interval, deadline=deadline, told=told_to(self.log)
             )
         )
         _conclude(outcome.verdict, outcome.summary)

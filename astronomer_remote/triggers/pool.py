@@ -9,6 +9,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.streams import told_to
 from astronomer_remote.triggers.wait import ENDS_A_WAIT, WaitEvent, load_http_libraries, settle
 
 
@@ -69,7 +70,7 @@ class RemotePoolTrigger(BaseTrigger):
                 reload=hook.async_settings,
                 poke_interval=self.poke_interval,
                 deadline=self.deadline,
-                told=self.log.info,
+                told=told_to(self.log),
             )
         except ENDS_A_WAIT as error:
             return WaitEvent.of_error(error)

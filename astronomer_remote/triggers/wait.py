@@ -12,8 +12,9 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from astronomer_remote.api import errors
-from astronomer_remote.api.models import DagRun
+from astronomer_remote.api import errors, untrusted
+from astronomer_remote.api.errors import LONGEST_MESSAGE
+from astronomer_remote.api.models import OUTLINE, DagRun
 from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Verdict, Wanted
 from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats, was_trigger_stopped_by_a_person
@@ -23,11 +24,14 @@ from astronomer_remote.exceptions import BY_NAME, RemoteError, UnexpectedReply
 @dataclass(frozen=True)
 class WaitEvent:
     """
-    How a deferred wait ended; plain JSON, since it crosses a database.
+    How a deferred wait ended.
+
+    It crosses the database of the local deployment, in which what a remote sent must not do harm: a triggerer ends,
+    with all its waits, if an event cannot be stored. So of a run it holds what the task needs to read it again.
 
     :param verdict: how, or ``None`` if an error ended it.
-    :param summary: how things stood, or the error's text.
-    :param run: the run that was waited for, if it is a single one.
+    :param summary: how things stood, or the error's text; one line of up to 4000 characters.
+    :param run: the run that was waited for, if it is a single one; without conf and note.
     :param error: name of the class of :mod:`astronomer_remote.exceptions`.
     """
 
@@ -37,18 +41,18 @@ class WaitEvent:
     error: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Plain JSON of a few kilobytes at most, which any database can hold."""
         return {
             "verdict": self.verdict.value if self.verdict else None,
-            "summary": self.summary,
-            "run": self.run.as_dict() if self.run else None,
+            "summary": untrusted.readable(self.summary, LONGEST_MESSAGE),
+            "run": untrusted.storable(self.run.outline) if self.run else None,
             "error": self.error,
         }
 
     @classmethod
     def parse(cls, event: Any) -> WaitEvent:
         """
-        Read what arrived from the database.
+        Read what arrived from the database; an earlier version wrote more of the run.
 
         :raises UnexpectedReply: when it is no such event, as after an upgrade in mid-wait.
         """
@@ -57,11 +61,12 @@ class WaitEvent:
             return cls(
                 verdict=Verdict(verdict) if verdict is not None else None,
                 summary=str(event["summary"]),
-                run=DagRun(**run) if run is not None else None,
+                run=DagRun(**{name: run[name] for name in OUTLINE}) if run is not None else None,
                 error=event["error"],
             )
         except (KeyError, TypeError, ValueError):
-            raise UnexpectedReply(f"The triggerer sent an event that is not one of this package: {event!r}") from None
+            shown = untrusted.readable(repr(event))
+            raise UnexpectedReply(f"The triggerer sent an event that is not one of this package: {shown}") from None
 
     @classmethod
     def of_error(cls, error: Exception) -> WaitEvent:

@@ -13,6 +13,7 @@ from unittest.mock import create_autospec
 import pytest
 from airflow.models.trigger import Trigger
 
+from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Wanted
 from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats
@@ -49,6 +50,61 @@ def test_it_ends_with_one_event_that_tells_the_run(any_remote: FakeDeployment, d
     assert (event["verdict"], event["error"]) == (verdict, None)
     assert (event["run"]["run_id"], event["run"]["state"]) == ("r", verdict)
     assert WaitEvent.parse(event).as_dict() == event
+
+
+HOSTILE = {
+    "null\0character": "a\0b",
+    "numbers": [float("nan"), float("inf"), 10**300],
+    "halves": "\ud800",
+    "deep": json.loads("[" * 500 + "]" * 500),
+    "large": "x" * 5_000_000,
+}
+
+
+def test_an_event_holds_what_the_task_needs_and_no_more(remote: FakeDeployment) -> None:
+    # PostgreSQL refuses some of this, and then the triggerer ends, with every wait that is in it.
+    remote.add_run("quick", "r")
+    run = remote._contents.dags["quick"].runs["r"]
+    run.conf, run.note = HOSTILE, "\0" * 5000
+    event = event_of(trigger())
+    text = json.dumps(event, allow_nan=False, ensure_ascii=False)
+    assert (len(text) < 1000, "\0" in text, "\\u0000" in text) == (True, False, False)
+    assert event["run"] == {
+        "dag_id": "quick",
+        "run_id": "r",
+        "state": "success",
+        "logical_date": event["run"]["logical_date"],
+        "url": event["run"]["url"],
+    }
+
+
+def test_a_long_or_hostile_summary_stays_short_and_in_one_line() -> None:
+    event = WaitEvent(
+        None, "\x1b[2J\n[2026-01-01] INFO - well \0\ud800" + "x" * 5_000_000, error="Unreachable"
+    ).as_dict()
+    assert event["summary"].startswith("\\x1b[2J\\n[2026-01-01] INFO - well \\x00\\ud800xxx")
+    assert len(event["summary"]) < 5000
+
+
+def test_an_event_of_an_earlier_version_is_read() -> None:
+    run = DagRun("d", "r", "success", conf={"a": 1}, note="n", url="u")
+    event = {"verdict": "success", "summary": "s", "run": {**vars(run), "more": 1}, "error": None}
+    assert WaitEvent.parse(event).run == DagRun("d", "r", "success", url="u")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        RemoteWaitTrigger(astronomer_conn_id="astronomer_default", wanted={"dag_id": "d", "new": 1}, poke_interval=1),
+        RemotePoolTrigger(astronomer_conn_id="astronomer_default", wanted={"pool": "p", "new": 1}, poke_interval=1),
+    ],
+    ids=["run", "pool"],
+)
+def test_a_wait_that_another_version_began_ends_with_a_clear_error(remote: FakeDeployment, made: Any) -> None:
+    event = event_of(made)
+    assert (event["verdict"], event["error"]) == (None, "UnexpectedReply")
+    assert "was begun by another version of this package" in event["summary"]
+    assert "'new'" in event["summary"]
 
 
 def test_a_state_that_is_to_skip_ends_it_as_skipped(remote: FakeDeployment) -> None:

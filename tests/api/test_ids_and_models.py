@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -14,7 +15,16 @@ from hypothesis import strategies as st
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.ids import LONGEST_ID, checked, run_id_of_intent, run_id_of_repetition
-from astronomer_remote.api.models import Generation, Pool, Version, plain_json, same_moment, utc_text
+from astronomer_remote.api.models import (
+    LARGEST_CONF,
+    DagRun,
+    Generation,
+    Pool,
+    Version,
+    plain_json,
+    same_moment,
+    utc_text,
+)
 from astronomer_remote.api.wire import Request, Response, path
 
 ids = st.text(min_size=1, max_size=300)
@@ -234,3 +244,23 @@ def test_plain_json_is_what_will_arrive() -> None:
 
 def test_a_pool_is_plain_json() -> None:
     assert Pool("p", 1).as_dict()["slots"] == 1
+
+
+def test_a_run_goes_to_xcom_without_what_does_harm_there() -> None:
+    conf = {"nan": math.nan, "zero\0": "\ud800", "deep": json.loads("[" * 500 + "]" * 500)}
+    plain = DagRun("d", "r", "success", conf=conf, note="\0" + "n" * 5000).as_dict()
+    assert (plain["conf"]["nan"], plain["conf"]["zero\ufffd"]) == (None, "\ufffd")
+    assert plain["note"] == "\ufffd" + "n" * 999
+    assert "left_out" not in plain
+    json.dumps(plain, allow_nan=False, ensure_ascii=False).encode()
+
+
+def test_a_conf_that_is_too_large_is_left_out_with_a_word_on_how_to_read_it() -> None:
+    fits = {"x": "y" * (LARGEST_CONF - 9)}
+    assert DagRun("d", "r", conf=fits).as_dict()["conf"] == fits
+    plain = DagRun("d", "r", conf={"x": "y" * (LARGEST_CONF - 8)}).as_dict()
+    assert plain["conf"] is None
+    assert plain["left_out"] == (
+        "conf: 32769 bytes of JSON, and 32768 are the most that are handed on. "
+        "AstronomerHook.get_dag_run reads the whole run."
+    )

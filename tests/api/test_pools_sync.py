@@ -42,7 +42,9 @@ def pools_of(version: str) -> st.SearchStrategy[dict[str, dict[str, Any]]]:
     fields: dict[str, Any] = {"slots": st.integers(-1 if unlimited else 0, 2**31 - 1)}
     optional: dict[str, Any] = {}
     if numbers < (2,) or numbers >= (2, 3):
-        optional["description"] = st.none() | st.text(max_size=5)
+        optional["description"] = st.none() | st.text(
+            st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5
+        )
     if numbers >= (2, 7):
         optional["include_deferred"] = st.none() | st.booleans()
     letters = "ab %ü." + ("/" if numbers >= (3,) else "")
@@ -396,6 +398,7 @@ def test_an_export_of_airflow_is_a_declaration() -> None:
         ({"p": -5}, "Pool 'p': slots=-5 must be"),
         ({"p": 2**31}, "Pool 'p': slots=2147483648 must be"),
         ({"p": {"slots": 1, "description": 5}}, "Pool 'p': description=5 must be text"),
+        ({"p": {"slots": 1, "description": "a\0"}}, "Pool 'p': description holds a null character"),
         ({"p": {"slots": 1, "include_deferred": "yes"}}, "include_deferred='yes' must be a boolean"),
         ({"p": {"slots": 1, "colour": "red", 3: 4}}, "Pool 'p' is declared with 3, colour; known are: slots"),
     ],

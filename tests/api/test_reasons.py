@@ -200,7 +200,7 @@ ERROR = [
 
 def test_a_text_is_told_by_its_last_lines_without_colours_folds_and_empty_lines() -> None:
     text = "host\n[…] INFO - ::group::Pre\none\n\n\x1b[31mtwo\x1b[0m\x07\n[…] INFO - ::endgroup::\nthree  \n"
-    assert text_lines(text.encode(), 3) == ["one", "two", "three"]
+    assert text_lines(text.encode(), 3) == ["one", "two\\x07", "three"]
     assert text_lines(text.encode(), 0) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -89,11 +90,17 @@ def test_what_is_a_sequence_becomes_a_list(kind: str) -> None:
         (V1, [float("nan")], "nan"),
         (V1, {"x": float("inf")}, "inf"),
         (V1, float("-inf"), "-inf"),
+        (V2, {"x": [2**63]}, "an integer of more than 64 bits"),
+        (V2, json.loads("[" * 65 + "]" * 65), "nested more than 64 times"),
     ],
 )
 def test_a_value_that_is_no_json_is_named_and_not_mangled(version: str, value: Any, said: str) -> None:
     with pytest.raises(NotSupported, match=f"XCom 'return_value' of task 't' in run 'r' is no JSON, but {said}"):
         results(version, xcom(version, value))
+
+
+def test_in_texts_what_no_database_can_hold_is_replaced() -> None:
+    assert results(V2, xcom(V2, {"a\0": "b\ud800c"})) == {"t": {"a\ufffd": "b\ufffdc"}}
 
 
 def test_results_that_are_too_large_are_refused() -> None:

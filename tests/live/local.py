@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +11,6 @@ from urllib.parse import quote
 import requests
 
 from dev.deployments import Deployment
-from dev.settings import DATABASE_FILE
 
 
 class Local:
@@ -68,8 +65,7 @@ class Local:
 
     def query(self, sql: str, *arguments: object) -> list[Any]:
         """Read its database."""
-        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=30)) as database:
-            return database.execute(sql, arguments).fetchall()
+        return self.deployment.database.query(sql, *arguments)
 
     def limit_tasks(self, number: int) -> None:
         """
@@ -78,8 +74,7 @@ class Local:
         The local executor of Airflow 3.0 takes any number. When no more fit into its pipe, the scheduler stands still
         with the database locked, and so do the workers that could take some out.
         """
-        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=60)) as database, database:
-            database.execute("UPDATE slot_pool SET slots = ? WHERE pool = 'default_pool'", (number,))
+        self.deployment.database.execute("UPDATE slot_pool SET slots = ? WHERE pool = 'default_pool'", number)
 
     def states(self, dag_id: str) -> dict[str, int]:
         """How many tasks of a DAG are in which state."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from typing import Any, NamedTuple
 
 import requests
 
 from dev.deployments import Deployment
-from dev.settings import DATABASE_FILE, PASSWORDS_FILE
+from dev.settings import PASSWORDS_FILE
 from tests.live.plan import numbers
 
 HASH = "import sys; from werkzeug.security import generate_password_hash; print(generate_password_hash(sys.argv[1]))"
@@ -36,8 +34,7 @@ class Remote:
 
     def query(self, sql: str, *arguments: object) -> list[Any]:
         """Read its database."""
-        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=30)) as database:
-            return database.execute(sql, arguments).fetchall()
+        return self.deployment.database.query(sql, *arguments)
 
     def runs(self, part_of_id: str) -> list[RemoteRun]:
         """DAG runs whose run id holds a text."""
@@ -92,15 +89,15 @@ class Remote:
             self._execute("UPDATE ab_user SET password = ? WHERE username = ?", hashed, login)
 
     def _execute(self, sql: str, *arguments: object) -> None:
-        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=60)) as database, database:
-            database.execute(sql, arguments)
+        self.deployment.database.execute(sql, *arguments)
 
-    def make_run(self, dag_id: str, run_id: str, date: str, conf: dict[str, Any]) -> None:
-        """Trigger a DAG as somebody else does."""
+    def make_run(self, dag_id: str, run_id: str, date: str, conf: dict[str, Any], role: str = "admin") -> None:
+        """Trigger a DAG as somebody else does, who may send what is no JSON, such as NaN."""
         generation = self.deployment.generation
-        login, password = self.deployment.users["admin"]
+        login, password = self.deployment.users[role]
         with requests.Session() as session:
             session.trust_env = False
+            session.headers["Content-Type"] = "application/json"
             if generation == "v2":
                 given = {"username": login, "password": password}
                 token = session.post(f"{self.url}/auth/token", json=given, timeout=120).json()["access_token"]
@@ -113,7 +110,7 @@ class Remote:
             else:
                 path, body = f"{generation}/dags/{dag_id}/dagRuns", {"dag_run_id": run_id, key: date, "conf": conf}
             for _ in range(5):
-                answer = session.post(f"{self.url}/api/{path}", json=body, timeout=120)
+                answer = session.post(f"{self.url}/api/{path}", data=json.dumps(body), timeout=120)
                 if answer.status_code != 500:  # SQLite was locked
                     break
         assert answer.ok, f"{path} → {answer.status_code}: {answer.text[:2000]}"

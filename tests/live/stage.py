@@ -6,10 +6,11 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 from dev.deployments import Deployment
 from dev.faults import Rule
@@ -211,12 +212,20 @@ class Stage:
 
 
 @contextmanager
-def stage(pair: Pair) -> Iterator[Stage]:
-    """Both deployments, running."""
+def stage(
+    pair: Pair,
+    database: Literal["sqlite", "postgresql"] = "sqlite",
+    remote_settings: Mapping[str, str] | None = None,
+) -> Iterator[Stage]:
+    """Both deployments, running; `database` is that of the local one."""
+    far = remote(pair.remote)
+    far.configure(remote_settings or {})
     env = LOCAL | HEARTBEATS[Version.parse(pair.local).generation]
     with (
-        remote(pair.remote) as far,
-        Deployment(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env) as near,
+        far,
+        Deployment(
+            pair.local, name="local", project=True, dags=HERE / "local_dags", env=env, database=database
+        ) as near,
         ExitStack() as proxies,
     ):
         yield Stage(near, far, proxies)

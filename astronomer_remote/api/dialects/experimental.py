@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
 from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, RemoteError
@@ -103,8 +105,9 @@ class ExperimentalDialect(Dialect):
         return f"{self.base_url}/graph?dag_id={quoted(run.dag_id)}&execution_date={quoted(run.logical_date or '')}"
 
     def _run(self, dag_id: str, run_id: str, state: str, date: str, start: str | None = None) -> DagRun:
-        run = DagRun(dag_id, run_id, state, logical_date=date, start_date=start or None)
-        return DagRun(**{**run.as_dict(), "url": self.run_url(run)})
+        run_id, state, date, start = map(untrusted.name, (run_id, state, date, start or None))
+        run = DagRun(dag_id, run_id, state, logical_date=date, start_date=start)
+        return replace(run, url=self.run_url(run))
 
     # DAGs and tasks
 
@@ -129,7 +132,7 @@ class ExperimentalDialect(Dialect):
 
         def read(body: Any) -> TaskInstance:
             # Every value comes as text here, a missing one as "None".
-            known = {key: value for key, value in body.items() if value not in ("None", "")}
+            known = {key: untrusted.name(value) for key, value in body.items() if value not in ("None", "")}
             return TaskInstance(
                 task_id=task_id,
                 state=known.get("state"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.models import Dag, Pool, TaskInstance
 
 
@@ -32,10 +33,10 @@ def read_pool(body: Any) -> Pool:
 def read_dag(body: Any) -> Dag:
     """A DAG as the remote tells it."""
     return Dag(
-        dag_id=body["dag_id"],
+        dag_id=untrusted.name(body["dag_id"]),
         is_paused=body.get("is_paused"),
         has_import_errors=body.get("has_import_errors"),
-        fileloc=body.get("fileloc"),
+        fileloc=untrusted.readable(body["fileloc"]) if body.get("fileloc") else None,
         max_active_runs=body.get("max_active_runs"),
     )
 
@@ -43,14 +44,14 @@ def read_dag(body: Any) -> Dag:
 def read_task_instance(body: Any) -> TaskInstance:
     """A task instance as the remote tells it."""
     return TaskInstance(
-        task_id=body["task_id"],
+        task_id=untrusted.name(body["task_id"]),
         map_index=body.get("map_index", -1),
-        state=body.get("state"),
+        state=untrusted.name(body.get("state")),
         try_number=body.get("try_number") or 0,
-        operator=body.get("operator"),
-        start_date=body.get("start_date"),
-        end_date=body.get("end_date"),
+        operator=untrusted.name(body.get("operator")),
+        start_date=untrusted.name(body.get("start_date")),
+        end_date=untrusted.name(body.get("end_date")),
         duration=body.get("duration"),
-        dag_id=body.get("dag_id"),
-        run_id=body.get("dag_run_id"),
+        dag_id=untrusted.name(body.get("dag_id")),
+        run_id=untrusted.name(body.get("dag_run_id")),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from astronomer_remote.api import untrusted
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
 from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.dialects.readers import read_dag, read_pool, read_task_instance
@@ -115,18 +116,18 @@ class RestDialect(Dialect, ABC):
     def read_run(self, body: Any) -> DagRun:
         """A run as the remote tells it."""
         run = DagRun(
-            dag_id=body["dag_id"],
-            run_id=body["dag_run_id"],
-            state=body.get("state"),
-            logical_date=body.get("logical_date") or body.get("execution_date"),
-            run_after=body.get("run_after"),
-            start_date=body.get("start_date"),
-            end_date=body.get("end_date"),
-            run_type=body.get("run_type"),
-            conf=body.get("conf"),
+            dag_id=untrusted.name(body["dag_id"]),
+            run_id=untrusted.name(body["dag_run_id"]),
+            state=untrusted.name(body.get("state")),
+            logical_date=untrusted.name(body.get("logical_date") or body.get("execution_date")),
+            run_after=untrusted.name(body.get("run_after")),
+            start_date=untrusted.name(body.get("start_date")),
+            end_date=untrusted.name(body.get("end_date")),
+            run_type=untrusted.name(body.get("run_type")),
+            conf=untrusted.storable(body.get("conf")),
             note=body.get("note"),
         )
-        return DagRun(**{**run.as_dict(), "url": self.run_url(run)})
+        return replace(run, url=self.run_url(run))
 
     def _run_path(self, dag_id: str, run_id: str) -> str:
         return self.at("dags", checked(dag_id, "dag_id"), "dagRuns", checked(run_id, "run_id"))
@@ -146,7 +147,10 @@ class RestDialect(Dialect, ABC):
 
     def import_failures(self) -> Exchange[list[ImportFailure]]:
         def read(body: Any) -> list[ImportFailure]:
-            return [ImportFailure(item["filename"], item.get("stack_trace") or "") for item in body["import_errors"]]
+            return [
+                ImportFailure(untrusted.readable(item["filename"]), item.get("stack_trace") or "")
+                for item in body["import_errors"]
+            ]
 
         return Exchange(Request("GET", self.at("importErrors"), {"limit": PAGE}), read, "list import errors", "Viewer")
 
@@ -158,7 +162,7 @@ class RestDialect(Dialect, ABC):
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "tasks"))
         return Exchange(
             request,
-            lambda body: [task["task_id"] for task in body["tasks"]],
+            lambda body: [untrusted.name(task["task_id"]) for task in body["tasks"]],
             f"list tasks of DAG {dag_id!r}",
             "Viewer",
         )

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import _hook
+import _hostile
 import _kill
 import _sensor
 import _trigger
 from _given import Given
 from airflow.providers.common.compat.sdk import DAG, get_parsing_context
 
-MODULES = (_trigger, _sensor, _hook, _kill)
+MODULES = (_trigger, _sensor, _hook, _hostile, _kill)
 
 
 def build(connection: str, version: tuple[int, ...], date: str, wanted: Iterable[tuple[str, str]]) -> None:
