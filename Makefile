@@ -24,7 +24,8 @@ UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract test
 FAULTS := test_faults.py test_kills.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 SOAK := test_soak.py test_thousand.py
-LONG := $(FAULTS) $(TASKS) $(SOAK)
+HOSTILE := test_hostile.py
+LONG := $(FAULTS) $(TASKS) $(SOAK) $(HOSTILE)
 NOT_LIVE := -m 'not live and not matrix and not browser and not fuzz'
 
 export PYTHONUNBUFFERED := 1
@@ -33,7 +34,7 @@ export PYTHONUNBUFFERED := 1
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
 .PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults
-.PHONY: tasks soak matrix pictures chromium bench dist clean
+.PHONY: tasks soak hostile matrix pictures chromium bench dist clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +101,9 @@ faults: venv ## workers, triggerers, schedulers and remotes that are ended while
 
 tasks: venv ## the operators for pools and DAGs in tasks of real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(TASKS:%=tests/live/%)
+
+hostile: venv ## a remote that means harm, against real triggerers and workers on PostgreSQL
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(HOSTILE:%=tests/live/%)
 
 soak: venv ## two hundred tasks while a fifth of all requests fails; a thousand that wait in one triggerer
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' $(SOAK:%=tests/live/%)

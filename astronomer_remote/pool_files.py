@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,20 @@ from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import parse
 
+LARGEST_FILE = 4 * 1024 * 1024
+"""Bytes of a file of pools: twenty thousand of them."""
+
 
 def read(path: str | Path) -> list[Pool]:
     """
     Read the pools that a file declares.
 
     :param path: file of JSON or, by its ending ``.yaml`` or ``.yml``, of YAML.
-    :raises InvalidSettings: if it cannot be read, names a pool twice, or declares one wrongly.
+    :raises InvalidSettings: if it cannot be read, is larger than 4 MiB, names a pool twice, or declares one wrongly.
     """
     file = Path(path).expanduser()
     try:
-        text = file.read_text(encoding="utf-8")
+        text = _text_of(file)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"The file of pools cannot be read: {error}.") from None
     try:
@@ -30,15 +34,26 @@ def read(path: str | Path) -> list[Pool]:
         )
     except InvalidSettings as error:
         raise InvalidSettings(f"{file}: {error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidSettings(f"{file} holds no JSON: {error}.") from None
+
+
+def _text_of(file: Path) -> str:
+    # Of a device, or a pipe that nobody writes to, there is no end.
+    if file.exists() and not file.is_file():
+        raise InvalidSettings(f"{file} is no file.")
+    with file.open("rb") as opened:
+        content = opened.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise InvalidSettings(f"{file} is larger than {LARGEST_FILE} bytes, the most that is read of a file of pools.")
+    return content.decode("utf-8")
 
 
 def from_text(given: Any) -> list[Pool]:
     """Read a declaration from an object, or from its JSON text, as a template renders to."""
     try:
         return parse(json.loads(given, object_pairs_hook=_once) if isinstance(given, str) else given)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if isinstance(error, InvalidSettings):
             raise
         raise InvalidSettings(f"pools must be an object or its JSON text: {error}.") from None
@@ -48,8 +63,7 @@ def _once(pairs: list[Any]) -> dict[Any, Any]:
     """An object of which no key was written twice: the last one would win, silently."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [key for key, _ in pairs]
-        twice = sorted({str(name) for name in names if names.count(name) > 1})
+        twice = sorted(str(name) for name, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise InvalidSettings(f"{', '.join(map(repr, twice))} stands there twice.")
     return found
 
@@ -68,5 +82,5 @@ def _yaml(text: str) -> Any:
     loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
     try:
         return yaml.load(text, loader)  # as safe as the one it is made of
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, RecursionError) as error:
         raise InvalidSettings(f"it holds no YAML of plain values: {' '.join(str(error).split())}.") from None

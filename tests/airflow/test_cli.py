@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from airflow import __version__ as airflow_version
 
+from astronomer_remote.api.untrusted import UNSAFE
 from astronomer_remote.cli import get_commands, main
 from astronomer_remote.testing import FakeDeployment
 
@@ -47,6 +48,21 @@ def test_pools_are_listed(any_remote: FakeDeployment, capsys: pytest.CaptureFixt
     assert [line.split()[:2] for line in lines[2:]] == [["default_pool", "128"], ["p", "3"]]
     assert run("list", "--output", "json") == 0
     assert [pool["name"] for pool in json.loads(capsys.readouterr().out)] == ["default_pool", "p"]
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_what_a_remote_sends_cannot_act_on_the_terminal(
+    start: Start, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    evil = "\x1b]0;gone\x07\n\u202e\x9b\ud800"
+    start("3.3.2").add_pool(f"p{evil}", 1, description=evil)
+    assert run("list", "--output", output) == 0
+    printed = capsys.readouterr().out
+    assert not UNSAFE.search(printed.replace("\n", ""))
+    assert "\\x1b]0" in printed or "\\u001b]0" in printed
+    if output == "json":
+        # Half a character cannot be kept; all the rest is.
+        assert json.loads(printed)[1]["name"] == f"p{evil[:-1]}\ufffd"
 
 
 def test_the_exit_code_says_whether_anything_differs(

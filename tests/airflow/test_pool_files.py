@@ -1,0 +1,52 @@
+"""Files of pools that are too much for whoever reads them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.pool_files import LARGEST_FILE, from_text, read
+
+
+@pytest.mark.parametrize("ending", ["json", "yaml"])
+def test_many_pools_of_which_one_stands_there_twice_are_read_at_once(tmp_path: Path, ending: str) -> None:
+    # To look each name up in a list of all took minutes.
+    number = 100_000 if ending == "json" else 5_000
+    names = [f'"pool_{index}": 1' for index in [*range(number), 7]]
+    path = tmp_path / f"pools.{ending}"
+    path.write_text(f"{{{', '.join(names)}}}")
+    began = time.process_time()
+    with pytest.raises(InvalidSettings, match="'pool_7' stands there twice"):
+        read(path)
+    assert time.process_time() - began < 10
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "pools.json"
+    path.write_text('{"p": 1}' + " " * (LARGEST_FILE - 8))
+    assert [pool.name for pool in read(path)] == ["p"]
+    path.write_text('{"p": 1}' + " " * (LARGEST_FILE - 7))
+    with pytest.raises(InvalidSettings, match=r"pools.json is larger than 4194304 bytes"):
+        read(path)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pools.json"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(InvalidSettings, match="is no file"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["pools.json", "pools.yaml"])
+def test_what_is_nested_too_deeply_is_said_so(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("[" * 5_000 + "]" * 5_000)
+    with pytest.raises(InvalidSettings, match=r"holds no (JSON|YAML)"):
+        read(path)
+    with pytest.raises(InvalidSettings, match="pools must be an object"):
+        from_text("[" * 5_000 + "]" * 5_000)
