@@ -10,6 +10,7 @@ from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.diagnosis import Diagnosis
 from astronomer_remote.api.dialects.base import Exchange, Page
 from astronomer_remote.api.errors import (
+    DagNotFound,
     DagRunNotFound,
     DagRunVanished,
     NotFound,
@@ -51,7 +52,17 @@ class Observer:
 
         :raises DagRunVanished: if the run was seen before and is there no more.
         """
-        runs = yield from self._find(wanted)
+        try:
+            runs, dag_is_missing = (yield from self._find(wanted)), False
+        except DagNotFound as error:
+            if wanted.exists:
+                raise _vanished(wanted, error) from None
+            # As ExternalTaskSensor does, a wait goes on until the DAG is there.
+            runs, dag_is_missing = _nothing(wanted), True
+        if wanted.task_group_id is not None:
+            dialect = yield from self._conversation.dialect()
+            if not dialect.lists_task_instances:
+                raise dialect.cannot("wait for a task group")
         things: dict[str, list[str | None]] = {}
         for name, run in runs.items():
             if not wanted.task_ids and wanted.task_group_id is None:
@@ -64,7 +75,7 @@ class Observer:
                 ]
             for task_id in wanted.task_ids:
                 things[f"{name}, task {task_id}"] = [each.state for each in instances if each.task_id == task_id]
-        return Observation(things, next(iter(runs.values())) if len(runs) == 1 else None)
+        return Observation(things, next(iter(runs.values())) if len(runs) == 1 else None, dag_is_missing)
 
     def wait(
         self,
@@ -144,20 +155,13 @@ class Observer:
         except DagRunNotFound as error:
             if not wanted.exists:
                 return None
-            raise DagRunVanished(
-                f"Run {run_id!r} of DAG {wanted.dag_id!r} was there and is gone: somebody deleted it in the remote.",
-                status=error.status,
-                method=error.method,
-                path=error.path,
-            ) from None
+            raise _vanished(wanted, error) from None
 
     def _instances(self, run: DagRun, wanted: Wanted) -> Flow[list[TaskInstance]]:
         """The task instances of a run, as far as they are of interest."""
         dialect = yield from self._conversation.dialect()
         instances: list[TaskInstance] = []
         if not dialect.lists_task_instances:
-            if wanted.task_group_id is not None:
-                raise dialect.cannot("wait for a task group")
             for task_id in wanted.task_ids:
                 try:
                     instances.append((yield from self._conversation.ask(dialect.task_instance(run, task_id))))
@@ -189,6 +193,22 @@ class Observer:
         """Every task instance of a run."""
         dialect = yield from self._conversation.dialect()
         return (yield from self._conversation.ask_all(lambda offset: dialect.task_instances(run, offset=offset)))
+
+
+def _nothing(wanted: Wanted) -> dict[str, DagRun | None]:
+    """What is waited for, where there is no run at all."""
+    if wanted.run_id is not None:
+        return {f"run {wanted.run_id}": None}
+    return {f"run of {date}": None for date in wanted.logical_dates}
+
+
+def _vanished(wanted: Wanted, error: RemoteError) -> DagRunVanished:
+    return DagRunVanished(
+        f"Run {wanted.run_id!r} of DAG {wanted.dag_id!r} was there and is gone: somebody deleted it in the remote.",
+        status=error.status,
+        method=error.method,
+        path=error.path,
+    )
 
 
 def _lines_only(told: Callable[[str], None]) -> Callable[[News], None]:

@@ -15,6 +15,8 @@ from astronomer_remote.api import untrusted
 from astronomer_remote.api.errors import written_by_another_version
 from astronomer_remote.api.models import FINISHED_RUN_STATES, FINISHED_TASK_STATES, DagRun
 
+NO_SUCH_DAG = "the remote has no such DAG yet, or does not show it to this account"
+
 
 class Verdict(str, enum.Enum):
     """How a wait ends."""
@@ -133,10 +135,12 @@ class Observation:
     :param things: for each expected thing (a run, a task of a run, a task group of a run) the states found for
         it: none if it does not exist yet, several for a mapped task or a group.
     :param run: the run that was looked at, if it is a single one.
+    :param dag_is_missing: whether the remote said that it has no such DAG.
     """
 
     things: Mapping[str, Sequence[str | None]]
     run: DagRun | None = None
+    dag_is_missing: bool = False
 
     @classmethod
     def of_run(cls, run: DagRun) -> Observation:
@@ -149,7 +153,8 @@ class Observation:
             f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
             for name, states in self.things.items()
         )
-        return untrusted.readable(", ".join(told) or "no run yet")
+        summary = untrusted.readable(", ".join(told) or "no run yet")
+        return f"{summary} ({NO_SUCH_DAG})" if self.dag_is_missing else summary
 
 
 @dataclass(frozen=True)

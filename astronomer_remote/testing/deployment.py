@@ -170,6 +170,11 @@ class FakeDeployment:
             runs=known.runs if known else {},
         )
 
+    def remove_dag(self, dag_id: str) -> None:
+        """Remove a DAG and its runs, as if its file were gone."""
+        with self._lock:
+            del self._contents.dags[dag_id]
+
     def add_run(
         self, dag_id: str, run_id: str, *, state: str = "success", logical_date: str | None = None
     ) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class RunSpeaker(RestSpeaker):
         return Answer(200, self.tell_run(dag.look(run)))
 
     def list_runs(self, asked: Asked, dag_id: str) -> Answer:
-        runs = self.look_at([*self.contents.dags.values()] if dag_id == "~" else [self.dag(dag_id)])
+        runs = self.look_at([*self.contents.dags.values()] if dag_id == "~" else self.dags_to_list_runs_of(dag_id))
 
         def value(name: str) -> str | None:
             return asked.query.get(name, [None])[0]
@@ -120,6 +120,9 @@ class RunSpeaker(RestSpeaker):
         except ValueError as error:
             raise self.refuse(400, str(error)) from None
         return self.page_of_runs(found, asked, asked.query.get("order_by", []))
+
+    def dags_to_list_runs_of(self, dag_id: str) -> list[FakeDag]:
+        return [self.dag(dag_id)]
 
     def list_runs_by_body(self, asked: Asked) -> Answer:
         body = asked.json()

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
 
-from astronomer_remote.testing.contents import FAILED, FakePool, FakeRun, now
+from astronomer_remote.testing.contents import FAILED, FakeDag, FakePool, FakeRun, now
 from astronomer_remote.testing.rest import FROM_LINE
 from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
 from astronomer_remote.testing.server import Answer, Asked
@@ -128,6 +128,10 @@ class V1Speaker(RunSpeaker):
             if name not in known:
                 raise self.refuse(400, f"Extra query parameter(s) {name} not in spec")
         return super().list_runs(asked, dag_id)
+
+    def dags_to_list_runs_of(self, dag_id: str) -> list[FakeDag]:
+        """Of a DAG that is not there it lists no runs, where 1.10 and 3.x answer 400 and 404."""
+        return [dag for dag in self.contents.dags.values() if dag.dag_id == dag_id]
 
     def patch_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
         if not self.version >= (2, 2):

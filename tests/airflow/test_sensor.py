@@ -372,6 +372,55 @@ def test_a_task_group_cannot_be_seen_in_1_10(start: Start, deferrable: bool) -> 
 # Existence
 
 
+NOT_THERE: list[dict[str, Any]] = [
+    {},
+    {"latest_run": True},
+    {"external_run_id": "mine"},
+    {"external_task_id": "hello", "external_run_id": "mine"},
+    {"external_task_ids": ["hello"]},
+    {"external_task_group_id": "group"},
+]
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("version", ["1.10.15", "2.2.5", "2.11.2", "3.0.6", "3.3.2"])
+def test_a_dag_that_is_not_there_yet_is_waited_for(
+    start: Start, version: str, deferrable: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    remote = start(version)
+    for which in NOT_THERE:
+        if which.get("external_task_group_id") and version == "1.10.15":
+            continue
+        with pytest.raises(AirflowSensorTimeout):
+            run(sensor(**which, external_dag_id="later", deferrable=deferrable))
+    if not version.startswith("2"):  # there a listing of runs does not tell
+        assert "has no such DAG" in capsys.readouterr().out + caplog.text
+    made = sensor(external_dag_id="later", external_run_id="mine", deferrable=deferrable, timeout=30)
+    context = local_task(made).context()
+    observed = made._observe
+
+    def observe(*arguments: Any) -> Any:
+        found = observed(*arguments)
+        remote.add_dag("later")
+        remote.add_run("later", "mine")
+        return found
+
+    made._observe = observe  # type: ignore[method-assign]
+    run(made, context)
+
+
+@BOTH_MODES
+def test_a_dag_that_goes_away_with_its_run_is_no_timeout(start: Start, deferrable: bool) -> None:
+    remote = start("1.10.15")
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "mine", state="running")
+    made = sensor(external_dag_id="slow", external_run_id="mine", deferrable=deferrable, timeout=30)
+    context = local_task(made).context()
+    context["ti"].xcom_push = lambda key, value: remote.remove_dag("slow") if key == "remote_run_state" else None
+    with pytest.raises(DagRunVanished):
+        run(made, context)
+
+
 @pytest.mark.parametrize(
     ("missing", "expected"),
     [

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import DagNotFound, DagRunVanished, NotSupported, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.errors import DagRunVanished, NotSupported, RemoteUnavailable, UnexpectedReply
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.waiting import NO_SUCH_DAG, Observation, Outcome, Verdict, Wanted, judge
 from astronomer_remote.api.wire import Flow
 from tests.api.script import (
     DATE,
@@ -431,11 +432,14 @@ def test_patience_ends_after_minutes_out_of_reach_and_begins_anew_with_each_answ
         remote.play(wait(remote, WANTED), *turns)
 
 
-def test_an_unknown_dag_ends_the_wait_on_1_10_where_it_shows() -> None:
+def test_an_unknown_dag_is_waited_for_unless_its_run_was_seen() -> None:
     remote, _ = meet(EXPERIMENTAL)
     unknown = Turn("GET /api/experimental/dags/d/dag_runs", answer(400, {"error": "Dag id d not found"}))
-    with pytest.raises(DagNotFound):
-        remote.play(wait(remote, WANTED), unknown)
+    seen = look(remote, WANTED, unknown)
+    assert seen.summary() == f"run r: not there yet ({NO_SUCH_DAG})"
+    assert judge(seen, WANTED) is None
+    with pytest.raises(DagRunVanished):
+        look(remote, replace(WANTED, exists=True), unknown)
 
 
 @pytest.mark.parametrize("version", [V1_OLD, V2])

@@ -85,7 +85,9 @@ class RestDialect(Dialect, ABC):
         if newest_first:
             query["order_by"] = self.newest
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "dagRuns"), query)
-        return self._listing(request, "dag_runs", self.read_run, f"list runs of DAG {dag_id!r}")
+        return replace(
+            self._listing(request, "dag_runs", self.read_run, f"list runs of DAG {dag_id!r}"), missing=DagNotFound
+        )
 
     def ended_runs(
         self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0
