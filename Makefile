@@ -15,7 +15,7 @@ BEGIN = $(PYTHON) -m dev.bootstrap
 # Where mypy and the unit tests find the newest and the oldest Airflow that the package runs in.
 NEWEST := 3.3.2
 OLDEST := 2.11.2
-FLOORS := aiohttp apache-airflow-providers-common-compat apache-airflow-providers-http requests
+FLOORS := aiohttp apache-airflow-providers-common-compat apache-airflow-providers-http requests urllib3 yarl
 
 BIN := .venv/bin
 PYTEST := -m pytest $(PYTEST_ARGS)

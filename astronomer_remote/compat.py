@@ -15,7 +15,7 @@ from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseHook, Connection
+    from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, Connection
 
 try:
     # Airflow 3 moved it, and its serializer knows the new one only.
@@ -24,25 +24,26 @@ except ImportError:
     from airflow.utils.types import NOTSET, ArgNotSet  # type: ignore[no-redef,attr-defined]
 
 try:
+    # compat.sdk has it only from 1.14.1 on.
+    from airflow.providers.common.compat.sdk import determine_kwargs
+except ImportError:
+    from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]
+
+try:
     # compat.sdk has it only from 1.22 on.
     from airflow.sdk.log import mask_secret
 except ImportError:
     from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef,import-not-found]
 
-try:
-    # Airflow 3 moved it.
-    from airflow.providers.standard.operators.empty import EmptyOperator
-except ImportError:
-    from airflow.operators.empty import EmptyOperator  # type: ignore[no-redef,import-not-found]
-
 __all__ = [
     "NOTSET",
     "TRIGGERS_HEAR_OF_KILLS",
     "ArgNotSet",
-    "EmptyOperator",
     "attempt",
     "connection_of_a_command",
     "connection_parts",
+    "determine_kwargs",
+    "empty_operator",
     "intent_identity",
     "logical_date",
     "map_index",
@@ -60,6 +61,17 @@ AIRFLOW_3 = find_spec("airflow.sdk") is not None
 
 TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
 """Whether Airflow tells a trigger that somebody ended its task; from 3.3 on."""
+
+
+def empty_operator(task_id: str) -> BaseOperator:
+    """A task that does nothing and runs nowhere."""
+    # Imported here: the standard provider that Airflow 3.0.6 came with imports HTTP libraries.
+    try:
+        # Airflow 3 moved it.
+        from airflow.providers.standard.operators.empty import EmptyOperator
+    except ImportError:
+        from airflow.operators.empty import EmptyOperator  # type: ignore[no-redef,import-not-found]
+    return EmptyOperator(task_id=task_id)
 
 
 def logical_date(context: Mapping[str, Any]) -> datetime:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from astronomer_remote.compat import EmptyOperator
+from astronomer_remote.compat import empty_operator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator
@@ -24,6 +24,6 @@ def between(record: BaseOperator, change: BaseOperator, restore: BaseOperator) -
     record >> change
     # Of a teardown Airflow can leave out its own failure when it tells how the DAG run ended, or else that of the
     # tasks before it. A task that comes after it, and runs nowhere, lets the run fail in either case.
-    restore >> EmptyOperator(task_id=f"{change.task_id}_done")
+    restore >> empty_operator(f"{change.task_id}_done")
     with restore.as_teardown(setups=[record, change]):
         yield

@@ -9,14 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.exceptions import AirflowProviderDeprecationWarning
-from airflow.providers.common.compat.sdk import (
-    AirflowSkipException,
-    BaseSensorOperator,
-    determine_kwargs,
-)
-from airflow.providers.common.compat.sdk import (
-    conf as airflow_conf,
-)
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseSensorOperator
+from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun, utc_text
@@ -31,7 +25,7 @@ from astronomer_remote.arguments import (
     required_id,
     states,
 )
-from astronomer_remote.compat import logical_date
+from astronomer_remote.compat import determine_kwargs, logical_date
 from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
 from astronomer_remote.explained import Explains
 from astronomer_remote.links import RemoteDagRunLink, publish_run
