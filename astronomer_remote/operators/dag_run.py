@@ -49,7 +49,8 @@ class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, Bas
     :param wait_for_completion: whether to wait for the run's end, default ``False`` (templated).
     :param poke_interval: seconds between two looks while waiting, default 60 (templated).
     :param allowed_states: run states that end the wait well, default ``["success"]``.
-    :param failed_states: run states that fail the task, default ``["failed"]``.
+    :param failed_states: run states that fail the task, default ``["failed"]``. As in ``TriggerDagRunOperator``, a
+        state that ``allowed_states`` names as well fails the task: to allow ``failed``, set this to ``[]``, too.
     :param skip_when_already_exists: whether the task is skipped if somebody else's run of this run id or logical date
         exists, default ``False`` (templated).
     :param fail_when_dag_is_paused: whether to fail instead of triggering a paused DAG, default ``False``.
@@ -216,9 +217,6 @@ class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, Bas
         if self.reset_dag_run and self.skip_when_already_exists is True:
             raise InvalidSettings("reset_dag_run and skip_when_already_exists exclude each other; set one of them.")
         interval(*(str(each or "") for each in (self.data_interval_start, self.data_interval_end)))
-        both = set(self.allowed_states) & set(self.failed_states)
-        if both:
-            raise InvalidSettings(f"{', '.join(sorted(both))} cannot be both allowed and failed.")
 
     def execute(self, context: Context) -> str | dict[str, Any]:
         self.read_values()

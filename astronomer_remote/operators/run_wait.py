@@ -133,7 +133,12 @@ class WaitsForItsRun(Explains):
             raise self._timed_out(run, outcome.summary)
         publish_run(context, run)
         if outcome.verdict is Verdict.FAILED:
-            raise self.failure(context, run, f"Run {run.run_id!r} of DAG {run.dag_id!r} ended as {run.state}")
+            what = f"Run {run.run_id!r} of DAG {run.dag_id!r} ended as {run.state}"
+            if run.state in self.allowed_states:
+                what += (
+                    ", which failed_states names as well as allowed_states; to allow it, leave it out of failed_states"
+                )
+            raise self.failure(context, run, what)
         self.log.info("Run %s ended as %s", run.run_id, run.state)
         if self.skip_on_all_skipped and self.hook.converse(lambda deployment: deployment.results.all_skipped(run)):
             raise AirflowSkipException(f"All tasks of run {run.run_id!r} of DAG {run.dag_id!r} were skipped: {run.url}")

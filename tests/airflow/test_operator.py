@@ -126,7 +126,6 @@ def nested(depth: int) -> dict[str, Any]:
         ({"allowed_states": ["done"]}, "'done'"),
         ({"allowed_states": "success"}, "allowed_states"),
         ({"failed_states": ["skipped"]}, "'skipped'"),
-        ({"allowed_states": ["failed"]}, "failed cannot be both"),
         ({"on_retry": "again"}, "on_retry"),
         ({"reset_dag_run": True, "skip_when_already_exists": True}, "exclude each other"),
         ({"unpause_dag": True, "fail_when_dag_is_paused": True}, "exclude each other"),
