@@ -24,6 +24,7 @@ def between(record: BaseOperator, change: BaseOperator, restore: BaseOperator) -
     record >> change
     # Of a teardown Airflow can leave out its own failure when it tells how the DAG run ended, or else that of the
     # tasks before it. A task that comes after it, and runs nowhere, lets the run fail in either case.
-    restore >> empty_operator(f"{change.task_id}_done")
+    # Its label is the id without the task group's, which the new task gets for itself.
+    restore >> empty_operator(f"{change.label}_done")
     with restore.as_teardown(setups=[record, change]):
         yield

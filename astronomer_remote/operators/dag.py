@@ -234,7 +234,8 @@ def dag_paused(
     :param task_id: of the task that switches it, default ``pause`` or ``unpause`` and the DAG's id; the others' are
         made from it by adding ``_record``, ``_restore`` and ``_done``. The last runs nowhere; it lets the DAG run fail
         if the DAG could not be put back.
-    :param kwargs: of all three operators, ``astronomer_conn_id`` and ``retries`` for example.
+    :param kwargs: of all three operators, ``astronomer_conn_id`` and ``retries`` for example; what is not given comes
+        from the DAG's ``default_args``.
     """
     kwargs["external_dag_id"] = external_dag_id
     switch = RemotePauseDagOperator if paused else RemoteUnpauseDagOperator

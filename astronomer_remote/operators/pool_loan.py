@@ -160,11 +160,10 @@ def borrowed_slots(
     pool_name: str,
     slots: int | str,
     *,
-    temporary: bool = False,
+    temporary: bool | None = None,
     description: str | None = None,
-    force: bool = False,
-    if_changed: str = "fail",
-    astronomer_conn_id: str = "astronomer_default",
+    force: bool | None = None,
+    if_changed: str | None = None,
     task_id: str = "borrow_slots",
     **kwargs: Any,
 ) -> Iterator[None]:
@@ -184,24 +183,25 @@ def borrowed_slots(
     :param if_changed: as in :class:`RemoteReturnPoolSlotsOperator`.
     :param task_id: of the task that changes the pool; the others' are made from it by adding ``_record``, ``_return``
         and ``_done``. The last runs nowhere; it lets the DAG run fail if the pool could not be put back.
-    :param kwargs: of all three operators, ``retries`` for example.
+    :param kwargs: of all three operators, ``astronomer_conn_id`` and ``retries`` for example; what is not given comes
+        from the DAG's ``default_args``.
     """
-    kwargs["astronomer_conn_id"] = astronomer_conn_id
+    # A default of this function would hide the one that the DAG has.
+    about_pool = _given(temporary=temporary, description=description, force=force)
     record = RemoteRecordPoolOperator(
-        task_id=f"{task_id}_record",
-        pool_name=pool_name,
-        slots=slots,
-        temporary=temporary,
-        description=description,
-        force=force,
-        **kwargs,
+        task_id=f"{task_id}_record", pool_name=pool_name, slots=slots, **about_pool, **kwargs
     )
     borrow = RemoteBorrowPoolSlotsOperator(task_id=task_id, loan=record.output, **kwargs)
     give_back = RemoteReturnPoolSlotsOperator(
-        task_id=f"{task_id}_return", loan=record.output, if_changed=if_changed, **kwargs
+        task_id=f"{task_id}_return", loan=record.output, **_given(if_changed=if_changed), **kwargs
     )
     with between(record, borrow, give_back):
         yield
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    """The arguments that were given."""
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _loan(given: Mapping[str, Any]) -> Loan:

@@ -7,13 +7,70 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG, BaseOperator, TaskGroup
 
+from astronomer_remote.operators.dag import dag_paused
+from astronomer_remote.operators.pool_loan import borrowed_slots
 from astronomer_remote.testing import FakeDeployment
 
 Start = Callable[..., FakeDeployment]
+
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def test_what_is_not_given_comes_from_the_dag() -> None:
+    default_args: dict[str, Any] = {
+        "astronomer_conn_id": "staging",
+        "force": True,
+        "temporary": True,
+        "description": "for a while",
+        "if_changed": "restore",
+    }
+    with (
+        DAG("d", start_date=START, schedule=None, default_args=default_args) as dag,
+        borrowed_slots("p", 2),
+        dag_paused("x"),
+    ):
+        BaseOperator(task_id="work")
+    remote = [task for task in dag.tasks if hasattr(task, "astronomer_conn_id")]
+    assert {task.astronomer_conn_id for task in remote} == {"staging"}
+    assert len(remote) == 6
+    record, give_back = dag.get_task("borrow_slots_record"), dag.get_task("borrow_slots_return")
+    assert (record.force, record.temporary, record.description) == (True, True, "for a while")
+    assert give_back.if_changed == "restore"
+
+
+def test_what_is_given_counts() -> None:
+    default_args = {"astronomer_conn_id": "staging", "force": True, "if_changed": "restore"}
+    with (
+        DAG("d", start_date=START, schedule=None, default_args=default_args) as dag,
+        borrowed_slots("p", 2, force=False, if_changed="fail", astronomer_conn_id="production"),
+    ):
+        BaseOperator(task_id="work")
+    record, give_back = dag.get_task("borrow_slots_record"), dag.get_task("borrow_slots_return")
+    assert (record.astronomer_conn_id, record.force) == ("production", False)
+    assert (give_back.astronomer_conn_id, give_back.if_changed) == ("production", "fail")
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+def test_in_a_task_group_every_id_has_its_prefix_once(prefix: bool) -> None:
+    with (
+        DAG("d", start_date=START, schedule=None) as dag,
+        TaskGroup("g", prefix_group_id=prefix),
+        borrowed_slots("p", 2),
+        dag_paused("x"),
+    ):
+        BaseOperator(task_id="work")
+    start = "g." if prefix else ""
+    names = ["borrow_slots", "borrow_slots_record", "borrow_slots_return", "borrow_slots_done"]
+    names += ["pause_x", "pause_x_record", "pause_x_restore", "pause_x_done", "work"]
+    assert set(dag.task_ids) == {f"{start}{name}" for name in names}
+
 
 DAG_FILE = """
 from datetime import datetime, timezone
