@@ -89,7 +89,7 @@ unit-oldest: venv
 
 unit-oldest-now:
 	set -e; env=$$($(BIN)/python -m dev env $(OLDEST) --project --extra pytest); \
-	  $(BIN)/uv pip install --quiet --python "$$env/bin/python" --resolution lowest-direct $(FLOORS:%=--upgrade-package %) \
+	  $(BIN)/python -m dev.uv pip install --quiet --python "$$env/bin/python" --resolution lowest-direct $(FLOORS:%=--upgrade-package %) \
 	    'apache-airflow==$(OLDEST)' --requirements pyproject.toml --group test; \
 	  "$$env/bin/python" $(PYTEST) $(NOT_LIVE) $(filter-out tests/dev,$(UNIT))
 
@@ -131,7 +131,7 @@ matrix: venv ## every remote with every local Airflow, and README's table of the
 	$(BIN)/python $(PYTEST) -m matrix tests/live $(LONG:%=--ignore tests/live/%)
 
 bench: venv ## what waits and triggers cost a real remote; needs PostgreSQL, takes most of an hour
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python -m dev.uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python -m benchmarks.import_cost
 	$(BIN)/python -m benchmarks.trigger
 	$(BIN)/python -m benchmarks.waiting --version 3.3.2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 from dev.missing import InstallError, Missing
 from dev.places import ROOT, locked, subfolder
 from dev.pythons import ONLY_VARIABLE, downloads_allowed, minor, pythons
-from dev.uv import uv
+from dev.uv import surroundings, uv
 from dev.versions import Version
 
 __all__ = ["InstallError", "Missing", "environment"]
@@ -223,9 +222,14 @@ def run_uv(*arguments: str, report: Report) -> None:
 
 def _command(command: list[str], report: Report) -> None:
     """Run a command, and pass on what it says of its steps while it does."""
-    clean = {key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "PYTHONPATH"}}
     with subprocess.Popen(
-        command, cwd=ROOT, env=clean, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
+        command,
+        cwd=ROOT,
+        env=surroundings(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     ) as process:
         assert process.stderr is not None
         said = []

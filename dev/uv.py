@@ -1,6 +1,8 @@
 """
 A uv that is new enough: the one on PATH, else one that is kept in the folder of everything made here.
 
+``python -m dev.uv ARGUMENTS`` runs it.
+
 This module runs in any Python from 3.8 on and needs nothing installed.
 """
 
@@ -20,7 +22,7 @@ from dev.places import locked, subfolder
 from dev.pythons import pythons
 
 MINIMUM = (0, 8, 0)
-"""The oldest that this project was made with; older ones know no ``pip install --group``."""
+"""The oldest that was tried with this project."""
 
 # Whatever else the machine's pip is set to, it is to put uv into one folder, and to say nothing that worries people.
 PIP_SETTINGS = {
@@ -31,6 +33,24 @@ PIP_SETTINGS = {
     "PIP_ROOT_USER_ACTION": "ignore",
     "PIP_USER": "0",
 }
+
+# Where systems keep the certificate authorities that they trust; those of a company's own are there, too.
+AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+TRUST = ("UV_SYSTEM_CERTS", "UV_NATIVE_TLS")
+"""Variables that make uv trust those; older ones know only the second."""
+
+
+def surroundings() -> dict[str, str]:
+    """Return the environment variables to run uv with: those of this process, less what would mislead it."""
+    kept = {key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+    if any(map(os.path.exists, AUTHORITIES)) and not any(name in kept for name in TRUST):
+        kept.update(dict.fromkeys(TRUST, "1"))
+    return kept
 
 
 def uv() -> list[str]:
@@ -94,3 +114,8 @@ def _run(command: list[str]) -> str:
     env = {key: value for key, value in os.environ.items() if key not in {"PIP_TARGET", "PIP_PREFIX", "PYTHONPATH"}}
     done = subprocess.run(command, env={**env, **PIP_SETTINGS}, capture_output=True, text=True, check=False)
     return (done.stderr.strip() or done.stdout.strip() or "failed")[-1500:] if done.returncode else ""
+
+
+if __name__ == "__main__":
+    arguments = [*uv(), *sys.argv[1:]]
+    os.execvpe(arguments[0], arguments, surroundings())  # noqa: S606

@@ -12,7 +12,7 @@ from dev import uv as module
 from dev.missing import InstallError, Missing
 from dev.places import HOME_VARIABLE
 from dev.pythons import Pythons
-from dev.uv import MINIMUM, uv
+from dev.uv import MINIMUM, surroundings, uv
 
 NEW = ".".join(map(str, MINIMUM))
 
@@ -68,8 +68,9 @@ def pip_calls(calls: Path) -> list[tuple[list[str], dict[str, str]]]:
 
 
 def test_one_that_is_new_enough_is_used(tmp_path: Path, calls: Path) -> None:
-    assert uv() == [on_path(tmp_path, NEW)] or uv() == [str(tmp_path / "bin" / "uv")]
-    assert pip_calls(calls)[1:] == []
+    path = on_path(tmp_path, NEW)
+    assert uv() == [path]
+    assert pip_calls(calls) == []
 
 
 @pytest.mark.parametrize("version", ["0.5.31", "0.7.22", "nonsense"])
@@ -115,3 +116,17 @@ def test_a_failure_says_what_pip_said(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(InstallError, match="no matching distribution"):
         uv()
     assert not (tmp_path / "home" / "uv" / "bin" / "uv").exists()
+
+
+def test_uv_trusts_the_authorities_that_the_system_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in module.TRUST:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(module, "AUTHORITIES", (str(tmp_path / "authorities"),))
+    assert "UV_SYSTEM_CERTS" not in surroundings()
+
+    (tmp_path / "authorities").touch()
+    assert surroundings()["UV_SYSTEM_CERTS"] == surroundings()["UV_NATIVE_TLS"] == "1"
+
+    monkeypatch.setenv("UV_SYSTEM_CERTS", "0")
+    assert surroundings()["UV_SYSTEM_CERTS"] == "0"
+    assert "UV_NATIVE_TLS" not in surroundings()

@@ -17,6 +17,7 @@ import pytest
 import astronomer_remote
 from dev.environments import environment
 from dev.places import ROOT
+from dev.uv import surroundings
 
 SMOKE = Path(__file__).with_name("smoke.py")
 NAME = f"airflow_provider_astronomer_remote-{astronomer_remote.__version__}"
@@ -28,7 +29,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     done = subprocess.run(
         [sys.executable, "-m", "build", "--installer", "uv", "--outdir", folder, ROOT],
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        env={**surroundings(), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
