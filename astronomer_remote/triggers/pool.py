@@ -74,4 +74,6 @@ class RemotePoolTrigger(BaseTrigger):
             )
         except ENDS_A_WAIT as error:
             return WaitEvent.of_error(error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not reach the database as it is
+            return WaitEvent.of_unexpected(error, self.log)
         return WaitEvent(outcome.verdict, outcome.summary)

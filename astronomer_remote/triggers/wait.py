@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -73,6 +74,18 @@ class WaitEvent:
         """One of :data:`ENDS_A_WAIT` as an event."""
         return cls(None, str(error), error=type(error).__name__)
 
+    @classmethod
+    def of_unexpected(cls, error: Exception, log: Any) -> WaitEvent:
+        """
+        Any other exception as an event; its traceback goes to the log.
+
+        Left to Airflow, it would reach the database with its text, which may repeat what a remote sent.
+        """
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        told = "\n".join(f"    | {untrusted.readable(line)}" for line in lines[-MOST_TRACEBACK_LINES:])
+        log.error("The wait ended with an unexpected error:\n%s", told)
+        return cls(None, f"Unexpected in the triggerer: {type(error).__name__}: {error}", error=type(error).__name__)
+
     def raise_error(self) -> None:
         """Raise the error that ended the wait, if one did."""
         if self.verdict is None:
@@ -83,6 +96,9 @@ class WaitEvent:
 
 ENDS_A_WAIT = (errors.RemoteError, AirflowNotFoundException)
 """What a task is told as its own error; the latter is about a connection that does not exist."""
+
+MOST_TRACEBACK_LINES = 200
+"""Lines at the end of a traceback that are logged."""
 
 SECONDS_TO_SETTLE = 15.0
 """How long after its begin a wait in a triggerer may end at the earliest."""
@@ -222,6 +238,8 @@ class RemoteWaitTrigger(BaseTrigger):
             )
         except ENDS_A_WAIT as error:
             return WaitEvent.of_error(error)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not reach the database as it is
+            return WaitEvent.of_unexpected(error, self.log)
         if outcome.verdict is Verdict.TIMEOUT:
             self.log.warning(
                 "The time is over, and this is how things stand: %s", outcome.summary or "nothing is known"

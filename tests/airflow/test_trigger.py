@@ -17,6 +17,7 @@ from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Wanted
 from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats
+from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.triggers import wait
@@ -105,6 +106,32 @@ def test_a_wait_that_another_version_began_ends_with_a_clear_error(remote: FakeD
     assert (event["verdict"], event["error"]) == (None, "UnexpectedReply")
     assert "was begun by another version of this package" in event["summary"]
     assert "'new'" in event["summary"]
+
+
+@pytest.mark.parametrize(
+    ("watcher", "made"),
+    [
+        ("astronomer_remote.api.watcher.watch", trigger()),
+        (
+            "astronomer_remote.api.pool_watcher.watch_pool",
+            RemotePoolTrigger(
+                astronomer_conn_id="astronomer_default", wanted=RoomWanted("p").as_dict(), poke_interval=1
+            ),
+        ),
+    ],
+)
+def test_an_unexpected_error_does_not_reach_the_database_as_it_is(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, watcher: str, made: Any
+) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise LookupError("what came was \0\x1b[2J\n[2026-01-01] INFO - all is well")
+
+    monkeypatch.setattr(watcher, fail)
+    event = event_of(made)
+    said = "Unexpected in the triggerer: LookupError: what came was \\x00\\x1b[2J\\n[2026-01-01] INFO - all is well"
+    assert event == {"verdict": None, "summary": said, "run": None, "error": "LookupError"}
+    with pytest.raises(RemoteError, match="LookupError"):
+        WaitEvent.parse(event).raise_error()
 
 
 def test_a_state_that_is_to_skip_ends_it_as_skipped(remote: FakeDeployment) -> None:

@@ -163,3 +163,12 @@ def test_a_pool_that_has_its_size_for_the_while_already_is_taken_for_changed_onl
 
 def test_a_loan_says_what_it_is() -> None:
     assert str(Loan(None, Pool("p", 3))) == "pool 'p' (not there before, 3 slots for a while)"
+
+
+def test_a_description_that_is_too_long_to_be_put_back_is_refused_before_anything_is_changed() -> None:
+    remote = PoolRemote(V2, {"p": 5})
+    remote.pools["p"]["description"] = "x" * 8192
+    assert record(remote).before == Pool("p", 5, description="x" * 8192, include_deferred=False)
+    remote.pools["p"]["description"] = "x" * 8193
+    with pytest.raises(NotSupported, match=r"has 8193 characters, and 8192 are the most"):
+        record(remote)
