@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     Report = Callable[[str], None]
 
 STEPS = {
-    re.compile(r"Resolved (\d+) packages? in (.+)"): r"\1 packages chosen in \2",
+    re.compile(r"Resolved (\d+ packages?) in (.+)"): r"\1 chosen in \2",
     re.compile(r"Downloading (\S+) \((.+)\)"): r"downloading \1 (\2)",
-    re.compile(r"Prepared (\d+) packages? in (.+)"): r"\1 packages downloaded and unpacked in \2",
-    re.compile(r"Installed (\d+) packages? in (.+)"): r"\1 packages installed in \2",
+    re.compile(r"Prepared (\d+ packages?) in (.+)"): r"\1 downloaded and unpacked in \2",
+    re.compile(r"Installed (\d+ packages?) in (.+)"): r"\1 installed in \2",
     re.compile(r"Downloading (cpython\S+)"): r"downloading \1",
 }
 """What uv says of its steps, and how that is passed on."""

@@ -95,8 +95,9 @@ def _install(folder: Path) -> None:
             said.append(f"{python}: {failed or 'the uv that it installed does not run'}")
     if all("No module named" in text or "ensurepip" in text for text in said):
         raise Missing(
-            "uv, which makes the environments",
-            "it is not on PATH in a version that is new enough, and no Python here has pip or venv to fetch it with",
+            "This project",
+            f"needs uv {'.'.join(map(str, MINIMUM))} or later; none is on PATH, and no Python here has pip or venv to "
+            "fetch it with",
             "Install uv or, for Debian's Python, one of: apt install python3-pip, apt install python3-venv",
         )
     raise InstallError("uv could not be installed:\n" + "\n".join(said))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from dev import bootstrap, chromium, missing, needs
+from dev import bootstrap, chromium, environments, missing, needs
 from dev.missing import InstallError, Missing
-from dev.pythons import DOWNLOADS_VARIABLE, Python, Pythons, minor
+from dev.pythons import DOWNLOADS_VARIABLE, ONLY_VARIABLE, Python, Pythons, minor
+from dev.uv import MINIMUM
 from tests.browser import conftest as browser
 from tests.live.plan import LIVE
 
@@ -206,3 +208,41 @@ def test_a_download_is_announced(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_it_is_an_error_of_installation() -> None:
     assert isinstance(LACKS, InstallError)
     assert str(LACKS) == "Airflow 1.10.15 needs Python 3.8. Install it."
+
+
+def test_what_contributing_says_of_pythons_is_what_the_search_goes_by() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([\d., or]+) \|$", text, re.MULTILINE))
+    said = {title: sorted(re.findall(r"3\.\d+", pythons), key=minor) for title, pythons in rows.items()}
+    own = sorted(environments.own_pythons(), key=minor)
+    assert said.pop("this package, `make lint`, `make docs`, unit tests in Airflow 3.3") == own
+    assert f"one Python from {own[0]} to {own[-1]};" in text
+    for title, pythons in said.items():
+        for line in re.findall(r"(?:Airflow|and) (\d+\.\d+)", title):
+            assert sorted(environments.supported(f"{line}.1"), key=minor) == pythons, title
+    assert {"3.0", "3.3", "2.11", "1.10"} <= set(re.findall(r"\d+\.\d+", " ".join(said)))
+    assert f"uv** is taken from PATH if it is {'.'.join(map(str, MINIMUM[:2]))} or later" in text
+    assert ONLY_VARIABLE in text
+    assert DOWNLOADS_VARIABLE in text
+
+
+def test_metadata_and_classifiers_name_the_same_pythons() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    classified = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
+    assert classified == sorted(environments.own_pythons(), key=minor)
+
+
+def test_every_target_is_explained_and_every_one_explained_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    explained = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    contributing = set(re.findall(r"`make (\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert contributing <= explained
+    assert explained - contributing <= {"help", "venv", "clean"} | contributing
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make")
+def test_help_comes_first() -> None:
+    done = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True)
+    named = re.findall(r"^make ([\w-]+) ", done.stdout, re.MULTILINE)
+    assert named[:3] == ["help", "demo", "test"]
+    assert done.stderr == ""
