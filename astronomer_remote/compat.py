@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
 from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, Connection
+    from airflow.providers.common.compat.sdk import BaseOperator, Connection
 
 try:
     # Airflow 3 moved it, and its serializer knows the new one only.
@@ -45,9 +45,12 @@ __all__ = [
     "determine_kwargs",
     "empty_operator",
     "intent_identity",
+    "issued_secrets_masked",
     "logical_date",
     "map_index",
+    "mask_issued_secret",
     "mask_secret",
+    "off_the_loop",
     "parts_of_tested_connection",
     "task_page",
     "triggerer_stats",
@@ -55,6 +58,8 @@ __all__ = [
     "was_stopped_by_a_person",
     "was_trigger_stopped_by_a_person",
 ]
+
+T = TypeVar("T")
 
 AIRFLOW_3 = find_spec("airflow.sdk") is not None
 """Whether tasks ask Airflow's API server rather than its database."""
@@ -169,13 +174,35 @@ def connection_of_a_command(conn_id: str) -> Any:
     return StoredConnection.get_connection_from_secrets(conn_id)
 
 
-async def async_connection_parts(conn_id: str, hook: type[BaseHook]) -> dict[str, Any]:
-    """The same, read on an event loop without holding it up."""
+async def off_the_loop(read: Callable[[], T]) -> T:
+    """Read a connection on an event loop without holding it up. :param read: does it, synchronously."""
     # Reading a connection masks its secrets, for which most versions ask Airflow's supervisor synchronously: from
     # the loop itself that is refused or a deadlock, from a thread it is not.
-    reading = sync_to_async(lambda: connection_parts(hook.get_connection(conn_id)))
+    reading = sync_to_async(read)
     # A cancellation loses its message on its way through asgiref; Airflow 3.3 tells a kill from a restart by it.
     return await asyncio.shield(reading())
+
+
+def mask_issued_secret(secret: str) -> None:
+    """Have Airflow mask a token or cookie in logs; on an event loop as soon as a thread can do it."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        mask_secret(secret)
+        return
+    masking = loop.create_task(sync_to_async(mask_secret)(secret))
+    # The loop itself keeps no task alive.
+    _MASKINGS.add(masking)
+    masking.add_done_callback(_MASKINGS.discard)
+
+
+async def issued_secrets_masked() -> None:
+    """Wait until Airflow masks what :func:`mask_issued_secret` was called with on this event loop."""
+    loop = asyncio.get_running_loop()
+    await asyncio.gather(*(masking for masking in _MASKINGS if masking.get_loop() is loop))
+
+
+_MASKINGS: set[asyncio.Task[None]] = set()
 
 
 def triggerer_stats() -> Any:

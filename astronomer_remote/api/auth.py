@@ -10,15 +10,15 @@ Each way is a small object: :meth:`Authentication.prepare` is a flow that gets r
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from astronomer_remote.api.errors import AuthenticationFailed, PassingError, UnexpectedReply
 from astronomer_remote.api.models import Generation, Version
-from astronomer_remote.api.settings import AUTO, Settings
+from astronomer_remote.api.settings import AUTO, Settings, is_token_text
 from astronomer_remote.api.wire import Flow, Request, Response
 
 Deliver = Callable[[Request], Flow[Response]]
@@ -26,6 +26,12 @@ Deliver = Callable[[Request], Flow[Response]]
 
 RENEW_SECONDS_BEFORE_EXPIRY = 60
 """A token is renewed this long before it ends, so that it does not end on its way."""
+
+LARGEST_LOGIN_PAGE = 512 * 1024
+"""Bytes of a login page that are looked at; Airflow's has a few thousand."""
+
+LONGEST_TOKEN = 16 * 1024
+"""Characters of a token or cookie; no server takes a header that is longer."""
 
 BASIC_REQUESTS_BEFORE_SESSION = 2
 """A web session costs two requests to get, which pays off from the third request on."""
@@ -45,7 +51,13 @@ class Authentication:
     def refused(self, response: Response) -> bool:
         """Whether a reply says that the credentials were not accepted, rather than that a permission is missing."""
         # Airflow 2.11 answers missing and wrong credentials with 403 and no detail; with a detail it is a permission.
-        return response.status == 401 or (response.status == 403 and _detail(response) is None)
+        nameless = response.is_airflow_error and _detail(response) is None
+        return _says_unauthorized(response) or (response.status == 403 and nameless)
+
+    @property
+    def issued(self) -> tuple[str, ...]:
+        """What the remote has issued to us and nobody else may see."""
+        return ()
 
     def renew(self) -> bool:
         """After a refusal: try another way of presenting the same credentials. :return: whether there is one."""
@@ -109,6 +121,10 @@ class Basic(Authentication):
         pair = f"{self._login}:{self._password}".encode()
         return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
+    @property
+    def issued(self) -> tuple[str, ...]:
+        return (self._cookie.removeprefix("session="),) if self._cookie else ()
+
     def renew(self) -> bool:
         if not self._cookie:
             return False
@@ -126,10 +142,10 @@ class Basic(Authentication):
 
     def _log_in(self, deliver: Deliver) -> Flow[str | None]:
         page = yield from deliver(Request("GET", "/login/", authenticated=False))
-        token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', page.text)
+        token = _csrf_token(page)
         if page.status != 200 or not token:
             return None
-        form = {"username": self._login, "password": self._password, "csrf_token": token[1]}
+        form = {"username": self._login, "password": self._password, "csrf_token": token}
         reply = yield from deliver(
             Request(
                 "POST",
@@ -171,8 +187,12 @@ class AirflowLogin(Authentication):
 
     def refused(self, response: Response) -> bool:
         # Airflow says it in JSON; a page is that of a gateway, which knows nothing of this token.
-        named = response.is_json and _names_the_credentials(response)
-        return response.status == 401 or (response.status == 403 and named)
+        named = response.is_airflow_error and _names_the_credentials(response)
+        return _says_unauthorized(response) or (response.status == 403 and named)
+
+    @property
+    def issued(self) -> tuple[str, ...]:
+        return (self._token,) if self._token else ()
 
     def renew(self) -> bool:
         had_token, self._token = self._token is not None, None
@@ -211,10 +231,10 @@ def _access_token(reply: Response, login: str) -> str:
         token = reply.json()["access_token"] if reply.status in (200, 201) else None
     except (ValueError, KeyError, TypeError):
         token = None
-    if isinstance(token, str) and token:
+    if isinstance(token, str) and is_token_text(token) and len(token) <= LONGEST_TOKEN:
         return token
     facts: dict[str, Any] = {"status": reply.status, "method": "POST", "path": "/auth/token"}
-    if reply.is_json and reply.status in (400, 401, 403, 422):
+    if reply.is_airflow_error and reply.status in (400, 401, 403, 422):
         raise AuthenticationFailed(
             f"The remote did not accept the connection's login {login!r}. Check the connection's login and password.",
             **facts,
@@ -223,7 +243,7 @@ def _access_token(reply: Response, login: str) -> str:
         f"Could not log in as {login!r}. This deployment may not let users log in with a password; give the "
         "connection an API token instead."
     )
-    if reply.is_json and reply.status >= 400:
+    if reply.is_airflow_error and reply.status >= 400:
         raise AuthenticationFailed(why, **facts)
     # Airflow itself says no in JSON; whatever else this is comes and goes with a gateway.
     raise UnexpectedReply(f"{why} Or a proxy or login page stands before it.", **facts)
@@ -234,22 +254,38 @@ def _expiry(token: str) -> float | None:
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return float(claims["exp"])
-    except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+        expires = float(claims["exp"])
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
         return None
+    return expires if math.isfinite(expires) else None
+
+
+def _csrf_token(page: Response) -> str | None:
+    """The token in the form of a login page, searched step by step: regular expressions take long for some pages."""
+    text = page.beginning(LARGEST_LOGIN_PAGE)
+    start = text.find('name="csrf_token"')
+    tag = text[start : text.find(">", start)] if start >= 0 else ""
+    token = tag.partition('value="')[2].partition('"')[0]
+    return token if is_token_text(token) and len(token) <= LONGEST_TOKEN else None
 
 
 def _session_cookie(response: Response) -> str | None:
     # Several cookies may have been joined into one field, which http.cookies cannot take apart.
-    cookie = re.search(r"(?:^|[,;\s])(session=[^;,\s]+)", response.headers.get("set-cookie", ""))
-    return cookie[1] if cookie else None
+    found = re.search(r"(?:^|[,;\s])(session=[^;,\s]+)", response.headers.get("set-cookie", ""))
+    cookie = found[1] if found else ""
+    return cookie if is_token_text(cookie) and len(cookie) <= LONGEST_TOKEN else None
+
+
+def _says_unauthorized(response: Response) -> bool:
+    # A page that asks for no credentials is not Airflow's: a gateway may show it while the deployment is away.
+    return response.status == 401 and (not response.is_page or "www-authenticate" in response.headers)
 
 
 def _detail(response: Response) -> object:
     try:
         body = response.json()
     except ValueError:
-        return response.text
+        return response.beginning()
     return body.get("detail") if isinstance(body, dict) else body
 
 

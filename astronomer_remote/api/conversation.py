@@ -7,11 +7,12 @@ nothing else in the package knows what 403 means or when to try again.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TypeVar
 
@@ -19,11 +20,15 @@ from astronomer_remote.api import auth, replies
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
 from astronomer_remote.api.errors import AuthenticationFailed, PassingError, RemoteUnavailable, UnexpectedReply
-from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy
+from astronomer_remote.api.redaction import Redaction
+from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy, http_date
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, send
 
 T = TypeVar("T")
+
+LARGEST_SKEW = 366 * 86400.0
+"""Seconds by which a remote's clock may be off."""
 
 
 class Conversation:
@@ -52,6 +57,11 @@ class Conversation:
         self._dialect: Dialect | None = None
         self._authentication: auth.Authentication | None = None
         self._skew = 0.0
+        self._redaction = Redaction()
+
+    def redact(self, text: str) -> str:
+        """Hide the secrets of the connection and those that the remote has issued."""
+        return self._redaction.hide(text, self.settings)
 
     def remote_clock(self) -> float:
         """The remote's time in seconds since the epoch, to a second, as its replies tell it."""
@@ -130,6 +140,7 @@ class Conversation:
                     raise
                 reloaded = True
             else:
+                self._redaction.add(authentication.issued)
                 return authentication
 
     def _is_known(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
@@ -197,7 +208,7 @@ class Conversation:
         while True:
             attempt += 1
             try:
-                response = yield from send(request)
+                response = replace((yield from send(request)), redact=self.redact)
             except TransportError as error:
                 failure: PassingError = replies.unreachable(self.settings, request, error)
                 harmless = not error.sent
@@ -213,11 +224,11 @@ class Conversation:
             yield from self.pause(failure, attempt, started)
 
     def _note_time(self, response: Response) -> None:
-        try:
-            date = parsedate_to_datetime(response.headers.get("date", ""))
-        except ValueError:
-            return
-        self._skew = date.timestamp() - self.clock()
+        date = http_date(response.headers.get("date", ""))
+        skew = date.timestamp() - self.clock() if date else math.inf
+        # What is further off is no clock, and would lead to dates that cannot be calculated with.
+        if abs(skew) < LARGEST_SKEW:
+            self._skew = skew
 
 
 class Patience:

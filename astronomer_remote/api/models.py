@@ -19,6 +19,9 @@ from typing import Any
 from astronomer_remote.api import untrusted
 from astronomer_remote.api.errors import InvalidSettings
 
+LONGEST_VERSION = 100
+"""Characters of a version that are looked at."""
+
 FINISHED_RUN_STATES = frozenset({"success", "failed"})
 FINISHED_TASK_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
@@ -53,7 +56,8 @@ class Version:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        leading = re.match(r"\d+(\.\d+)*", self.text)
+        # No part is longer than a number that Python reads from text.
+        leading = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", self.text[:LONGEST_VERSION])
         return tuple(int(part) for part in leading.group().split(".")) if leading else ()
 
     def __lt__(self, other: Version | tuple[int, ...]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -21,7 +20,7 @@ from astronomer_remote.api.errors import (
 from astronomer_remote.api.models import Generation
 from astronomer_remote.api.retry import retry_after_seconds
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Request, Response, TransportError
+from astronomer_remote.api.wire import LENGTH_OF_A_BEGINNING, Request, Response, TransportError
 
 T = TypeVar("T")
 
@@ -38,14 +37,15 @@ def check(exchange: Exchange[T], response: Response) -> None:
         cause: type[RemoteError] = UnexpectedReply
         why = (
             "The remote redirects instead of answering, to "
-            f"{_without_query(response.headers.get('location', 'nowhere'))!r}; redirects are not followed. "
+            f"{_without_query(response)}; redirects are not followed. "
             "The connection's host may be wrong, or the credentials are missing."
         )
-    elif not response.is_json and (response.content_type == "text/html" or response.status == 404):
-        # Airflow itself says in JSON that there is no such thing; a page says that something stands before it.
-        cause = UnexpectedReply if response.status < 500 else RemoteUnavailable
-        kind = "an HTML page" if response.content_type == "text/html" else "something else"
-        why = f"Could not {operation}: {kind} came back where JSON was due ({_title(response)})."
+    elif response.status >= 500:
+        cause = RemoteUnavailable
+        why = f"Could not {operation}: the remote could not answer now{_instead(response)}."
+    elif not _is_airflows(request, response):
+        cause = UnexpectedReply
+        why = f"Could not {operation}: {_kind(response)} came back where JSON was due ({_title(response)})."
     else:
         missing = response.status == exchange.missing_status
         cause = exchange.missing if missing else CAUSES.get(response.status, RequestRefused)
@@ -57,12 +57,12 @@ def read(exchange: Exchange[T], response: Response) -> T:
     """Turn the body of a good reply into what the exchange promises."""
     request = exchange.request
     facts: dict[str, Any] = {"status": response.status, "method": request.method, "path": request.path}
-    if exchange.text and response.content_type != "text/html":
+    if exchange.text and not response.is_page:
         return exchange.read(response.body)
     try:
         body = response.json() if response.body.strip() else None
     except ValueError:
-        page = f" but a page ({_title(response)})" if response.content_type == "text/html" else ""
+        page = f" but a page ({_title(response)})" if response.is_page else ""
         raise UnexpectedReply(
             f"Could not {exchange.operation}: the reply is not JSON{page}. A proxy or login page may stand before "
             "the deployment, or the connection's host is not an Airflow.",
@@ -72,7 +72,8 @@ def read(exchange: Exchange[T], response: Response) -> T:
         return exchange.read(body)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise UnexpectedReply(
-            f"Could not {exchange.operation}: the reply is not what Airflow sends ({type(error).__name__}: {error}).",
+            f"Could not {exchange.operation}: the reply is not what Airflow sends "
+            f"({type(error).__name__}: {_short(response, str(error))}).",
             **facts,
         ) from None
 
@@ -82,13 +83,13 @@ def detail(response: Response) -> str | None:
     try:
         body = response.json()
     except ValueError:
-        return None if response.content_type == "text/html" else _short(response.text) or None
+        return None if response.is_page else _short(response, response.beginning()) or None
     said = (body.get("detail") or body.get("error") or body.get("title")) if isinstance(body, dict) else body
     if isinstance(said, list):
         said = "; ".join(_problem(item) for item in said)
     elif isinstance(said, dict):
         said = said.get("message") if said.get("reason") is None else said["reason"]
-    return _short(str(said)) if said else None
+    return _short(response, str(said)) if said else None
 
 
 def unreachable(settings: Settings, request: Request, error: TransportError) -> Unreachable:
@@ -160,14 +161,41 @@ def _problem(item: Any) -> str:
     return f"{'.'.join(map(str, where)) if isinstance(where, list) else where}: {item.get('msg')}"
 
 
+def _is_airflows(request: Request, response: Response) -> bool:
+    """Whether a refusal is the deployment's own, rather than that of a gateway before it, which may pass."""
+    if response.is_airflow_error:
+        return True
+    # Airflow 1.10 refuses in a single word of text whoever may not use its API at all.
+    return request.path.startswith("/api/experimental") and response.status in (401, 403) and not response.is_page
+
+
+def _kind(response: Response) -> str:
+    if response.is_page:
+        return "an HTML page"
+    return "an error that is not Airflow's" if response.is_json else "something else"
+
+
+def _instead(response: Response) -> str:
+    return f", but an HTML page came back ({_title(response)})" if response.is_page else ""
+
+
 def _title(response: Response) -> str:
-    title = re.search(r"<title[^>]*>\s*(.*?)\s*</title>", response.text[:20_000], re.IGNORECASE | re.DOTALL)
-    return f"titled {_short(title[1])!r}" if title else "without a title"
+    """What a page calls itself. It is searched step by step: regular expressions take long for some pages."""
+    page = response.body[:LENGTH_OF_A_BEGINNING]
+    # Bytes have the same length in lower case.
+    lower = page.lower()
+    start = lower.find(b">", lower.find(b"<title")) + 1 if b"<title" in lower else 0
+    end = lower.find(b"</title", start) if start else -1
+    if end < 0:
+        return "without a title"
+    return f"titled {_short(response, page[start:end].decode(errors='replace'))!r}"
 
 
-def _without_query(url: str) -> str:
-    return url.partition("?")[0]
+def _without_query(response: Response) -> str:
+    location = response.headers.get("location", "nowhere").partition("?")[0]
+    return repr(_short(response, location))
 
 
-def _short(text: str) -> str:
-    return untrusted.sentence(text, LONGEST_DETAIL)
+def _short(response: Response, text: str) -> str:
+    # Redacted before it is cut: a part of a secret would not be recognised.
+    return untrusted.sentence(response.redact(text[:LENGTH_OF_A_BEGINNING]), LONGEST_DETAIL)

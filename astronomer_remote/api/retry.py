@@ -56,13 +56,16 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
     asked = headers.get("retry-after", "").strip()
     if asked.isascii() and asked.isdigit():
         return float(asked)
-    until, date = _date(asked), _date(headers.get("date", "")) or now
+    until, date = http_date(asked), http_date(headers.get("date", "")) or now
     return max(0.0, (until - date).total_seconds()) if until else None
 
 
-def _date(text: str) -> datetime | None:
+def http_date(text: str) -> datetime | None:
+    """Read a date of a header field; ``None`` for what is none."""
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+        return aware.astimezone(timezone.utc)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        # Numbers of any length, zones beyond a day and years beyond a calendar are told in several ways.
         return None
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

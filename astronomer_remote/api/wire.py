@@ -10,7 +10,7 @@ out, one over ``requests``, one over ``aiohttp``.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
@@ -18,6 +18,9 @@ from urllib.parse import quote, urlencode
 from astronomer_remote.api import untrusted
 
 T = TypeVar("T")
+
+LENGTH_OF_A_BEGINNING = 16 * 1024
+"""Bytes of a page within which its title stands."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,14 @@ class Response:
     :param headers: header fields, names in lower case.
     :param body: the body's bytes.
     :param truncated: whether the body was longer than the limit and was cut.
+    :param redact: hides secrets in a part of the reply that is shown to a person: it may repeat the request.
     """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
     truncated: bool = False
+    redact: Callable[[str], str] = field(default=str, repr=False, compare=False)
 
     @property
     def content_type(self) -> str:
@@ -100,8 +105,25 @@ class Response:
         return self.content_type == "application/json" or self.content_type.endswith("+json")
 
     @property
-    def text(self) -> str:
-        return self.body.decode("utf-8", errors="replace")
+    def is_page(self) -> bool:
+        """Whether it is an HTML page, for a browser."""
+        return self.content_type == "text/html"
+
+    @property
+    def is_airflow_error(self) -> bool:
+        """
+        Whether the body is an error as Airflow puts it: a JSON object with ``detail`` or, from Airflow 1.10 and where
+        Airflow 3 has no such endpoint, ``error``. Whatever else says no is something before the deployment.
+        """
+        try:
+            body = self.json() if self.is_json else None
+        except ValueError:
+            return False
+        return isinstance(body, dict) and ("detail" in body or "error" in body)
+
+    def beginning(self, length: int = LENGTH_OF_A_BEGINNING) -> str:
+        """The first bytes of the body as text: all that is ever looked at of what is no JSON."""
+        return self.body[:length].decode("utf-8", errors="replace")
 
     def json(self) -> Any:
         """The body as JSON, in which all text can be stored. :raises ValueError: when it is none."""

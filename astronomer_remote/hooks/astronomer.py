@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import unquote
 
 from airflow.providers.http.hooks.http import HttpHook
 from requests import PreparedRequest, Response, Session
@@ -13,17 +14,28 @@ from requests.auth import AuthBase
 
 from astronomer_remote import get_provider_info as provider
 from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.redaction import on_issued
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
 from astronomer_remote.api.wire import Flow
-from astronomer_remote.compat import async_connection_parts, connection_parts, mask_secret, parts_of_tested_connection
+from astronomer_remote.compat import (
+    connection_parts,
+    issued_secrets_masked,
+    mask_issued_secret,
+    mask_secret,
+    off_the_loop,
+    parts_of_tested_connection,
+)
 from astronomer_remote.exceptions import RemoteError, airflow_exceptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_CONN_ID = "astronomer_default"
+
+if mask_issued_secret not in on_issued:
+    on_issued.append(mask_issued_secret)
 
 SECONDS_TO_TEST = 14.0
 """How long the Test button may take: it is pressed in a web server, which must not be held up."""
@@ -136,10 +148,11 @@ class AstronomerHook(HttpHook):
             self._deployment = Deployment(await self.async_settings())
         async with async_driver(self._deployment.settings, self.async_settings) as driver:
             yield self._deployment, driver
+        await issued_secrets_masked()
 
     async def async_settings(self) -> Settings:
         """Read the connection on an event loop."""
-        return Settings.parse(**await async_connection_parts(self.astronomer_conn_id, type(self)))
+        return await off_the_loop(self._read_settings)
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -151,7 +164,8 @@ class AstronomerHook(HttpHook):
             with airflow_exceptions():
                 settings = self._read_settings(parts_of_tested_connection)
                 hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
-                return True, self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
+                found = self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
+                return True, hurried.conversation.redact(found)
         except RemoteError as error:
             # A person reads it in a small box of the form: what is wrong and what to do, without the exchange.
             return False, error.message
@@ -185,7 +199,7 @@ class AstronomerHook(HttpHook):
 
     def _new_session(self, settings: Settings) -> Session:
         self.base_url, self._base_url_initialized = settings.base_url, True
-        session = _Session(settings.headers)
+        session = _Session(settings)
         self._configure_session_from_mount_adapters(session)
         return configure(session, settings)
 
@@ -196,28 +210,28 @@ class AstronomerHook(HttpHook):
 
     def _read_settings(self, parts: Callable[[Any], dict[str, Any]] = connection_parts) -> Settings:
         settings = Settings.parse(**parts(self.get_connection(self.astronomer_conn_id)))
-        for value in settings.headers.values():
-            # Airflow masks the field as a whole, not the single values in it.
+        for value in settings.secrets:
+            # Airflow masks the password, and an extra as a whole: not the single values in it, and no form of them.
             mask_secret(value)
         return settings
 
 
 class _Session(Session):
     """
-    A session whose connection's headers stay behind when a redirect, which :meth:`AstronomerHook.run` can be told to
-    follow, leads elsewhere; ``requests`` itself sees to that for ``Authorization`` alone.
+    A session whose credentials and connection's headers stay behind when a redirect, which :meth:`AstronomerHook.run`
+    can be told to follow, leads out of the deployment: to another host, or to another path of the same host, where
+    another deployment may be. ``requests`` itself sees to other hosts alone, and to ``Authorization`` alone.
     """
 
-    def __init__(self, own: Collection[str]) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self._own = own
+        self._settings = settings
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
-        urls = response.request.url or "", prepared_request.url or ""
-        if self.should_strip_auth(*urls):  # type: ignore[no-untyped-call]  # so in the types of requests
-            for name in self._own:
+        if not _is_within(prepared_request.url, self._settings):
+            for name in ("Authorization", "Cookie", *self._settings.headers):
                 prepared_request.headers.pop(name, None)
-        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]  # likewise
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]  # so in the types of requests
 
 
 class _Authorization(AuthBase):
@@ -228,9 +242,16 @@ class _Authorization(AuthBase):
         self._settings = settings
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        if (request.url or "").startswith(self._settings.base_url + "/"):
+        if _is_within(request.url, self._settings):
             headers = self._hook.converse(lambda deployment: deployment.conversation.authorization())
             for name, value in self._settings.headers.items():
                 request.headers.setdefault(name, value)
             request.headers.update(headers)
         return request
+
+
+def _is_within(url: str | None, settings: Settings) -> bool:
+    """Whether a URL lies below the deployment's own, also for a server that takes quoted dots for dots."""
+    path = (url or "").partition("?")[0].partition("#")[0]
+    climbs = ".." in unquote(unquote(path)).replace("\\", "/").split("/")
+    return f"{path}/".startswith(f"{settings.base_url}/") and not climbs

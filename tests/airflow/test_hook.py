@@ -381,14 +381,28 @@ def _deployment(deployment: Deployment) -> Iterator[Any]:
     yield
 
 
-def test_values_of_extra_headers_are_masked_in_every_log(
-    add_connection: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["worker", "triggerer"])
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_whatever_is_secret_is_masked_in_every_log(
+    start: Start, add_connection: Any, monkeypatch: pytest.MonkeyPatch, version: str, asynchronous: bool
 ) -> None:
     masked: list[str] = []
     monkeypatch.setattr("astronomer_remote.hooks.astronomer.mask_secret", masked.append)
-    add_connection(host="https://host.example", extra={"secret_headers": {"X-Key": "hush"}})
-    AstronomerHook().converse(_deployment)  # type: ignore[arg-type]
-    assert masked == ["hush"]
+    monkeypatch.setattr("astronomer_remote.compat.mask_secret", masked.append)
+    remote = start(version)
+    extra = {"secret_headers": {"X-Key": "hush-hush"}, "proxy": ""}
+    add_connection(**{**remote.connection(), "extra": extra})
+    hook = AstronomerHook()
+    for _ in range(4):
+        if asynchronous:
+            asyncio.run(hook.async_get_pool("default_pool"))
+        else:
+            hook.get_pool("default_pool")
+    settings = hook.converse(_deployment)  # type: ignore[arg-type]
+    assert {"hush-hush", settings.password, *settings.secrets} <= set(masked)
+    last = remote.received[-1].headers
+    issued = last.get("authorization", "").removeprefix("Bearer ") or last["cookie"].removeprefix("session=")
+    assert issued in masked
 
 
 # The Test button
@@ -603,6 +617,55 @@ def test_credentials_do_not_follow_a_redirect_that_a_user_allows(elsewhere: tupl
     (asked,) = elsewhere[1]
     assert "s3cr3t" not in str(asked.headers)
     assert "g4te" not in str(asked.headers)
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("/one/elsewhere", True),
+        ("/one", True),
+        ("/two/api/v2/pools", False),
+        ("/oneself", False),
+        ("/", False),
+        ("/one/../two", False),
+        ("/one/%2e%2e/two", False),
+        ("/one/%252E%252E/two", False),
+        ("/one/..%5Ctwo", False),
+    ],
+)
+def test_credentials_do_not_follow_a_redirect_to_another_deployment_of_the_same_host(
+    add_connection: Any, location: str, shown: bool
+) -> None:
+    heard: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        if asked.path == "/one/api/v2/version":
+            return Answer(200, {"version": "3.3.2"})
+        heard.append(asked)
+        return Answer(302, None, headers={"Location": location}) if len(heard) == 1 else Answer(200, {})
+
+    server = Server(answer, keep_alive=False)
+    add_connection(host=f"{server.url}/one", password="s3cr3t", extra={"secret_headers": {"X-Gate": "g4te"}})
+    AstronomerHook().run("api/v2/pools", extra_options={"allow_redirects": True})
+    server.close()
+    first, second = heard
+    assert (first.headers["authorization"], first.headers["x-gate"]) == ("Bearer s3cr3t", "g4te")
+    assert ("authorization" in second.headers, "x-gate" in second.headers) == (shown, shown)
+
+
+@pytest.mark.parametrize("endpoint", ["../two/api", "%2e%2e/two/api", "..%2ftwo/api", "%252e%252e/two"])
+def test_credentials_are_not_shown_to_an_endpoint_of_another_deployment(add_connection: Any, endpoint: str) -> None:
+    heard: list[Asked] = []
+
+    def answer(asked: Asked) -> Answer:
+        heard.append(asked)
+        return Answer(200, {"version": "3.3.2"})
+
+    server = Server(answer, keep_alive=False)
+    add_connection(host=f"{server.url}/one", password="s3cr3t", extra={"secret_headers": {"X-Gate": "g4te"}})
+    AstronomerHook().run(endpoint)
+    server.close()
+    assert not {"authorization", "x-gate"} & set(heard[-1].headers)
 
 
 def test_credentials_are_shown_to_the_deployment_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -368,12 +369,34 @@ def test_a_token_is_renewed_a_minute_before_it_ends() -> None:
     assert presented(remote) == [f"Bearer {first}", f"Bearer {second}"]
 
 
-@pytest.mark.parametrize("odd", ["opaque", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiAibmV2ZXIifQ.c", "a.ß.c"])
+def ending(exp: str) -> str:
+    """A token whose claims say in JSON when it ends."""
+    claims = '{"exp": %s}' % exp  # noqa: UP031  # braces of JSON
+    return f"a.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.c"
+
+
+ODD_ENDS = ("NaN", "Infinity", "1e999", "9" * 400, "9" * 5000, "[]", "[" * 9000)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["opaque", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiAibmV2ZXIifQ.c", "a.!.c", *(ending(each) for each in ODD_ENDS)],
+)
 def test_a_token_that_does_not_tell_its_end_is_used_until_it_is_refused(odd: str) -> None:
     remote = Remote(USER, V2)
     remote.play(remote.deployment.get_pool("p"), login_turn(odd), pool_turn(V2))
     remote.clock.now += 1e9
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(V2)).name == "p"
+
+
+@pytest.mark.parametrize(
+    "odd", ["a\r\nX-Evil: b", "a b", "a\x00b", "a.\u00df.c", "\ud800", "", "x" * 20_000, 7, None, ["a"]]
+)
+def test_what_cannot_be_sent_as_a_token_is_none(odd: Any) -> None:
+    remote = Remote(USER, V2, retry=RetryPolicy(attempts=1))
+    reply = answer(201, {"access_token": odd})
+    with pytest.raises(UnexpectedReply, match="Could not log in as"):
+        remote.play(remote.deployment.get_pool("p"), Turn("POST /auth/token", reply))
 
 
 @pytest.mark.parametrize("refusal", [EXPIRED, INVALID_TOKEN])
@@ -520,3 +543,30 @@ def test_a_flow_that_is_refused_after_another_read_the_secret_anew_shows_the_new
     both.resume(0, replace(settings, password="n3w"))
     assert shown(both.resume(1, UNAUTHORIZED)) == "Bearer n3w"
     assert isinstance(both.resume(1, plain(503, "")), Sleep)
+
+
+def csrf_page(body: bytes) -> Response:
+    return Response(200, {"content-type": "text/html", "set-cookie": "session=before"}, body)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'name="csrf_token"' * 1_000_000,
+        b'<input name="csrf_token"' + b' value="' * 2_000_000,
+        b'<input name="csrf_token"' + b"x" * 20_000_000,
+        b'<input name="csrf_token" value="a b">',
+        b'<input name="csrf_token" value="">',
+        b"x" * 600_000 + b'<input name="csrf_token" value="late">',
+    ],
+    ids=["names", "values", "endless", "odd", "empty", "late"],
+)
+def test_a_login_page_without_a_token_is_soon_read_and_basic_goes_on(body: bytes) -> None:
+    remote = Remote(USER, V1)
+    for _ in range(2):
+        remote.play(remote.deployment.get_pool("p"), pool_turn(V1))
+    started = time.monotonic()
+    remote.play(remote.deployment.get_pool("p"), Turn("GET /login/", csrf_page(body)), pool_turn(V1))
+    assert time.monotonic() - started < 1
+    assert presented(remote)[-1].startswith("Basic ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteUnavailable, UnexpectedReply
@@ -72,10 +74,61 @@ def probes(v2: Response, v1: Response, experimental: Response) -> list[Turn]:
     return [Turn(V2_PROBE, v2), Turn(V1_PROBE, v1), Turn(EXPERIMENTAL_PROBE, experimental)]
 
 
-def test_nothing_but_404_says_that_the_host_is_wrong() -> None:
+@pytest.mark.parametrize(
+    "absent", [page(404), plain(404, "default backend - 404"), answer(404, {"message": "no Route"})]
+)
+def test_nothing_but_404_of_a_gateway_passes(absent: Response) -> None:
     remote = Remote()
-    with pytest.raises(NotFound, match=r"No Airflow REST API found at https://airflow.example.com. Check .* host"):
+    remote.play(remote.deployment.get_version(), *probes(*[absent] * 3), *Speech("2.11.2").detection())
+    assert remote.sleeps == [0.5]
+
+
+def test_nothing_but_404_says_in_the_end_that_the_host_is_wrong() -> None:
+    remote = Remote(retry=ONCE)
+    with pytest.raises(
+        UnexpectedReply, match=r"No Airflow REST API found at https://airflow.example.com. Check .* path"
+    ):
         remote.play(remote.deployment.get_version(), *probes(*[page(404)] * 3))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_page_that_refuses_is_not_taken_for_airflow_1_10(status: int) -> None:
+    remote = Remote()
+    remote.play(
+        remote.deployment.get_version(),
+        *probes(page(404), page(404), page(status)),
+        *Speech("2.11.2").detection(),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 5000,
+        "2." + "9" * 5000,
+        "3.1\n2026 INFO forged",
+        "3.1\x1b[2J",
+        ".".join("1" * 60),
+        "",
+        "\u0663.1",
+        3,
+        3.1,
+        None,
+        ["3.1"],
+    ],
+)
+def test_what_is_no_version_is_no_airflow(text: Any) -> None:
+    remote = Remote(retry=ONCE)
+    with pytest.raises(UnexpectedReply, match="No Airflow REST API found"):
+        remote.play(remote.deployment.get_version(), *probes(ok({"version": text}), page(404), page(404)))
+
+
+def test_a_type_of_content_is_repeated_in_short_and_on_one_line() -> None:
+    remote = Remote(retry=ONCE)
+    odd = Response(200, {"content-type": "x/\x1b[2J" + "y" * 5000}, b"")
+    with pytest.raises(UnexpectedReply, match=r"/api/v2/version → 200 x/\\x1b\[2jy{44}, /api/v1") as failure:
+        remote.play(remote.deployment.get_version(), *probes(odd, page(404), page(404)))
+    assert len(str(failure.value)) < 400
 
 
 def test_a_login_page_that_answers_everything_is_no_airflow() -> None:
@@ -172,5 +225,5 @@ def test_a_gateway_that_refuses_the_token_is_told_from_a_wrong_host() -> None:
         for header in (None, "Bearer t0ken")
     ]
     turns[1] = Turn(V2_PROBE, page(302), authorization="Bearer t0ken")
-    with pytest.raises(UnexpectedReply, match=r"host and token. Asked: /api/v2/version → 302 an HTML page"):
+    with pytest.raises(UnexpectedReply, match=r"host and token; .* Asked: /api/v2/version → 302 an HTML page"):
         remote.play(remote.deployment.get_version(), *turns)

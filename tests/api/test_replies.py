@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -47,12 +48,20 @@ def get_run(reply: Response) -> Any:
         (answer(405, {"detail": "no"}), RequestRefused, "this version of Airflow does not offer it"),
         (answer(400, {"detail": "no"}), RequestRefused, "the remote refused the request"),
         (answer(422, {"detail": "no"}), RequestRefused, "the remote refused the request"),
-        (plain(501, "no"), RequestRefused, "the remote refused the request"),
+        (plain(501, "no"), RemoteUnavailable, "the remote could not answer now."),
+        (answer(522, {"detail": "no"}), RemoteUnavailable, "the remote could not answer now."),
         (page(200), UnexpectedReply, "the reply is not JSON but a page (titled 'Sign in'). A proxy or login page"),
         (page(403, "Blocked"), UnexpectedReply, "an HTML page came back where JSON was due (titled 'Blocked')"),
         (page(404, "default backend"), UnexpectedReply, "an HTML page came back where JSON was due"),
         (plain(404, "404 page not found"), UnexpectedReply, "something else came back where JSON was due"),
         (page(520), RemoteUnavailable, "an HTML page came back"),
+        *(
+            (answer(status, body), UnexpectedReply, "an error that is not Airflow's came back where JSON was due")
+            for status in (400, 403, 404, 405, 409, 422)
+            for body in ({"message": "no Route matched with those values"}, {}, ["detail"], "detail", None)
+        ),
+        (plain(403, "RBAC: access denied"), UnexpectedReply, "something else came back where JSON was due"),
+        (Response(404, {"content-type": "application/json"}, b"{detail"), UnexpectedReply, "not Airflow's came back"),
         (Response(418, {"content-type": "text/html"}, b"tea"), UnexpectedReply, "(without a title)"),
         (page(302, location="https://id.example.com/login?next=s3cret"), UnexpectedReply, "login'; redirects are not"),
         (plain(301, ""), UnexpectedReply, "to 'nowhere'"),
@@ -244,3 +253,42 @@ def test_no_reply_names_the_proxy_that_was_used() -> None:
         "for 30 s. Check the connection's host, the proxy, whether NO_PROXY must name the host, the network between "
         "the two deployments, and whether the remote is up."
     )
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<title" * 1_000_000,
+        b"<title>" + b" " * 20_000 + b"x",
+        b"<title>" + b"\n" * 5_000_000 + b"</title>",
+        b"<title" + b">" * 5_000_000,
+        (b"<title>" + b" a " * 5) * 500_000,
+        b"x" * 30_000_000 + b"<title>late</title>",
+    ],
+    ids=["openings", "spaces", "long", "ends", "many", "late"],
+)
+@pytest.mark.parametrize("status", [200, 403])
+def test_no_page_takes_long_to_read(body: bytes, status: int) -> None:
+    # 20,000 spaces took seven minutes.
+    started = time.monotonic()
+    with pytest.raises(UnexpectedReply) as failure:
+        get_run(Response(status, {"content-type": "text/html"}, body))
+    assert time.monotonic() - started < 1
+    assert len(str(failure.value)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("body", "title"),
+    [
+        (b"<html><head><TITLE lang='en'>\n  Sign\n in </Title>", "titled 'Sign in'"),
+        ("<title>größer</title>".encode(), "titled 'größer'"),
+        (b"<title>a", "without a title"),
+        (b"</title>", "without a title"),
+        (b"<title", "without a title"),
+        ("<title>İ</title>".encode(), "titled 'İ'"),
+    ],
+)
+def test_the_title_of_a_page_is_found(body: bytes, title: str) -> None:
+    with pytest.raises(UnexpectedReply, match=title):
+        get_run(Response(200, {"content-type": "text/html"}, body))

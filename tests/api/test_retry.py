@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from astronomer_remote.api.errors import RemoteUnavailable, Unreachable
 from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy, retry_after_seconds
-from astronomer_remote.api.wire import Response, TransportError
+from astronomer_remote.api.wire import Request, Response, TransportError
 from tests.api.script import LOST, UNSENT, V1, V2, Remote, Turn, answer, ok, page, plain
 
 NOW = datetime(2026, 11, 22, 7, 0, tzinfo=timezone.utc)
@@ -196,3 +196,64 @@ def test_an_unavailable_remote_is_told_with_status_and_words() -> None:
         remote.play(remote.deployment.get_pool("p"), *[get_pool(busy)] * 6)
     assert failure.value.status == 503
     assert failure.value.retry_after == 1
+
+
+ODD_DATES = [
+    *(
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 10000 00:00:00 GMT",
+        "Mon, 01 Jan 0000 00:00:00 GMT",
+    ),
+    *("Mon, 01 Jan 0001 00:00:00 +2359", "Mon, 31 Dec 9999 23:59:59 -2359", "Mon, 01 Jan 2026 00:00:00 +99999999999"),
+    *(
+        "Mon, 01 Jan 2026 99:99:99 GMT",
+        "Mon, 99 Jan 2026 00:00:00 GMT",
+        "Mon, 01 Jan 2026 00:00:" + "9" * 5000 + " GMT",
+    ),
+    *(
+        "1 1 1",
+        ",",
+        "",
+        "\x00",
+        "a" * 60_000,
+        "Mon, 01 Jan " + "9" * 5000,
+        "Mon,,,,,,",
+        "00:00:00",
+        "+",
+        "-1",
+        "1e999",
+        "NaN",
+    ),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_DATES)
+def test_an_odd_date_is_none_or_one_that_can_be_calculated_with(odd: str) -> None:
+    for headers in (
+        {"retry-after": odd},
+        {"retry-after": format_datetime(NOW, usegmt=True), "date": odd},
+        {"retry-after": odd, "date": odd},
+    ):
+        seconds = retry_after_seconds(headers, NOW)
+        assert seconds is None or seconds >= 0
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_any_header_field_is_read(retry_after: str, date: str) -> None:
+    retry_after_seconds({"retry-after": retry_after, "date": date}, NOW)
+
+
+@pytest.mark.parametrize("odd", [*ODD_DATES, "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])
+def test_an_odd_date_of_a_reply_leaves_the_clock_alone(odd: str) -> None:
+    remote = Remote(version=V2)
+    before = remote.conversation.remote_clock()
+    remote.play(remote.conversation.respond(Request("GET", "/x")), Turn("GET /x", ok({}, date=odd)))
+    assert remote.conversation.remote_clock() == before
+
+
+@pytest.mark.parametrize("digits", [1, 300, 400, 5000])
+def test_a_pause_of_any_length_is_capped(digits: int) -> None:
+    asked = retry_after_seconds({"retry-after": "9" * digits}, NOW)
+    wait = RetryPolicy().wait(1, 0.0, 0.0, asked)
+    assert wait is not None
+    assert wait <= 60

@@ -470,7 +470,7 @@ def test_an_unknown_dag_without_broken_files_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "times"), [(answer(403, {"detail": "Forbidden"}), 1), (page(200), 6), (answer(404, {}), 1)]
+    ("reply", "times"), [(answer(403, {"detail": "Forbidden"}), 1), (page(200), 6), (answer(404, {}), 6)]
 )
 def test_what_keeps_us_from_the_broken_files_does_not_hide_the_unknown_dag(reply: Response, times: int) -> None:
     remote, speech = meet(V2)

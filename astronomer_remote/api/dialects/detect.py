@@ -10,9 +10,12 @@ from astronomer_remote.api.dialects.experimental import ExperimentalDialect
 from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
 from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteError, UnexpectedReply
-from astronomer_remote.api.models import Generation, Version
+from astronomer_remote.api.models import LONGEST_VERSION, Generation, Version
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Request, Response
+
+LONGEST_TYPE = 50
+"""Characters that an error repeats of what a reply calls itself."""
 
 PROBES: Mapping[Generation, str] = {
     Generation.V2: "/api/v2/version",
@@ -62,8 +65,9 @@ def _recognise(settings: Settings, generation: Generation, reply: Response) -> D
         return None
     if generation is Generation.EXPERIMENTAL:
         return ExperimentalDialect(settings.base_url, None) if body.get("status") == "OK" else None
-    version = Version(str(body.get("version", "")))
-    if not version.numbers:
+    text = body.get("version")
+    version = Version(text if isinstance(text, str) else "")
+    if not version.numbers or len(version.text) > LONGEST_VERSION or not version.text.isprintable():
         return None
     if generation is Generation.V1:
         return V1Dialect(settings.base_url, version)
@@ -73,20 +77,24 @@ def _recognise(settings: Settings, generation: Generation, reply: Response) -> D
 def _nothing_found(settings: Settings, answers: Mapping[str, Response]) -> RemoteError:
     said = ", ".join(f"{path} → {_describe(reply)}" for path, reply in answers.items())
     statuses = [reply.status for reply in answers.values()]
-    # Airflow 1.10 knows of no later API; what refuses all three is a gateway.
-    if statuses in ([404, 404, 401], [404, 404, 403]):
+    # Airflow 1.10 knows of no later API and refuses in a word; what refuses all three, or with a page, is a gateway.
+    if statuses in ([404, 404, 401], [404, 404, 403]) and not list(answers.values())[-1].is_page:
         return AccessDenied(
             f"{settings.base_url} answers like an Airflow 1.10 whose experimental API is closed. Set its "
             f"[api] auth_backend to airflow.api.auth.backend.default, behind a gateway of your own. Asked: {said}."
         )
-    where = f"No Airflow REST API found at {settings.base_url}"
-    if {*statuses} <= {404, 405}:
-        return NotFound(f"{where}. Check the connection's host, with its whole path. Asked: {said}.")
-    return UnexpectedReply(
-        f"{where}; a proxy or login page may stand before it. Check the connection's host and token. Asked: {said}."
-    )
+    where = f"No Airflow REST API found at {settings.base_url}. Check the connection's"
+    absent = {*statuses} <= {404, 405}
+    if absent and all(reply.is_airflow_error for reply in answers.values()):
+        return NotFound(f"{where} host, with its whole path, and its api. Asked: {said}.")
+    # Every Airflow answers one of them. So even a 404 of all is not the deployment's, and may pass: a gateway says so
+    # while a deployment restarts.
+    if absent:
+        return UnexpectedReply(f"{where} host, with its whole path. Asked: {said}.")
+    return UnexpectedReply(f"{where} host and token; a proxy or login page may stand before it. Asked: {said}.")
 
 
 def _describe(reply: Response) -> str:
-    kind = {"text/html": " an HTML page", "": " nothing"}.get(reply.content_type, f" {reply.content_type}")
+    named = reply.redact(reply.content_type)[:LONGEST_TYPE]
+    kind = {"text/html": " an HTML page", "": " nothing"}.get(reply.content_type, f" {ascii(named)[1:-1]}")
     return f"{reply.status}{kind}"

@@ -1,0 +1,141 @@
+"""A remote that repeats what it was sent: no secret comes out of it again."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from astronomer_remote.api import redaction
+from astronomer_remote.api.errors import RemoteError
+from astronomer_remote.api.redaction import MOST_ISSUED, Redaction
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.wire import Request, Response
+from tests.api.script import URL, V1, V1_OLD, V2, Remote, answer, ok, page, plain
+
+PASSWORD, TOKEN, GATEWAY, COOKIE = 'zq"55&wörd', "eyJhbGciOi.t0ken.issued", "g4teway-value", "c00kie-of-a-session"
+USER = Settings(URL, login="me", password=PASSWORD, headers={"X-Gateway-Key": GATEWAY})
+STATIC = Settings(URL, password="st4tic-token", headers={"X-Gateway-Key": GATEWAY})
+BASIC = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+
+
+def everything(settings: Settings, request: Request) -> str:
+    """What a page shows that lists the request: headers, body and all."""
+    sent = {**settings.headers, **request.headers}
+    return f"{sent} {request.body} {dict(request.form or {})} {settings.password}"
+
+
+ECHOES: dict[str, Callable[[str], Response]] = {
+    **{
+        f"title of a {status}": lambda text, status=status: page(status, text)
+        for status in (200, 400, 401, 403, 404, 500, 522)
+    },
+    **{
+        f"detail of a {status}": lambda text, status=status: answer(status, {"detail": text})
+        for status in (400, 401, 403, 404, 409, 422, 500, 522)
+    },
+    **{
+        f"words of a {status}": lambda text, status=status: plain(status, text)
+        for status in (200, 400, 401, 403, 404, 500)
+    },
+    "location": lambda text: Response(302, {"location": f"/login/{quote(text)}?{text}"}),
+    "location, quoted": lambda text: Response(302, {"location": f"/login/{quote(text, safe='')}"}),
+    "type": lambda text: Response(200, {"content-type": text.lower()}, b""),
+    "reason": lambda text: answer(409, {"detail": {"reason": text}}),
+    "problems": lambda text: answer(422, {"detail": [{"loc": [text], "msg": text, "input": text}]}),
+    "HTML": lambda text: page(403, html.escape(text)),
+    "JSON in a title": lambda text: page(403, json.dumps(text)),
+    "long": lambda text: answer(409, {"detail": "x" * 950 + text}),
+    "fields": lambda text: ok({"name": text, "slots": text}),
+    "list": lambda text: ok([text]),
+    "number": lambda text: ok({text: text}),
+    "version": lambda text: ok({"version": f"3.3.2 {text}"}),
+}
+
+SECRETS = (
+    "zq",
+    "55&",
+    "w\\u00f6rd",
+    "wörd",
+    TOKEN,
+    "t0ken",
+    GATEWAY,
+    "g4teway",
+    COOKIE,
+    "c00kie",
+    BASIC[:12],
+    "st4tic",
+)
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("from_", ["the first request", "the login", "a later request"])
+@pytest.mark.parametrize(
+    ("settings", "version"),
+    [(USER, V2), (USER, V1), (USER, V1_OLD), (STATIC, V2), (STATIC, V1)],
+    ids=["login 3", "login 2", "login 2.2", "token 3", "token 2"],
+)
+def test_no_secret_comes_back(settings: Settings, version: str, from_: str, echo: str) -> None:
+    remote = Remote(settings, None if from_ == "the first request" else version, retry=RetryPolicy(attempts=1))
+    asked = 0
+
+    def repeat(request: Request) -> Response:
+        nonlocal asked
+        asked += 1
+        if from_ == "a later request" and request.path == "/auth/token":
+            return answer(201, {"access_token": TOKEN})
+        if from_ == "a later request" and request.path == "/login/":
+            cookie = {"set_cookie": f"session={COOKIE}; Path=/"}
+            form = b'<input name="csrf_token" value="csrf">'
+            return replace(page(302 if request.form else 200, **cookie), body=form)
+        if from_ == "a later request" and settings is USER and version == V1 and asked < 3:
+            return ok({"name": "p", "slots": 1})
+        return ECHOES[echo](everything(settings, request))
+
+    operations: list[Callable[[], Any]] = [
+        lambda: remote.deployment.get_pool("p"),
+        lambda: remote.deployment.get_pool("p"),
+        lambda: remote.deployment.trigger_dag_run("d"),
+        lambda: remote.deployment.create_pool("p", 1),
+        lambda: remote.deployment.get_health(),
+        lambda: remote.deployment.get_dag("d"),
+    ]
+    for operation in operations:
+        try:
+            remote.carry_out(operation(), repeat, lambda: settings)
+        except RemoteError as error:
+            shown = f"{error} {error!r} {error.message} {error.detail}".replace("/api/v2/pools/p", "").replace(
+                "path", ""
+            )
+            assert not [secret for secret in SECRETS if secret in shown], shown
+
+
+def test_each_form_of_a_secret_is_hidden_and_the_longest_first() -> None:
+    settings = Settings(URL, login="me", password="part/ of+it", headers={"X-Key": "part/ of+it and more"})
+    hide = Redaction().hide
+    assert hide("<part/ of+it and more>", settings) == "<***>"
+    assert hide("part%2F%20of%2Bit part/%20of%2Bit part%2F+of%2Bit", settings) == "*** *** ***"
+
+
+def test_what_is_too_short_to_be_a_secret_stays() -> None:
+    assert Redaction().hide("a slot of a pool", Settings(URL, password="a")) == "a slot of a pool"
+
+
+def test_a_remote_cannot_have_words_hidden_or_memory_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(redaction, "on_issued", [told.append])
+    kept = Redaction()
+    kept.add(["success", "x" * 16, "x" * 16])
+    kept.add(["x" * 16])
+    assert told == ["x" * 16]
+    assert kept.hide(f"success {'x' * 16}", Settings(URL)) == "success ***"
+    kept.add(f"issued-secret-number-{number}" for number in range(MOST_ISSUED))
+    assert kept.hide("x" * 16, Settings(URL)) == "x" * 16
+    assert kept.hide(f"issued-secret-number-{MOST_ISSUED - 1}", Settings(URL)) == "***"
