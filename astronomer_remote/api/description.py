@@ -35,7 +35,8 @@ class Description:
         rights = yield from self._rights(dialect, may_read=may_read)
         health = yield from self._health(dialect)
         who = f" as {settings.login}" if settings.login else " with the token or key" if settings.password else ""
-        return untrusted.readable(f"{dialect.label} at {settings.base_url} answers{who}. {rights} {health}", LONGEST)
+        label = self._conversation.redact(dialect.label)
+        return untrusted.readable(f"{label} at {settings.base_url} answers{who}. {rights} {health}", LONGEST)
 
     def _rights(self, dialect: Dialect, *, may_read: bool | None) -> Flow[str]:
         if dialect.generation is Generation.EXPERIMENTAL:
@@ -71,4 +72,5 @@ class Description:
             health = yield from self._conversation.ask(dialect.health())
         except RemoteError as error:
             return f"Its health is not told ({error.message})"
-        return f"Its {', '.join(f'{name} is {status}' for name, status in health.components.items() if status)}."
+        told = ", ".join(f"{name} is {status}" for name, status in health.components.items() if status)
+        return f"Its {self._conversation.redact(told)}."

@@ -164,8 +164,7 @@ class AstronomerHook(HttpHook):
             with airflow_exceptions():
                 settings = self._read_settings(parts_of_tested_connection)
                 hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
-                found = self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
-                return True, hurried.conversation.redact(found)
+                return True, self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
         except RemoteError as error:
             # A person reads it in a small box of the form: what is wrong and what to do, without the exchange.
             return False, error.message
