@@ -42,6 +42,7 @@ __all__ = [
     "attempt",
     "connection_of_a_command",
     "connection_parts",
+    "data_interval_end",
     "determine_kwargs",
     "empty_operator",
     "intent_identity",
@@ -86,6 +87,11 @@ def logical_date(context: Mapping[str, Any]) -> datetime:
     As ``ExternalTaskSensor`` does it.
     """
     return context.get("logical_date") or context["dag_run"].run_after  # type: ignore[no-any-return]
+
+
+def data_interval_end(context: Mapping[str, Any]) -> datetime:
+    """The end of the local run's data interval; of a run that has none, the date it was to run after."""
+    return context.get("data_interval_end") or logical_date(context)
 
 
 def attempt(context: Mapping[str, Any]) -> int:

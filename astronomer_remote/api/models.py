@@ -140,6 +140,18 @@ LONGEST_NOTE = 1000
 
 
 @dataclass(frozen=True)
+class DatedRun:
+    """
+    A DAG run and its data interval.
+
+    :param data_interval_end: ISO 8601 with zone; ``None`` for a run without a data interval.
+    """
+
+    run: DagRun
+    data_interval_end: str | None = None
+
+
+@dataclass(frozen=True)
 class TriggerIntent:
     """
     The wish for one DAG run.

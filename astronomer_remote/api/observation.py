@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 
 from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.dated_runs import DatedRuns
 from astronomer_remote.api.diagnosis import Diagnosis
 from astronomer_remote.api.dialects.base import Exchange, Page
 from astronomer_remote.api.errors import (
@@ -20,7 +21,7 @@ from astronomer_remote.api.errors import (
 from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.telling import Telling
-from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import News, Waiter
 from astronomer_remote.api.wire import Flow, Sleep
 
@@ -45,6 +46,7 @@ class Observer:
         self._runs = runs
         self._telling = telling
         self._diagnosis = Diagnosis(conversation)
+        self.dated_runs = DatedRuns(conversation)
 
     def look(self, wanted: Wanted) -> Flow[Observation]:
         """
@@ -116,10 +118,20 @@ class Observer:
         try:
             waiter.see((yield from self.look(waiter.wanted)), clock())
             yield from self._explain_queueing(waiter)
+            yield from self._explain_absence(waiter)
         except PassingError as error:
             waiter.miss(error, clock(), SECONDS_OF_PATIENCE)
         except RemoteError as error:
             waiter.end(error)
+
+    def _explain_absence(self, waiter: Waiter) -> Flow[None]:
+        """Tell once why nothing is found."""
+        if waiter.ended or not waiter.wonders(self._conversation.clock()):
+            return
+        waiter.absence_explained = True
+        reason = yield from self.dated_runs.why_none(waiter.wanted)
+        if reason:
+            waiter.tell(reason)
 
     def _explain_queueing(self, waiter: Waiter) -> Flow[None]:
         """Tell once why a run does not begin."""
@@ -145,6 +157,9 @@ class Observer:
             return {f"run {newest.run_id}": newest} if newest else {}
         found: dict[str, DagRun | None] = {}
         for date in wanted.logical_dates:
+            if wanted.match_by == BY_DATA_INTERVAL_END:
+                found[f"run of {date}"] = yield from self.dated_runs.of_interval_end(wanted.dag_id, date)
+                continue
             of_date = yield from self._runs.all(wanted.dag_id, date)
             found[f"run of {date}"] = of_date[0] if of_date else None
         return found

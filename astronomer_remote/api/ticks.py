@@ -165,6 +165,8 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, number: int, runs: Listin
     rest = set(waiters).difference(listed)
     early = EARLY * _interval(waiters, now)
     singly = [waiter for waiter in rest if waiter.due - early <= now]
+    # One at a time, since it takes a few requests.
+    singly += [waiter for waiter in listed if waiter.wonders(now)][:1]
     if listed and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
         singly.append(min(listed, key=lambda waiter: waiter.due))
     return Tick(

@@ -15,6 +15,9 @@ from astronomer_remote.api import untrusted
 from astronomer_remote.api.errors import written_by_another_version
 from astronomer_remote.api.models import FINISHED_RUN_STATES, FINISHED_TASK_STATES, DagRun
 
+BY_LOGICAL_DATE = "logical_date"
+BY_DATA_INTERVAL_END = "data_interval_end"
+
 NO_SUCH_DAG = "the remote has no such DAG yet, or does not show it to this account"
 
 
@@ -35,6 +38,7 @@ class Wanted:
     :param dag_id: DAG of the remote.
     :param run_id: one run by its id.
     :param logical_dates: else the runs of these dates, ISO 8601 in UTC.
+    :param match_by: which date of a run that is: :data:`BY_LOGICAL_DATE` or :data:`BY_DATA_INTERVAL_END`.
     :param newest: else the newest run, whichever that is at the first look.
     :param task_ids: tasks of those runs, instead of the runs themselves.
     :param task_group_id: a task group of those runs, instead of the runs themselves.
@@ -51,6 +55,7 @@ class Wanted:
     dag_id: str
     run_id: str | None = None
     logical_dates: tuple[str, ...] = ()
+    match_by: str = BY_LOGICAL_DATE
     newest: bool = False
     task_ids: tuple[str, ...] = ()
     task_group_id: str | None = None
@@ -62,6 +67,11 @@ class Wanted:
     since: float = 0.0
     progress: bool = False
     stream: tuple[str, ...] = ()
+
+    @property
+    def dates_of_runs(self) -> tuple[str, ...]:
+        """The logical dates of the runs that are waited for, where these are known."""
+        return self.logical_dates if self.match_by == BY_LOGICAL_DATE else ()
 
     @property
     def ends_with_the_run(self) -> bool:
@@ -90,7 +100,7 @@ class Wanted:
     def after(self, observation: Observation) -> Wanted:
         """The same after a look: the newest run stays the one that was newest, and what was seen must not vanish."""
         run = observation.run
-        if run is None or self.exists or self.logical_dates:
+        if run is None or self.exists or self.dates_of_runs:
             return self
         return self.of(run)
 
@@ -120,7 +130,8 @@ class Wanted:
             raise written_by_another_version(error) from None
 
     def __str__(self) -> str:
-        runs = f"run {self.run_id!r}" if self.run_id else f"the runs of {', '.join(self.logical_dates)}"
+        of = "of" if self.match_by == BY_LOGICAL_DATE else "whose data interval ends at"
+        runs = f"run {self.run_id!r}" if self.run_id else f"the runs {of} {', '.join(self.logical_dates)}"
         of = "the newest run" if self.newest and not self.run_id else runs
         part = f"task group {self.task_group_id!r} in " if self.task_group_id else ""
         part = f"task(s) {', '.join(self.task_ids)} in " if self.task_ids else part

@@ -21,6 +21,9 @@ SHORTEST_INTERVAL = 5.0
 """Seconds between two looks at what has just been begun to wait for, unless its interval is shorter: an interval is
 chosen with long runs in mind, and many are short."""
 
+LOOKS_BEFORE_EXPLAINING = 3
+"""For how many intervals nothing is found until the log says why that may be."""
+
 
 @dataclass(eq=False)
 class Waiter:
@@ -48,6 +51,9 @@ class Waiter:
     run: DagRun | None = None
     ended: Outcome | Exception | None = None
     progress: str = ""
+    found: bool = False
+    """Whether anything of what it waits for has been there."""
+    absence_explained: bool = False
     telling_due: float = 0.0
     """When it is next told how far its run is, and what that writes into its logs."""
 
@@ -58,14 +64,14 @@ class Waiter:
     @cached_property
     def date(self) -> float | None:
         """The earliest date of a run that it waits for, in seconds since the epoch, if it is known."""
-        dates = [self.wanted.date] if self.wanted.date else self.wanted.logical_dates
+        dates = [self.wanted.date] if self.wanted.date else self.wanted.dates_of_runs
         return min(map(seconds_of, dates)) if dates else None
 
     @cached_property
     def keys(self) -> frozenset[Key]:
         """What the runs it waits for have in common with it."""
         dag_id, run_id = self.wanted.dag_id, self.wanted.run_id
-        return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.wanted.logical_dates))
+        return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.wanted.dates_of_runs))
 
     @property
     def telling(self) -> DagRun | None:
@@ -82,17 +88,25 @@ class Waiter:
     @property
     def listable(self) -> bool:
         """Whether a listing of runs that ended tells all it wants to know."""
-        named = self.wanted.exists or self.wanted.logical_dates
+        named = self.wanted.exists or self.wanted.dates_of_runs
         return bool(named) and self.date is not None and self.wanted.ends_with_the_run
 
     def interval(self, now: float) -> float:
         """Seconds between two looks: those that were asked for, and fewer while the wait is young."""
         return min(self.poke_interval, max(SHORTEST_INTERVAL, (now - self.wanted.since) / 4))
 
+    def wonders(self, now: float) -> bool:
+        """Whether it has looked a few times, found nothing, and has not been told yet why that may be."""
+        waited = now - self.wanted.since
+        return not (self.found or self.wanted.exists or self.absence_explained) and (
+            waited >= LOOKS_BEFORE_EXPLAINING * self.poke_interval
+        )
+
     def see(self, observation: Observation, now: float) -> None:
         """Take note of how things stand, tell what has changed, and whether the wait is over."""
         self.reached, self.due = now, now + self.interval(now)
         self.run, summary = observation.run or self.run, observation.summary()
+        self.found = self.found or self.run is not None or any(observation.things.values())
         if summary != self.summary:
             self.summary = summary
             self.tell(f"Waiting for {self.wanted}: {summary}")

@@ -14,7 +14,8 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun, utc_text
-from astronomer_remote.api.waiting import Verdict, Wanted, judge
+from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, BY_LOGICAL_DATE, Verdict, Wanted, judge
+from astronomer_remote.api.watching import LOOKS_BEFORE_EXPLAINING
 from astronomer_remote.arguments import (
     DAG_RUN_STATES,
     TASK_STATES,
@@ -25,7 +26,7 @@ from astronomer_remote.arguments import (
     required_id,
     states,
 )
-from astronomer_remote.compat import determine_kwargs, logical_date
+from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date
 from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
 from astronomer_remote.explained import Explains
 from astronomer_remote.links import RemoteDagRunLink, publish_run
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.waiting import Observation
     from astronomer_remote.api.wire import Flow
+
+MATCH_BY = (BY_LOGICAL_DATE, BY_DATA_INTERVAL_END)
 
 
 class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
@@ -64,6 +67,11 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
     :param execution_delta: how long before the local logical date the remote one is, default the same date.
     :param execution_date_fn: gets the local logical date, and what it names of the context, and returns the remote's
         logical date or a list of them.
+    :param match_by: which date of a remote run is compared: ``logical_date`` (default), or ``data_interval_end``, which
+        Airflow 2 and Airflow 3 have in common for runs of the same schedule, whatever they date them by. Then the local
+        run's ``data_interval_end`` takes the place of its logical date in everything above, and only scheduled runs
+        and backfills count, since the interval of a manual run is guessed by Airflow. Remote Airflow 2.3 and later.
+        Added.
     :param check_existence: whether to fail at once if the remote has no such DAG, task or group, default ``False``.
     :param explain_failure: whether the error of a failed run says which of its tasks failed first, on which try, and
         with which last lines in their logs, default ``True``; XCom has the same as ``remote_failure``, a dict. Added.
@@ -112,6 +120,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         failed_states: Iterable[str] | None = None,
         execution_delta: timedelta | None = None,
         execution_date_fn: Callable[..., datetime | list[datetime]] | None = None,
+        match_by: str = BY_LOGICAL_DATE,
         check_existence: bool = False,
         explain_failure: bool = True,
         failure_log_lines: int = 20,
@@ -136,12 +145,14 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         self.latest_run = latest_run
         self.execution_delta = execution_delta
         self.execution_date_fn = execution_date_fn
+        self.match_by = match_by
         self.check_existence = check_existence
         self.explain_failure = explain_failure
         self.failure_log_lines = failure_log_lines
         self.deferrable = deferrable
         self._existence_checked = False
         self._held_on_to: Wanted | None = None
+        self._looks_in_vain = 0
         whole_run = not (external_task_id or external_task_ids or external_task_group_id)
         known = DAG_RUN_STATES if whole_run else TASK_STATES
         well = ["success", "skipped"] if external_task_group_id else ["success"]
@@ -159,6 +170,10 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         """Refuse while the DAG is parsed what is known to be wrong by then."""
         _only_one(self, "external_task_id", "external_task_ids", "external_task_group_id")
         _only_one(self, "external_run_id", "latest_run", "execution_delta", "execution_date_fn")
+        if self.match_by not in MATCH_BY:
+            raise InvalidSettings(f"match_by={self.match_by!r} must be one of: {', '.join(MATCH_BY)}.")
+        if self.match_by != BY_LOGICAL_DATE and (self.external_run_id or self.latest_run):
+            raise InvalidSettings("match_by means nothing with external_run_id or latest_run, which name the run.")
         self.check_explanation()
         named = [*self.allowed_states, *self.skipped_states, *self.failed_states]
         if len(named) != len(set(named)):
@@ -193,6 +208,8 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         # The newest run stays the one that was newest, and a run that was seen must not vanish.
         seen = wanted.after(observation)
         self._held_on_to = seen if seen.exists else None
+        if not any(observation.things.values()):
+            self._explain_absence(wanted)
         return self._conclude(judge(observation, wanted), observation.summary(), observation.run, context)
 
     def execute_complete(self, context: Context, event: Any, limited_by: str = "timeout") -> None:
@@ -220,6 +237,18 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
             publish_run(context, observation.run)
         self.log.info("Waiting for %s: %s", wanted, observation.summary())
         return observation
+
+    def _explain_absence(self, wanted: Wanted) -> None:
+        """Say once, after a few looks in a worker, why there may be nothing; the trigger does so for itself."""
+        self._looks_in_vain += 1
+        if self._looks_in_vain != LOOKS_BEFORE_EXPLAINING:
+            return
+        try:
+            reason = self.hook.converse(lambda deployment: deployment.observer.dated_runs.why_none(wanted))
+        except PassingError:
+            return
+        if reason:
+            self.log.warning("%s", reason)
 
     def _look(self, deployment: Deployment, wanted: Wanted) -> Flow[Observation]:
         if self.check_existence and not self._existence_checked:
@@ -256,6 +285,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
             run_id=self.external_run_id or None,
             newest=boolean(self.latest_run, "latest_run"),
             logical_dates=self._logical_dates(context) if by_date else (),
+            match_by=self.match_by,
             task_ids=tuple(task_ids),
             task_group_id=self.external_task_group_id or None,
             allowed_states=self.allowed_states,
@@ -268,7 +298,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         return [self.external_task_id] if self.external_task_id else list(self.external_task_ids or ())
 
     def _logical_dates(self, context: Context) -> tuple[str, ...]:
-        local = logical_date(context)
+        local = data_interval_end(context) if self.match_by == BY_DATA_INTERVAL_END else logical_date(context)
         if self.execution_delta is not None:
             return (utc_text(local - self.execution_delta, "execution_delta"),)
         if self.execution_date_fn is None:

@@ -41,6 +41,12 @@ class FakeRun:
     task_states: dict[str, str | None] = field(default_factory=dict)
     task_end_dates: dict[str, datetime] = field(default_factory=dict)
 
+    @property
+    def run_type(self) -> str:
+        """What made it, as its id tells."""
+        known = ("scheduled", "backfill")
+        return next((name for name in known if self.run_id.startswith(f"{name}__")), "manual")
+
     def set_task_state(self, task: str, state: str | None) -> None:
         """Let a task be in a state of its own."""
         self.task_states[task] = state

@@ -176,19 +176,29 @@ class FakeDeployment:
             del self._contents.dags[dag_id]
 
     def add_run(
-        self, dag_id: str, run_id: str, *, state: str = "success", logical_date: str | None = None
+        self,
+        dag_id: str,
+        run_id: str,
+        *,
+        state: str = "success",
+        logical_date: str | None = None,
+        data_interval: tuple[str, str] | None = None,
     ) -> dict[str, Any]:
         """
         Add a DAG run that nobody triggered through the API.
 
+        :param run_id: its id; that of a scheduled run begins with ``scheduled__``.
         :param state: its state; an unfinished run goes on as the DAG's runs do.
         :param logical_date: ISO 8601 with a zone; by default none in Airflow 3, else now.
+        :param data_interval: start and end, ISO 8601 with a zone; by default none.
         :return: the run, as :meth:`runs` tells it.
         """
         date = moment(logical_date) if logical_date else None
         if date is None and not isinstance(self._speaker, V2Speaker):
             date = now()
         run = FakeRun(dag_id, run_id, state, logical_date=date)
+        if data_interval:
+            run.data_interval_start, run.data_interval_end = map(moment, data_interval)
         self._speaker.add_run(run)
         if state in FINISHED:
             run.end(state)

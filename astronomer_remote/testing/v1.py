@@ -180,7 +180,7 @@ class V1Speaker(RunSpeaker):
         if self.version >= (2, 2):
             told["logical_date"] = told["execution_date"]
         if self.version >= (2, 3):
-            told["run_type"] = "manual"
+            told["run_type"] = run.run_type
             told["data_interval_start"] = self.date(run.data_interval_start)
             told["data_interval_end"] = self.date(run.data_interval_end)
         return {**told, "note": run.note} if self.version >= (2, 5) else told

@@ -124,7 +124,7 @@ class V2Speaker(RunSpeaker):
             "dag_id": run.dag_id,
             **{name: self.date(getattr(run, name)) for name in dates},
             "queued_at": self.date(run.run_after),
-            "run_type": "manual",
+            "run_type": run.run_type,
             "state": run.state,
             "triggered_by": "rest_api",
             "conf": run.conf,

@@ -140,6 +140,8 @@ def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"allowed_states": ["skipped"]}, "'skipped'"),
         ({"external_task_id": "a", "failed_states": ["broken"]}, "'broken'"),
         ({"failed_states": "failed"}, "failed_states must be a list"),
+        ({"match_by": "start_date"}, "match_by='start_date' must be one of"),
+        ({"match_by": "data_interval_end", "latest_run": True}, "match_by means nothing"),
         ({"failed_states": ["{{ 'failed' }}"]}, "failed_states is not templated"),
         ({"external_task_ids": ["a/b"]}, "external_task_ids"),
         ({"external_task_ids": "task"}, "external_task_ids must be a list"),
@@ -269,6 +271,109 @@ def test_the_newest_run_stays_the_one_that_was_newest(remote: FakeDeployment, de
     made._observe = observe  # type: ignore[method-assign]
     run(made, context)
     assert context["ti"].xcoms["trigger_run_id"] == "first"
+
+
+# Runs of another generation, which dates them otherwise
+
+YESTERDAY = "2026-05-03T00:00:00Z"
+TOMORROW = "2026-05-05T00:00:00Z"
+
+
+def said(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> str:
+    """What went to the log, wherever this Airflow writes it."""
+    captured = capsys.readouterr()
+    return captured.out + captured.err + caplog.text
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("version", ["2.3.0", "2.11.2", "3.0.6", "3.3.2"])
+def test_runs_may_be_matched_by_the_end_of_their_data_interval(start: Start, version: str, deferrable: bool) -> None:
+    remote = start(version)
+    remote.add_dag("quick", tasks=["hello"], stays="running")
+    # Airflow 2 dates it by the start of its interval, Airflow 3 by the end.
+    date = YESTERDAY if version < "3" else TODAY
+    waits: dict[str, Any] = {"match_by": "data_interval_end", "deferrable": deferrable}
+    for number in range(25):
+        remote.add_run("quick", f"by hand {number}", logical_date=date, data_interval=(YESTERDAY, TODAY))
+    remote.add_run("quick", "scheduled__before", logical_date="2026-05-02T00:00:00Z", data_interval=(YESTERDAY,) * 2)
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(**waits))
+    remote.add_run("quick", "scheduled__it", state="running", logical_date=date, data_interval=(YESTERDAY, TODAY))
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(**waits))
+    remote.finish("quick", "scheduled__it")
+    run(sensor(**waits))
+    run(sensor(**waits, external_task_id="hello"))
+
+
+@BOTH_MODES
+def test_the_local_runs_data_interval_may_end_later_than_its_date(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_run("quick", "scheduled__it", logical_date=TODAY, data_interval=(TODAY, TODAY))
+    made = sensor(match_by="data_interval_end", deferrable=deferrable)
+    local = local_task(made, logical_date=datetime(2026, 5, 3, tzinfo=timezone.utc))
+    run(made, {**local.context(), "data_interval_end": DATE})
+    delayed = sensor(match_by="data_interval_end", deferrable=deferrable, execution_delta=timedelta(days=1))
+    run(delayed, {**local_task(delayed).context(), "data_interval_end": DATE + timedelta(days=1)})
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("version", ["1.10.15", "2.2.5"])
+def test_data_intervals_cannot_be_seen_before_2_3(start: Start, version: str, deferrable: bool) -> None:
+    start(version).add_dag("quick")
+    with pytest.raises(NotSupported, match=r"2\.3"):
+        run(sensor(match_by="data_interval_end", deferrable=deferrable))
+
+
+@BOTH_MODES
+@pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
+def test_a_wait_that_finds_nothing_says_once_what_there_is_near_the_date(
+    start: Start, version: str, deferrable: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    remote = start(version)
+    remote.add_dag("quick")
+    remote.add_run("quick", "long before", logical_date="2026-05-01T00:00:00Z")
+    remote.add_run("quick", "the day before", logical_date=YESTERDAY)
+    remote.add_run("quick", "the day after", logical_date=TOMORROW)
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(deferrable=deferrable, poke_interval=0.05, timeout=1))
+    log = said(capsys, caplog)
+    assert "'the day before' of 2026-05-03T00:00:00Z, which an execution_delta would fit that is longer by 1 day" in log
+    assert "'the day after' of 2026-05-05T00:00:00Z, which an execution_delta would fit that is shorter by 1 day" in log
+    assert "timedelta(seconds=86400)" in log
+    assert "long before" not in log
+    assert ("match_by='data_interval_end'" in log) is (version != "1.10.15")
+    lines = {line for line in log.splitlines() if "no run of 2026-05-04" in line}
+    assert len(lines) in (1, 2), "once, in each of the two places where a log may go"
+
+
+@BOTH_MODES
+@pytest.mark.parametrize(
+    ("dag_id", "which", "expected"),
+    [
+        ("quick", {}, "has no run near 2026-05-04T00:00:00Z yet"),
+        ("quick", {"match_by": "data_interval_end"}, "whose data interval ends at 2026-05-04T00:00:00Z"),
+        ("nowhere", {}, "has no such DAG yet, or does not show it to this account: 'nowhere'"),
+        ("nowhere", {"latest_run": True}, "has no such DAG yet, or does not show it to this account: 'nowhere'"),
+    ],
+)
+def test_a_wait_that_finds_nothing_says_why(
+    start: Start,
+    dag_id: str,
+    which: dict[str, Any],
+    expected: str,
+    deferrable: bool,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    remote = start("2.11.2")
+    remote.add_dag("quick")
+    if which:
+        remote.add_run("quick", "scheduled__x", logical_date=YESTERDAY, data_interval=(YESTERDAY, YESTERDAY))
+    with pytest.raises(AirflowSensorTimeout):
+        run(sensor(**which, external_dag_id=dag_id, deferrable=deferrable, poke_interval=0.05, timeout=1))
+    assert expected in said(capsys, caplog)
 
 
 # What counts

@@ -11,6 +11,7 @@ from astronomer_remote.api.logs import LogPart
 from astronomer_remote.api.models import (
     Dag,
     DagRun,
+    DatedRun,
     Generation,
     Health,
     ImportFailure,
@@ -117,6 +118,8 @@ class Dialect:
     overwrites_pools = False
     """Whether the request that creates a pool changes one that is there already."""
 
+    tells_data_intervals = True
+    """Whether the remote shows the data interval of a DAG run."""
     tells_values = True
     """Whether XCom values are told with their types, rather than as Python's text form of them."""
 
@@ -170,6 +173,12 @@ class Dialect:
     ) -> Exchange[Page[DagRun]]:
         """List DAG runs of a DAG, those of one logical date if it is given."""
         self._refuse("list DAG runs")
+
+    def runs_near(
+        self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[DatedRun]]:
+        """List the runs of a DAG that are dated up to a date, or from it on, the nearest first."""
+        self._refuse("list DAG runs by date")
 
     def ended_runs(
         self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0

@@ -13,12 +13,15 @@ from astronomer_remote.api.ids import checked
 from astronomer_remote.api.models import (
     Dag,
     DagRun,
+    DatedRun,
     Generation,
     Health,
     Pool,
     TaskInstance,
     TriggerIntent,
+    parse_date,
     same_moment,
+    utc_text,
 )
 from astronomer_remote.api.wire import Request, path, quoted
 
@@ -36,6 +39,7 @@ class ExperimentalDialect(Dialect):
     lists_task_instances = False
     overwrites_pools = True
     tells_use_of_pools = False
+    tells_data_intervals = False
     tells_values = False
     takes_notes = False
     lists_ended_runs = lists_ended_tasks = False
@@ -100,6 +104,20 @@ class ExperimentalDialect(Dialect):
 
         # 1.10 says 400 where later ones say 404.
         return Exchange(request, read, f"list runs of DAG {dag_id!r}", missing=DagNotFound, missing_status=400)
+
+    def runs_near(
+        self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[DatedRun]]:
+        listing = self.dag_runs(dag_id, limit=0)
+
+        def read(body: Any) -> Page[DatedRun]:
+            around = parse_date(utc_text(date, "date"))
+            dated = [(parse_date(utc_text(run.logical_date or "", "date")), run) for run in listing.read(body).items]
+            found = [each for each in dated if (each[0] <= around if earlier else each[0] >= around)]
+            found.sort(key=lambda each: each[0], reverse=earlier)
+            return Page([DatedRun(run) for _, run in found[offset:][:limit]], len(found))
+
+        return listing.reading(read)
 
     def run_url(self, run: DagRun) -> str:
         return f"{self.base_url}/graph?dag_id={quoted(run.dag_id)}&execution_date={quoted(run.logical_date or '')}"

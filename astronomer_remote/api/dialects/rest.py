@@ -14,7 +14,7 @@ from astronomer_remote.api.dialects.readers import read_dag, read_pool, read_tas
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound
 from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
 from astronomer_remote.api.logs import LogPart
-from astronomer_remote.api.models import Dag, DagRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
+from astronomer_remote.api.models import Dag, DagRun, DatedRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
 from astronomer_remote.api.wire import Request, path
 
 T = TypeVar("T")
@@ -88,6 +88,21 @@ class RestDialect(Dialect, ABC):
         return replace(
             self._listing(request, "dag_runs", self.read_run, f"list runs of DAG {dag_id!r}"), missing=DagNotFound
         )
+
+    def runs_near(
+        self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
+    ) -> Exchange[Page[DatedRun]]:
+        query: dict[str, Any] = {"limit": limit, "offset": offset}
+        query[f"{self.date_field}_{'lte' if earlier else 'gte'}"] = date
+        query["order_by"] = f"-{self.date_field}" if earlier else self.date_field
+        request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "dagRuns"), query)
+
+        def read(body: Any) -> DatedRun:
+            end = body.get("data_interval_end")
+            return DatedRun(self.read_run(body), untrusted.name(end) if isinstance(end, str) else None)
+
+        listing = self._listing(request, "dag_runs", read, f"list runs of DAG {dag_id!r}")
+        return replace(listing, missing=DagNotFound)
 
     def ended_runs(
         self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0

@@ -33,6 +33,7 @@ class V1Dialect(RestDialect):
         super().__init__(base_url, version)
         self.orders_runs = version >= (2, 1)
         self.takes_notes = version >= (2, 5)
+        self.tells_data_intervals = version >= (2, 3)
         self.tells_values = version >= (2, 10)
         self.breaks_on_tasks_of_triggered_dag = version.numbers[:2] == (2, 2)
         self.lists_ended_tasks = version >= (2, 8)
