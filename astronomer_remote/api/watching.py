@@ -58,6 +58,7 @@ class Waiter:
     """When it is next told how far its run is, and what that writes into its logs."""
 
     def __post_init__(self) -> None:
+        self.began = self.reached
         self.progressing = self.wanted.progress
         self.streams = Streams(self.wanted.stream)
 
@@ -97,7 +98,7 @@ class Waiter:
 
     def wonders(self, now: float) -> bool:
         """Whether it has looked a few times, found nothing, and has not been told yet why that may be."""
-        waited = now - self.wanted.since
+        waited = now - (self.wanted.since or self.began)
         return not (self.found or self.wanted.exists or self.absence_explained) and (
             waited >= LOOKS_BEFORE_EXPLAINING * self.poke_interval
         )
