@@ -7,10 +7,11 @@ nothing else in the package knows what 403 means or when to try again.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -18,14 +19,31 @@ from typing import TypeVar
 
 from astronomer_remote.api import auth, replies
 from astronomer_remote.api.dialects import detect
-from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
-from astronomer_remote.api.errors import AuthenticationFailed, PassingError, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    ListingChanged,
+    NotFound,
+    NotSupported,
+    PassingError,
+    RemoteUnavailable,
+    ReplyTooLarge,
+    RequestRefused,
+    UnexpectedReply,
+)
+from astronomer_remote.api.paging import MOST_ENTRIES, MOST_PAGES, READINGS, PageAt, Reading
 from astronomer_remote.api.redaction import Redaction
 from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy, http_date
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, send
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+MOST_REPORTED = 100
+"""Of how many listings it is logged that a part of them could not be read."""
 
 LARGEST_SKEW = 366 * 86400.0
 """Seconds by which a remote's clock may be off."""
@@ -57,6 +75,8 @@ class Conversation:
         self._dialect: Dialect | None = None
         self._authentication: auth.Authentication | None = None
         self._skew = 0.0
+        self._reported: set[str] = set()
+        self._widens = True
         self._redaction = Redaction()
 
     def redact(self, text: str) -> str:
@@ -92,14 +112,67 @@ class Conversation:
                     raise
                 yield from patience.bear(error)
 
-    def ask_all(self, page: Callable[[int], Exchange[Page[T]]]) -> Flow[list[T]]:
-        """Ask for page after page of a listing. :param page: makes the exchange for those from an offset on."""
-        items: list[T] = []
-        while True:
-            part = yield from self.ask(page(len(items)))
-            items += part.items
-            if len(items) >= part.total or not part.items:
-                return items
+    def ask_all(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[list[T]]:
+        """
+        Read a whole listing; entries that cannot be read are left out of it.
+
+        :param page: as in :meth:`read_all`, like the others.
+        :raises ListingChanged: if it was not seen as a whole.
+        :raises NotSupported: if it is longer than is read.
+        """
+        reading = yield from self.read_all(page, key, widest=widest)
+        if not reading.whole:
+            raise ListingChanged(
+                f"Could not {reading.next().operation}: it changed each of the {READINGS} times it was read, so that "
+                f"not all of its {reading.total} entries are known."
+            )
+        return reading.items
+
+    def read_all(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[Reading[T]]:
+        """
+        Read a listing, again if it changes meanwhile.
+
+        :param page: makes the exchange for a page, from its offset and its number of entries.
+        :param key: what tells two entries apart.
+        :param widest: entries of a page if the listing does not fit into one of the usual size; twice as many each
+            time it is read again.
+        :return: the last reading, which may not have seen all of it.
+        :raises NotSupported: if it is longer than is read.
+        """
+        for number in range(READINGS):
+            reading = Reading(page, key, widest=widest * 2**number if widest > PAGE and self._widens else 0)
+            yield from self.read_on(reading)
+            if reading.total > MOST_ENTRIES:
+                raise NotSupported(
+                    f"Could not {reading.next().operation}: there are {reading.total} entries, and {MOST_ENTRIES} are "
+                    "the most that are read."
+                )
+            if reading.whole:
+                break
+        return reading
+
+    def read_on(self, reading: Reading[T], pages: int = MOST_PAGES) -> Flow[None]:
+        """Read a listing to its end, or so many pages of it; nothing more of one that is too long."""
+        while not reading.over and reading.pages < pages and reading.total <= MOST_ENTRIES:
+            exchange = reading.next()
+            try:
+                reading.add((yield from self.ask(exchange)))
+            except ReplyTooLarge as error:
+                reading.shrink(error.message)
+            except (AccessDenied, NotFound, RequestRefused) as error:
+                # Larger pages are asked for by another request, which not everybody may send.
+                if not reading.widened:
+                    raise
+                log.debug("The remote gives a listing in small pages only: %s", error)
+                self._widens = False
+                reading.narrow()
+            self._report_unreadable(exchange.operation, reading.unreadable)
+
+    def _report_unreadable(self, operation: str, reasons: Sequence[str]) -> None:
+        """Log once what could not be read of a listing."""
+        if reasons and operation not in self._reported and len(self._reported) < MOST_REPORTED:
+            self._reported.add(operation)
+            log.warning("Could not %s in full; what cannot be read is left out, for example: %s", operation, reasons[0])
 
     def respond(self, request: Request) -> Flow[Response]:
         """Send a request with patience and credentials. :return: the reply, whatever its status."""

@@ -6,13 +6,17 @@ import logging
 from collections.abc import Sequence
 
 from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
 from astronomer_remote.api.errors import DagIsPaused, DagNotFound, NotFound, PassingError, RemoteError
 from astronomer_remote.api.models import Dag, ImportFailure
+from astronomer_remote.api.paging import Reading
 from astronomer_remote.api.waiting import in_group
 from astronomer_remote.api.wire import Flow
 
 log = logging.getLogger(__name__)
+
+PAGES = 10
+"""How many pages of broken DAG files are looked through for the one that may hold a DAG."""
 
 FAILURES_TOLD = 3
 """How many broken DAG files an error names."""
@@ -95,8 +99,14 @@ class Dags:
         dialect = yield from self._conversation.dialect()
         failures: list[ImportFailure] = []
         told = "The remote does not tell"
+
+        def page(offset: int, limit: int) -> Exchange[Page[ImportFailure]]:
+            return dialect.import_failures(offset=offset, limit=limit)
+
         try:
-            failures = yield from self._conversation.ask(dialect.import_failures())
+            reading = Reading(page, lambda each: each)
+            yield from self._conversation.read_on(reading, PAGES)
+            failures = reading.items
             told = "It reports no broken DAG file"
         except RemoteError:
             # Whatever keeps us from this extra must not hide the error it would only explain.
@@ -104,7 +114,7 @@ class Dags:
         failures.sort(key=lambda failure: dag_id not in failure.filename + failure.stack_trace)
         if failures:
             named = "; ".join(_last_line(failure) for failure in failures[:FAILURES_TOLD])
-            told = f"It could not import {len(failures)} DAG file(s), and the DAG may be in one of them: {named}"
+            told = f"It could not import {reading.total} DAG file(s), and the DAG may be in one of them: {named}"
         return DagNotFound(
             f"The remote knows no DAG {dag_id!r}, or does not show it to this account. {told}. A new DAG file may not "
             "be parsed yet.",

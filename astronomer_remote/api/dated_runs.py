@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -45,8 +45,8 @@ class DatedRuns:
         for page in range(MOST_PAGES):
             # A run is dated by the start of its interval, or by its end, and so never later than that.
             listing = dialect.runs_near(dag_id, date, earlier=True, limit=PAGE_OF_RUNS, offset=page * PAGE_OF_RUNS)
-            found: Sequence[DatedRun] = (yield from self._conversation.ask(listing)).items
-            for each in found:
+            found = yield from self._conversation.ask(listing)
+            for each in found.items:
                 if each.run.run_type not in RUNS_WITH_A_SCHEDULE or each.data_interval_end is None:
                     continue
                 if same_moment(each.data_interval_end, date):
@@ -54,7 +54,7 @@ class DatedRuns:
                 if parse_date(each.data_interval_end) < parse_date(date):
                     # Of a schedule, an earlier date has an earlier interval.
                     return None
-            if len(found) < PAGE_OF_RUNS:
+            if found.entries < PAGE_OF_RUNS:
                 return None
         return None
 

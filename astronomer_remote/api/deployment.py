@@ -38,7 +38,7 @@ from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import IfExists, Runs
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.telling import Telling
-from astronomer_remote.api.wire import Flow, Request
+from astronomer_remote.api.wire import LARGEST_REPLY, Flow, Request
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -127,8 +127,8 @@ class Deployment(PoolOperations):
         """
         Read the newest DAG run of a DAG.
 
-        :return: the one of the latest logical date or, in Airflow 3, of the latest date it was to run after;
-            ``None`` if the DAG has no runs.
+        :return: the one that was made last or, in Airflow 3, that was due last, without those that are planned for
+            later; ``None`` if there is none.
         """
         return (yield from self.runs.newest(dag_id))
 
@@ -234,7 +234,8 @@ class Deployment(PoolOperations):
             raise InvalidSettings(f"method={method!r} must be one of: {', '.join(METHODS)}.")
         dialect = yield from self.conversation.dialect()
         given = {name: value for name, value in (params or {}).items() if value is not None}
-        request = Request(method.upper(), dialect.endpoint(endpoint), given, plain_json(json, "json"))
+        path = dialect.endpoint(endpoint)
+        request = Request(method.upper(), path, given, plain_json(json, "json"), largest_reply=LARGEST_REPLY)
         return (yield from self.conversation.ask(Exchange(request, _as_is, f"call {request.method} {endpoint}")))
 
     def describe(self) -> Flow[str]:

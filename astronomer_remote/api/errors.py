@@ -21,7 +21,9 @@ What can go wrong when talking to a remote, one class per cause.
         ├── Unreachable             no connection, or no reply
         ├── RemoteUnavailable       408, 425, 429, 5xx
         ├── PoolIsOccupied          tasks hold its slots, until they end
-        └── UnexpectedReply         not what an Airflow answers: a proxy's page, a cut or huge body
+        ├── ListingChanged          a listing of several pages changed each time it was read
+        └── UnexpectedReply         not what an Airflow answers: a proxy's page, a cut body
+            └── ReplyTooLarge       longer than this package reads
 
 Each error carries what is known of the exchange; its text says what happened and what to do.
 """
@@ -151,8 +153,16 @@ class PoolIsOccupied(PassingError):
     """Tasks hold slots of a pool that was to be deleted."""
 
 
+class ListingChanged(PassingError):
+    """A listing of several pages changed each time it was read, so that some of it may be missing."""
+
+
 class UnexpectedReply(PassingError):
     """The reply is not what an Airflow answers."""
+
+
+class ReplyTooLarge(UnexpectedReply):
+    """The reply is longer than this package reads."""
 
 
 def written_by_another_version(error: Exception) -> UnexpectedReply:

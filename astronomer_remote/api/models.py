@@ -26,6 +26,10 @@ FINISHED_RUN_STATES = frozenset({"success", "failed"})
 FINISHED_TASK_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
+REMOVED = "removed"
+"""State of a task instance that its DAG does not have any more."""
+
+
 class Generation(str, enum.Enum):
     """The three REST APIs Airflow has had."""
 

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dated_runs import DatedRuns
 from astronomer_remote.api.diagnosis import Diagnosis
-from astronomer_remote.api.dialects.base import Exchange, Page
+from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.errors import (
     DagNotFound,
     DagRunNotFound,
@@ -19,6 +19,7 @@ from astronomer_remote.api.errors import (
     RemoteError,
 )
 from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
+from astronomer_remote.api.paging import INSTANCES_AT_ONCE, PageAt, instance_key
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.telling import Telling
 from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, Observation, Outcome, Verdict, Wanted
@@ -37,6 +38,12 @@ SECONDS_OF_PATIENCE = 600.0
 RUNS_AT_ONCE = 500
 """How many runs are named in one request."""
 
+TASKS_READ_SINGLY = 3
+"""Of how many tasks, at most, the instances are read one by one instead of all that the run has."""
+
+MOST_KNOWN_AS_MAPPED = 10_000
+"""Of how many tasks it is remembered that they are mapped, so that they cannot be read singly."""
+
 
 class Observer:
     """Looks at runs and tasks of one deployment."""
@@ -47,6 +54,7 @@ class Observer:
         self._telling = telling
         self._diagnosis = Diagnosis(conversation)
         self.dated_runs = DatedRuns(conversation)
+        self._mapped: set[tuple[str, str]] = set()
 
     def look(self, wanted: Wanted) -> Flow[Observation]:
         """
@@ -66,18 +74,20 @@ class Observer:
             if not dialect.lists_task_instances:
                 raise dialect.cannot("wait for a task group")
         things: dict[str, list[str | None]] = {}
+        whole = True
         for name, run in runs.items():
             if not wanted.task_ids and wanted.task_group_id is None:
                 things[name] = [run.state] if run else []
                 continue
-            instances = (yield from self._instances(run, wanted)) if run else []
+            instances, complete = (yield from self._instances(run, wanted)) if run else ([], True)
+            whole = whole and complete
             if wanted.task_group_id is not None:
-                things[f"{name}, group {wanted.task_group_id}"] = [
-                    each.state for each in instances if wanted.is_for_task(each.task_id)
-                ]
+                of_group = [each for each in instances if wanted.is_for_task(each.task_id)]
+                things[f"{name}, group {wanted.task_group_id}"] = wanted.counting(of_group)
             for task_id in wanted.task_ids:
-                things[f"{name}, task {task_id}"] = [each.state for each in instances if each.task_id == task_id]
-        return Observation(things, next(iter(runs.values())) if len(runs) == 1 else None, dag_is_missing)
+                of_task = [each for each in instances if each.task_id == task_id]
+                things[f"{name}, task {task_id}"] = wanted.counting(of_task)
+        return Observation(things, next(iter(runs.values())) if len(runs) == 1 else None, whole, dag_is_missing)
 
     def wait(
         self,
@@ -172,18 +182,37 @@ class Observer:
                 return None
             raise _vanished(wanted, error) from None
 
-    def _instances(self, run: DagRun, wanted: Wanted) -> Flow[list[TaskInstance]]:
-        """The task instances of a run, as far as they are of interest."""
+    def _instances(self, run: DagRun, wanted: Wanted) -> Flow[tuple[list[TaskInstance], bool]]:
+        """The task instances of a run, as far as they are of interest, and whether none of those is missing."""
+        dialect = yield from self._conversation.dialect()
+        if not dialect.lists_task_instances:
+            return (yield from self._singly(run, wanted.task_ids)), True
+        if 0 < len(wanted.task_ids) <= TASKS_READ_SINGLY and not self._are_mapped(wanted):
+            found = yield from self._singly(run, wanted.task_ids)
+            if len(found) == len(wanted.task_ids):
+                return found, True
+        reading = yield from self._conversation.read_all(
+            _pages_of(dialect, run), instance_key, widest=INSTANCES_AT_ONCE
+        )
+        mapped = {each.task_id for each in reading.items if each.map_index >= 0 and each.task_id in wanted.task_ids}
+        if len(self._mapped) < MOST_KNOWN_AS_MAPPED:
+            self._mapped.update((run.dag_id, task_id) for task_id in mapped)
+        return reading.items, reading.whole and not reading.unreadable
+
+    def _singly(self, run: DagRun, task_ids: Sequence[str]) -> Flow[list[TaskInstance]]:
+        """The instances of tasks that are not mapped, as far as there are any."""
         dialect = yield from self._conversation.dialect()
         instances: list[TaskInstance] = []
-        if not dialect.lists_task_instances:
-            for task_id in wanted.task_ids:
-                try:
-                    instances.append((yield from self._conversation.ask(dialect.task_instance(run, task_id))))
-                except NotFound:
-                    log.debug("No instance of task %s in run %s yet", task_id, run.run_id)
-            return instances
-        return (yield from self.task_instances(run))
+        for task_id in task_ids:
+            try:
+                instances.append((yield from self._conversation.ask(dialect.task_instance(run, task_id))))
+            except NotFound:
+                log.debug("No instance of task %s in run %s yet, or several", task_id, run.run_id)
+        return instances
+
+    def _are_mapped(self, wanted: Wanted) -> bool:
+        """Whether any of the tasks that are waited for was found to be mapped."""
+        return any((wanted.dag_id, task_id) in self._mapped for task_id in wanted.task_ids)
 
     def ended_tasks(self, runs: Iterable[tuple[str, str]], *, since: float) -> Flow[list[TaskInstance]]:
         """
@@ -196,18 +225,24 @@ class Observer:
         dag_ids, run_ids = (sorted(set(ids)) for ids in zip(*runs, strict=True))
         after = utc_text(datetime.fromtimestamp(since, timezone.utc), "date")
 
-        def listing(some: Sequence[str]) -> Callable[[int], Exchange[Page[TaskInstance]]]:
-            return lambda offset: dialect.ended_tasks(dag_ids, some, since=after, offset=offset)
+        def listing(some: Sequence[str]) -> PageAt[TaskInstance]:
+            return lambda offset, limit: dialect.ended_tasks(dag_ids, some, since=after, offset=offset, limit=limit)
 
         ended: list[TaskInstance] = []
         for first in range(0, len(run_ids), RUNS_AT_ONCE):
-            ended += yield from self._conversation.ask_all(listing(run_ids[first : first + RUNS_AT_ONCE]))
+            some = listing(run_ids[first : first + RUNS_AT_ONCE])
+            # Whatever is missing, each of these has ended; the next listing reaches back over some of this one's time.
+            ended += (yield from self._conversation.read_all(some, instance_key, widest=INSTANCES_AT_ONCE)).items
         return ended
 
     def task_instances(self, run: DagRun) -> Flow[list[TaskInstance]]:
         """Every task instance of a run."""
         dialect = yield from self._conversation.dialect()
-        return (yield from self._conversation.ask_all(lambda offset: dialect.task_instances(run, offset=offset)))
+        return (yield from self._conversation.ask_all(_pages_of(dialect, run), instance_key, widest=INSTANCES_AT_ONCE))
+
+
+def _pages_of(dialect: Dialect, run: DagRun) -> PageAt[TaskInstance]:
+    return lambda offset, limit: dialect.task_instances(run, offset=offset, limit=limit)
 
 
 def _nothing(wanted: Wanted) -> dict[str, DagRun | None]:

@@ -263,6 +263,8 @@ def _why_kept(pool: Pool, *, prune: bool, force: bool, reachable: Callable[[str]
         return "Airflow needs it"
     if not reachable(pool.name):
         return "not declared, but its name cannot be addressed by the remote's API"
+    if pool.occupied_slots is None and not force:
+        return "not declared, but the remote does not tell whether its slots are occupied"
     if pool.occupied_slots and not force:
         return f"not declared, but {pool.occupied_slots} of its slots are occupied"
     return None

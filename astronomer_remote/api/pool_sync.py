@@ -92,7 +92,9 @@ class PoolSync:
             return not _refusals(dialect, [Change(DELETE, name)])
 
         current = yield from self._pools.all()
-        found = plan(current, declared, prune=prune, force=force, fields=fields, reachable=reachable)
+        # 1.10 tells nothing of what is occupied: there, deletions are refused below rather than left out.
+        blind = force or not dialect.tells_use_of_pools
+        found = plan(current, declared, prune=prune, force=blind, fields=fields, reachable=reachable)
         refusals = _refusals(dialect, found.changes)
         if refusals:
             raise type(refusals[0])("; ".join(error.message for error in refusals))
@@ -124,7 +126,14 @@ class PoolSync:
 
     def _still_free(self, changes: Sequence[Change], progress: Progress) -> Flow[list[Change]]:
         """Of pools to be deleted those that no task has moved into since they were listed."""
-        occupied = {pool.name for pool in (yield from self._pools.all()) if pool.occupied_slots}
+        there = {pool.name: pool for pool in (yield from self._pools.all())}
+        occupied = set()
+        for name in (change.name for change in changes):
+            # One that is not in the listing may be gone, or may not have been readable there.
+            pool = there.get(name) or (yield from self._pools.find(name))
+            # What the remote does not tell counts as occupied.
+            if pool is not None and pool.occupied_slots != 0:
+                occupied.add(name)
         progress.mark(OCCUPIED, [change for change in changes if change.name in occupied])
         return [change for change in changes if change.name not in occupied]
 

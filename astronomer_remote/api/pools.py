@@ -7,13 +7,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
 from astronomer_remote.api.errors import (
     Conflict,
     InvalidSettings,
     NotFound,
     PassingError,
     PoolIsOccupied,
+    UnexpectedReply,
 )
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import DEFAULT_POOL, Change, check_slots, compare
@@ -39,7 +40,11 @@ class Pools:
     def all(self) -> Flow[list[Pool]]:
         """List every pool."""
         dialect = yield from self._conversation.dialect()
-        return (yield from self._conversation.ask_all(lambda offset: dialect.pools(offset=offset)))
+
+        def page(offset: int, limit: int) -> Exchange[Page[Pool]]:
+            return dialect.pools(offset=offset, limit=limit)
+
+        return (yield from self._conversation.ask_all(page, lambda pool: pool.name))
 
     def all_with_use(self) -> Flow[list[Pool]]:
         """List every pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
@@ -237,6 +242,11 @@ class Pools:
         pool = yield from self.find(name)
         if pool is None:
             return False
+        if pool.occupied_slots is None and not force:
+            raise UnexpectedReply(
+                f"The remote does not tell how many slots of pool {name!r} are occupied, so that it is not deleted. "
+                f"{WITHOUT_KNOWING}"
+            )
         if pool.occupied_slots and not force:
             raise PoolIsOccupied(
                 f"{pool.occupied_slots} of the {pool.slots} slots of pool {name!r} are occupied. Wait for its tasks to "

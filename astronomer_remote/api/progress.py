@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from astronomer_remote.api.models import FINISHED_TASK_STATES, TaskInstance
+from astronomer_remote.api.models import FINISHED_TASK_STATES, REMOVED, TaskInstance
 
 SECONDS_BETWEEN_PROGRESS = 60.0
 """How often somebody who waits is told at most: it costs the remote a listing each time."""
@@ -23,6 +23,7 @@ RUNNING_TOLD = 5
 
 def progress_line(instances: Sequence[TaskInstance]) -> str:
     """Such as ``3/12 tasks done, running: load_orders (try 2), transform[7]``."""
+    instances = [each for each in instances if each.state != REMOVED]
     done = sum(each.state in FINISHED_TASK_STATES for each in instances)
     running = [name_and_try(each) for each in instances if each.state in ("running", "deferred")]
     more = f" and {len(running) - RUNNING_TOLD} more" if len(running) > RUNNING_TOLD else ""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.dialects.base import Exchange, Page
 from astronomer_remote.api.errors import PassingError, RemoteError
 from astronomer_remote.api.failure import FailedTask, FailureReport, first_failures
 from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.paging import Reading, instance_key
 from astronomer_remote.api.wire import Flow
 
 TASKS_TOLD = 5
@@ -45,13 +47,13 @@ class Reasons:
     def _failed(self, run: DagRun) -> Flow[tuple[list[TaskInstance], int]]:
         """Those that failed by themselves, as many of them as are looked through, and how many there are in all."""
         dialect = yield from self._conversation.dialect()
-        failed: list[TaskInstance] = []
-        for _ in range(PAGES):
-            page = yield from self._conversation.ask(dialect.task_instances(run, state="failed", offset=len(failed)))
-            failed += page.items
-            if len(failed) >= page.total or not page.items:
-                break
-        return failed, page.total
+
+        def page(offset: int, limit: int) -> Exchange[Page[TaskInstance]]:
+            return dialect.task_instances(run, state="failed", offset=offset, limit=limit)
+
+        reading = Reading(page, instance_key)
+        yield from self._conversation.read_on(reading, PAGES)
+        return reading.items, reading.total
 
     def _with_logs(self, run: DagRun, instances: Sequence[TaskInstance], lines: int) -> Flow[tuple[FailedTask, ...]]:
         dialect = yield from self._conversation.dialect()

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from astronomer_remote.api import untrusted
-from astronomer_remote.api.dialects.base import Dialect, Exchange
+from astronomer_remote.api.dialects.base import UNREADABLE, Dialect, Exchange
 from astronomer_remote.api.errors import (
     LONGEST_DETAIL,
     AccessDenied,
     Conflict,
     RemoteError,
     RemoteUnavailable,
+    ReplyTooLarge,
     RequestRefused,
     UnexpectedReply,
     Unreachable,
@@ -70,7 +71,7 @@ def read(exchange: Exchange[T], response: Response) -> T:
         ) from None
     try:
         return exchange.read(body)
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+    except UNREADABLE as error:
         raise UnexpectedReply(
             f"Could not {exchange.operation}: the reply is not what Airflow sends "
             f"({type(error).__name__}: {_short(response, str(error))}).",
@@ -118,10 +119,10 @@ def unavailable(request: Request, response: Response, now: datetime) -> RemoteUn
 
 
 def check_size(request: Request, response: Response) -> None:
-    """Refuse a reply that was cut because it is too large."""
-    if response.truncated:
-        raise UnexpectedReply(
-            "The reply is larger than this package reads, or does not end; ask for less at once.",
+    """:raises ReplyTooLarge: for a reply that was cut; of an error, its beginning is enough."""
+    if response.truncated and response.status < 400:
+        raise ReplyTooLarge(
+            f"The reply is larger than this package reads ({request.largest_reply} bytes), or does not end.",
             status=response.status,
             method=request.method,
             path=request.path,

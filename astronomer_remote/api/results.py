@@ -9,8 +9,10 @@ from typing import Any
 
 from astronomer_remote.api import untrusted
 from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.errors import NotFound, NotSupported
-from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.dialects.base import Exchange, Page
+from astronomer_remote.api.errors import ListingChanged, NotFound, NotSupported
+from astronomer_remote.api.models import REMOVED, DagRun, TaskInstance
+from astronomer_remote.api.paging import INSTANCES_AT_ONCE, instance_key
 from astronomer_remote.api.wire import Flow
 
 RETURN_VALUE = "return_value"
@@ -77,11 +79,24 @@ class Results:
         dialect = yield from self._conversation.dialect()
         everything = yield from self._conversation.ask(dialect.task_instances(run, limit=1))
         skipped = yield from self._conversation.ask(dialect.task_instances(run, state="skipped", limit=1))
-        return everything.total == skipped.total > 0
+        if skipped.total in (0, everything.total):
+            return skipped.total > 0
+        # Those that its DAG does not have any more do not count.
+        removed = yield from self._conversation.ask(dialect.task_instances(run, state=REMOVED, limit=1))
+        return everything.total == skipped.total + removed.total
 
     def _instances(self, run: DagRun) -> Flow[list[TaskInstance]]:
         dialect = yield from self._conversation.dialect()
-        return (yield from self._conversation.ask_all(lambda offset: dialect.task_instances(run, offset=offset)))
+
+        def page(offset: int, limit: int) -> Exchange[Page[TaskInstance]]:
+            return dialect.task_instances(run, offset=offset, limit=limit)
+
+        reading = yield from self._conversation.read_all(page, instance_key, widest=INSTANCES_AT_ONCE)
+        if not reading.whole or reading.unreadable:
+            raise ListingChanged(
+                f"Not all task instances of run {run.run_id!r} are known, so that results may be missing."
+            )
+        return [each for each in reading.items if each.state != REMOVED]
 
     def _of_instances(self, run: DagRun, task_id: str, key: str, instances: Sequence[TaskInstance]) -> Flow[Any]:
         """The values of a mapped task; ``None`` if the task is none, and so has no such value."""

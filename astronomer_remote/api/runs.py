@@ -18,11 +18,19 @@ from astronomer_remote.api.errors import (
     RequestRefused,
 )
 from astronomer_remote.api.ids import UNSAFE_IN_RUN_ID, run_id_of_repetition
-from astronomer_remote.api.models import DagRun, TriggerIntent, utc_text
+from astronomer_remote.api.models import DagRun, TriggerIntent, same_moment, utc_text
+from astronomer_remote.api.paging import run_key
+from astronomer_remote.api.watching import seconds_of
 from astronomer_remote.api.wire import Flow, Sleep
 
 SECONDS_BEFORE_CANCEL = (0, 1, 3)
 """Pauses before a run's state is set: a scheduler at work on the same run may write its own state over ours."""
+
+MOST_PLANNED = 10
+"""How many runs are looked through for the newest one, as runs that are planned for later do not count."""
+
+SECONDS_PLANNED = 60.0
+"""From how many seconds ahead on a run counts as planned for later: the remote's clock is known to a second at best."""
 
 ON_RETRY = ("new_run", "clear", "clear_failed")
 
@@ -169,10 +177,12 @@ class Runs:
         """Every run of a DAG, or every one of a logical date."""
         dialect = yield from self._conversation.dialect()
 
-        def page(offset: int) -> Exchange[Page[DagRun]]:
-            return dialect.dag_runs(dag_id, logical_date=logical_date, offset=offset)
+        def page(offset: int, limit: int) -> Exchange[Page[DagRun]]:
+            return dialect.dag_runs(dag_id, logical_date=logical_date, offset=offset, limit=limit)
 
-        return (yield from self._conversation.ask_all(page))
+        found = yield from self._conversation.ask_all(page, run_key)
+        # Airflow 3 ignores what it does not know in a query.
+        return [run for run in found if logical_date is None or same_moment(run.logical_date, logical_date)]
 
     def ended(self, dag_ids: Sequence[str], *, since: float, bound: float) -> Flow[list[DagRun]]:
         """
@@ -184,32 +194,42 @@ class Runs:
         dialect = yield from self._conversation.dialect()
         if dialect.lists_ended_runs:
             after, dated = (utc_text(datetime.fromtimestamp(each, timezone.utc), "date") for each in (since, bound))
-            return (
-                yield from self._conversation.ask_all(
-                    lambda offset: dialect.ended_runs(dag_ids, since=after, bound=dated, offset=offset)
-                )
-            )
+
+            def page(offset: int, limit: int) -> Exchange[Page[DagRun]]:
+                return dialect.ended_runs(dag_ids, since=after, bound=dated, offset=offset, limit=limit)
+
+            # Whatever is missing, each of these has ended; the next listing reaches back over some of this one's time.
+            return (yield from self._conversation.read_all(page, run_key)).items
         ended: list[DagRun] = []
         for dag_id in dag_ids:
             try:
-                page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=0))
+                runs = yield from self.all(dag_id)
             except DagNotFound:
                 # A DAG that does not exist (yet) must not hide what ended in the others.
                 continue
-            ended += [run for run in page.items if run.finished]
+            ended += [run for run in runs if run.finished]
         return ended
 
     def newest(self, dag_id: str) -> Flow[DagRun | None]:
-        """The newest run of a DAG, by its logical date or, in Airflow 3, the date it was to run after."""
+        """
+        The newest run of a DAG: the one that was made last or, in Airflow 3, the one that was due last.
+
+        One that is planned for later does not count, as long as it has not begun.
+        """
         dialect = yield from self._conversation.dialect()
+        now = self._conversation.remote_clock() + SECONDS_PLANNED
         if dialect.orders_runs:
-            page = yield from self._conversation.ask(dialect.dag_runs(dag_id, newest_first=True, limit=1))
+            due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
+            newest = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, limit=MOST_PLANNED)
+            found = (yield from self._conversation.ask(newest)).items
         else:
-            # Airflow 2.0 lists runs in the order they were made, so that the last one of the listing is wanted.
-            page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=1))
-            if page.total > 1:
-                page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=1, offset=page.total - 1))
-        return page.items[0] if page.items else None
+            # Airflow 2.0 lists runs in the order they were made, so that the last ones of the listing are wanted.
+            page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=MOST_PLANNED))
+            if page.total > MOST_PLANNED:
+                last = page.total - MOST_PLANNED
+                page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=MOST_PLANNED, offset=last))
+            found = page.items[::-1]
+        return next((run for run in found if not _is_planned(run, now)), None)
 
     def cancel(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """
@@ -267,6 +287,12 @@ class Runs:
             of_date = yield from self.all(intent.dag_id, intent.logical_date)
             run = of_date[0] if of_date else None
         return run
+
+
+def _is_planned(run: DagRun, now: float) -> bool:
+    """Whether a run is for later, and has not begun."""
+    due = run.run_after or run.logical_date
+    return run.start_date is None and not run.finished and due is not None and seconds_of(due) > now
 
 
 def _in_the_way(run: DagRun) -> DagRunAlreadyExists:

@@ -11,6 +11,7 @@ from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dialects.base import Exchange, Page
 from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RemoteError, RequestRefused
 from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.paging import Reading, instance_key
 from astronomer_remote.api.progress import LONGEST_RUN, SECONDS_BETWEEN_PROGRESS, progress_line
 from astronomer_remote.api.streams import Caution, Stream
 from astronomer_remote.api.watching import Waiter
@@ -81,18 +82,18 @@ class Telling:
                 return
         _warn(waiter, failure)
 
-    def _instances(self, run: DagRun, *, all_of_them: bool) -> Flow[Page[TaskInstance]]:
+    def _instances(self, run: DagRun, *, all_of_them: bool) -> Flow[Reading[TaskInstance]]:
         """The task instances of a run; of a large one only the first."""
         dialect = yield from self._conversation.dialect()
-        found: list[TaskInstance] = []
-        for _ in range(PAGES if all_of_them else 1):
-            page = yield from self._ask(dialect.task_instances(run, limit=LONGEST_RUN, offset=len(found)))
-            found += page.items
-            if len(found) >= page.total or not page.items:
-                break
-        return Page(found, page.total)
 
-    def _tell_progress(self, waiter: Waiter, run: DagRun, page: Page[TaskInstance]) -> None:
+        def page(offset: int, limit: int) -> Exchange[Page[TaskInstance]]:
+            return dialect.task_instances(run, limit=limit, offset=offset).once()
+
+        reading = Reading(page, instance_key, limit=LONGEST_RUN)
+        yield from self._conversation.read_on(reading, PAGES if all_of_them else 1)
+        return reading
+
+    def _tell_progress(self, waiter: Waiter, run: DagRun, page: Reading[TaskInstance]) -> None:
         if not waiter.progressing:
             return
         if page.total > LONGEST_RUN:
@@ -104,8 +105,8 @@ class Telling:
             waiter.progress = line
             waiter.tell(line)
 
-    def _tell_logs(self, waiter: Waiter, run: DagRun, page: Page[TaskInstance], *, until: float) -> Flow[None]:
-        due, remarks = waiter.streams.due(page.items, complete=len(page.items) >= page.total)
+    def _tell_logs(self, waiter: Waiter, run: DagRun, page: Reading[TaskInstance], *, until: float) -> Flow[None]:
+        due, remarks = waiter.streams.due(page.items, complete=page.whole)
         for remark in remarks:
             waiter.tell(remark)
         for stream in due:

@@ -6,7 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteError, RequestRefused, UnexpectedReply
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    NotFound,
+    NotSupported,
+    RemoteError,
+    RequestRefused,
+    UnexpectedReply,
+)
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.watching import Key, Waiter, seconds_of
 
@@ -25,6 +32,9 @@ WIDEST_LISTING = 1800.0
 
 TICKS_BETWEEN_CHECKS = 6
 """How often one of those that the listing serves is looked at singly: runs may be deleted, or never begin."""
+
+MOST_CHECKS = 32
+"""How many of them are looked at singly in a tick at most, after a check has found one that no listing had told of."""
 
 EARLY = 0.25
 """By which part of the loop's interval one may be looked at early, lest it has to wait for a whole one more."""
@@ -53,6 +63,7 @@ class Tick:
     :param parts: those served by a listing of tasks that ended, since they wait for parts of runs.
     :param parts_since: the same as `since`, for tasks.
     :param singly: those that are looked at singly.
+    :param checked: those among them that a listing serves.
     """
 
     dag_ids: Sequence[str]
@@ -62,6 +73,7 @@ class Tick:
     parts: Sequence[Waiter]
     parts_since: float
     singly: Sequence[Waiter]
+    checked: Sequence[Waiter] = ()
 
     @cached_property
     def runs(self) -> dict[tuple[str, str], list[Waiter]]:
@@ -141,17 +153,43 @@ class Listing:
         return min([*beginnings, clock.remote - OVERLAP if self.resume_at is None else self.resume_at])
 
 
+@dataclass
+class Checks:
+    """
+    How many of those that a listing serves are looked at singly, in case that it does not tell everything.
+
+    A run may be over and have no end date, so that no listing of ended runs holds it. One check in a while finds one of
+    those, and as long as checks find some, the next tick has twice as many.
+
+    :param number: how many in this tick.
+    """
+
+    number: int = 0
+    _wanted: int = 0
+    _ticks: int = 0
+
+    def next(self) -> None:
+        """Begin a tick."""
+        self._ticks += 1
+        due = self._ticks % TICKS_BETWEEN_CHECKS == 0
+        self.number = self._wanted or (1 if due else 0)
+
+    def note(self, found: int) -> None:
+        """Take note of how many of the checks found that the wait was over."""
+        self._wanted = min(2 * self.number, MOST_CHECKS) if found else 0
+
+
 def refuses(error: RemoteError) -> bool:
     """Whether a listing cannot be had: the remote says no, or a gateway that lets no such request through."""
-    refused = isinstance(error, (AccessDenied, NotFound, RequestRefused))
+    refused = isinstance(error, (AccessDenied, NotFound, NotSupported, RequestRefused))
     return refused or (isinstance(error, UnexpectedReply) and error.status in (403, 404, 405))
 
 
-def plan(waiters: Collection[Waiter], clock: Clock, *, number: int, runs: Listing, tasks: Listing) -> Tick:
+def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Listing, tasks: Listing) -> Tick:
     """
     Decide what a tick asks.
 
-    :param number: number of the tick, from 0.
+    :param checks: how many of those that a listing serves are looked at singly.
     :param runs: the listings of runs that ended.
     :param tasks: the listings of tasks that ended.
     """
@@ -167,8 +205,7 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, number: int, runs: Listin
     singly = [waiter for waiter in rest if waiter.due - early <= now]
     # One at a time, since it takes a few requests.
     singly += [waiter for waiter in listed if waiter.wonders(now)][:1]
-    if listed and number % TICKS_BETWEEN_CHECKS == TICKS_BETWEEN_CHECKS - 1:
-        singly.append(min(listed, key=lambda waiter: waiter.due))
+    checked = sorted(listed, key=lambda waiter: waiter.due)[:checks] if checks else []
     return Tick(
         dag_ids=sorted({waiter.wanted.dag_id for waiter in served}),
         since=runs.since(served, clock),
@@ -177,7 +214,8 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, number: int, runs: Listin
         served=served,
         parts=parts,
         parts_since=tasks.since(parts, clock),
-        singly=singly,
+        singly=[*singly, *checked],
+        checked=checked,
     )
 
 

@@ -34,12 +34,15 @@ from astronomer_remote import __version__
 from astronomer_remote.api.deadlines import DeadlinePassed, deadline, limit
 from astronomer_remote.api.network import Proxy, ca_file_of, client_certificate_of, proxy_of, tls_context
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Flow, Request, Response, Sleep, Step, TransportError
+from astronomer_remote.api.wire import LARGE_JSON, Flow, Request, Response, Sleep, Step, TransportError
 
 T = TypeVar("T")
 
 LARGEST_BODY = 32 * 1024 * 1024
-"""Bytes of a reply that are read: far more than a page of a listing, far less than a worker's memory."""
+"""Bytes of any reply that are read at most, whatever its request allows."""
+
+LARGEST_ERROR = 256 * 1024
+"""Bytes of a reply that are read if it is an error, of which a few words are repeated."""
 
 LONGEST_REPLY = 120.0
 """Seconds a whole exchange may take, from connecting to the last byte of the reply, however steadily it trickles in."""
@@ -64,15 +67,17 @@ ZLIB_FORMATS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "def
 
 class Body:
     """
-    A reply's body as it arrives, unpacked and cut at :data:`LARGEST_BODY`.
+    A reply's body as it arrives, unpacked and cut at a limit.
 
     It does not leave the unpacking to the HTTP libraries, of which older versions unpack a chunk at once, to a
     thousand times its size.
 
     :param encoding: the reply's ``Content-Encoding``; what is not known is kept as it is.
+    :param limit: how many bytes are kept.
     """
 
-    def __init__(self, encoding: str | None) -> None:
+    def __init__(self, encoding: str | None, limit: int) -> None:
+        self._limit = limit
         format_ = ZLIB_FORMATS.get((encoding or "").strip().lower())
         self._unpacker = zlib.decompressobj(format_) if format_ else None
         self._content = bytearray()
@@ -82,15 +87,15 @@ class Body:
     def add(self, chunk: bytes) -> bool:
         """Take in what arrived. :return: whether more is wanted. :raises zlib.error: if it cannot be unpacked."""
         self._began = True
-        room = LARGEST_BODY + 1 - len(self._content)
+        room = self._limit + 1 - len(self._content)
         self._content += self._unpacker.decompress(chunk, room) if self._unpacker else chunk
-        self.truncated = len(self._content) > LARGEST_BODY
+        self.truncated = len(self._content) > self._limit
         return not self.truncated
 
     def end(self) -> bytes:
         """All of it, at the end of the reply. :raises zlib.error: if the end is missing."""
         if self.truncated:
-            return bytes(self._content[:LARGEST_BODY])
+            return bytes(self._content[: self._limit])
         if self._unpacker and self._unpacker.unused_data:
             raise zlib.error("something follows the end of the packed body")
         # An empty body, such as that of a 204, may be called packed.
@@ -156,7 +161,7 @@ class SyncDriver:
         connect, read = min(settings.connect_timeout, longest), settings.read_timeout
         try:
             with deadline(now + longest), self._open(request, (connect, read)) as reply:
-                body = Body(reply.headers.get("Content-Encoding"))
+                body = Body(reply.headers.get("Content-Encoding"), _limit(request, reply.status_code))
                 while chunk := reply.raw.read(CHUNK, decode_content=False):
                     if not body.add(chunk):
                         break
@@ -256,7 +261,7 @@ class AsyncDriver:
                 proxy=proxy.url if proxy else None,
                 ssl=self._tls,
             ) as reply:
-                received = Body(reply.headers.get("Content-Encoding"))
+                received = Body(reply.headers.get("Content-Encoding"), _limit(request, reply.status))
                 async for chunk in reply.content.iter_chunked(CHUNK):
                     if not received.add(chunk):
                         break
@@ -264,7 +269,10 @@ class AsyncDriver:
         except Exception as error:  # noqa: BLE001  # whatever a reply makes the library raise
             return _failure(error, proxy, (settings.connect_timeout, settings.read_timeout, LONGEST_REPLY))
         named = {name.lower(): ", ".join(reply.headers.getall(name)) for name in reply.headers}
-        return Response(reply.status, named, content, received.truncated)
+        response = Response(reply.status, named, content, received.truncated)
+        if response.is_json and len(content) > LARGE_JSON:
+            return await asyncio.to_thread(response.parse)
+        return response
 
 
 def configure(session: requests.Session, settings: Settings) -> requests.Session:
@@ -306,6 +314,11 @@ async def async_driver(settings: Settings, reload: Callable[[], Awaitable[Settin
         auto_decompress=False,
     ) as session:
         yield AsyncDriver(session, settings, reload=reload, tls=tls)
+
+
+def _limit(request: Request, status: int) -> int:
+    """How many bytes of a reply's body are read."""
+    return min(request.largest_reply, LARGEST_BODY, LARGEST_ERROR if status >= 400 else LARGEST_BODY)
 
 
 def _resume(flow: Flow[Any], outcome: Any) -> Step:

@@ -47,18 +47,19 @@ TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 """What has to be known of JSON to see how deeply it is nested; nothing in it repeats, so that nothing backtracks."""
 
 
-def loads(body: bytes) -> Any:
+def loads(body: bytes, parse: Callable[[str], Any] = json.loads) -> Any:
     """
     Parse JSON, with text that can be stored.
 
     What is nested too deeply to be parsed is replaced by a text that says so, so that one such value in a listing does
     not hide the others. Integers with too many digits for Python become text.
 
+    :param parse: what parses JSON.
     :raises ValueError: when it is no JSON.
     """
     text = body.decode(json.detect_encoding(body), errors="replace")
     try:
-        value = json.loads(text)
+        value = parse(text)
     except RecursionError:
         value = json.loads(_pruned(text), parse_int=_integer)
     except json.JSONDecodeError:

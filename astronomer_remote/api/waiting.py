@@ -13,7 +13,7 @@ from typing import Any
 
 from astronomer_remote.api import untrusted
 from astronomer_remote.api.errors import written_by_another_version
-from astronomer_remote.api.models import FINISHED_RUN_STATES, FINISHED_TASK_STATES, DagRun
+from astronomer_remote.api.models import FINISHED_RUN_STATES, FINISHED_TASK_STATES, REMOVED, DagRun, TaskInstance
 
 BY_LOGICAL_DATE = "logical_date"
 BY_DATA_INTERVAL_END = "data_interval_end"
@@ -91,6 +91,17 @@ class Wanted:
     def _states(self) -> set[str]:
         return {*self.allowed_states, *self.failed_states, *self.skipped_states}
 
+    def counting(self, instances: Sequence[TaskInstance]) -> list[str | None]:
+        """
+        The states that count of the instances of a task or a group.
+
+        One is called removed that its DAG does not have any more, for example after a mapped task was cleared and got
+        fewer instances. Airflow does not count it for the state of a run. Where there is nothing else, it tells why.
+        """
+        states = [each.state for each in instances]
+        left = [state for state in states if state != REMOVED or REMOVED in self._states]
+        return left or states
+
     def is_for_task(self, task_id: str) -> bool:
         """Whether a task of the run is among those that are waited for."""
         if self.task_group_id is not None:
@@ -146,11 +157,13 @@ class Observation:
     :param things: for each expected thing (a run, a task of a run, a task group of a run) the states found for
         it: none if it does not exist yet, several for a mapped task or a group.
     :param run: the run that was looked at, if it is a single one.
+    :param whole: whether nothing that is waited for may be missing.
     :param dag_is_missing: whether the remote said that it has no such DAG.
     """
 
     things: Mapping[str, Sequence[str | None]]
     run: DagRun | None = None
+    whole: bool = True
     dag_is_missing: bool = False
 
     @classmethod
@@ -164,7 +177,8 @@ class Observation:
             f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
             for name, states in self.things.items()
         )
-        summary = untrusted.readable(", ".join(told) or "no run yet")
+        missing = "" if self.whole else " (not all of the listing could be read)"
+        summary = untrusted.readable(", ".join(told) or "no run yet") + missing
         return f"{summary} ({NO_SUCH_DAG})" if self.dag_is_missing else summary
 
 
@@ -188,14 +202,15 @@ def judge(observation: Observation, wanted: Wanted) -> Verdict | None:
     Whether the wait is over; ``None`` while it is not.
 
     Anything failed ends it at once, then anything skipped; it ends well only if every expected thing is there
-    and in an allowed state. Nothing found is never success, and a state nobody has heard of means "not yet".
+    and in an allowed state. Nothing found is never success, nor is a part of a listing, and a state that is not known
+    means "not yet".
     """
     states = [state for found in observation.things.values() for state in found]
     if _any_in(states, wanted.failed_states):
         return Verdict.FAILED
     if _any_in(states, wanted.skipped_states):
         return Verdict.SKIPPED
-    complete = bool(observation.things) and all(observation.things.values())
+    complete = observation.whole and bool(observation.things) and all(observation.things.values())
     return Verdict.SUCCESS if complete and all(state in wanted.allowed_states for state in states) else None
 
 

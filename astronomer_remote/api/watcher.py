@@ -26,7 +26,7 @@ from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.teller import Teller
-from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS, Clock, Listing, Tick, pause, plan, refuses
+from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS, Checks, Clock, Listing, Tick, pause, plan, refuses
 from astronomer_remote.api.transport import AsyncDriver, async_driver
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import News, Waiter
@@ -121,6 +121,7 @@ class Watcher:
         self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
         self._ended_runs = Listing()
         self._ended_tasks = Listing()
+        self._checks = Checks()
         self._teller: Teller | None = None
         self._widened = 0.0
 
@@ -207,12 +208,15 @@ class Watcher:
         if clock.now - self._widened > SECONDS_BETWEEN_WIDE_TICKS:
             self._ended_runs, self._ended_tasks = Listing(), Listing(offered=dialect.lists_ended_tasks)
             self._widened = clock.now
-        tick, offered = self._plan(clock, number), self._offered
+        self._checks.next()
+        tick, offered = self._plan(clock), self._offered
         answered = await self._list_runs(driver, tick) and await self._list_tasks(driver, tick)
         if self._offered != offered:
             # Those whom a listing was to serve that is refused.
-            tick = self._plan(clock, number)
-        await asyncio.gather(*(self._look(driver, waiter) for waiter in tick.singly))
+            tick = self._plan(clock)
+        left = [waiter for waiter in tick.singly if waiter.ended is None]
+        await asyncio.gather(*(self._look(driver, waiter) for waiter in left))
+        self._checks.note(sum(waiter.ended is not None for waiter in tick.checked if waiter in left))
         if answered and self._teller:
             self._teller.tell(self._waiters, clock.now)
         return answered
@@ -221,8 +225,9 @@ class Watcher:
     def _offered(self) -> tuple[bool, bool]:
         return self._ended_runs.offered, self._ended_tasks.offered
 
-    def _plan(self, clock: Clock, number: int) -> Tick:
-        return plan(self._waiters, clock, number=number, runs=self._ended_runs, tasks=self._ended_tasks)
+    def _plan(self, clock: Clock) -> Tick:
+        checks = self._checks.number
+        return plan(self._waiters, clock, checks=checks, runs=self._ended_runs, tasks=self._ended_tasks)
 
     async def _list_runs(self, driver: AsyncDriver, tick: Tick) -> bool:
         """Ask which runs have ended. :return: whether the remote answered."""
@@ -280,7 +285,10 @@ class Watcher:
         return ended
 
     async def _look(self, driver: AsyncDriver, waiter: Waiter) -> None:
-        await self._run_flow(driver, self._deployment.observer.look_for(waiter))
+        try:
+            await self._run_flow(driver, self._deployment.observer.look_for(waiter))
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one run must not end the waits for others
+            waiter.end(error)
 
     async def _run_flow(self, driver: AsyncDriver, flow: Flow[T]) -> T:
         """Run a conversation, which has one request under way at a time."""

@@ -22,6 +22,21 @@ T = TypeVar("T")
 LENGTH_OF_A_BEGINNING = 16 * 1024
 """Bytes of a page within which its title stands."""
 
+LARGEST_ENTRY = 16 * 1024 * 1024
+"""Bytes of a reply about one thing that are read: a run's conf may be a few megabytes."""
+
+LARGEST_PAGE = 8 * 1024 * 1024
+"""Bytes of a page of a listing that are read; a longer one is asked for again in smaller pages. As Python objects,
+JSON takes up to twenty times its size, and 50 ms per megabyte to parse."""
+
+LARGEST_REPLY = 32 * 1024 * 1024
+"""Bytes that are read of a log as text, whose end is wanted, and of a reply that a user asks for by hand."""
+
+UNPARSED: Any = object()
+
+LARGE_JSON = 256 * 1024
+"""Bytes of JSON from which on it is parsed beside an event loop, not in it."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -39,6 +54,7 @@ class Request:
     :param authenticated: whether the credentials of the connection belong to this request.
     :param repeatable: whether sending it twice has the same effect as sending it once. It says so itself,
         because many reads of this API are POSTs. Defaults to what HTTP says of the verb.
+    :param largest_reply: how many bytes of the reply's body are read at most.
     """
 
     method: str
@@ -49,6 +65,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     authenticated: bool = True
     repeatable: bool | None = None
+    largest_reply: int = LARGEST_ENTRY
 
     @property
     def may_repeat(self) -> bool:
@@ -87,6 +104,7 @@ class Response:
     :param body: the body's bytes.
     :param truncated: whether the body was longer than the limit and was cut.
     :param redact: hides secrets in a part of the reply that is shown to a person: it may repeat the request.
+    :param parsed: the body as JSON, or the error if it is none, where that was parsed already.
     """
 
     status: int
@@ -94,6 +112,7 @@ class Response:
     body: bytes = field(default=b"", repr=False)
     truncated: bool = False
     redact: Callable[[str], str] = field(default=str, repr=False, compare=False)
+    parsed: Any = field(default=UNPARSED, repr=False, compare=False)
 
     @property
     def content_type(self) -> str:
@@ -127,7 +146,70 @@ class Response:
 
     def json(self) -> Any:
         """The body as JSON, in which all text can be stored. :raises ValueError: when it is none."""
-        return untrusted.loads(self.body)
+        if isinstance(self.parsed, ValueError):
+            raise self.parsed
+        return untrusted.loads(self.body) if self.parsed is UNPARSED else self.parsed
+
+    def parse(self) -> Response:
+        """The same reply with its JSON parsed, one entry of a listing after the other; for a thread of its own."""
+        try:
+            return replace(self, parsed=untrusted.loads(self.body, json_in_steps))
+        except ValueError as error:
+            return replace(self, parsed=error)
+
+
+def json_in_steps(text: str) -> Any:
+    """
+    Parse JSON like :func:`json.loads`, one entry of a listing after the other.
+
+    Python's parser lets no other thread run until it is done. Between two entries, others have their turn.
+
+    :raises ValueError: when it is no JSON.
+    """
+    value, end = _value_at(text, 0, depth=2)
+    if text[_after_space(text, end) :]:
+        raise ValueError(f"more than one JSON value: {end}")
+    return value
+
+
+def _value_at(text: str, at: int, *, depth: int) -> tuple[Any, int]:
+    """The JSON value at a position, and where it ends. :param depth: levels of containers gone through here."""
+    at = _after_space(text, at)
+    opening = text[at : at + 1]
+    if depth == 0 or opening not in ("{", "["):
+        return _DECODER.raw_decode(text, at)
+    closing = "}" if opening == "{" else "]"
+    found: list[Any] = []
+    named: dict[str, Any] = {}
+    at = _after_space(text, at + 1)
+    while text[at : at + 1] != closing:
+        if found or named:
+            at = _after_space(text, _expect(text, at, ","))
+        if opening == "[":
+            value, at = _value_at(text, at, depth=depth - 1)
+            found.append(value)
+        else:
+            _expect(text, at, '"')
+            name, at = _DECODER.raw_decode(text, at)
+            named[name], at = _value_at(text, _expect(text, _after_space(text, at), ":"), depth=depth - 1)
+        at = _after_space(text, at)
+    return (found if opening == "[" else named), at + 1
+
+
+def _after_space(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t", "\n", "\r"):
+        at += 1
+    return at
+
+
+def _expect(text: str, at: int, character: str) -> int:
+    """The position after a character that is due. :raises ValueError: if there is another."""
+    if text[at : at + 1] != character:
+        raise ValueError(f"{character!r} expected: {at}")
+    return at + 1
+
+
+_DECODER = json.JSONDecoder()
 
 
 class TransportError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import update_wrapper
@@ -86,6 +87,7 @@ class AstronomerHook(HttpHook):
         self.astronomer_conn_id = astronomer_conn_id
         self._deployment: Deployment | None = None
         self._session: Session | None = None
+        self._session_pid = 0
 
     # The connection form of Airflow 2.11 to 3.1. Airflow looks for these in the class itself.
 
@@ -203,8 +205,9 @@ class AstronomerHook(HttpHook):
         return configure(session, settings)
 
     def _driver(self, settings: Settings, total_seconds: float | None = None) -> SyncDriver:
-        if self._session is None:
-            self._session = self._new_session(settings)
+        if self._session is None or self._session_pid != os.getpid():
+            # After a fork, parent and child would read each other's replies from the same sockets.
+            self._session, self._session_pid = self._new_session(settings), os.getpid()
         return SyncDriver(self._session, settings, reload=self._read_settings, total_seconds=total_seconds)
 
     def _read_settings(self, parts: Callable[[Any], dict[str, Any]] = connection_parts) -> Settings:

@@ -58,8 +58,9 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
     :param external_task_group_id: wait for the tasks of this group (templated); those whose ids begin with its id,
         as they do unless the group was made with ``prefix_group_id=False``. Not on 1.10.
     :param external_run_id: wait in this run instead of the one of a logical date (templated). Added.
-    :param latest_run: wait in the newest run there is at the first look (in mode ``reschedule``, whose looks know
-        nothing of each other: at each), default ``False``; with none, wait for one to appear. Added.
+    :param latest_run: wait in the newest run there is, which is the one made last or, in Airflow 3, due last, at the
+        first look (in mode ``reschedule``, whose looks know nothing of each other: at each), default ``False``; with
+        none, wait for one to appear. Added.
     :param allowed_states: states that end the wait well, default ``["success"]``; for a task group, whose tasks may
         well be skipped, ``["success", "skipped"]``.
     :param skipped_states: states that skip this task, default none.

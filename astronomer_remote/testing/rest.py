@@ -40,6 +40,7 @@ class RestSpeaker(Speaker):
             ("GET", "/dags/{}/tasks", self.list_tasks),
             ("GET", "/dags/{}/tasks/{}", self.get_task),
             ("GET", f"{run}/taskInstances", self.list_task_instances),
+            ("GET", f"{run}/taskInstances/{{}}", self.get_task_instance),
             ("GET", f"{run}/taskInstances/{{}}/logs/{{}}", self.get_log),
             ("GET", f"{run}/taskInstances/{{}}/xcomEntries/{{}}", self.get_xcom),
             ("GET", "/importErrors", self.list_import_errors),
@@ -131,6 +132,15 @@ class RestSpeaker(Speaker):
         states = asked.query.get("state", [])
         found = [each for each in dag.instances() if not states or dag.instance_state(run, *each) in states]
         return self.page("task_instances", found, tell, asked)
+
+    def get_task_instance(self, asked: Asked, dag_id: str, run_id: str, task_id: str) -> Answer:
+        dag, run = self.run(dag_id, run_id)
+        indexes = [index for task, index in dag.instances() if task == task_id]
+        if not indexes:
+            raise Refused(self.missing("Task instance"))
+        if indexes != [-1]:
+            raise self.refuse(404, "Task instance is mapped, add the map_index value to the URL")
+        return Answer(200, self.tell_task_instance(dag, run, task_id))
 
     def tell_task_instance(self, dag: FakeDag, run: FakeRun, task: str, index: int = -1) -> dict[str, Any]:
         told: dict[str, Any] = {

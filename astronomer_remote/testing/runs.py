@@ -23,6 +23,8 @@ class RunSpeaker(RestSpeaker):
 
     range_fields: tuple[str, ...]
     """Dates of a run that a listing can be narrowed by."""
+    dates_of_instances: tuple[str, ...]
+    """Those of them by which a listing of its task instances can be, too."""
 
     def endpoints(self) -> Iterable[Endpoint]:
         run = "/dags/{}/dagRuns/{}"
@@ -141,17 +143,19 @@ class RunSpeaker(RestSpeaker):
         body = asked.json()
         if "dag_run_ids" in body and not self.version >= (2, 7):
             raise self.refuse(self.unreadable, "{'dag_run_ids': ['Unknown field.']}")
+        wanted = body.get("dag_run_ids")
         found = [
-            self.tell_task_instance(dag, run, task)
+            self.tell_task_instance(dag, run, task, index)
             for dag in self.contents.dags.values()
-            for run in self.look_at([dag])
-            for task in dag.tasks
             if dag.dag_id in body["dag_ids"]
-            and run.run_id in body["dag_run_ids"]
-            and is_within(run.task_end_dates.get(task) or run.end_date, body.get, "end_date")
+            for run in self.look_at([dag])
+            if (wanted is None or run.run_id in wanted)
+            and all(is_within(self.date_of(run, field), body.get, field) for field in self.dates_of_instances)
+            for task, index in dag.instances()
+            if is_within(run.task_end_dates.get(task) or run.end_date, body.get, "end_date")
         ]
         offset = body.get("page_offset", 0)
-        chosen = found[offset:][: body.get("page_limit", MOST)]
+        chosen = found[offset:][: body.get("page_limit", MOST)] if self.version >= (2, 10) else found
         return Answer(200, {"task_instances": chosen, "total_entries": len(found)})
 
     def page_of_runs(
@@ -159,6 +163,10 @@ class RunSpeaker(RestSpeaker):
     ) -> Answer:
         for field in order:
             name = field.removeprefix("-")
+            if name == "id":
+                # They are kept in the order they were made.
+                runs = runs[::-1] if field.startswith("-") else runs
+                continue
             runs.sort(key=lambda run: str(self.date_of(run, name) or ""), reverse=field.startswith("-"))
         if limit is None:
             return self.page("dag_runs", runs, self.tell_run, asked)

@@ -36,6 +36,7 @@ class V1Speaker(RunSpeaker):
 
     prefix = "/api/v1"
     range_fields = ("execution_date", "start_date", "end_date")
+    dates_of_instances = ("execution_date",)
 
     @property
     def first_state(self) -> str:  # type: ignore[override]  # a constant everywhere else

@@ -29,6 +29,7 @@ class V2Speaker(RunSpeaker):
     unquotes_first = False
     keep_alive = True
     range_fields = ("logical_date", "run_after", "start_date", "end_date")
+    dates_of_instances = ("logical_date", "run_after")
 
     def open_endpoints(self) -> Iterable[Endpoint]:
         return [

@@ -201,6 +201,19 @@ OPERATIONS: dict[str, tuple[tuple[Any, ...], dict[str, Any], Callable[[Any], Any
 }
 
 
+def test_after_a_fork_the_child_does_not_share_the_parents_connections(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start("3.3.2").add_dag("quick")
+    hook = AstronomerHook()
+    sessions = set()
+    for pid in (1, 1, 2):
+        monkeypatch.setattr("astronomer_remote.hooks.astronomer.os.getpid", lambda pid=pid: pid)
+        assert hook.get_dag("quick").dag_id == "quick"
+        sessions.add(hook._session)
+    assert len(sessions) == 2
+
+
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
 @pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
 @pytest.mark.parametrize("name", OPERATIONS)

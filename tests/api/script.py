@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import RemoteError
-from astronomer_remote.api.models import Generation
+from astronomer_remote.api.models import Generation, utc_text
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError
@@ -249,6 +250,17 @@ class Speech:
             f"GET {self.runs_path}?limit=100&offset=0&{name}_gte={when}&{name}_lte={when}",
             ok({"dag_runs": list(runs), "total_entries": len(runs)}),
         )
+
+    def newest(self, *runs: Mapping[str, Any], clock: Clock | None = None, total: int | None = None) -> Turn:
+        """The request for the newest run; 1.10 has to list them all, and 2.0 lists the last ones last."""
+        if self.experimental:
+            return Turn(f"GET {self.runs_path}", ok(list(runs)))
+        order = "&order_by=-id" if self.numbers >= (2, 1) else ""
+        if self.generation is Generation.V2:
+            due = utc_text(datetime.fromtimestamp((clock or Clock()).now + 60, timezone.utc), "due").replace(":", "%3A")
+            order = f"&order_by=-run_after&run_after_lte={due}"
+        body = {"dag_runs": list(runs), "total_entries": len(runs) if total is None else total}
+        return Turn(f"GET {self.runs_path}?limit=10&offset=0{order}", ok(body))
 
     def import_errors(self, *failures: Mapping[str, Any]) -> list[Turn]:
         """The request for broken DAG files, which 1.10 does not have."""

@@ -40,7 +40,7 @@ def questions(version: str, *, dag: Any = None, health: Any = None, runs: Any = 
         Turn(f"GET {HEALTH[version]}", health if isinstance(health, Response) else ok(health or HEALTHY)),
     ]
     if runs is not None:
-        order = "" if version == V1_OLDEST else f"&order_by={'-run_after' if version == V2 else '-execution_date'}"
+        order = "" if version == V1_OLDEST else f"&order_by={'-run_after' if version == V2 else '-id'}"
         body = {"dag_runs": [speech.run(f"r{n}", state) for n, state in enumerate(runs)], "total_entries": len(runs)}
         reply = runs if isinstance(runs, Response) else ok(body)
         turns.append(Turn(f"GET {speech.runs_path}?limit=100&offset=0{order}", reply))

@@ -23,6 +23,7 @@ from astronomer_remote.api.streams import Caution, Stream, told_to
 from astronomer_remote.api.untrusted import UNSAFE
 from astronomer_remote.api.waiting import Observation
 from astronomer_remote.api.wire import Response
+from tests.api.script import DATE
 
 EVIL = "\x1b]0;gone\x07\r\n[2026-01-01T00:00:00] {x.py:1} INFO - all is well ::group::x ##[group]y \u202e\ud800\x9b"
 DIALECTS = (
@@ -50,11 +51,13 @@ def reply(body: Any, status: int = 200) -> Response:
 
 def run_of(dialect: Any) -> DagRun:
     if isinstance(dialect, ExperimentalDialect):
-        body: Any = [{"run_id": EVIL, "state": EVIL, "execution_date": EVIL, "start_date": EVIL}]
+        body: Any = [{"id": 1, "run_id": EVIL, "state": EVIL, "execution_date": EVIL, "start_date": EVIL}]
         return read(dialect.dag_runs("d"), reply(body)).items[0]
     dates = ("logical_date", "execution_date", "run_after", "start_date", "end_date", "run_type")
+    # A reply about one run is refused if it is about another; a listing of what ended may hold any.
     body = {"dag_id": EVIL, "dag_run_id": EVIL, "state": EVIL, **dict.fromkeys(dates, EVIL)}
-    return read(dialect.dag_run("d", "r"), reply(body))
+    listed = dialect.ended_runs(["d"], since=DATE, bound=DATE)
+    return read(listed, reply({"dag_runs": [body], "total_entries": 1})).items[0]
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: each.generation.value)
@@ -69,13 +72,14 @@ def test_of_a_run(dialect: Any) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS[:2], ids=lambda each: each.generation.value)
 def test_of_task_instances_dags_and_import_errors(dialect: Any) -> None:
     each = dict.fromkeys(("task_id", "state", "operator", "start_date", "end_date", "dag_id", "dag_run_id"), EVIL)
-    (instance,) = read(dialect.task_instances(RUN), reply({"task_instances": [each], "total_entries": 1})).items
+    listed = dialect.ended_tasks(["d"], ["r"], since=DATE)
+    (instance,) = read(listed, reply({"task_instances": [each], "total_entries": 1})).items
     for value in vars(instance).values():
         harmless(str(value))
-    dag = read(dialect.dag("d"), reply({"dag_id": EVIL, "is_paused": False, "fileloc": EVIL}))
-    harmless(f"{dag.dag_id}{dag.fileloc}")
-    errors = {"import_errors": [{"filename": EVIL, "stack_trace": EVIL}]}
-    harmless(read(dialect.import_failures(), reply(errors))[0].filename)
+    dag = read(dialect.dag("d"), reply({"dag_id": "d", "is_paused": False, "fileloc": EVIL}))
+    harmless(str(dag.fileloc))
+    errors = {"import_errors": [{"filename": EVIL, "stack_trace": EVIL}], "total_entries": 1}
+    harmless(read(dialect.import_failures(), reply(errors)).items[0].filename)
     assert [*map(harmless, read(dialect.task_ids("d"), reply({"tasks": [{"task_id": EVIL}]})))]
 
 

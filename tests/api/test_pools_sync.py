@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -409,7 +410,10 @@ def test_a_wrong_declaration_names_the_pool_and_what_is_wrong(data: Any, words: 
 
 
 def test_a_plan_is_a_table_for_people() -> None:
-    current = parse({"a": {"slots": 1, "description": "old\nlines"}, "b": 2, "c": 3, "d": 4})
+    current = [
+        replace(pool, occupied_slots=0)
+        for pool in parse({"a": {"slots": 1, "description": "old\nlines"}, "b": 2, "c": 3, "d": 4})
+    ]
     declared = parse({"a": {"slots": -1, "description": ""}, "b": 2, "n": {"slots": 1, "include_deferred": True}})
     found = plan([*current[:3], Pool("d", 4, occupied_slots=1)], declared, prune=True)
     assert found.table().splitlines() == [

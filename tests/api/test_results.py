@@ -119,16 +119,28 @@ def test_a_missing_permission_is_no_missing_value() -> None:
         results(V2, Turn(xcom(V2, 1).expected, answer(403, {"detail": "Forbidden"})))
 
 
+def counted(version: str, number: int, state: str | None = None) -> Turn:
+    query = f"limit=1&offset=0{f'&state={state}' if state else ''}"
+    return Turn(f"GET {base(version)}?{query}", ok({"task_instances": [], "total_entries": number}))
+
+
+def test_a_removed_instance_neither_keeps_a_run_from_being_skipped_nor_has_a_result() -> None:
+    turns = [counted(V1, 5), counted(V1, 3, "skipped"), counted(V1, 2, "removed")]
+    remote = Remote(version=V1)
+    assert remote.play(remote.deployment.results.all_skipped(RUN), *turns) is True
+    told = [{"task_id": "t", "map_index": index, "state": "removed" if index == 2 else "success"} for index in range(3)]
+    parts = Turn(f"GET {base(V1)}?limit=100&offset=0", ok({"task_instances": told, "total_entries": 3}))
+    found = results(V1, xcom(V1, ...), parts, xcom(V1, 10, index=0), xcom(V1, 11, index=1))
+    assert found == {"t": [10, 11]}
+
+
 @pytest.mark.parametrize("version", [V1_OLDEST, V1, V2])
 @pytest.mark.parametrize(("tasks", "skipped", "all_of_them"), [(3, 3, True), (3, 2, False), (0, 0, False)])
 def test_a_run_is_skipped_if_it_has_tasks_and_all_of_them_are(
     version: str, tasks: int, skipped: int, all_of_them: bool
 ) -> None:
     remote = Remote(version=version)
-    turns = [
-        Turn(f"GET {base(version)}?limit=1&offset=0", ok({"task_instances": [], "total_entries": tasks})),
-        Turn(
-            f"GET {base(version)}?limit=1&offset=0&state=skipped", ok({"task_instances": [], "total_entries": skipped})
-        ),
-    ]
+    turns = [counted(version, tasks), counted(version, skipped, "skipped")]
+    if 0 < skipped < tasks:
+        turns.append(counted(version, 0, "removed"))
     assert remote.play(remote.deployment.results.all_skipped(RUN), *turns) is all_of_them

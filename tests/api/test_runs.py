@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -19,9 +20,9 @@ from astronomer_remote.api.errors import (
     UnexpectedReply,
     Unreachable,
 )
-from astronomer_remote.api.models import TriggerIntent
+from astronomer_remote.api.models import TriggerIntent, utc_text
 from astronomer_remote.api.runs import IfExists, Triggered
-from astronomer_remote.api.wire import Flow, Response, TransportError
+from astronomer_remote.api.wire import Flow, Request, Response, TransportError
 from tests.api.script import (
     DATE,
     EXPERIMENTAL,
@@ -151,8 +152,13 @@ def test_an_id_that_could_reach_another_endpoint_is_refused_before_any_request(v
 @every_version
 def test_a_run_without_an_id_gets_a_unique_one(version: str) -> None:
     remote, speech = meet(version)
+
+    def reply(request: Request) -> Response:
+        run_id = request.body[speech.id_field]
+        return ok({"execution_date": DATE, "run_id": run_id} if speech.experimental else speech.run(run_id))
+
     for _ in range(2):
-        remote.play(remote.deployment.trigger_dag_run("d"), speech.post())
+        remote.carry_out(remote.deployment.trigger_dag_run("d"), reply)
     ids = {request.body[speech.id_field] for request in remote.requests}
     assert len(ids) == 2
     assert all(run_id.startswith("remote__") for run_id in ids)
@@ -531,13 +537,6 @@ def test_a_run_has_a_link_to_its_page(version: str, url: str) -> None:
     assert found.url == f"https://airflow.example.com{url}"
 
 
-def newest_line(speech: Speech) -> str:
-    if speech.experimental:
-        return f"GET {speech.runs_path}"
-    order = "-run_after" if speech.numbers >= (3,) else "-execution_date"
-    return f"GET {speech.runs_path}?limit=1&offset=0&order_by={order}"
-
-
 def runs_body(speech: Speech, *runs: Any, total: int | None = None) -> Response:
     if speech.experimental:
         return ok(list(runs))
@@ -547,31 +546,47 @@ def runs_body(speech: Speech, *runs: Any, total: int | None = None) -> Response:
 @pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLD, V1, V2_OLDEST, V2])
 def test_the_newest_run_is_asked_for_as_such(version: str) -> None:
     remote, speech = meet(version)
-    runs = [speech.run("newest", date="2026-11-23T07:00:00Z")]
+    runs = [speech.run("newest", date="2026-11-21T07:00:00Z"), speech.run("old")]
     if speech.experimental:
-        runs = [speech.run("old"), *runs, speech.run("older", date="2026-11-21T07:00:00Z")]
-    newest = remote.play(remote.deployment.get_newest_dag_run("d"), Turn(newest_line(speech), runs_body(speech, *runs)))
+        # The dates do not tell which was made last.
+        runs = [runs[1] | {"id": 1}, runs[0] | {"id": 3}, speech.run("older", date="2026-11-23T07:00:00Z") | {"id": 2}]
+    newest = remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(*runs))
     assert newest is not None
     assert newest.run_id == "newest"
 
 
-@pytest.mark.parametrize(("total", "last"), [(1, 0), (2, 1), (250, 249)])
-def test_airflow_2_0_cannot_order_runs_so_the_last_of_the_listing_is_asked_for(total: int, last: int) -> None:
+@pytest.mark.parametrize("version", STABLE[1:])
+def test_a_run_that_is_planned_for_later_is_not_the_newest(version: str) -> None:
+    remote, speech = meet(version)
+    tomorrow = utc_text(datetime.fromtimestamp(remote.clock.now + 86_400, timezone.utc), "date")
+    dates = {"date": None, "run_after": tomorrow} if version >= "3" else {"date": tomorrow}
+    # An Airflow 2 that may run what is dated in the future has begun it.
+    begun = speech.run("begun", start_date=DATE, **dates)
+    planned = [speech.run(f"planned-{number}", "queued", **dates) for number in range(2)]
+    for runs, wanted in (([*planned, speech.run("newest")], "newest"), ([planned[0], begun], "begun")):
+        newest = remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(*runs))
+        assert newest is not None
+        assert newest.run_id == wanted
+    assert remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(*planned)) is None
+
+
+@pytest.mark.parametrize("total", [1, 2, 250])
+def test_airflow_2_0_cannot_order_runs_so_the_last_of_the_listing_is_asked_for(total: int) -> None:
     remote, speech = meet(V1_OLDEST)
-    turns = [Turn(f"GET {speech.runs_path}?limit=1&offset=0", runs_body(speech, speech.run("n0"), total=total))]
-    if last:
-        line = f"GET {speech.runs_path}?limit=1&offset={last}"
-        turns.append(Turn(line, runs_body(speech, speech.run(f"n{last}"), total=total)))
+    some = [speech.run(f"n{number}") for number in range(min(total, 10))]
+    turns = [speech.newest(*some, total=total)]
+    if total > 10:
+        line = f"GET {speech.runs_path}?limit=10&offset={total - 10}"
+        turns.append(Turn(line, runs_body(speech, *[speech.run(f"n{n}") for n in range(240, 250)], total=total)))
     newest = remote.play(remote.deployment.get_newest_dag_run("d"), *turns)
     assert newest is not None
-    assert newest.run_id == f"n{last}"
+    assert newest.run_id == f"n{total - 1}"
 
 
 @every_version
 def test_a_dag_without_runs_has_no_newest_one(version: str) -> None:
     remote, speech = meet(version)
-    line = f"GET {speech.runs_path}?limit=1&offset=0" if version == V1_OLDEST else newest_line(speech)
-    assert remote.play(remote.deployment.get_newest_dag_run("d"), Turn(line, runs_body(speech))) is None
+    assert remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest()) is None
 
 
 def test_all_runs_are_listed_page_by_page() -> None:

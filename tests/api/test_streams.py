@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from astronomer_remote.api import teller, telling
 from astronomer_remote.api.errors import NotSupported
-from astronomer_remote.api.logs import LogPart, record_part, text_part
+from astronomer_remote.api.logs import LogPart, _second_of_pairs, record_part, text_part
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.streams import LARGE_REPLY, LINES_PER_LOOK, MOST_STREAMS, Caution, Stream, Streams, told_to
@@ -41,6 +44,24 @@ def test_a_log_of_airflow_2_is_text_in_a_list_in_text_in_json() -> None:
 @pytest.mark.parametrize("content", ["no list", "[1, 2]", "[('host'", "[('a', 'b', 'c')]", "(" * 9999])
 def test_what_is_no_such_list_is_told_as_it_is(content: str) -> None:
     assert text_part({"content": content}) == LogPart((content if len(content) < 500 else f"{content[:500]}…",), None)
+
+
+@given(st.lists(st.tuples(st.text(), st.text(alphabet="'\"\\\na,()[]")), max_size=4))
+def test_every_list_of_pairs_is_read_as_python_writes_it(logs: list[tuple[str, str]]) -> None:
+    assert list(_second_of_pairs(str(logs))) == [log for _, log in logs]
+
+
+@pytest.mark.parametrize(
+    "content", ["[" + "1," * 500_000 + "]", "[('h', '" + "\\'" * 500_000, "[" + "('a', 'b'), " * 200_000 + "]"]
+)
+def test_a_text_made_to_cost_memory_is_told_as_it_is(content: str) -> None:
+    tracemalloc.start()
+    try:
+        text_part({"content": content})
+        # Python's parser takes more than a hundred times its size.
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(content)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_log_of_airflow_3_is_a_list_of_records() -> None:
@@ -284,7 +305,7 @@ def test_it_shares_the_listing_with_the_progress(version: str) -> None:
 
 
 def test_in_a_large_run_it_is_looked_for_on_more_pages_up_to_a_number() -> None:
-    pages = [listing(V2, ("u", None), total=999, offset=number) for number in range(PAGES - 1)]
+    pages = [listing(V2, (f"u{number}", None), total=999, offset=number) for number in range(PAGES - 1)]
     last = listing(V2, ("t", "running"), total=999, offset=PAGES - 1)
     ends = listing(V2, ("t", "success"), total=2), listing(V2, total=2, offset=1)
     told = wait(V2, running(V2), *pages, last, log(V2, "a"), over(V2), *ends, log(V2, "a", "b"), progress=True)

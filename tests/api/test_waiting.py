@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import DagRunVanished, NotSupported, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    DagRunVanished,
+    ListingChanged,
+    NotSupported,
+    RemoteUnavailable,
+    UnexpectedReply,
+)
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.waiting import NO_SUCH_DAG, Observation, Outcome, Verdict, Wanted, judge
@@ -24,6 +31,7 @@ from tests.api.script import (
     V1_OLD,
     V2,
     VERSIONS,
+    Clock,
     Remote,
     Speech,
     Turn,
@@ -191,20 +199,11 @@ def test_each_date_is_waited_for_and_a_missing_one_is_not_passed_over(version: s
     assert judge(observation, ANYTHING) is None
 
 
-def newest_turn(speech: Speech, *runs: Any) -> Turn:
-    if speech.experimental:
-        return Turn(f"GET {speech.runs_path}", ok(list(runs)))
-    order = "&order_by=-run_after" if speech.numbers >= (3,) else "&order_by=-execution_date"
-    order = "" if speech.numbers < (2, 1) else order
-    total = {"dag_runs": list(runs), "total_entries": len(runs)}
-    return Turn(f"GET {speech.runs_path}?limit=1&offset=0{order}", ok(total))
-
-
 @every_version
 def test_the_newest_run_is_looked_at(version: str) -> None:
     remote, speech = meet(version)
-    assert look(remote, Wanted("d", newest=True), newest_turn(speech)) == Observation({})
-    observation = look(remote, Wanted("d", newest=True), newest_turn(speech, speech.run("n", "failed")))
+    assert look(remote, Wanted("d", newest=True), speech.newest()) == Observation({})
+    observation = look(remote, Wanted("d", newest=True), speech.newest(speech.run("n", "failed")))
     assert observation.things == {"run n": ["failed"]}
 
 
@@ -216,6 +215,14 @@ def instance(task_id: str, state: str | None = "success", map_index: int = -1) -
         "try_number": None,
         "operator": "PythonOperator",
     }
+
+
+def instance_turn(speech: Speech, task_id: str, found: dict[str, Any] | None = None) -> Turn:
+    """The request for the one instance of a task; there is none of a mapped one, or of one that is not there yet."""
+    reply = (
+        ok(found) if found else answer(404, {"detail": "Task instance is mapped, add the map_index value to the URL"})
+    )
+    return Turn(f"GET {speech.runs_path}/r/taskInstances/{task_id}", reply)
 
 
 def instances_turn(speech: Speech, *instances: dict[str, Any], total: int | None = None, offset: int = 0) -> Turn:
@@ -230,6 +237,9 @@ def test_tasks_are_looked_at_one_by_one_and_a_mapped_one_with_all_its_indexes(ve
         remote,
         Wanted("d", run_id="r", task_ids=("a", "m", "missing")),
         speech.get(speech.run()),
+        instance_turn(speech, "a", instance("a")),
+        instance_turn(speech, "m"),
+        instance_turn(speech, "missing"),
         instances_turn(
             speech, instance("a"), instance("b", "failed"), instance("m", map_index=0), instance("m", None, 1)
         ),
@@ -261,18 +271,131 @@ def test_a_task_of_a_run_that_is_not_there_yet_is_nothing_found() -> None:
     assert look(remote, Wanted("d", run_id="r", task_ids=("a",)), speech.get()).things == {"run r, task a": []}
 
 
-def test_all_pages_of_task_instances_are_read_and_an_empty_one_ends_them() -> None:
-    remote, speech = meet(V2)
-    first = [instance(f"t{number}") for number in range(100)]
-    observation = look(
-        remote,
-        Wanted("d", run_id="r", task_ids=("last",)),
-        speech.get(speech.run()),
-        instances_turn(speech, *first, total=101),
-        instances_turn(speech, instance("last", "failed"), total=102, offset=100),
-        instances_turn(speech, total=102, offset=101),
+@pytest.mark.parametrize("version", STABLE)
+def test_a_task_that_is_not_mapped_is_read_alone_however_many_instances_its_run_has(version: str) -> None:
+    remote, speech = meet(version)
+    turns = [speech.get(speech.run()), instance_turn(speech, "a", instance("a", "running"))]
+    assert look(remote, Wanted("d", run_id="r", task_ids=("a",)), *turns).things == {"run r, task a": ["running"]}
+    # Of one that is mapped, that is remembered.
+    mapped = instances_turn(speech, instance("m", map_index=0))
+    wanted = Wanted("d", run_id="r", task_ids=("m",))
+    look(remote, wanted, speech.get(speech.run()), instance_turn(speech, "m"), mapped)
+    assert look(remote, wanted, speech.get(speech.run()), mapped).things == {"run r, task m": ["success"]}
+
+
+def all_turn(speech: Speech, limit: int, *instances: dict[str, Any], total: int | None = None, offset: int = 0) -> Turn:
+    """The request for more than a page of a run's instances at once."""
+    of_date = {"execution_date_gte": DATE, "execution_date_lte": DATE}
+    of_run = of_date if speech.numbers < (2, 8) else {"dag_run_ids": ["r"]}
+    return Turn(
+        f"POST {speech.base}/dags/~/dagRuns/~/taskInstances/list",
+        ok({"task_instances": list(instances), "total_entries": len(instances) if total is None else total}),
+        {"dag_ids": ["d"], **of_run, "page_limit": limit, "page_offset": offset},
     )
-    assert observation.things == {"run r, task last": ["failed"]}
+
+
+@pytest.mark.parametrize("version", STABLE)
+def test_more_than_a_page_of_task_instances_comes_at_once(version: str) -> None:
+    remote, speech = meet(version)
+    many = [instance(f"g.t{number}") for number in range(250)]
+    turns = [speech.get(speech.run()), instances_turn(speech, *many[:100], total=250), all_turn(speech, 375, *many)]
+    observation = look(remote, GROUP, *turns)
+    assert len(observation.things["run r, group g"]) == 250
+    assert judge(observation, GROUP) is Verdict.SUCCESS
+
+
+GROUP = Wanted("d", run_id="r", task_group_id="g", failed_states=("failed",))
+MANY = [instance(f"g.t{number}") for number in range(4_000)]
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_rows_that_move_between_pages_are_no_success_and_the_listing_is_read_again(version: str) -> None:
+    remote, speech = meet(version)
+    # The last one, which is running, has moved to the page that was read already.
+    moved = [
+        all_turn(speech, 2_000, *MANY[:2_000], total=4_000),
+        all_turn(speech, 2_000, *MANY[1_999:3_999], offset=2_000, total=4_000),
+    ]
+    whole = [all_turn(speech, 4_000, *MANY[:3_999], instance("g.last", "running"))]
+    first = instances_turn(speech, *MANY[:100], total=4_000)
+    observation = look(remote, GROUP, speech.get(speech.run()), first, *moved, first, *whole)
+    assert judge(observation, GROUP) is None
+    assert observation.things["run r, group g"].count("running") == 1
+
+
+def changing(speech: Speech, *, last: str = "success") -> list[Turn]:
+    """A listing that is never seen as a whole: a row comes twice each time it is read."""
+    found = [*MANY[:2_000], instance("g.last", last), MANY[0]]
+    turns = []
+    for number in range(4):
+        limit = min(2_000 * 2**number, 2_302)
+        turns.append(instances_turn(speech, *MANY[:100], total=2_002))
+        for offset in range(0, len(found), limit):
+            turns.append(all_turn(speech, limit, *found[offset : offset + limit], offset=offset, total=2_002))
+    return turns
+
+
+def test_what_is_never_seen_as_a_whole_is_no_success_but_a_failure_in_it_is_one() -> None:
+    remote, speech = meet(V1)
+    observation = look(remote, GROUP, speech.get(speech.run()), *changing(speech))
+    assert judge(observation, GROUP) is None
+    assert observation.summary() == "run r, group g: success (not all of the listing could be read)"
+    observation = look(remote, GROUP, speech.get(speech.run()), *changing(speech, last="failed"))
+    assert judge(observation, GROUP) is Verdict.FAILED
+
+
+def test_a_wait_goes_on_while_the_listing_is_never_seen_as_a_whole() -> None:
+    remote, speech = meet(V1)
+    small = instances_turn(speech, instance("g.t"))
+    turns = [speech.get(speech.run()), *changing(speech), speech.get(speech.run()), small]
+    assert remote.play(wait(remote, GROUP), *turns).verdict is Verdict.SUCCESS
+
+
+def test_an_instance_that_cannot_be_read_keeps_the_wait_from_success() -> None:
+    remote, speech = meet(V2)
+    odd = instance("g.b") | {"state": ["success"]}
+    observation = look(remote, GROUP, speech.get(speech.run()), instances_turn(speech, instance("g.a"), odd))
+    assert not observation.whole
+    assert judge(observation, GROUP) is None
+
+
+def test_a_list_of_all_instances_is_whole_or_an_error() -> None:
+    remote, speech = meet(V1)
+    with pytest.raises(ListingChanged, match="changed each of the 4 times it was read"):
+        remote.play(remote.deployment.list_task_instances("d", "r"), speech.get(speech.run()), *changing(speech))
+
+
+@pytest.mark.parametrize("refusal", [answer(403, {"detail": "Forbidden"}), answer(405, {"detail": None})])
+def test_where_many_at_once_are_refused_they_are_read_page_by_page(refusal: Any) -> None:
+    remote, speech = meet(V2)
+    pages = [instances_turn(speech, *MANY[at : at + 100], total=250, offset=at) for at in (0, 100)]
+    pages.append(instances_turn(speech, *MANY[200:250], total=250, offset=200))
+    refused = Turn(all_turn(speech, 375).expected, refusal)
+    run = speech.get(speech.run())
+    assert len(look(remote, GROUP, run, pages[0], refused, *pages).things["run r, group g"]) == 250
+    # That is remembered.
+    assert judge(look(remote, GROUP, run, *pages), GROUP) is Verdict.SUCCESS
+    with pytest.raises(AccessDenied):
+        look(remote, GROUP, run, Turn(pages[0].expected, answer(403, {"detail": "Forbidden"})))
+
+
+def test_removed_instances_do_not_count_unless_they_are_waited_for() -> None:
+    remote, speech = meet(V2)
+    found = [instance("m", map_index=0), instance("m", map_index=1), instance("m", "removed", map_index=2)]
+    for part, name in (({"task_ids": ("m",)}, "task m"), ({"task_group_id": "m"}, "group m")):
+        some = [each | {"task_id": "m.t"} if "group" in name else each for each in found]
+        turns = [speech.get(speech.run()), instances_turn(speech, *some)]
+        single = [instance_turn(speech, "m")] if "task" in name else []
+        wanted = Wanted("d", run_id="r", **part)
+        observation = look(remote, wanted, turns[0], *single, turns[1])
+        assert observation.things == {f"run r, {name}": ["success", "success"]}
+        assert judge(observation, wanted) is Verdict.SUCCESS
+        wanted = replace(wanted, failed_states=("removed",))
+        assert judge(look(remote, wanted, *turns), wanted) is Verdict.FAILED
+    gone = look(
+        remote, Wanted("d", run_id="r", task_ids=("m",)), speech.get(speech.run()), instances_turn(speech, found[2])
+    )
+    assert gone.things == {"run r, task m": ["removed"]}
 
 
 def test_task_instances_of_a_run_are_listed() -> None:
@@ -360,7 +483,12 @@ def test_a_wait_for_a_run_that_nobody_made_yet_says_so() -> None:
     remote, speech = meet(V2)
     lines: list[str] = []
     newest = Wanted("d", newest=True)
-    turns = [newest_turn(speech), newest_turn(speech), newest_turn(speech, speech.run(state="success"))]
+    times = [Clock(remote.clock.now + 10 * number) for number in range(3)]
+    turns = [
+        speech.newest(clock=times[0]),
+        speech.newest(clock=times[1]),
+        speech.newest(speech.run(state="success"), clock=times[2]),
+    ]
     remote.play(wait(remote, newest, told=lines), *turns)
     assert lines == [
         "Waiting for the newest run of DAG 'd': no run yet",
@@ -370,14 +498,14 @@ def test_a_wait_for_a_run_that_nobody_made_yet_says_so() -> None:
 
 def test_the_newest_run_at_first_sight_stays_the_one_that_is_waited_for() -> None:
     remote, speech = meet(V2)
-    turns = [newest_turn(speech, speech.run()), speech.get(speech.run()), speech.get(speech.run(state="success"))]
+    turns = [speech.newest(speech.run()), speech.get(speech.run()), speech.get(speech.run(state="success"))]
     assert remote.play(wait(remote, Wanted("d", newest=True)), *turns).verdict is Verdict.SUCCESS
 
 
 @pytest.mark.parametrize("wanted", [WANTED, Wanted("d", newest=True)])
 def test_a_run_that_is_deleted_during_a_wait_has_vanished(wanted: Wanted) -> None:
     remote, speech = meet(V2)
-    first = newest_turn(speech, speech.run()) if wanted.newest else speech.get(speech.run())
+    first = speech.newest(speech.run()) if wanted.newest else speech.get(speech.run())
     with pytest.raises(DagRunVanished):
         remote.play(wait(remote, wanted), first, speech.get())
 
@@ -446,5 +574,6 @@ def test_an_unknown_dag_is_waited_for_unless_its_run_was_seen() -> None:
 def test_a_skipped_task_ends_the_wait_as_skipped_if_it_shall(version: str) -> None:
     remote, speech = meet(version)
     wanted = Wanted("d", run_id="r", task_ids=("a", "b"), skipped_states=("skipped",))
-    turns = [speech.get(speech.run()), instances_turn(speech, instance("a", "skipped"), instance("b", "running"))]
+    tasks = [instance_turn(speech, "a", instance("a", "skipped")), instance_turn(speech, "b", instance("b", "running"))]
+    turns = [speech.get(speech.run()), *tasks]
     assert remote.play(wait(remote, wanted), *turns).verdict is Verdict.SKIPPED

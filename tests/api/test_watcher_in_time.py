@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections import Counter
 from typing import Any
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.ticks import LONGEST_PAUSE_WHILE_AWAY, SECONDS_BETWEEN_WIDE_TICKS
+from astronomer_remote.api.waiting import Outcome
 from astronomer_remote.api.watcher import REQUESTS_AT_ONCE, Watcher
-from astronomer_remote.api.wire import Response
-from tests.api.script import answer, page
-from tests.api.virtual import EPOCH, World, inhabit
+from astronomer_remote.api.wire import Request, Response
+from tests.api.script import answer, ok, page
+from tests.api.virtual import EPOCH, LISTING, World, inhabit, moment
 
 INTERVAL = 5.0
 # Intervals vary by a tenth.
@@ -221,3 +223,87 @@ def test_however_they_join_and_leave_everybody_who_stays_hears_of_his_end(
 
         world.live(main())
         assert world.most_under_way <= REQUESTS_AT_ONCE
+
+
+def test_runs_that_are_over_without_an_end_date_are_noticed_soon_although_no_listing_has_them(world: World) -> None:
+    for _ in range(50):
+        world.add(ends=EPOCH + 60, undated=1e6)
+    for _ in range(50):
+        world.add(ends=EPOCH + 900)
+    world.live(world.wait_for_all())
+    undated = sorted(world.heard[run.run_id] - EPOCH - 60 for run in world.runs.values() if run.undated)
+    # One at a time, it took 24 minutes.
+    assert undated[-1] <= 180
+    assert len(world.looks(since=300.0)) <= 1 + 600 / (0.9 * INTERVAL) / 6
+
+
+ODD_RUNS: dict[str, dict[str, Any]] = {
+    "conf nested 600 deep": {"conf": json.loads('{"a":' * 600 + "1" + "}" * 600)},
+    "end_date is no date": {"end_date": "yesterday"},
+    "end_date is a number": {"end_date": 5},
+    "end_date beyond all dates": {"end_date": "9999-12-31T23:59:59-23:59"},
+    "logical_date is no date": {"logical_date": "soon"},
+    "state is a list": {"state": ["success"]},
+    "no run id": {"dag_run_id": None},
+    "run id with half a surrogate": {"dag_run_id": "a\ud800"},
+    "run id is a list": {"dag_run_id": ["x"]},
+    "no end date": {"end_date": None},
+    "a note of a megabyte": {"note": "x" * 10**6},
+}
+
+
+@pytest.mark.parametrize("odd", ODD_RUNS.values(), ids=ODD_RUNS)
+def test_an_odd_run_of_somebody_else_disturbs_nobody(world: World, odd: dict[str, Any]) -> None:
+    whole = world._answer
+    stranger = {"dag_id": "d", "dag_run_id": "of-others", "state": "success", "logical_date": None, "conf": {}}
+
+    def answer(request: Request, fields: dict[str, str]) -> Response:
+        reply = whole(request, fields)
+        if request.path != LISTING or world.loop.now < 12:
+            return reply
+        body = json.loads(reply.body)
+        body["dag_runs"].append(stranger | {"end_date": moment(world.now)} | odd)
+        return ok(body | {"total_entries": body["total_entries"] + 1}, **fields)
+
+    world._answer = answer  # type: ignore[method-assign]
+    for number in range(5):
+        world.add(ends=EPOCH + 900 + number)
+    world.live(world.wait_for_all())
+    assert world.lags()[-1] <= LONGEST + OVERHEAD
+
+
+def test_a_look_that_breaks_ends_its_own_wait_alone(world: World) -> None:
+    broken, other = world.add(), world.add(ends=EPOCH + 100)
+    whole = world._answer
+
+    def answer(request: Request, fields: dict[str, str]) -> Response:
+        if request.path.endswith(broken.run_id):
+            raise RuntimeError("a fault of our own")
+        return whole(request, fields)
+
+    world._answer = answer  # type: ignore[method-assign]
+
+    async def main() -> None:
+        waits = [world.wait_for(broken, exists=False, date=None), world.wait_for(other)]
+        failure, outcome = await asyncio.gather(*waits, return_exceptions=True)
+        assert isinstance(failure, RuntimeError)
+        assert isinstance(outcome, Outcome)
+
+    world.live(main())
+
+
+def test_a_listing_that_never_ends_is_given_up_and_every_run_is_read_singly(world: World) -> None:
+    whole = world._answer
+
+    def answer(request: Request, fields: dict[str, str]) -> Response:
+        if request.path != LISTING:
+            return whole(request, fields)
+        first = request.body["page_offset"]
+        entries = [world._told(world.add(ends=0.0)) | {"dag_run_id": f"made-up-{n}"} for n in range(first, first + 100)]
+        return ok({"dag_runs": entries, "total_entries": 10**9}, **fields)
+
+    world._answer = answer  # type: ignore[method-assign]
+    run = world.add(ends=EPOCH + 60)
+    world.live(world.wait_for(run))
+    assert world.lags()[-1] <= LONGEST + OVERHEAD
+    assert len(world.listings()) <= 2

@@ -11,12 +11,14 @@ import pytest
 from astronomer_remote.api.errors import Unreachable
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.ticks import (
+    MOST_CHECKS,
     OUTLIERS,
     OVERLAP,
     OVERLAPPING,
     SECONDS_TO_OUTLIERS,
     TICKS_BETWEEN_CHECKS,
     WIDEST_LISTING,
+    Checks,
     Clock,
     Listing,
     Tick,
@@ -41,14 +43,14 @@ def waiter(run_id: str = "r", date: str | None = TODAY, since: float = NOW - 60,
 
 def tick(
     *waiters: Waiter,
-    number: int = 0,
+    checks: int = 0,
     now: float = NOW,
     skew: float = 0.0,
     runs: Listing | None = None,
     tasks: Listing | None = None,
 ) -> Tick:
     runs = runs or Listing(resume_at=NOW - 25)
-    return plan(waiters, Clock(now, skew), number=number, runs=runs, tasks=tasks or Listing(offered=False))
+    return plan(waiters, Clock(now, skew), checks=checks, runs=runs, tasks=tasks or Listing(offered=False))
 
 
 def run(run_id: str = "r", state: str = "success", dag_id: str = "d", date: str = TODAY) -> DagRun:
@@ -212,11 +214,29 @@ def test_many_runs_of_an_old_date_are_listed_all_the_same() -> None:
     assert len(planned.served) == OUTLIERS + 2
 
 
-def test_one_of_those_the_listing_serves_is_checked_now_and_then_in_turn() -> None:
-    first, second = waiter("a"), waiter("b")
-    first.due, second.due = 1.0, 2.0
-    assert tick(first, second, number=TICKS_BETWEEN_CHECKS - 1).singly == [first]
-    assert tick(first, second, number=TICKS_BETWEEN_CHECKS).singly == []
+def test_some_of_those_the_listing_serves_are_checked_in_turn() -> None:
+    first, second, third = waiter("a"), waiter("b"), waiter("c")
+    first.due, second.due, third.due = 1.0, 2.0, 3.0
+    assert tick(third, first, second).singly == []
+    assert tick(third, first, second, checks=1).singly == [first]
+    assert tick(third, first, second, checks=2).checked == [first, second]
+
+
+def test_one_check_in_a_while_is_enough_until_it_finds_what_no_listing_told_of() -> None:
+    checks, numbers = Checks(), []
+    for _ in range(2 * TICKS_BETWEEN_CHECKS):
+        checks.next()
+        numbers.append(checks.number)
+        checks.note(0)
+    assert numbers == 2 * [*[0] * (TICKS_BETWEEN_CHECKS - 1), 1]
+    checks.number = 1
+    for expected in (2, 4, 8, 16, MOST_CHECKS, MOST_CHECKS):
+        checks.note(1)
+        checks.next()
+        assert checks.number == expected
+    checks.note(0)
+    checks.next()
+    assert checks.number == 0
 
 
 def test_a_run_finds_those_who_wait_for_its_id_or_its_date() -> None:

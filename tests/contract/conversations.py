@@ -564,6 +564,17 @@ def wait_for_group(remote: Deployment) -> Flow[Outcome]:
     return outcome
 
 
+@conversation(possible=since(2, 0))
+def instances_at_once(remote: Deployment) -> Flow[list[TaskInstance]]:
+    """As those of a run are asked for that has more than a page of them."""
+    run = yield from remote.runs.get("grouped", "contract-success")
+    dialect = yield from remote.conversation.dialect()
+    page = yield from remote.conversation.ask(dialect.task_instances(run, limit=1_000))
+    assert sorted(each.task_id for each in page.items) == ["load.a", "load.b", "outside"]
+    assert page.total == 3
+    return page.items
+
+
 @conversation()
 def wait_for_date(remote: Deployment) -> Flow[Outcome]:
     yield from remote.runs.trigger(TriggerIntent("quick", "contract-dated", logical_date=EXTERNAL_DATE))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -26,8 +26,15 @@ from astronomer_remote.api.wire import Request
 T = TypeVar("T")
 U = TypeVar("U")
 
+LONGEST_REASON = 200
+"""Characters that are repeated of what is wrong with an entry of a listing."""
+
 PAGE = 100
 """Items asked for at once: the most that Airflow gives by default (``[api] maximum_page_limit``)."""
+
+
+UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
+"""What reading a reply raises that is not what Airflow sends."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,22 @@ class Exchange(Generic[T]):
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Part of a listing. :param total: length of the whole listing."""
+    """
+    Part of a listing.
+
+    :param items: those that could be read.
+    :param total: length of the whole listing.
+    :param unreadable: what is wrong with each of the others.
+    """
 
     items: list[T]
     total: int
+    unreadable: Sequence[str] = ()
+
+    @property
+    def entries(self) -> int:
+        """How many entries came."""
+        return len(self.items) + len(self.unreadable)
 
 
 class Dialect:
@@ -168,10 +187,15 @@ class Dialect:
         *,
         logical_date: str | None = None,
         newest_first: bool = False,
+        due_by: str | None = None,
         limit: int = PAGE,
         offset: int = 0,
     ) -> Exchange[Page[DagRun]]:
-        """List DAG runs of a DAG, those of one logical date if it is given."""
+        """
+        List DAG runs of a DAG, those of one logical date if it is given.
+
+        :param due_by: without those that are to run later, as far as the remote can leave them out.
+        """
         self._refuse("list DAG runs")
 
     def runs_near(
@@ -220,7 +244,7 @@ class Dialect:
         """Pause or unpause a DAG."""
         self._refuse("pause a DAG")
 
-    def import_failures(self) -> Exchange[list[ImportFailure]]:
+    def import_failures(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[ImportFailure]]:
         """List the DAG files that the remote could not parse."""
         self._refuse("list import errors")
 
@@ -235,7 +259,11 @@ class Dialect:
     def task_instances(
         self, run: DagRun, *, state: str | None = None, limit: int = PAGE, offset: int = 0
     ) -> Exchange[Page[TaskInstance]]:
-        """List the task instances of a run, those in one state if it is given."""
+        """
+        List the task instances of a run, those in one state if it is given.
+
+        :param limit: more than :data:`PAGE` only if no state is given.
+        """
         self._refuse("list the task instances of a DAG run")
 
     def ended_tasks(
@@ -245,7 +273,7 @@ class Dialect:
         self._refuse("list the tasks that ended")
 
     def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
-        """Read one task instance of a run."""
+        """Read the task instance of a task that is not mapped; there is none of a mapped one."""
         self._refuse("read a task instance")
 
     def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
@@ -303,6 +331,24 @@ class Dialect:
     def endpoint(self, endpoint: str) -> str:
         """Full path of an endpoint given as in Airflow's reference, for example ``/dags/x/dagRuns``."""
         self._refuse("be called")
+
+
+class AnotherReply(ValueError):
+    """The reply is about something else than was asked for, as a proxy may mix them up."""
+
+
+def page_of(entries: Iterable[Any], read: Callable[[Any], T], total: int) -> Page[T]:
+    """A page of a listing; an entry that cannot be read keeps no other back. :raises AnotherReply: as `read` does."""
+    items: list[T] = []
+    unreadable: list[str] = []
+    for entry in entries:
+        try:
+            items.append(read(entry))
+        except AnotherReply:
+            raise
+        except UNREADABLE as error:
+            unreadable.append(ascii(f"{type(error).__name__}: {error}"[:LONGEST_REASON]))
+    return Page(items, total, unreadable)
 
 
 def health_of(body: Mapping[str, Any]) -> Health:

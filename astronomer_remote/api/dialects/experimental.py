@@ -6,8 +6,19 @@ from dataclasses import replace
 from typing import Any
 
 from astronomer_remote.api import untrusted
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing, page_of
 from astronomer_remote.api.dialects.endpoints import endpoint_below
+from astronomer_remote.api.dialects.readers import (
+    about,
+    check_about,
+    date_if_any,
+    flag,
+    named,
+    state,
+    text,
+    text_if_any,
+    whole_number,
+)
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, RemoteError
 from astronomer_remote.api.ids import checked
 from astronomer_remote.api.models import (
@@ -23,7 +34,7 @@ from astronomer_remote.api.models import (
     same_moment,
     utc_text,
 )
-from astronomer_remote.api.wire import Request, path, quoted
+from astronomer_remote.api.wire import LARGEST_REPLY, Request, path, quoted
 
 PREFIX = "/api/experimental"
 
@@ -68,12 +79,13 @@ class ExperimentalDialect(Dialect):
 
         def read(answer: Any) -> DagRun:
             # The answer tells no state; a run starts out running here, even if its DAG is paused.
-            return self._run(intent.dag_id, answer["run_id"], "running", answer["execution_date"])
+            check_about(answer, run_id=intent.run_id)
+            return self._run(intent.dag_id, named(answer, "run_id"), "running", date_if_any(answer, "execution_date"))
 
         return Exchange(request, read, f"trigger DAG {intent.dag_id!r}", missing=DagNotFound)
 
     def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
-        listing = self.dag_runs(dag_id, limit=0)
+        listing = self.dag_runs(dag_id)
 
         def read(body: Any) -> DagRun:
             for run in listing.read(body).items:
@@ -89,18 +101,27 @@ class ExperimentalDialect(Dialect):
         *,
         logical_date: str | None = None,
         newest_first: bool = False,
+        due_by: str | None = None,
         limit: int = PAGE,
         offset: int = 0,
     ) -> Exchange[Page[DagRun]]:
-        request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "dag_runs"))
+        where = self._at("dags", checked(dag_id, "dag_id"), "dag_runs")
+        # It comes as one page, however long it is.
+        request = Request("GET", where, largest_reply=LARGEST_REPLY)
+
+        def item(entry: Any) -> DagRun:
+            check_about(entry, dag_id=dag_id)
+            date = date_if_any(entry, "execution_date")
+            return self._run(dag_id, named(entry, "run_id"), state(entry), date, date_if_any(entry, "start_date"))
 
         def read(body: Any) -> Page[DagRun]:
-            runs = [self._run(dag_id, r["run_id"], r["state"], r["execution_date"], r["start_date"]) for r in body]
-            if logical_date:
-                runs = [run for run in runs if same_moment(run.logical_date, logical_date)]
-            if newest_first:
-                runs.sort(key=lambda run: run.logical_date or "", reverse=True)
-            return Page(runs[offset:][: limit or None], len(runs))
+            # The last one made is the newest.
+            entries = sorted(body, key=lambda entry: whole_number(entry, "id"), reverse=True) if newest_first else body
+            found = page_of(entries, item, len(body))
+            runs = [run for run in found.items if not logical_date or same_moment(run.logical_date, logical_date)]
+            # All of them came; to cut them to size would be to ask for them again.
+            runs = runs[offset:]
+            return Page(runs, offset + len(runs) + len(found.unreadable), found.unreadable)
 
         # 1.10 says 400 where later ones say 404.
         return Exchange(request, read, f"list runs of DAG {dag_id!r}", missing=DagNotFound, missing_status=400)
@@ -122,8 +143,7 @@ class ExperimentalDialect(Dialect):
     def run_url(self, run: DagRun) -> str:
         return f"{self.base_url}/graph?dag_id={quoted(run.dag_id)}&execution_date={quoted(run.logical_date or '')}"
 
-    def _run(self, dag_id: str, run_id: str, state: str, date: str, start: str | None = None) -> DagRun:
-        run_id, state, date, start = map(untrusted.name, (run_id, state, date, start or None))
+    def _run(self, dag_id: str, run_id: str, state: str | None, date: str | None, start: str | None = None) -> DagRun:
         run = DagRun(dag_id, run_id, state, logical_date=date, start_date=start)
         return replace(run, url=self.run_url(run))
 
@@ -139,7 +159,7 @@ class ExperimentalDialect(Dialect):
 
     def is_paused(self, dag_id: str) -> Exchange[bool]:
         request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "paused"))
-        return Exchange(request, lambda body: bool(body["is_paused"]), f"read whether DAG {dag_id!r} is paused")
+        return Exchange(request, lambda body: flag(body, "is_paused"), f"read whether DAG {dag_id!r} is paused")
 
     def set_paused(self, dag_id: str, *, paused: bool) -> Exchange[None]:
         request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "paused", str(paused).lower()))
@@ -153,7 +173,7 @@ class ExperimentalDialect(Dialect):
             known = {key: untrusted.name(value) for key, value in body.items() if value not in ("None", "")}
             return TaskInstance(
                 task_id=task_id,
-                state=known.get("state"),
+                state=state(known),
                 try_number=int(known.get("try_number", 0)),
                 operator=known.get("operator"),
                 start_date=known.get("start_date"),
@@ -168,14 +188,13 @@ class ExperimentalDialect(Dialect):
     def pools(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[Pool]]:
         def read(body: Any) -> Page[Pool]:
             # All of them came; to cut them to size would be to ask for them again.
-            pools = [_read_pool(item) for item in body]
-            return Page(pools[offset:], len(pools))
+            return page_of(body[offset:], _read_pool, len(body))
 
         return Exchange(Request("GET", self._at("pools")), read, "list pools")
 
     def pool(self, name: str) -> Exchange[Pool]:
         request = Request("GET", self._at("pools", _checked_pool(name)))
-        return Exchange(request, _read_pool, f"read pool {name!r}")
+        return Exchange(request, about(_read_pool, pool=name), f"read pool {name!r}")
 
     def create_pool(self, pool: Pool) -> Exchange[Pool]:
         return self._write_pool(pool, f"create pool {pool.name!r}")
@@ -199,7 +218,7 @@ class ExperimentalDialect(Dialect):
         }
         # One request creates and updates alike, so that sending it twice does no harm.
         request = Request("POST", self._at("pools"), body=body, repeatable=True)
-        return Exchange(request, _read_pool, operation)
+        return Exchange(request, about(_read_pool, pool=pool.name), operation)
 
     # The deployment itself
 
@@ -218,4 +237,4 @@ def _checked_pool(name: str) -> str:
 
 
 def _read_pool(body: Any) -> Pool:
-    return Pool(name=body["pool"], slots=body["slots"], description=body.get("description"))
+    return Pool(text(body, "pool", empty=True), whole_number(body, "slots"), text_if_any(body, "description"))

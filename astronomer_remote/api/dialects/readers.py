@@ -1,57 +1,144 @@
-"""What Airflow 2 and Airflow 3 tell in the same form, as models."""
+"""
+What Airflow 2 and Airflow 3 tell in the same form, as models.
+
+What a remote sends is never trusted: what has to be right for a conclusion is checked, and what is only shown is left
+out where it is not as it should be.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from astronomer_remote.api import untrusted
-from astronomer_remote.api.models import Dag, Pool, TaskInstance
+from astronomer_remote.api.dialects.base import AnotherReply
+from astronomer_remote.api.models import Dag, Pool, TaskInstance, utc_text
+
+T = TypeVar("T")
 
 
 def read_pool(body: Any) -> Pool:
     """A pool as the remote tells it."""
+    counts = ("occupied_slots", "running_slots", "queued_slots", "scheduled_slots", "deferred_slots", "open_slots")
     return Pool(
-        name=body["name"],
-        slots=body["slots"],
-        **{
-            name: body.get(name)
-            for name in (
-                "description",
-                "include_deferred",
-                "occupied_slots",
-                "running_slots",
-                "queued_slots",
-                "scheduled_slots",
-                "deferred_slots",
-                "open_slots",
-                "team_name",
-            )
-        },
+        name=text(body, "name", empty=True),
+        slots=whole_number(body, "slots"),
+        description=text_if_any(body, "description"),
+        include_deferred=flag_if_any(body, "include_deferred"),
+        team_name=text_if_any(body, "team_name"),
+        **{name: number_if_any(body, name) for name in counts},
     )
 
 
 def read_dag(body: Any) -> Dag:
     """A DAG as the remote tells it."""
     return Dag(
-        dag_id=untrusted.name(body["dag_id"]),
-        is_paused=body.get("is_paused"),
-        has_import_errors=body.get("has_import_errors"),
+        dag_id=named(body, "dag_id"),
+        is_paused=flag_if_any(body, "is_paused"),
+        has_import_errors=flag_if_any(body, "has_import_errors"),
         fileloc=untrusted.readable(body["fileloc"]) if body.get("fileloc") else None,
-        max_active_runs=body.get("max_active_runs"),
+        max_active_runs=number_if_any(body, "max_active_runs"),
     )
 
 
 def read_task_instance(body: Any) -> TaskInstance:
     """A task instance as the remote tells it."""
     return TaskInstance(
-        task_id=untrusted.name(body["task_id"]),
-        map_index=body.get("map_index", -1),
-        state=untrusted.name(body.get("state")),
-        try_number=body.get("try_number") or 0,
-        operator=untrusted.name(body.get("operator")),
-        start_date=untrusted.name(body.get("start_date")),
-        end_date=untrusted.name(body.get("end_date")),
-        duration=body.get("duration"),
-        dag_id=untrusted.name(body.get("dag_id")),
-        run_id=untrusted.name(body.get("dag_run_id")),
+        task_id=named(body, "task_id"),
+        map_index=whole_number(body, "map_index") if "map_index" in body else -1,
+        state=state(body),
+        try_number=number_if_any(body, "try_number") or 0,
+        operator=named_if_any(body, "operator"),
+        start_date=date_if_any(body, "start_date"),
+        end_date=date_if_any(body, "end_date"),
+        duration=seconds_if_any(body, "duration"),
+        dag_id=named_if_any(body, "dag_id"),
+        run_id=named_if_any(body, "dag_run_id"),
     )
+
+
+def check_about(body: Mapping[str, Any], **asked: object) -> None:
+    """:raises AnotherReply: if a reply names another thing than was asked for; older versions do not name all."""
+    for name, wanted in asked.items():
+        if name in body and body[name] != wanted:
+            raise AnotherReply(f"it is about another {name}")
+
+
+def about(read: Callable[[Any], T], **asked: object) -> Callable[[Any], T]:
+    """Reads a reply that must be about what was asked for."""
+
+    def checked_read(body: Any) -> T:
+        check_about(body, **asked)
+        return read(body)
+
+    return checked_read
+
+
+def text(body: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
+    """:raises TypeError: for what is no text."""
+    value = body[name]
+    if not isinstance(value, str) or not (value or empty):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def named(body: Mapping[str, Any], name: str) -> str:
+    """An id or a name, safe to be shown. :raises TypeError: for what is no text."""
+    return str(untrusted.name(text(body, name)))
+
+
+def text_if_any(body: Mapping[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    return value if isinstance(value, str) else None
+
+
+def named_if_any(body: Mapping[str, Any], name: str) -> str | None:
+    value = text_if_any(body, name)
+    return None if value is None else str(untrusted.name(value))
+
+
+def state(body: Mapping[str, Any]) -> str | None:
+    """:raises TypeError: for what is no state, of which nothing can be concluded."""
+    value = body.get("state")
+    if value is not None and not isinstance(value, str):
+        raise TypeError("state is no text")
+    return None if value is None else str(untrusted.name(value))
+
+
+def whole_number(body: Mapping[str, Any], name: str) -> int:
+    """:raises TypeError: for what is no whole number."""
+    value = number_if_any(body, name)
+    if value is None:
+        raise TypeError(f"{name} is no whole number")
+    return value
+
+
+def number_if_any(body: Mapping[str, Any], name: str) -> int | None:
+    value = body.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def seconds_if_any(body: Mapping[str, Any], name: str) -> float | None:
+    value = body.get(name)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def flag(body: Mapping[str, Any], name: str) -> bool:
+    """:raises TypeError: for what is neither true nor false: unknown is not false."""
+    value = body[name]
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is neither true nor false")
+    return value
+
+
+def flag_if_any(body: Mapping[str, Any], name: str) -> bool | None:
+    value = body.get(name)
+    return value if isinstance(value, bool) else None
+
+
+def date_if_any(body: Mapping[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    try:
+        return value if isinstance(value, str) and utc_text(value, name) else None
+    except ValueError:
+        return None

@@ -8,14 +8,27 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from astronomer_remote.api import untrusted
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing, page_of
 from astronomer_remote.api.dialects.endpoints import endpoint_below
-from astronomer_remote.api.dialects.readers import read_dag, read_pool, read_task_instance
+from astronomer_remote.api.dialects.readers import (
+    about,
+    date_if_any,
+    flag,
+    named,
+    named_if_any,
+    read_dag,
+    read_pool,
+    read_task_instance,
+    state,
+    text,
+    text_if_any,
+    whole_number,
+)
 from astronomer_remote.api.errors import DagNotFound, DagRunNotFound
 from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
 from astronomer_remote.api.logs import LogPart
 from astronomer_remote.api.models import Dag, DagRun, DatedRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
-from astronomer_remote.api.wire import Request, path
+from astronomer_remote.api.wire import LARGEST_ENTRY, LARGEST_PAGE, LARGEST_REPLY, Request, path
 
 T = TypeVar("T")
 
@@ -59,7 +72,8 @@ class RestDialect(Dialect, ABC):
             **self.trigger_fields(intent),
         }
         request = Request("POST", self.at("dags", checked(intent.dag_id, "trigger_dag_id"), "dagRuns"), body=body)
-        return Exchange(request, self.read_run, f"trigger DAG {intent.dag_id!r}", "User", DagNotFound)
+        read = self._reader_of_run(intent.dag_id, intent.run_id)
+        return Exchange(request, read, f"trigger DAG {intent.dag_id!r}", "User", DagNotFound)
 
     @abstractmethod
     def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
@@ -68,7 +82,7 @@ class RestDialect(Dialect, ABC):
     def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
         request = Request("GET", self._run_path(dag_id, run_id))
         operation = f"read run {run_id!r} of DAG {dag_id!r}"
-        return Exchange(request, self.read_run, operation, "Viewer", DagRunNotFound)
+        return Exchange(request, self._reader_of_run(dag_id, run_id), operation, "Viewer", DagRunNotFound)
 
     def dag_runs(
         self,
@@ -76,6 +90,7 @@ class RestDialect(Dialect, ABC):
         *,
         logical_date: str | None = None,
         newest_first: bool = False,
+        due_by: str | None = None,
         limit: int = PAGE,
         offset: int = 0,
     ) -> Exchange[Page[DagRun]]:
@@ -84,10 +99,17 @@ class RestDialect(Dialect, ABC):
             query |= {f"{self.date_field}_gte": logical_date, f"{self.date_field}_lte": logical_date}
         if newest_first:
             query["order_by"] = self.newest
+        if due_by:
+            query |= self.due_query(due_by)
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "dagRuns"), query)
-        return replace(
-            self._listing(request, "dag_runs", self.read_run, f"list runs of DAG {dag_id!r}"), missing=DagNotFound
+        listing = self._listing(
+            request, "dag_runs", about(self.read_run, dag_id=dag_id), f"list runs of DAG {dag_id!r}"
         )
+        return replace(listing, missing=DagNotFound)
+
+    def due_query(self, due_by: str) -> dict[str, Any]:
+        """What leaves out runs that are to run later."""
+        return {}
 
     def runs_near(
         self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
@@ -98,10 +120,9 @@ class RestDialect(Dialect, ABC):
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "dagRuns"), query)
 
         def read(body: Any) -> DatedRun:
-            end = body.get("data_interval_end")
-            return DatedRun(self.read_run(body), untrusted.name(end) if isinstance(end, str) else None)
+            return DatedRun(self.read_run(body), date_if_any(body, "data_interval_end"))
 
-        listing = self._listing(request, "dag_runs", read, f"list runs of DAG {dag_id!r}")
+        listing = self._listing(request, "dag_runs", about(read, dag_id=dag_id), f"list runs of DAG {dag_id!r}")
         return replace(listing, missing=DagNotFound)
 
     def ended_runs(
@@ -124,7 +145,7 @@ class RestDialect(Dialect, ABC):
     def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
         request = Request("PATCH", self._run_path(dag_id, run_id), body={"state": state})
         operation = f"set run {run_id!r} of DAG {dag_id!r} to {state}"
-        return Exchange(request, self.read_run, operation, "User", DagRunNotFound)
+        return Exchange(request, self._reader_of_run(dag_id, run_id), operation, "User", DagRunNotFound)
 
     def delete_run(self, dag_id: str, run_id: str) -> Exchange[None]:
         request = Request("DELETE", self._run_path(dag_id, run_id))
@@ -133,18 +154,21 @@ class RestDialect(Dialect, ABC):
     def read_run(self, body: Any) -> DagRun:
         """A run as the remote tells it."""
         run = DagRun(
-            dag_id=untrusted.name(body["dag_id"]),
-            run_id=untrusted.name(body["dag_run_id"]),
-            state=untrusted.name(body.get("state")),
-            logical_date=untrusted.name(body.get("logical_date") or body.get("execution_date")),
-            run_after=untrusted.name(body.get("run_after")),
-            start_date=untrusted.name(body.get("start_date")),
-            end_date=untrusted.name(body.get("end_date")),
-            run_type=untrusted.name(body.get("run_type")),
-            conf=untrusted.storable(body.get("conf")),
-            note=body.get("note"),
+            dag_id=named(body, "dag_id"),
+            run_id=named(body, "dag_run_id"),
+            state=state(body),
+            logical_date=date_if_any(body, "logical_date") or date_if_any(body, "execution_date"),
+            run_after=date_if_any(body, "run_after"),
+            start_date=date_if_any(body, "start_date"),
+            end_date=date_if_any(body, "end_date"),
+            run_type=named_if_any(body, "run_type"),
+            conf=untrusted.storable(conf) if isinstance(conf := body.get("conf"), dict) else None,
+            note=text_if_any(body, "note"),
         )
         return replace(run, url=self.run_url(run))
+
+    def _reader_of_run(self, dag_id: str, run_id: str) -> Callable[[Any], DagRun]:
+        return about(self.read_run, dag_id=dag_id, dag_run_id=run_id)
 
     def _run_path(self, dag_id: str, run_id: str) -> str:
         return self.at("dags", checked(dag_id, "dag_id"), "dagRuns", checked(run_id, "run_id"))
@@ -153,23 +177,22 @@ class RestDialect(Dialect, ABC):
 
     def dag(self, dag_id: str) -> Exchange[Dag]:
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id")))
-        return Exchange(request, read_dag, f"read DAG {dag_id!r}", "Viewer", DagNotFound)
+        return Exchange(request, about(read_dag, dag_id=dag_id), f"read DAG {dag_id!r}", "Viewer", DagNotFound)
 
     def is_paused(self, dag_id: str) -> Exchange[bool]:
-        return self.dag(dag_id).reading(lambda body: bool(body["is_paused"]))
+        return self.dag(dag_id).reading(about(lambda body: flag(body, "is_paused"), dag_id=dag_id))
 
     def set_paused(self, dag_id: str, *, paused: bool) -> Exchange[None]:
         request = Request("PATCH", self.at("dags", checked(dag_id, "dag_id")), body={"is_paused": paused})
         return Exchange(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}", "User", DagNotFound)
 
-    def import_failures(self) -> Exchange[list[ImportFailure]]:
-        def read(body: Any) -> list[ImportFailure]:
-            return [
-                ImportFailure(untrusted.readable(item["filename"]), item.get("stack_trace") or "")
-                for item in body["import_errors"]
-            ]
+    def import_failures(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[ImportFailure]]:
+        def item(entry: Any) -> ImportFailure:
+            return ImportFailure(untrusted.readable(text(entry, "filename")), text_if_any(entry, "stack_trace") or "")
 
-        return Exchange(Request("GET", self.at("importErrors"), {"limit": PAGE}), read, "list import errors", "Viewer")
+        query = {"limit": limit, "offset": offset} if offset else {"limit": limit}
+        request = Request("GET", self.at("importErrors"), query)
+        return self._listing(request, "import_errors", item, "list import errors")
 
     def task(self, dag_id: str, task_id: str) -> Exchange[None]:
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "tasks", checked(task_id, "task_id")))
@@ -179,7 +202,7 @@ class RestDialect(Dialect, ABC):
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "tasks"))
         return Exchange(
             request,
-            lambda body: [untrusted.name(task["task_id"]) for task in body["tasks"]],
+            lambda body: [named(task, "task_id") for task in body["tasks"]],
             f"list tasks of DAG {dag_id!r}",
             "Viewer",
         )
@@ -187,11 +210,30 @@ class RestDialect(Dialect, ABC):
     def task_instances(
         self, run: DagRun, *, state: str | None = None, limit: int = PAGE, offset: int = 0
     ) -> Exchange[Page[TaskInstance]]:
-        query: dict[str, Any] = {"limit": limit, "offset": offset}
-        if state is not None:
-            query["state"] = state
-        request = Request("GET", f"{self._run_path(run.dag_id, run.run_id)}/taskInstances", query)
-        return self._listing(request, "task_instances", read_task_instance, f"list tasks of run {run.run_id!r}")
+        if limit > PAGE:
+            body = {**self.fields_of_run(run), "page_limit": limit, "page_offset": offset}
+            request = Request("POST", self._all_task_instances, body=body, repeatable=True)
+        else:
+            query: dict[str, Any] = {"limit": limit, "offset": offset}
+            if state is not None:
+                query["state"] = state
+            request = Request("GET", f"{self._run_path(run.dag_id, run.run_id)}/taskInstances", query)
+        return self._listing(
+            request, "task_instances", _about_run(read_task_instance, run), f"list tasks of run {run.run_id!r}"
+        )
+
+    def fields_of_run(self, run: DagRun) -> dict[str, Any]:
+        """What narrows a listing of task instances down to those of one run."""
+        return {"dag_ids": [checked(run.dag_id, "dag_id")], "dag_run_ids": [checked(run.run_id, "run_id")]}
+
+    def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
+        where = self._run_path(run.dag_id, run.run_id) + path("taskInstances", checked(task_id, "task_id"))
+        read = about(_about_run(read_task_instance, run), task_id=task_id)
+        return Exchange(Request("GET", where), read, f"read task {task_id!r} of run {run.run_id!r}", "Viewer")
+
+    @property
+    def _all_task_instances(self) -> str:
+        return self.at("dags", "~", "dagRuns", "~", "taskInstances", "list")
 
     def ended_tasks(
         self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
@@ -203,18 +245,19 @@ class RestDialect(Dialect, ABC):
             "page_limit": limit,
             "page_offset": offset,
         }
-        url = self.at("dags", "~", "dagRuns", "~", "taskInstances", "list")
-        request = Request("POST", url, body=body, repeatable=True)
+        request = Request("POST", self._all_task_instances, body=body, repeatable=True)
         return self._listing(request, "task_instances", read_task_instance, "list the tasks that ended")
 
     def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
-        request = replace(self._log_request(run, instance), headers={"Accept": self.log_type})
+        headers = {"Accept": self.log_type}
+        request = replace(self._log_request(run, instance), headers=headers, largest_reply=LARGEST_REPLY)
         return Exchange(
             request, lambda body: self.read_log(body, lines), f"read the log of {instance.name}", "Viewer", text=True
         )
 
     def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Exchange[LogPart]:
         request = self._log_request(run, instance, {"token": token} if token else {})
+        request = replace(request, largest_reply=LARGEST_PAGE)
         return Exchange(request, self.read_log_part, f"read the log of {instance.name}", "Viewer")
 
     def _log_request(self, run: DagRun, instance: TaskInstance, query: Mapping[str, Any] | None = None) -> Request:
@@ -226,7 +269,8 @@ class RestDialect(Dialect, ABC):
         entry = path("taskInstances", checked(task_id, "task_id"), "xcomEntries", checked(key, "key"))
         query = self.xcom_query() | ({"map_index": map_index} if map_index >= 0 else {})
         request = Request("GET", self._run_path(dag_id, run_id) + entry, query)
-        return Exchange(request, lambda body: body["value"], f"read XCom {key!r} of task {task_id!r}", "Viewer")
+        read = about(lambda body: body["value"], dag_id=dag_id, task_id=task_id, key=key)
+        return Exchange(request, read, f"read XCom {key!r} of task {task_id!r}", "Viewer")
 
     def xcom_query(self) -> dict[str, Any]:
         """What makes the remote give an XCom as JSON rather than as Python's representation of it."""
@@ -240,12 +284,13 @@ class RestDialect(Dialect, ABC):
 
     def pool(self, name: str) -> Exchange[Pool]:
         request = Request("GET", self._pool_path(name))
-        return Exchange(request, read_pool, f"read pool {name!r}", self.reader_of_pools)
+        return Exchange(request, about(read_pool, name=name), f"read pool {name!r}", self.reader_of_pools)
 
     def create_pool(self, pool: Pool) -> Exchange[Pool]:
         self._refuse_unlimited(pool)
         body = {"name": self.pool_name(pool.name), "slots": pool.slots, **self.pool_fields(pool)}
-        return Exchange(Request("POST", self.at("pools"), body=body), read_pool, f"create pool {pool.name!r}", "Op")
+        read = about(read_pool, name=pool.name)
+        return Exchange(Request("POST", self.at("pools"), body=body), read, f"create pool {pool.name!r}", "Op")
 
     def delete_pool(self, name: str) -> Exchange[None]:
         return Exchange(Request("DELETE", self._pool_path(name)), nothing, f"delete pool {name!r}", "Op")
@@ -293,6 +338,13 @@ class RestDialect(Dialect, ABC):
         self, request: Request, key: str, item: Callable[[Any], T], operation: str, least_role: str = "Viewer"
     ) -> Exchange[Page[T]]:
         def read(body: Any) -> Page[T]:
-            return Page([item(entry) for entry in body[key]], int(body["total_entries"]))
+            return page_of(body[key], item, whole_number(body, "total_entries"))
 
+        # One entry may be as long as a thing that is asked for by itself.
+        single = 1 in (request.query.get("limit"), (request.body or {}).get("page_limit"))
+        request = replace(request, largest_reply=LARGEST_ENTRY if single else LARGEST_PAGE)
         return Exchange(request, read, operation, least_role)
+
+
+def _about_run(read: Callable[[Any], T], run: DagRun) -> Callable[[Any], T]:
+    return about(read, dag_id=run.dag_id, dag_run_id=run.run_id)

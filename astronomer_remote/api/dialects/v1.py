@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from astronomer_remote.api.dialects.base import PAGE, Exchange, Page, nothing
-from astronomer_remote.api.dialects.readers import read_pool
+from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
 from astronomer_remote.api.logs import text_lines, text_part
 from astronomer_remote.api.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, Version
@@ -23,7 +23,8 @@ class V1Dialect(RestDialect):
     tells_unknown_from_forbidden = False
     date_field = "execution_date"
     bound_field = "execution_date"
-    newest = "-execution_date"
+    # The run that was made last: a run by hand has the date of that moment, a scheduled one that of its interval.
+    newest = "-id"
     # The JSON would be Python's text form of a list of hosts and logs.
     log_type = "text/plain"
     read_log = staticmethod(text_lines)
@@ -81,6 +82,12 @@ class V1Dialect(RestDialect):
         request = Request("POST", self.at("dags", run.dag_id, "clearTaskInstances"), body=body)
         return Exchange(request, nothing, operation, "User")
 
+    def fields_of_run(self, run: DagRun) -> dict[str, Any]:
+        if self.version >= (2, 8):
+            return super().fields_of_run(run)
+        # Before, this listing is narrowed by date, and a date names one run of a DAG there.
+        return {"dag_ids": [run.dag_id], "execution_date_gte": run.logical_date, "execution_date_lte": run.logical_date}
+
     def ended_tasks(
         self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
     ) -> Exchange[Page[TaskInstance]]:
@@ -114,7 +121,7 @@ class V1Dialect(RestDialect):
         # Without the mask the request would also rename the pool and reset what it does not name.
         body = {"name": pool.name, "slots": pool.slots, **self.pool_fields(pool)}
         request = Request("PATCH", self._pool_path(pool.name), {"update_mask": ",".join(sorted(changed))}, body)
-        return Exchange(request, read_pool, f"update pool {pool.name!r}", "Op")
+        return Exchange(request, about(read_pool, name=pool.name), f"update pool {pool.name!r}", "Op")
 
     def _need(self, version: tuple[int, int], operation: str) -> None:
         if not self.version >= version:

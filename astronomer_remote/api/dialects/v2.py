@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from astronomer_remote.api.dialects.base import Exchange, nothing
-from astronomer_remote.api.dialects.readers import read_pool
+from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
 from astronomer_remote.api.logs import record_lines, record_part
 from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
@@ -50,6 +50,9 @@ class V2Dialect(RestDialect):
             fields["partition_key"] = intent.partition_key
         return fields
 
+    def due_query(self, due_by: str) -> dict[str, Any]:
+        return {"run_after_lte": due_by}
+
     def clear_run(self, run: DagRun, *, only_failed: bool) -> Exchange[None]:
         body = {"dry_run": False, "only_failed": only_failed}
         request = Request("POST", f"{self._run_path(run.dag_id, run.run_id)}/clear", body=body)
@@ -71,7 +74,7 @@ class V2Dialect(RestDialect):
         self._check_update(pool, changed)
         body = {"pool": pool.name, "slots": pool.slots, **self.pool_fields(pool)}
         request = Request("PATCH", self._pool_path(pool.name), {"update_mask": sorted(changed)}, body)
-        return Exchange(request, read_pool, f"update pool {pool.name!r}", "Op")
+        return Exchange(request, about(read_pool, name=pool.name), f"update pool {pool.name!r}", "Op")
 
     def _check_update(self, pool: Pool, changed: Collection[str]) -> None:
         self._refuse_unlimited(pool)

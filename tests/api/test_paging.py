@@ -1,0 +1,225 @@
+"""Listings of several pages: whether all of them was seen, and what a remote that lies about them may cost."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astronomer_remote.api.dialects.base import Exchange, Page, page_of
+from astronomer_remote.api.errors import AccessDenied, ListingChanged, NotSupported, ReplyTooLarge
+from astronomer_remote.api.paging import MOST_ENTRIES, MOST_PAGES, READINGS
+from astronomer_remote.api.wire import (
+    LARGEST_ENTRY,
+    LARGEST_PAGE,
+    UNPARSED,
+    Request,
+    Response,
+    TransportError,
+    json_in_steps,
+)
+from tests.api.script import V1, V2, Remote, answer, ok
+
+Told = Callable[[int, int], dict[str, Any]]
+"""The JSON of a page, from its offset and limit."""
+
+
+def page_at(offset: int, limit: int) -> Exchange[Page[int]]:
+    def read(body: Any) -> Page[int]:
+        return page_of(body["items"], lambda entry: entry["n"], body["total"])
+
+    return Exchange(Request("GET", "/listing", {"offset": offset, "limit": limit}), read, "list numbers")
+
+
+def read(told: Told, remote: Remote | None = None, *, widest: int = 100) -> list[int]:
+    def reply(request: Request) -> Response | TransportError:
+        found = told(request.query["offset"], request.query["limit"])
+        return found if isinstance(found, Response) else ok(found)
+
+    remote = remote or Remote(version=V2)
+    return remote.carry_out(remote.conversation.ask_all(page_at, lambda n: n, widest=widest), reply)
+
+
+def rows(numbers: list[Any], offset: int, limit: int) -> dict[str, Any]:
+    return {"items": [{"n": number} for number in numbers[offset:][:limit]], "total": len(numbers)}
+
+
+@given(st.integers(0, 450), st.integers(1, 100), st.sampled_from([100, 400]))
+def test_a_listing_that_stays_as_it_is_is_read_once(number: int, most: int, widest: int) -> None:
+    remote = Remote(version=V2)
+    asked = len(remote.requests)
+    numbers = list(range(number))
+    assert read(lambda offset, limit: rows(numbers, offset, min(limit, most)), remote, widest=widest) == numbers
+    assert len(remote.requests) - asked <= 2 + number // most
+
+
+@given(st.integers(0, 2**32), st.integers(101, 400), st.integers(0, 3))
+def test_rows_that_move_are_read_again_or_known_to_be_missing(seed: int, number: int, moves: int) -> None:
+    chance, numbers = random.Random(seed), list(range(number))
+
+    def told(offset: int, limit: int) -> dict[str, Any]:
+        found = rows(numbers, offset, limit)
+        for _ in range(moves):
+            numbers.insert(chance.randrange(number), numbers.pop(chance.randrange(number)))
+        return found
+
+    try:
+        found = read(told)
+    except ListingChanged:
+        return
+    assert sorted(found) == list(range(number))
+
+
+def test_rows_that_are_added_meanwhile_belong_to_it_and_ones_that_vanish_make_it_uncertain() -> None:
+    numbers = list(range(150))
+
+    def growing(offset: int, limit: int) -> dict[str, Any]:
+        found = rows(numbers, offset, limit)
+        if len(numbers) == 150:
+            numbers.append(150)
+        return found
+
+    assert read(growing) == list(range(151))
+
+    def shrinking(offset: int, limit: int) -> dict[str, Any]:
+        found = rows(numbers, offset, limit)
+        if len(numbers) > 148:
+            numbers.remove(min(numbers))
+        return found
+
+    assert read(shrinking) == numbers == list(range(3, 151))
+
+
+def test_the_same_page_again_and_again_ends() -> None:
+    remote = Remote(version=V2)
+    with pytest.raises(ListingChanged, match="list numbers"):
+        read(lambda offset, limit: {"items": [{"n": n} for n in range(100)], "total": 5_000}, remote)
+    assert sum(request.path == "/listing" for request in remote.requests) == 2 * READINGS
+
+
+@pytest.mark.parametrize("total", [1_000, 0, -1])
+def test_a_total_that_is_not_the_number_of_entries_is_never_a_whole_listing(total: int) -> None:
+    with pytest.raises(ListingChanged):
+        read(lambda offset, limit: {**rows(list(range(150)), offset, limit), "total": total})
+
+
+def test_a_listing_that_claims_to_be_endless_is_refused_at_once() -> None:
+    remote = Remote(version=V2)
+    with pytest.raises(NotSupported, match=f"there are 1000000000 entries, and {MOST_ENTRIES} are the most"):
+        read(lambda offset, limit: {**rows(list(range(200)), offset, limit), "total": 10**9}, remote)
+    assert sum(request.path == "/listing" for request in remote.requests) == 1
+
+
+def test_pages_of_one_entry_each_end_as_well() -> None:
+    remote = Remote(version=V2)
+    with pytest.raises(ListingChanged):
+        read(lambda offset, limit: {"items": [{"n": offset}], "total": MOST_ENTRIES}, remote)
+    assert sum(request.path == "/listing" for request in remote.requests) == MOST_PAGES * READINGS
+
+
+# Replies that are too large
+
+
+def heavy(sizes: list[int], asked: list[int]) -> Told:
+    """A listing whose entries have sizes, in bytes."""
+
+    def told(offset: int, limit: int) -> Any:
+        asked.append(limit)
+        room = LARGEST_ENTRY if limit == 1 else LARGEST_PAGE
+        if sum(sizes[offset:][:limit]) > room:
+            return Response(200, {}, b"{", truncated=True)
+        return rows(list(range(len(sizes))), offset, limit)
+
+    return told
+
+
+@pytest.mark.parametrize("sizes", [[5 * 2**20] * 8, [400_000] * 100, [1] * 300 + [8 * 2**20] + [1] * 300])
+def test_a_reply_that_is_too_large_is_asked_for_in_smaller_pages(sizes: list[int]) -> None:
+    asked: list[int] = []
+    assert read(heavy(sizes, asked)) == list(range(len(sizes)))
+    assert asked[-1] == min(100, max(asked)) or len(sizes) <= 100
+
+
+def test_an_entry_that_is_too_large_by_itself_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    remote = Remote(version=V2)
+    sizes = [1] * 120
+    sizes[70] = LARGEST_ENTRY + 1
+    for _ in range(2):
+        assert read(heavy(sizes, []), remote) == [n for n in range(120) if n != 70]
+    assert [record.message for record in caplog.records] == [
+        "Could not list numbers in full; what cannot be read is left out, for example: The reply is larger than this "
+        f"package reads ({LARGEST_ENTRY} bytes), or does not end."
+    ]
+    assert read(heavy([LARGEST_ENTRY + 1], []), remote) == []
+
+
+def test_an_entry_that_cannot_be_read_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    odd = [1, {"m": 2}, None, {"n": 3}]
+    assert read(lambda offset, limit: {"items": [{"n": 0}, *odd], "total": 5}) == [0, 3]
+    assert "TypeError" in caplog.text
+
+
+@pytest.mark.parametrize(("limit", "largest"), [(1, LARGEST_ENTRY), (2, LARGEST_PAGE), (1_000, LARGEST_PAGE)])
+@pytest.mark.parametrize("version", [V1, V2])
+def test_a_page_may_be_no_larger_than_an_entry(version: str, limit: int, largest: int) -> None:
+    remote = Remote(version=version)
+    dialect = remote.play(remote.conversation.dialect())
+    assert dialect.dag_runs("d", limit=limit).request.largest_reply == largest
+    assert dialect.ended_runs(["d"], since="x", bound="y", limit=limit).request.largest_reply == largest
+
+
+def test_a_single_thing_that_is_too_large_is_an_error_and_not_asked_for_again() -> None:
+    remote = Remote(version=V2)
+    with pytest.raises(ReplyTooLarge):
+        remote.carry_out(remote.deployment.get_dag_run("d", "r"), lambda _: Response(200, {}, b"{", truncated=True))
+    assert len(remote.requests) == 1
+
+
+def test_an_error_that_is_too_large_is_the_error_that_it_is() -> None:
+    remote = Remote(version=V2)
+    refusal = Response(403, {"content-type": "application/json"}, b'{"detail": "Forb', truncated=True)
+    with pytest.raises(AccessDenied, match="does not allow it"):
+        remote.carry_out(remote.deployment.get_dag_run("d", "r"), lambda _: refusal)
+
+
+# JSON that is parsed beside the event loop
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.sampled_from([None, 1, "\t"]))
+def test_json_in_steps_is_what_python_reads(value: Any, indent: Any) -> None:
+    assert json_in_steps(json.dumps(value, indent=indent)) == json.loads(json.dumps(value))
+
+
+@given(st.text(alphabet='{}[]",:0 1atrue\n'))
+def test_what_is_no_json_is_none_in_steps_either(text: str) -> None:
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        with pytest.raises(ValueError, match=r": \d+|line \d+"):
+            json_in_steps(text)
+    else:
+        assert json_in_steps(text) == expected
+
+
+def test_a_parsed_reply_is_the_reply() -> None:
+    reply = answer(200, {"a": [1, {"b": None}]})
+    assert reply.parsed is UNPARSED
+    parsed = reply.parse()
+    assert parsed == reply
+    assert parsed.parsed == parsed.json() == reply.json()
+    for body, words in ((b"{", "Expecting property name"), (b"x", "Expecting value"), (b"1 2", "Extra data")):
+        with pytest.raises(ValueError, match=words):
+            Response(200, {}, body).parse().json()
+    deep = Response(200, {}, b'{"runs": [' + b'{"a": ' * 100_000 + b"1" + b"}" * 100_000 + b'], "n": 1}').parse()
+    assert deep.json()["n"] == 1
