@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.dialects.base import Exchange, Page, page_of
-from astronomer_remote.api.errors import AccessDenied, ListingChanged, NotSupported, ReplyTooLarge
+from astronomer_remote.api.errors import (
+    ListingChanged,
+    NotSupported,
+    RemoteError,
+    RemoteUnavailable,
+    ReplyTooLarge,
+    UnexpectedReply,
+)
 from astronomer_remote.api.paging import MOST_ENTRIES, MOST_PAGES, READINGS
+from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.wire import (
     LARGEST_ENTRY,
     LARGEST_PAGE,
@@ -180,11 +188,13 @@ def test_a_single_thing_that_is_too_large_is_an_error_and_not_asked_for_again() 
     assert len(remote.requests) == 1
 
 
-def test_an_error_that_is_too_large_is_the_error_that_it_is() -> None:
-    remote = Remote(version=V2)
-    refusal = Response(403, {"content-type": "application/json"}, b'{"detail": "Forb', truncated=True)
-    with pytest.raises(AccessDenied, match="does not allow it"):
+@pytest.mark.parametrize(("status", "error"), [(403, UnexpectedReply), (503, RemoteUnavailable)])
+def test_an_error_that_is_too_large_is_read_by_its_beginning(status: int, error: type[RemoteError]) -> None:
+    remote = Remote(version=V2, retry=RetryPolicy(attempts=1))
+    refusal = Response(status, {"content-type": "application/json"}, b'{"detail": "Forb', truncated=True)
+    with pytest.raises(RemoteError, match="Forb") as failure:
         remote.carry_out(remote.deployment.get_dag_run("d", "r"), lambda _: refusal)
+    assert type(failure.value) is error
 
 
 # JSON that is parsed beside the event loop
