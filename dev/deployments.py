@@ -52,7 +52,8 @@ class Deployment:
     `dags` is a folder whose files are copied into the deployment's DAG folder. `own_dags` is one that is linked into
     it, so that files which are put there while it runs are found, and stay when it ends. `env` overrides any setting.
     `users` maps a role (admin, op, user, viewer) to a user name and a password. `components` names the
-    processes to start, all when None. With `keep` the AIRFLOW_HOME is left behind when it ends.
+    processes to start, all when None. `host` is the name that its addresses have; it always listens on 127.0.0.1. With
+    `keep` the AIRFLOW_HOME is left behind when it ends.
     `database="postgresql"` gives it a PostgreSQL server of its own instead of SQLite (see :mod:`dev.postgres`).
     `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider. `report` is called with a line about
     each step of the installation and the start. The other arguments are those of :func:`environment`.
@@ -72,6 +73,7 @@ class Deployment:
         components: Sequence[str] | None = None,
         auth_manager: str | None = None,
         database: Literal["sqlite", "postgresql"] = "sqlite",
+        host: str = "127.0.0.1",
         keep: bool = False,
         python: str | None = None,
         exclude_newer: str | None = None,
@@ -98,6 +100,7 @@ class Deployment:
         self._report = report or (lambda text: None)
         self._overrides = dict(env or {})
         self._auth_manager = auth_manager
+        self._host = host
         self._wanted = tuple(self._version.components if components is None else components)
         self._keep = keep
         self._on_server = database == "postgresql"
@@ -203,7 +206,7 @@ class Deployment:
     def _fill(self, installed: Path) -> None:
         assert self._folder is not None
         home = self._folder / "home"
-        self._place = Place(installed, home, home / "dags", free_port())
+        self._place = Place(installed, home, home / "dags", free_port(), self._host)
         home.mkdir()
         self._report("preparing its database")
         address = {DATABASE_VARIABLE: self._overrides[DATABASE_VARIABLE]} if self._on_server else None

@@ -34,7 +34,7 @@ OWN_DAGS = ROOT / "my_dags"
 CONNECTION_ID = "astronomer_default"
 POOL, SLOTS = "warehouse", 4
 LOGIN_SECONDS = 120.0
-END_SECONDS = 10.0
+END_SECONDS = 5.0
 
 EASY_TO_EXPLORE = {
     # A browser keeps connections open without asking anything, and each would keep Airflow 2's only process busy.
@@ -60,18 +60,29 @@ def pair(
     :param own_dags: folder whose subfolders ``local`` and ``remote`` have a person's own DAG files.
     :param report: called with a deployment's name and a line about each step of its installation and start.
     """
-
-    def describe(name: str, version: str, dags: Path, *, project: bool) -> Deployment:
-        own = own_dags / name if own_dags else None
-        told = partial(report, name) if report else None
-        return Deployment(
-            version, name=name, project=project, dags=dags, own_dags=own, env=EASY_TO_EXPLORE, report=told
-        )
-
-    driven = describe("remote", remote, REMOTE_DAGS, project=False)
+    driver = Deployment(
+        local,
+        name="local",
+        project=True,
+        dags=EXAMPLE_DAGS,
+        own_dags=own_dags / "local" if own_dags else None,
+        env=EASY_TO_EXPLORE,
+        report=partial(report, "local") if report else None,
+    )
+    driven = Deployment(
+        remote,
+        name="remote",
+        dags=REMOTE_DAGS,
+        own_dags=own_dags / "remote" if own_dags else None,
+        env=EASY_TO_EXPLORE,
+        # A browser gives its cookies to every port of a host: with one name for both, logging in to one UI would be
+        # logging out of the other.
+        host="localhost",
+        report=partial(report, "remote") if report else None,
+    )
     shows = SHOWS_CONFIGURATION.get(driven.generation)
     driven.configure({shows: "True"} if shows else {})
-    return Pair(describe("local", local, EXAMPLE_DAGS, project=True), driven)
+    return Pair(driver, driven)
 
 
 class Client:

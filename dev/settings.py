@@ -39,11 +39,12 @@ class Place:
     home: Path
     dags: Path
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """The base of its web UI and API."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
 
 def settings(

@@ -75,6 +75,11 @@ class Airflow2(Ui):
         return opened.value
 
     def shows_run(self, page: Page, dag_id: str, run_id: str) -> None:
-        expect(page).to_have_url(re.compile(rf"/dags/{dag_id}/grid\?"))
-        expect(page.get_by_role("row", name="Run ID")).to_contain_text(run_id)
+        expect_run(page, dag_id, run_id)
         page.close()
+
+
+def expect_run(page: Page, dag_id: str, run_id: str) -> None:
+    """Expect that a page is the one of a DAG run that exists."""
+    expect(page).to_have_url(re.compile(rf"/dags/{dag_id}/grid\?"))
+    expect(page.get_by_role("row", name="Run ID")).to_contain_text(run_id)

@@ -77,10 +77,19 @@ class Airflow3(Ui):
         self.fill_in({RELABELING["port"]: str(urlsplit(self.url).port)})
         self.picture("connection")
         self.save(conn_id)
+        said = self._press_test(conn_id)
+        self.picture("test")
+        return said
+
+    def test_saved(self, conn_id: str) -> str:
+        """Press Test in the list of connections, and return what it says."""
+        self.page.goto(f"{self.url}/connections")
+        return self._press_test(conn_id)
+
+    def _press_test(self, conn_id: str) -> str:
         self._row(conn_id).get_by_role("button", name="Test Connection").click()
         said = self.page.get_by_role("status").filter(has_text=re.compile("Test Connection (Successful|Failed)"))
         expect(said).to_be_visible(timeout=SECONDS_TO_TEST * 1000)
-        self.picture("test")
         return said.inner_text()
 
     def open_task(self, dag_id: str, run_id: str, task_id: str) -> None:

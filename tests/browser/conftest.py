@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from dev.deployments import Deployment
 from tests.browser.airflow_2 import Airflow2
 from tests.browser.airflow_3 import Airflow3
 from tests.browser.saved import Saved, save
-from tests.browser.ui import Ui
+from tests.browser.ui import Ui, window
 
 HERE = Path(__file__).parent
 VERSIONS = ("3.3.2", "2.11.2")
 WINDOW = ViewportSize(width=1280, height=900)
 SECONDS_PER_TEST = 600  # the first of a line starts its deployment
-SECONDS_PER_STEP = 60  # a small machine that does other things, too, draws slowly
 
 USERS = {"admin": ("robot", "s3cr3t-of-the-robot")}
 SETTINGS = {
@@ -62,9 +61,7 @@ def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
 @pytest.fixture(scope="session")
 def ui(chromium: Browser, deployment: Deployment, request: pytest.FixtureRequest) -> Iterator[Ui]:
     """The deployment's UI, after the login."""
-    with chromium.new_context(viewport=WINDOW, reduced_motion="reduce") as context:
-        context.set_default_timeout(SECONDS_PER_STEP * 1000)
-        expect.set_options(timeout=SECONDS_PER_STEP * 1000)
+    with window(chromium, WINDOW) as context:
         kind = Airflow3 if deployment.generation == "v2" else Airflow2
         opened = kind(context.new_page(), deployment, request.config.getoption("--pictures"))
         opened.log_in()

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dev.deployments import Deployment
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize
 
+SECONDS_PER_STEP = 60  # a small machine that does other things, too, draws slowly
 SECONDS_TO_TEST = 15
 """What the Test button may take at most, as the documentation says."""
 
 LINK = "Remote DAG run"
+
+
+@contextmanager
+def window(browser: Browser, size: ViewportSize) -> Iterator[BrowserContext]:
+    """Open a browser of one's own, with its cookies."""
+    from playwright.sync_api import expect
+
+    with browser.new_context(viewport=size, reduced_motion="reduce") as context:
+        context.set_default_timeout(SECONDS_PER_STEP * 1000)
+        expect.set_options(timeout=SECONDS_PER_STEP * 1000)
+        yield context
 
 
 class Ui(ABC):
