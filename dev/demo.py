@@ -115,7 +115,8 @@ def follow(
             passed, state = states.setdefault(instance.task_id, []), instance.state or ""
             if state in SHOWN_STATES and state not in passed[-1:]:
                 passed.append(state)
-                progress.say(f"local: {instance.task_id} {in_words(here, run, instance.task_id, state)}")
+                words = "runs again, to finish" if passed[-2:] == ["deferred", "running"] else None
+                progress.say(f"local: {instance.task_id} {words or in_words(here, run, instance.task_id, state)}")
         if instances and all(instance.state in FINISHED_TASK_STATES for instance in instances):
             break
         if time.monotonic() > deadline:
@@ -205,7 +206,8 @@ def advice(both: Pair, toured: Toured) -> str:
     """What to look at and to try while both stay up."""
     local, remote = (os.path.relpath(OWN_DAGS / each.name) for each in both)
     examples = os.path.relpath(EXAMPLE_DAGS)
-    task = f"{toured.local_run}/tasks/trigger_and_wait" if both.local.generation == "v2" else toured.local_run
+    within = "/tasks/" if both.local.generation == "v2" else "&task_id="
+    task = f"{toured.local_run}{within}trigger_and_wait"
     refused = ""
     if both.remote.generation == "experimental":
         refused = "\n  (Airflow 1.10 shows no configuration and no events: any_endpoint fails there, and says so.)"
@@ -276,27 +278,34 @@ def show(both: Pair, progress: Progress, *, keep: bool) -> None:
             print("Both are ended now. To have them stay up and look around: make demo KEEP=1", flush=True)
 
 
-def main() -> int:
-    """Run the demonstration. :return: the exit code."""
+def options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     parser.add_argument("--local", type=local_version, help=f"Airflow that runs the DAG (default: {LOCAL})")
     parser.add_argument("--remote", type=remote_version, help=f"Airflow that is driven (default: {REMOTE})")
     parser.add_argument("--keep", action="store_true", help="leave both running until Ctrl-C")
-    given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        given.local, given.remote, note = demo_versions(given.local, given.remote)
-    except InstallError as error:
-        sys.exit(f"error: {error}")
+    return parser.parse_args()
+
+
+def run(given: argparse.Namespace) -> None:
+    """Show the demonstration that was asked for."""
+    local, remote, note = demo_versions(given.local, given.remote)
     progress = Progress()
-    both = pair(given.local, given.remote, own_dags=OWN_DAGS, report=lambda name, text: progress.say(f"{name}: {text}"))
+    both = pair(local, remote, own_dags=OWN_DAGS, report=lambda name, text: progress.say(f"{name}: {text}"))
     for each in both:
         (OWN_DAGS / each.name).mkdir(parents=True, exist_ok=True)
-    progress.say(f"starting Airflow {given.local} (local) and Airflow {given.remote} (remote)")
+    progress.say(f"starting Airflow {local} (local) and Airflow {remote} (remote)")
     if note:
         progress.say(note)
+    show(both, progress, keep=given.keep)
+
+
+def main() -> int:
+    """Run the demonstration. :return: the exit code."""
+    given = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        show(both, progress, keep=given.keep)
+        run(given)
     except KeyboardInterrupt:
         print("\nInterrupted; everything was ended.", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dev import state
+from dev import deployments, state
 from dev.deployments import PORT_TAKEN, ROOT, Deployment, StartError
 from dev.places import HOME_VARIABLE
 from dev.ports import free_port
@@ -201,3 +202,19 @@ def test_a_killed_command_line_leaves_no_airflow_behind() -> None:
         parent.kill()
     until(lambda: not Path(mine.folder).exists(), seconds=10)
     until(lambda: not living({mine.supervisor, *mine.processes.values()}), seconds=1)
+
+
+@pytest.mark.live
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
+def test_a_port_that_somebody_else_takes_first_is_given_up_for_another(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ports = iter([port])
+        monkeypatch.setattr(deployments, "free_port", lambda: next(ports, None) or free_port())
+        with Deployment(version, name="port", components=[Version.parse(version).web]) as deployment:
+            assert deployment.url != f"http://127.0.0.1:{port}"
