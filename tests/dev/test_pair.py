@@ -14,7 +14,7 @@ import pytest
 
 from astronomer_remote.testing import FakeDeployment
 from dev import demo, pair
-from dev.demo import DemoFailed
+from dev.demo import DemoFailed, Toured
 from dev.deployments import LINKED, ROOT, Deployment
 from dev.pair import EXAMPLE_DAGS, REMOTE_DAGS, Client, connection
 from dev.ports import free_port
@@ -143,6 +143,34 @@ def test_a_pool_that_was_not_resized_is_a_failure(checked: Checked) -> None:
     checked.there.do(checked.there.api.update_pool("warehouse", slots=4))
     with pytest.raises(DemoFailed, match="had 4 slots, was set to 8, and has 4"):
         checked.look()
+
+
+# -- what is printed ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("local", "remote"), [("3.3.2", "2.11.2"), ("2.11.2", "1.10.15")])
+def test_the_command_that_the_demo_prints_makes_a_dag(
+    local: str, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(demo, "OWN_DAGS", tmp_path)
+    (tmp_path / "local").mkdir()
+    both = pair.pair(local, remote)
+    text = demo.advice(both, Toured("http://127.0.0.1:1/dags/tour/runs/demo", "http://localhost:2/run"))
+    (command,) = [line for line in text.splitlines() if line.startswith("    sed ")]
+
+    subprocess.run(command, shell=True, check=True)
+
+    made = (tmp_path / "local" / "my_first.py").read_text()
+    assert 'with DAG("my_first", ' in made
+    assert "trigger_and_wait" not in made
+    assert ("any_endpoint fails there" in text) == (remote == "1.10.15")
+
+
+def test_both_uis_have_names_of_their_own_so_that_a_browser_keeps_both_logins(tmp_path: Path) -> None:
+    both = pair.pair("2.11.2", "1.10.15")
+    hosts = {Place(tmp_path, tmp_path, tmp_path, 1, each._host).url for each in both}
+    assert hosts == {"http://127.0.0.1:1", "http://localhost:1"}
 
 
 # -- ending ---------------------------------------------------------------------------------------------------
