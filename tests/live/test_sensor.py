@@ -74,6 +74,18 @@ def test_a_timeout_is_final_or_skips(seen: Seen) -> None:
     seen.assert_state("skipped", "soft")
 
 
+@scenario("overdue", DEFERRABLE)
+def test_a_deferred_wait_ends_with_its_execution_timeout(seen: Seen) -> None:
+    # With which error, depends: Airflow 2 has a timeout of its own for triggers.
+    seen.failed("run")
+    assert seen.was_deferred("run")
+    seen.failed("once", "AirflowSensorTimeout", "timeout of 0 s")
+    assert not seen.was_deferred("once")
+    if seen.remote.version >= (2, 0):
+        seen.failed("pool")
+        assert seen.was_deferred("pool")
+
+
 @scenario("typos")
 def test_a_typo_fails_at_once(seen: Seen) -> None:
     seen.failed("dag", "DagNotFound", "quik")

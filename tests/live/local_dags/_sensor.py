@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 
 if TYPE_CHECKING:
     from _given import Given
@@ -78,6 +79,15 @@ def rescheduled(given: Given) -> None:
 def timed_out(given: Given) -> None:
     RemoteDagRunSensor(task_id="hard", external_dag_id="quick", external_run_id="never", timeout=5, retries=2)
     RemoteDagRunSensor(task_id="soft", external_dag_id="quick", external_run_id="never", timeout=5, soft_fail=True)
+
+
+def overdue(given: Given) -> None:
+    """Airflow 3 leaves it to the trigger to end a deferred task in time."""
+    short = timedelta(seconds=20)
+    RemoteDagRunSensor(task_id="run", external_dag_id="quick", external_run_id="never", execution_timeout=short)
+    RemoteDagRunSensor(task_id="once", external_dag_id="quick", external_run_id="never", timeout=0)
+    if given.version >= (2, 0):
+        RemotePoolSlotSensor(task_id="pool", pool_name="default_pool", slots=100_000, execution_timeout=short)
 
 
 def typos(given: Given) -> None:
