@@ -26,7 +26,8 @@ def classes_of_tasks() -> list[type[Any]]:
         package = import_module(f"{astronomer_remote.__name__}.{folder}")
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             for name, each in inspect.getmembers(import_module(module.name), inspect.isclass):
-                if issubclass(each, BaseOperator) and each.__module__ == module.name and not name.startswith("_"):
+                # In Python 3.10, `list[str]` passes for a class, but not as what issubclass() takes.
+                if each.__module__ == module.name and issubclass(each, BaseOperator) and not name.startswith("_"):
                     found.add(each)
     return sorted(found, key=lambda each: str(each.__name__))
 
