@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -48,6 +49,7 @@ __all__ = [
     "intent_identity",
     "issued_secrets_masked",
     "logical_date",
+    "looks_before_reschedules",
     "map_index",
     "mask_issued_secret",
     "mask_secret",
@@ -61,6 +63,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 AIRFLOW_3 = find_spec("airflow.sdk") is not None
 """Whether tasks ask Airflow's API server rather than its database."""
@@ -92,6 +96,32 @@ def logical_date(context: Mapping[str, Any]) -> datetime:
 def data_interval_end(context: Mapping[str, Any]) -> datetime:
     """The end of the local run's data interval; of a run that has none, the date it was to run after."""
     return context.get("data_interval_end") or logical_date(context)
+
+
+def looks_before_reschedules(context: Mapping[str, Any]) -> int:
+    """How often a sensor of mode ``reschedule`` has looked before in this try; 0 where Airflow does not tell."""
+    if AIRFLOW_3:
+        return int(context.get("task_reschedule_count") or 0)
+    from airflow.models.taskreschedule import TaskReschedule
+    from airflow.utils.session import create_session
+
+    ti = context["ti"]
+    try:
+        with create_session() as session:
+            return int(
+                session.query(TaskReschedule)
+                .filter_by(
+                    dag_id=ti.dag_id,
+                    task_id=ti.task_id,
+                    run_id=ti.run_id,
+                    map_index=ti.map_index,
+                    try_number=ti.try_number,
+                )
+                .count()
+            )
+    except Exception as error:  # noqa: BLE001  # it only decides when something is explained
+        log.debug("Not known how often %s was rescheduled: %s", ti.task_id, error)
+        return 0
 
 
 def attempt(context: Mapping[str, Any]) -> int:

@@ -26,7 +26,7 @@ from astronomer_remote.arguments import (
     required_id,
     states,
 )
-from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date
+from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date, looks_before_reschedules
 from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
 from astronomer_remote.explained import Explains
 from astronomer_remote.links import RemoteDagRunLink, publish_run
@@ -210,7 +210,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         seen = wanted.after(observation)
         self._held_on_to = seen if seen.exists else None
         if not any(observation.things.values()):
-            self._explain_absence(wanted)
+            self._explain_absence(wanted, context)
         return self._conclude(judge(observation, wanted), observation.summary(), observation.run, context)
 
     def execute_complete(self, context: Context, event: Any, limited_by: str = "timeout") -> None:
@@ -239,10 +239,12 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         self.log.info("Waiting for %s: %s", wanted, observation.summary())
         return observation
 
-    def _explain_absence(self, wanted: Wanted) -> None:
+    def _explain_absence(self, wanted: Wanted, context: Context) -> None:
         """Say once, after a few looks in a worker, why there may be nothing; the trigger does so for itself."""
         self._looks_in_vain += 1
-        if self._looks_in_vain != LOOKS_BEFORE_EXPLAINING:
+        # In mode reschedule, each look is made by an object of its own.
+        earlier = looks_before_reschedules(context) if self.reschedule else 0
+        if self._looks_in_vain + earlier != LOOKS_BEFORE_EXPLAINING:
             return
         try:
             reason = self.hook.converse(lambda deployment: deployment.observer.dated_runs.why_none(wanted))

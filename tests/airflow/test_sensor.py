@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -22,6 +23,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
 
+from astronomer_remote.compat import AIRFLOW_3, looks_before_reschedules
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
     DagNotFound,
@@ -345,6 +347,28 @@ def test_a_wait_that_finds_nothing_says_once_what_there_is_near_the_date(
     assert ("match_by='data_interval_end'" in log) is (version != "1.10.15")
     lines = {line for line in log.splitlines() if "no run of 2026-05-04" in line}
     assert len(lines) in (1, 2), "once, in each of the two places where a log may go"
+
+
+@pytest.mark.parametrize("earlier", [0, 1, 2, 3])
+def test_a_rescheduled_wait_says_so_at_its_third_look(
+    remote: FakeDeployment,
+    earlier: int,
+    not_rescheduled_yet: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = sensor(mode="reschedule", timeout=60)
+    monkeypatch.setattr(sys.modules[RemoteDagRunSensor.__module__], "looks_before_reschedules", lambda _: earlier)
+    with pytest.raises(AirflowRescheduleException):
+        made.execute(local_task(made).context())
+    assert ("no run near" in said(capsys, caplog)) is (earlier == 2)
+
+
+def test_how_often_a_sensor_was_rescheduled_is_asked_of_airflow(database: None) -> None:
+    context = local_task(sensor(mode="reschedule")).context()
+    assert looks_before_reschedules({**context, "task_reschedule_count": 2}) == (2 if AIRFLOW_3 else 0)
+    assert looks_before_reschedules(context) == 0
 
 
 @BOTH_MODES
