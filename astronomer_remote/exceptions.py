@@ -22,7 +22,9 @@ What a DAG author catches.
         │   ├── Unreachable
         │   ├── RemoteUnavailable
         │   ├── PoolIsOccupied
+        │   ├── ListingChanged
         │   └── UnexpectedReply
+        │       └── ReplyTooLarge
         ├── DagRunFailed              the remote run ended badly; retries apply
         └── WaitTimeout               the wait took too long; retries apply
 
@@ -94,7 +96,13 @@ class RemoteUnavailable(errors.RemoteUnavailable, PassingError): ...
 class PoolIsOccupied(errors.PoolIsOccupied, PassingError): ...
 
 
+class ListingChanged(errors.ListingChanged, PassingError): ...
+
+
 class UnexpectedReply(errors.UnexpectedReply, PassingError): ...
+
+
+class ReplyTooLarge(errors.ReplyTooLarge, UnexpectedReply): ...
 
 
 class DagRunFailed(RemoteError):
@@ -131,7 +139,9 @@ BY_NAME: dict[str, type[RemoteError]] = {
         Unreachable,
         RemoteUnavailable,
         PoolIsOccupied,
+        ListingChanged,
         UnexpectedReply,
+        ReplyTooLarge,
     )
 }
 
