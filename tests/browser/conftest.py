@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
+from dev import chromium as chromiums
 from dev.deployments import Deployment
 from tests.browser.airflow_2 import Airflow2
 from tests.browser.airflow_3 import Airflow3
@@ -42,9 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The machine's own Chromium, otherwise the one that Playwright has installed."""
+    """The machine's own Chromium, otherwise the one that Playwright has installed; without any, tests are skipped."""
+    found = chromiums.executable()
+    if found is None:
+        raise chromiums.missing()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        browser = playwright.chromium.launch(executable_path=found)
         yield browser
         browser.close()
 
