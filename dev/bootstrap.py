@@ -47,6 +47,8 @@ def _test(_: argparse.Namespace) -> None:
         found += [{"part": part, "what": e.what, "why": e.why, "how": e.how} for e in needs.of_part(part)]
         for python in needs.downloads(list(needed)):
             _say(f"{part}: Python {python} is not here; uv downloads it.")
+    if chromium.plan():
+        _say(f"browser: {chromium.plan()}.")
     if not found:
         return
     _say(f"\nThis machine lacks something, so that not everything can be run:\n\n{missing.table(found)}\n")

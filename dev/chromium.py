@@ -46,6 +46,15 @@ def obtainable() -> bool:
     return os.environ.get("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "") in {"", "0"} or _debian() or own() is not None
 
 
+def plan() -> str:
+    """Return what is going to be done for a browser, nothing if there is one."""
+    if own() or not obtainable():
+        return ""
+    if _debian():
+        return "there is no Chromium here; Debian's package is going to be installed"
+    return "there is no Chromium here; unless Playwright has one already, it downloads one"
+
+
 def missing(why: str = "needs Chromium, which is not here") -> Missing:
     """Return the error for tests that lack a browser."""
     return Missing("The browser tests", why, "Install it (such as: apt install chromium)")

@@ -86,6 +86,15 @@ def test_what_is_missing_is_said_first(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert missing.recorded() == []
 
 
+def test_what_is_going_to_be_installed_is_said_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    have(monkeypatch, "3.8", "3.12")
+    monkeypatch.setattr(chromium, "own", lambda: None)
+    bootstrap.main(["test"])
+    assert "browser: there is no Chromium here; " in capsys.readouterr().out
+
+
 def test_a_machine_with_everything_is_told_nothing_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
