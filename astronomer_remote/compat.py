@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,7 +41,7 @@ __all__ = [
     "NOTSET",
     "TRIGGERS_HEAR_OF_KILLS",
     "ArgNotSet",
-    "attempt",
+    "LocalState",
     "connection_of_a_command",
     "connection_parts",
     "data_interval_end",
@@ -57,7 +58,9 @@ __all__ = [
     "parts_of_tested_connection",
     "task_page",
     "triggerer_stats",
+    "try_number",
     "was_cleared",
+    "was_given_up",
     "was_stopped_by_a_person",
     "was_trigger_stopped_by_a_person",
 ]
@@ -124,15 +127,14 @@ def looks_before_reschedules(context: Mapping[str, Any]) -> int:
         return 0
 
 
-def attempt(context: Mapping[str, Any]) -> int:
+def try_number(context: Mapping[str, Any]) -> int:
     """
-    Number of the attempt at the local task since it was last cleared, from 1.
+    Number of the try at the local task, from 1; it goes on counting when the task is cleared.
 
-    Clearing a task raises ``max_tries`` by its retries above the tries it has had, which a retry never does
-    (``airflow.models.taskinstance.clear_task_instances``). It tells a clear from a retry without any memory.
+    How many tries there were since then cannot be told from it: that would take the ``retries`` of that time, and a
+    deploy may change them between two tries.
     """
-    ti = context["ti"]
-    return int(ti.try_number) - (int(ti.max_tries) - int(ti.task.retries))
+    return int(context["ti"].try_number)
 
 
 def task_page(ti: Any) -> str | None:
@@ -148,7 +150,9 @@ def task_page(ti: Any) -> str | None:
 def was_cleared(context: Mapping[str, Any]) -> bool:
     """Whether the local task has been cleared, so that what earlier tries of it returned is gone."""
     ti = context["ti"]
-    return int(ti.max_tries) > int(ti.task.retries)
+    # Clearing a task sets ``max_tries`` to its retries and the tries it has had. That they differ before the second
+    # try is the doing of a deploy which changed the retries.
+    return int(ti.try_number) > 1 and int(ti.max_tries) > int(ti.task.retries)
 
 
 def map_index(context: Mapping[str, Any]) -> int:
@@ -162,7 +166,9 @@ def intent_identity(context: Mapping[str, Any]) -> tuple[str, ...]:
     What tells one wish of a local task from another, besides its DAG, task and map index.
 
     The local run's ``start_date`` tells two deployments apart that run the same DAG, by its microseconds; it
-    changes only when a finished run is cleared. ``max_tries`` changes only when the task is cleared.
+    changes only when a finished run is cleared. ``max_tries`` is raised by its retries above the tries it has had
+    when the task is cleared (``airflow.models.taskinstance.clear_task_instances``), and by nothing else: neither by a
+    retry nor by a deploy that changes the retries.
     """
     run, ti = context["dag_run"], context["ti"]
     started = run.start_date.isoformat() if run.start_date else ""
@@ -250,34 +256,76 @@ def triggerer_stats() -> Any:
     return Stats
 
 
+SET_BY_A_PERSON = frozenset({"failed", "success", "skipped", "upstream_failed", "removed", "restarting"})
+"""
+States that a person, or a timeout, gives a task that is under way: marked, ended with its DAG run, or cleared.
+
+Airflow itself gives others to a task whose worker it takes for dead: ``up_for_retry``, then those of the next try. If
+no retry is left it is ``failed``, and no other try needs the remote run.
+"""
+
+
 def was_stopped_by_a_person(ti: Any) -> bool:
     """
-    Whether a running task is ended by somebody's doing, rather than by a worker's restart.
+    Whether a running task is ended by a person or a timeout, rather than by Airflow.
 
-    To be asked in ``on_kill``. Both arrive as the same signal; but who marks or clears a running task changes its
-    state first, while a worker that goes down leaves it running. A timeout is somebody's doing, too: the author's.
+    To be called in ``on_kill``. Both arrive as the same signal; but who marks or clears a running task changes its
+    state first. A worker that goes down leaves it running, and one that was only suspended finds that the next try has
+    begun.
     """
-    if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
-        return True
-    state, _ = _local_state(ti)
-    return state not in (None, "running")
+    timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
+    local = _local_state(ti)
+    return not local.is_past(ti) and (timed_out or local.state in SET_BY_A_PERSON)
 
 
-async def was_trigger_stopped_by_a_person(ti: Any, trigger_id: int | None) -> bool:
+def was_given_up(ti: Any) -> bool:
     """
-    Whether a deferred task is ended by somebody's doing, rather than by a triggerer's restart.
+    Whether Airflow has given up on this try of a task, as on one whose worker was suspended, and goes on to the next.
 
-    Airflow 2.11 to 3.2 cancel the trigger alike in both cases; but a task that waits on is still deferred.
+    What this try made then belongs to that one, also if a timeout of this one is over.
     """
-    state, waits_for = await sync_to_async(_local_state)(ti)
-    if state == "deferred":
-        # Cleared and deferred anew meanwhile, it waits for another trigger; Airflow 3 does not tell for which.
-        return waits_for is not None and trigger_id is not None and waits_for != trigger_id
-    return state is not None
+    return _local_state(ti).is_past(ti)
 
 
-def _local_state(ti: Any) -> tuple[str | None, int | None]:
-    """State of a local task instance, and the trigger that it waits for; ``None`` for what is not told."""
+async def was_trigger_stopped_by_a_person(ti: Any) -> bool:
+    """
+    Whether a deferred task is ended by a person or a timeout, rather than by Airflow.
+
+    Airflow cancels the trigger alike in both cases. A task that waits on is still deferred, be it that its triggerer
+    restarts, or that another one has taken the trigger over since this one was suspended.
+    """
+    local = await sync_to_async(_local_state)(ti)
+    if local.max_tries is not None:
+        # Airflow 2 tells whether the task was cleared, and whether its time is over.
+        cleared = local.max_tries != ti.max_tries
+        return local.state in SET_BY_A_PERSON or cleared or local.next_method == "__fail__"
+    # Of a task that was cleared, Airflow 3 shows the states up to its next try. It shows the same of one that another
+    # triggerer has sent back to a worker; but then its remote run has ended, and cancelling leaves that as it is.
+    return local.state not in ("deferred", "up_for_retry")
+
+
+@dataclass(frozen=True)
+class LocalState:
+    """
+    What Airflow says of a local task instance; ``None`` for what it does not say.
+
+    :param state: ``None`` also if it was cleared or is not there any more.
+    """
+
+    state: str | None = None
+    try_number: int | None = None
+    max_tries: int | None = None
+    next_method: str | None = None
+
+    def is_past(self, ti: Any) -> bool:
+        """Whether this is the state of a try after the one that is asking, or of the wait before that."""
+        if self.try_number is not None:
+            return self.try_number != ti.try_number or self.state == "up_for_retry"
+        # Airflow 3 does not say whose state it is. A try that asks is running, unless it was ended.
+        return self.state in ("up_for_retry", "scheduled", "queued", "deferred")
+
+
+def _local_state(ti: Any) -> LocalState:
     if AIRFLOW_3:
         # Imported here, since it is half of a worker, and DAG files import this module.
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
@@ -286,14 +334,14 @@ def _local_state(ti: Any) -> tuple[str | None, int | None]:
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
         )
         found = list(states.get(ti.run_id, {}).values())
-        return (str(getattr(found[0], "value", found[0])) if found and found[0] else None), None
+        return LocalState(str(getattr(found[0], "value", found[0])) if found and found[0] else None)
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
     with create_session() as session:
         row = (
-            session.query(TaskInstance.state, TaskInstance.trigger_id)
+            session.query(TaskInstance.state, TaskInstance.try_number, TaskInstance.max_tries, TaskInstance.next_method)
             .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
             .one_or_none()
         )
-        return (str(row[0]) if row and row[0] else None), (row[1] if row else None)
+        return LocalState(*row) if row else LocalState()

@@ -27,6 +27,7 @@ from astronomer_remote.api.errors import (
     NotFound,
     NotSupported,
     PassingError,
+    RemoteError,
     RemoteUnavailable,
     ReplyTooLarge,
     RequestRefused,
@@ -256,16 +257,18 @@ class Conversation:
             except UnexpectedReply as error:
                 yield from patience.bear(error)
 
-    def pause(self, failure: PassingError, attempt: int, started: float) -> Flow[None]:
+    def pause(self, failure: RemoteError, attempt: int, started: float, *, by_time: bool = False) -> Flow[None]:
         """
         Wait before another attempt.
 
         :param attempt: number of the attempt that failed, from 1.
         :param started: when the first attempt started.
-        :raises PassingError: the failure itself, once patience is at its end.
+        :param by_time: whether only the time since then limits the attempts, not their number.
+        :raises RemoteError: the failure itself, once the limit is reached.
         """
         asked = failure.retry_after if isinstance(failure, RemoteUnavailable) else None
-        wait = self._retry.wait(attempt, self.clock() - started, self._jitter(), asked)
+        number = min(attempt, max(1, self._retry.attempts - 1)) if by_time else attempt
+        wait = self._retry.wait(number, self.clock() - started, self._jitter(), asked)
         if wait is None:
             raise failure
         yield Sleep(wait)

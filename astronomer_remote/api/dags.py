@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
 from astronomer_remote.api.errors import DagIsPaused, DagNotFound, NotFound, PassingError, RemoteError
 from astronomer_remote.api.models import Dag, ImportFailure
 from astronomer_remote.api.paging import Reading
+from astronomer_remote.api.params import refused_param
 from astronomer_remote.api.waiting import in_group
 from astronomer_remote.api.wire import Flow
 
@@ -93,6 +95,16 @@ class Dags:
                 f"The remote's DAG {dag_id!r} has no task group {task_group_id!r}; a group made with "
                 "prefix_group_id=False cannot be seen through the REST API."
             )
+
+    def refused_param(self, dag_id: str, conf: Mapping[str, Any]) -> Flow[str | None]:
+        """Which param of a DAG refuses a conf, as far as the remote and the param's schema tell."""
+        dialect = yield from self._conversation.dialect()
+        try:
+            params = yield from self._conversation.ask(dialect.dag_params(dag_id).once())
+        except RemoteError as error:
+            log.debug("The params of DAG %r are not known: %s", dag_id, error)
+            return None
+        return refused_param(params, conf)
 
     def explain_missing(self, dag_id: str, error: DagNotFound) -> Flow[DagNotFound]:
         """Add to a missing DAG what the remote says of DAG files it could not parse, as far as it tells."""

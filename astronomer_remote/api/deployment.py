@@ -40,6 +40,9 @@ from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.telling import Telling
 from astronomer_remote.api.wire import LARGEST_REPLY, Flow, Request
 
+NOW = "now"
+"""A logical date that stands for the time of the request."""
+
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -83,7 +86,7 @@ class Deployment(PoolOperations):
         *,
         run_id: str | None = None,
         conf: Mapping[str, Any] | None = None,
-        logical_date: str | datetime | None = None,
+        logical_date: str | datetime | None = NOW,
         run_after: str | datetime | None = None,
         data_interval: tuple[str | datetime, str | datetime] | None = None,
         note: str | None = None,
@@ -93,9 +96,12 @@ class Deployment(PoolOperations):
         Trigger a DAG run, exactly once however often its request or reply is lost on the way.
 
         :param dag_id: DAG of the remote.
-        :param run_id: id of the run; by default a unique one.
+        :param run_id: id of the run; by default a unique one. The note of a run with an id of your own gets a last
+            line that shows whose it is, should its request arrive twice; Airflow 2.5 and later.
         :param conf: JSON object for the run, default ``{}``.
-        :param logical_date: datetime or ISO 8601 text, UTC if without a zone; by default the run is for "now".
+        :param logical_date: datetime or ISO 8601 text, UTC if without a zone; by default the time of the
+            request or, with ``run_after`` or ``partition_key``, none. ``None``: no date; only Airflow 3 has such
+            runs, earlier ones get the time of the request.
         :param run_after: do not start before; Airflow 3.
         :param data_interval: start and end; Airflow 2.3 and later.
         :param note: note of the run; Airflow 2.5 and later.
@@ -106,11 +112,14 @@ class Deployment(PoolOperations):
         :raises DagRunAlreadyExists: naming the existing run, its state and link.
         :raises NotSupported: for what the remote's generation cannot do.
         """
+        given = logical_date if logical_date != NOW else None
         intent = TriggerIntent(
             dag_id=dag_id,
             run_id=run_id if run_id is not None else f"remote__{uuid4()}",
             conf=plain_json(dict(conf or {}), "conf"),
-            logical_date=utc_text(logical_date, "logical_date") if logical_date else None,
+            logical_date=utc_text(given, "logical_date") if given else None,
+            dated_now=logical_date == NOW and not run_after and partition_key is None,
+            mark=uuid4().hex[:16] if run_id is not None else None,
             run_after=utc_text(run_after, "run_after") if run_after else None,
             data_interval=_interval(data_interval),
             note=note,

@@ -14,6 +14,12 @@ LONGEST_ID = 250
 LONGEST_POOL_NAME = 256
 """Characters of a pool's name; 1.10 has room for fewer."""
 
+LONGEST_NOTE = 1000
+"""Characters of a DAG run's note that Airflow stores."""
+
+MARK = "[astronomer_remote "
+"""How the last line of a note begins that says which intent its run was made or taken over for."""
+
 UNSAFE_IN_RUN_ID = re.compile(r"[^A-Za-z0-9_.~:+-]")
 """What Airflow 2.6.3 and later refuse in a run id by default (``[scheduler] allowed_run_id_pattern``)."""
 
@@ -39,20 +45,31 @@ def checked(value: object, name: str, *, slash: bool = False, longest: int = LON
     return value
 
 
-def run_id_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tuple[str, ...]) -> str:
+def digest_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tuple[str, ...]) -> str:
     """
-    The run id that stands for one wish of one local task to run a remote DAG.
+    The digest that stands for one intent of one local task to run a remote DAG: 16 hexadecimal digits.
 
-    It is readable, and a pure function of what makes the wish one: whoever repeats the wish, after whatever
-    kind of death, arrives at the same id.
+    It is a pure function of what makes the intent one: whoever repeats the intent, after whatever kind of death,
+    arrives at the same digest.
 
     :param dag_id: the local DAG.
     :param task_id: the local task.
     :param map_index: the local task's map index, -1 if it is not mapped.
-    :param identity: the rest of what tells one wish from another, in a fixed order.
+    :param identity: the rest of what tells one intent from another, in a fixed order.
     """
     seed = json.dumps([dag_id, task_id, map_index, *identity])
-    digest = hashlib.sha256(seed.encode()).hexdigest()[:16]
+    return hashlib.sha256(seed.encode()).hexdigest()[:16]
+
+
+def run_id_of_intent(digest: str, *, dag_id: str, task_id: str, map_index: int) -> str:
+    """
+    The run id that stands for an intent: readable, and as unique as its digest.
+
+    :param digest: of :func:`digest_of_intent`.
+    :param dag_id: the local DAG.
+    :param task_id: the local task.
+    :param map_index: the local task's map index, -1 if it is not mapped.
+    """
     index = f".{map_index}" if map_index >= 0 else ""
     readable = UNSAFE_IN_RUN_ID.sub("_", f"{dag_id}.{task_id}{index}")
     return f"remote__{readable[: LONGEST_ID - 40]}__{digest}"
@@ -61,3 +78,28 @@ def run_id_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tup
 def run_id_of_repetition(run_id: str, number: int) -> str:
     """The run id of the ``number``-th run for the same wish, after those before it failed; the first is 1."""
     return run_id if number == 1 else f"{run_id}.{number}"
+
+
+def marked_note(note: str | None, digest: str) -> str | None:
+    """
+    A note with a last line that says which intent its run belongs to, instead of such a line of an earlier intent.
+
+    :return: the note as it is if there is no room for the line; nothing of it is cut off.
+    """
+    lines = [line for line in (note or "").splitlines() if not line.startswith(MARK)]
+    marked = "\n".join([*lines, f"{MARK}{digest}]"])
+    return marked if len(marked) <= LONGEST_NOTE else note
+
+
+def is_marked(note: str | None, digest: str) -> bool:
+    """Whether a note says that its run belongs to an intent."""
+    return f"{MARK}{digest}]" in (note or "").splitlines()
+
+
+def microsecond_of(digest: str) -> int:
+    """
+    The microsecond of every logical date that is chosen for an intent, from 1 to 999,999.
+
+    A run of another intent has it once in a million times; a scheduled one, whose dates are whole, never.
+    """
+    return int(digest, 16) % 999_999 + 1

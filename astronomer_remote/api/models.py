@@ -163,11 +163,14 @@ class TriggerIntent:
     :param dag_id: DAG to run.
     :param run_id: id the run shall have; chosen before the first attempt, so that every attempt means one run.
     :param conf: JSON object for the run.
-    :param logical_date: ISO 8601 with zone, or ``None`` for a run "now".
+    :param logical_date: ISO 8601 with zone, or ``None`` if none is given.
+    :param dated_now: whether a run that is given no logical date gets the time of the request, rather than none;
+        only Airflow 3 has runs without one.
     :param run_after: ISO 8601 with zone: not to start before; Airflow 3.
     :param data_interval: start and end, ISO 8601 with zone.
     :param note: note for the run; Airflow 3.
     :param partition_key: Airflow 3.3.
+    :param mark: digest of the intent, which the run carries in its note or date where its id does not tell whose it is.
     """
 
     dag_id: str
@@ -178,6 +181,8 @@ class TriggerIntent:
     data_interval: tuple[str, str] | None = None
     note: str | None = None
     partition_key: str | None = None
+    dated_now: bool = True
+    mark: str | None = None
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,8 @@ class Observer:
             yield from self._explain_absence(waiter)
         except PassingError as error:
             waiter.miss(error, clock(), SECONDS_OF_PATIENCE)
+        except DagRunVanished as error:
+            waiter.lose(error, clock())
         except RemoteError as error:
             waiter.end(error)
 

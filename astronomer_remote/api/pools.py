@@ -168,15 +168,11 @@ class Pools:
             return current
         return (yield from self._conversation.ask(dialect.update_pool(wanted, frozenset(change.fields))))
 
-    def obtain(self, pool: Pool, *, retrying: bool = False) -> Flow[Pool]:
-        """
-        Create a pool unless there is one of its name, which is left as it is.
-
-        :param retrying: as in :meth:`create`.
-        """
+    def obtain(self, pool: Pool) -> Flow[Pool]:
+        """Create a pool unless there is one of its name, which is left as it is."""
         for _ in range(ROUNDS):
             try:
-                return (yield from self.create(pool, retrying=retrying))
+                return (yield from self.create(pool))
             except Conflict as error:
                 failure = error
             # Somebody may delete it again before it is read.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dags import Dags
@@ -13,15 +15,18 @@ from astronomer_remote.api.errors import (
     DagNotFound,
     DagRunAlreadyExists,
     DagRunNotFound,
+    InvalidSettings,
     PassingError,
     RemoteError,
     RequestRefused,
 )
-from astronomer_remote.api.ids import UNSAFE_IN_RUN_ID, run_id_of_repetition
+from astronomer_remote.api.ids import UNSAFE_IN_RUN_ID, is_marked, marked_note, microsecond_of, run_id_of_repetition
 from astronomer_remote.api.models import DagRun, TriggerIntent, same_moment, utc_text
 from astronomer_remote.api.paging import run_key
 from astronomer_remote.api.watching import seconds_of
 from astronomer_remote.api.wire import Flow, Sleep
+
+log = logging.getLogger(__name__)
 
 SECONDS_BEFORE_CANCEL = (0, 1, 3)
 """Pauses before a run's state is set: a scheduler at work on the same run may write its own state over ours."""
@@ -31,6 +36,13 @@ MOST_PLANNED = 10
 
 SECONDS_PLANNED = 60.0
 """From how many seconds ahead on a run counts as planned for later: the remote's clock is known to a second at best."""
+SECONDS_UNTIL_SHOWN = (1, 2, 4)
+"""Pauses before a run that was changed is read again: a remote may read from a copy of its database that lags."""
+
+SECONDS_OF_AGREEMENT = 1.5
+"""By how much the local clock and the remote's, which it tells in whole seconds, may seem to differ."""
+
+MAYBE_THE_CONF = "Airflow 2.3 to 2.8 also answer like this if a param of the DAG refuses the conf."
 
 ON_RETRY = ("new_run", "clear", "clear_failed")
 
@@ -53,23 +65,31 @@ class IfExists:
     """
     What to do about a run that is there already.
 
-    :param generated_id: whether the run id was derived from the wish, so that a run of this id was made for it.
-    :param retrying: whether this is a further attempt at the same wish, so that what is there is its own.
+    An attempt does what the first one would have done, unless the run itself shows that it was made or taken over for
+    the same intent: by an id that was derived from the intent, or by the intent's mark.
+
+    :param generated_id: whether the run id was derived from the intent, so that a run of this id was made for it.
+    :param attempt: number of this attempt at the intent, from 1; each made one run at most.
+    :param mark: digest of the intent: a run whose note holds it was made or taken over for the intent.
     :param reset: whether somebody else's run is cleared and taken over.
     :param on_retry: what to do about our own run that has failed: ``new_run``, ``clear``, ``clear_failed``.
     :param failed_states: the states that count as failed.
     """
 
     generated_id: bool = False
-    retrying: bool = False
+    attempt: int = 1
+    mark: str | None = None
     reset: bool = False
     on_retry: str = "new_run"
     failed_states: Collection[str] = ("failed",)
 
-    def is_ours(self, run: DagRun, intent: TriggerIntent) -> bool:
-        """Whether an existing run was made, or taken over, for the same wish."""
-        same_id = run.run_id == intent.run_id
-        return (same_id and (self.generated_id or self.retrying)) or (self.reset and self.retrying)
+    def is_ours(self, run: DagRun, intent: TriggerIntent, dialect: Dialect) -> bool:
+        """Whether an existing run is known to have been made, or taken over, for the same intent."""
+        if self.generated_id and run.run_id == intent.run_id:
+            return True
+        if self.mark is not None and is_marked(run.note, self.mark):
+            return True
+        return bool(_carries_mark(run, intent, dialect))
 
 
 REFUSE = IfExists()
@@ -86,44 +106,65 @@ class Runs:
         """
         Make the run that an intent stands for, or find the one that was made for it before.
 
+        At most one run is made. What became of it while its reply was on the way does not matter: a run that this
+        attempt asked for is its own, whatever state it is in.
+
         :raises DagRunAlreadyExists: when somebody else's run is in the way.
         """
+        dialect = yield from self._conversation.dialect()
+        # Refuses what this generation cannot do, before any request.
+        dialect.trigger(self._dated(intent, dialect))
         number = 1
         while True:
             wish = replace(intent, run_id=run_id_of_repetition(intent.run_id, number))
-            triggered = (yield from self._there_before(wish, if_exists)) or (yield from self.trigger(wish))
+            triggered = yield from self._existing(wish, if_exists)
+            if triggered is None:
+                triggered = yield from self.trigger(wish)
+                if not triggered.existed or (if_exists.generated_id and triggered.run.run_id == wish.run_id):
+                    return triggered
             run = triggered.run
-            # A run that has failed already when a further attempt finds it is the one of the attempt before, even
-            # if a reply of this one was lost.
-            stale = if_exists.retrying and run.state in if_exists.failed_states
-            if not (triggered.existed or stale):
-                return triggered
-            if not if_exists.is_ours(run, wish):
+            if not if_exists.is_ours(run, wish, dialect):
                 if not if_exists.reset:
-                    raise _in_the_way(run)
-                return Triggered((yield from self.clear(run)), existed=True)
+                    raise _in_the_way(run, retrying=if_exists.attempt > 1)
+                return Triggered((yield from self._take_over(run, if_exists, dialect)), existed=True)
             if run.state not in if_exists.failed_states:
                 return triggered
             if if_exists.reset or if_exists.on_retry != "new_run":
                 cleared = yield from self.clear(run, only_failed=if_exists.on_retry == "clear_failed")
                 return Triggered(cleared, existed=True)
-            if not if_exists.generated_id:
+            if not if_exists.generated_id or number >= if_exists.attempt:
                 return triggered
             number += 1
 
-    def _there_before(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered | None]:
-        """
-        Somebody else's run, if it has the run id that is wanted.
-
-        Should the reply to our own request be lost, nobody could tell it from the one that we made.
-        """
-        if if_exists.generated_id or if_exists.retrying:
-            return None
+    def find_own(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[DagRun | None]:
+        """The run of an intent's id, if it is there and is known to have been made for the intent."""
         dialect = yield from self._conversation.dialect()
-        # Refuses what this generation cannot do, before any request.
-        dialect.trigger(self._dated(intent, dialect))
+        run = yield from self.find(intent.dag_id, intent.run_id)
+        return run if run and if_exists.is_ours(run, intent, dialect) else None
+
+    def _existing(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered | None]:
+        """
+        A run of the intent's id that was there before this attempt asked for one.
+
+        The first attempt need not look for a derived id: nobody else could have made that run.
+        """
+        if if_exists.generated_id and if_exists.attempt == 1:
+            return None
         there = yield from self.find(intent.dag_id, intent.run_id)
         return Triggered(there, existed=True) if there else None
+
+    def _take_over(self, run: DagRun, if_exists: IfExists, dialect: Dialect) -> Flow[DagRun]:
+        """Clear somebody else's run, and mark it as ours afterwards: a run without the mark is cleared again."""
+        run = yield from self.clear(run)
+        note = marked_note(run.note, if_exists.mark) if if_exists.mark and dialect.takes_notes else run.note
+        if note is None or note == run.note:
+            return run
+        try:
+            yield from self._conversation.ask(dialect.set_run_note(run.dag_id, run.run_id, note))
+        except RemoteError as error:
+            log.warning("Run %s could not be marked, so that a retry would clear it again: %s", run.run_id, error)
+            return run
+        return replace(run, note=note)
 
     def trigger(self, intent: TriggerIntent) -> Flow[Triggered]:
         """
@@ -131,12 +172,13 @@ class Runs:
 
         :return: the run with the intent's run id or, where one of the same logical date is in its way, that one.
         :raises DagNotFound: with what the remote says of DAG files it could not parse.
+        :raises Conflict: if the remote says that there is such a run already, and does not show one for a while.
         """
         dialect = yield from self._conversation.dialect()
         started, attempt, uncertain = self._conversation.clock(), 0, False
         while True:
             attempt += 1
-            wish = self._dated(intent, dialect)
+            wish = self._dated(_noted(intent, dialect), dialect)
             try:
                 run = yield from self._conversation.ask(dialect.trigger(wish))
                 return Triggered(run, existed=False)
@@ -152,14 +194,21 @@ class Runs:
                 there = yield from self._look_up(intent, dialect)
             except PassingError as error:
                 there, failure = None, error
-            if there and there.run_id == intent.run_id:
-                return Triggered(there, existed=not uncertain)
             if there:
-                return Triggered(there, existed=True)
-            if not isinstance(failure, PassingError):
-                raise failure
-            _check_run_id(intent.run_id, failure)
-            yield from self._conversation.pause(failure, attempt, started)
+                marked = _carries_mark(there, intent, dialect)
+                # A gateway may have sent our own request twice, so that even a refusal can be about our own run.
+                made = there.run_id == intent.run_id and (uncertain if marked is None else marked)
+                return Triggered(there, existed=not made)
+            if isinstance(failure, PassingError):
+                _check_run_id(intent.run_id, failure)
+                if failure.status == 500 and dialect.breaks_on_refused_conf and attempt == 1:
+                    yield from self._check_conf(intent, failure)
+            # A run that is said to exist and is not shown: another one has the date that was chosen here, or the
+            # remote reads from a copy of its database that lags behind.
+            passing = isinstance(failure, PassingError)
+            if failure.status == 500 and dialect.breaks_on_refused_conf:
+                failure.message = f"{failure.message} {MAYBE_THE_CONF}"
+            yield from self._conversation.pause(failure, attempt, started, by_time=passing)
 
     def get(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """Read one run. :raises DagRunNotFound: if there is none."""
@@ -236,17 +285,19 @@ class Runs:
         Set a run to failed, which ends its tasks, unless it has ended already.
 
         :return: the run as it is afterwards.
+        :raises DagRunNotFound: if there is none.
         """
         dialect = yield from self._conversation.dialect()
         change = dialect.set_run_state(dag_id, run_id, "failed")
-        run = yield from self.get(dag_id, run_id)
+        # A run that was made a moment ago may not be shown yet; that there is none, the change itself says.
+        run = yield from self.find(dag_id, run_id)
         for wait in SECONDS_BEFORE_CANCEL:
-            if run.finished:
+            if run and run.finished:
                 break
             yield Sleep(wait)
-            yield from self._conversation.ask(change)
-            run = yield from self.get(dag_id, run_id)
-        return run
+            changed = yield from self._conversation.ask(change)
+            run = (yield from self.find(dag_id, run_id)) or changed
+        return run or changed
 
     def clear(self, run: DagRun, *, only_failed: bool = False) -> Flow[DagRun]:
         """
@@ -264,29 +315,86 @@ class Runs:
                 yield from self._conversation.ask(dialect.clear_run(run, only_failed=only_failed))
             except PassingError as error:
                 failure = error
-            now = yield from self.get(run.dag_id, run.run_id)
+            now = yield from self._changed(run, SECONDS_UNTIL_SHOWN if failure is None else ())
             if failure is None or _course(now) != _course(run):
                 return now
             yield from self._conversation.pause(failure, attempt, started)
 
+    def _changed(self, before: DagRun, waits: Sequence[float]) -> Flow[DagRun]:
+        """
+        Read a run that was cleared.
+
+        One that had ended must not be read as it was before: its old end would be taken for the new one.
+
+        :param waits: pauses before it is read again if it looks as it did.
+        """
+        run = yield from self.get(before.dag_id, before.run_id)
+        for wait in waits:
+            if not run.finished or _course(run) != _course(before):
+                break
+            yield Sleep(wait)
+            run = yield from self.get(before.dag_id, before.run_id)
+        return run
+
     def delete(self, dag_id: str, run_id: str) -> Flow[None]:
-        """Delete a run."""
+        """
+        Delete a run, once if the reply is lost on the way.
+
+        :raises DagRunNotFound: if there was none when this began.
+        """
         dialect = yield from self._conversation.dialect()
-        yield from self._conversation.ask(dialect.delete_run(dag_id, run_id))
+        deletion = dialect.delete_run(dag_id, run_id)
+        yield from self.get(dag_id, run_id)
+        # The request is sent again when its reply is lost: then, too, the run is gone.
+        with suppress(DagRunNotFound):
+            yield from self._conversation.ask(deletion)
+
+    def _check_conf(self, intent: TriggerIntent, failure: PassingError) -> Flow[None]:
+        """:raises RequestRefused: if the remote broke on a conf that a param of its DAG refuses."""
+        refused = yield from self._dags.refused_param(intent.dag_id, intent.conf)
+        if refused:
+            raise RequestRefused(
+                f"The remote broke on the conf for DAG {intent.dag_id!r}. {refused}",
+                status=failure.status,
+                method=failure.method,
+                path=failure.path,
+            ) from failure
 
     def _dated(self, intent: TriggerIntent, dialect: Dialect) -> TriggerIntent:
-        if intent.logical_date or not dialect.needs_logical_date:
+        """The intent with the date of a run for now."""
+        if not _chooses_date(intent, dialect):
             return intent
-        now = datetime.fromtimestamp(self._conversation.clock(), timezone.utc)
-        return replace(intent, logical_date=utc_text(now, "now"))
+        now = datetime.fromtimestamp(self._now(), timezone.utc)
+        date = now.replace(microsecond=microsecond_of(intent.mark)) if intent.mark else now
+        return replace(intent, logical_date=utc_text(date if date <= now else date - timedelta(seconds=1), "now"))
+
+    def _now(self) -> float:
+        """
+        The remote's time, which is that of the local clock if the two agree: Airflow 2 does not start future runs.
+
+        The remote tells it in whole seconds, so that the rest comes from the local clock: else many runs that are
+        triggered at the same time would get the same date.
+        """
+        local = self._conversation.clock()
+        remote = self._conversation.remote_clock()
+        return local if abs(local - remote) <= SECONDS_OF_AGREEMENT else int(remote) - 1 + local % 1
 
     def _look_up(self, intent: TriggerIntent, dialect: Dialect) -> Flow[DagRun | None]:
-        """The run that may be in the way of an intent: the one of its run id, else the one of its date."""
-        run = yield from self.find(intent.dag_id, intent.run_id)
-        if run is None and intent.logical_date:
-            of_date = yield from self.all(intent.dag_id, intent.logical_date)
-            run = of_date[0] if of_date else None
-        return run
+        """
+        The run that may be in the way of an intent: the one of its run id, else the one of its date.
+
+        Each request is sent once: who asks for this tries again in a loop of its own.
+        """
+        try:
+            return (yield from self._conversation.ask(dialect.dag_run(intent.dag_id, intent.run_id).once()))
+        except DagRunNotFound:
+            pass
+        if not intent.logical_date:
+            return None
+        page = dialect.dag_runs(intent.dag_id, logical_date=intent.logical_date).once()
+        of_date = (yield from self._conversation.ask(page)).items
+        own = [run for run in of_date if run.run_id == intent.run_id]
+        return next(iter(own or of_date), None)
 
 
 def _is_planned(run: DagRun, now: float) -> bool:
@@ -295,11 +403,42 @@ def _is_planned(run: DagRun, now: float) -> bool:
     return run.start_date is None and not run.finished and due is not None and seconds_of(due) > now
 
 
-def _in_the_way(run: DagRun) -> DagRunAlreadyExists:
+def _chooses_date(intent: TriggerIntent, dialect: Dialect) -> bool:
+    """Whether the run's logical date is chosen here."""
+    return intent.logical_date is None and (intent.dated_now or dialect.needs_logical_date)
+
+
+def _noted(intent: TriggerIntent, dialect: Dialect) -> TriggerIntent:
+    """The intent with its mark in the note, where there is one."""
+    if intent.mark is None or not dialect.takes_notes:
+        return intent
+    return replace(intent, note=marked_note(intent.note, intent.mark))
+
+
+def _carries_mark(run: DagRun, intent: TriggerIntent, dialect: Dialect) -> bool | None:
+    """Whether a run carries the mark of an intent, in its note or its date; ``None`` if it could carry none."""
+    if intent.mark is None:
+        return None
+    if is_marked(run.note, intent.mark):
+        return True
+    if _chooses_date(intent, dialect):
+        return _microsecond(run.logical_date) == microsecond_of(intent.mark)
+    return False if is_marked(_noted(intent, dialect).note, intent.mark) else None
+
+
+def _microsecond(date: str | None) -> int | None:
+    """The microsecond of a date as a remote writes it, if it can be read."""
+    with suppress(InvalidSettings):
+        return datetime.fromisoformat(utc_text(date, "date").replace("Z", "+00:00")).microsecond if date else None
+    return None
+
+
+def _in_the_way(run: DagRun, *, retrying: bool) -> DagRunAlreadyExists:
+    maybe_ours = "Nothing of it shows that an earlier attempt at this task made it. " if retrying else ""
     return DagRunAlreadyExists(
         f"DAG {run.dag_id!r} already has the run {run.run_id!r} of logical date {run.logical_date}, "
-        f"in state {run.state}: {run.url} . Give another trigger_run_id or logical_date, or set reset_dag_run "
-        "or skip_when_already_exists."
+        f"in state {run.state}: {run.url} . {maybe_ours}Give another trigger_run_id or logical_date, or set "
+        "reset_dag_run or skip_when_already_exists."
     )
 
 

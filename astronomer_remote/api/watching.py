@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
-from astronomer_remote.api.errors import PassingError
+from astronomer_remote.api.errors import DagRunVanished, PassingError
 from astronomer_remote.api.models import DagRun, parse_date, utc_text
 from astronomer_remote.api.streams import Streams
 from astronomer_remote.api.waiting import Observation, Outcome, Wanted, judge
@@ -23,6 +23,11 @@ chosen with long runs in mind, and many are short."""
 
 LOOKS_BEFORE_EXPLAINING = 3
 """For how many intervals nothing is found until the log says why that may be."""
+
+
+SECONDS_BEFORE_GONE = 30.0
+"""How long a run that was there must be missing before it counts as deleted: a remote may read from a copy of its
+database that lags behind."""
 
 
 @dataclass(eq=False)
@@ -50,6 +55,8 @@ class Waiter:
     summary: str = ""
     run: DagRun | None = None
     ended: Outcome | Exception | None = None
+    missing_since: float | None = None
+    """Since when its run, which was there before, is not shown."""
     progress: str = ""
     found: bool = False
     """Whether anything of what it waits for has been there."""
@@ -84,13 +91,13 @@ class Waiter:
     @property
     def part_listable(self) -> bool:
         """Whether a listing of tasks that ended tells when it is worth a look."""
-        return self.run is not None and self.wanted.ends_with_tasks
+        return self.run is not None and self.wanted.ends_with_tasks and self.missing_since is None
 
     @property
     def listable(self) -> bool:
         """Whether a listing of runs that ended tells all it wants to know."""
         named = self.wanted.exists or self.wanted.dates_of_runs
-        return bool(named) and self.date is not None and self.wanted.ends_with_the_run
+        return bool(named) and self.date is not None and self.wanted.ends_with_the_run and self.missing_since is None
 
     def interval(self, now: float) -> float:
         """Seconds between two looks: those that were asked for, and fewer while the wait is young."""
@@ -105,7 +112,7 @@ class Waiter:
 
     def see(self, observation: Observation, now: float) -> None:
         """Take note of how things stand, tell what has changed, and whether the wait is over."""
-        self.reached, self.due = now, now + self.interval(now)
+        self.reached, self.due, self.missing_since = now, now + self.interval(now), None
         self.run, summary = observation.run or self.run, observation.summary()
         self.found = self.found or self.run is not None or any(observation.things.values())
         if summary != self.summary:
@@ -127,6 +134,15 @@ class Waiter:
             self.end(error)
         else:
             self.tell(f"Waiting on, although the remote could not be asked: {error}")
+
+    def lose(self, error: DagRunVanished, now: float) -> None:
+        """Take note that the run is not shown, and give up once it has not been for long enough to be deleted."""
+        self.reached, self.due = now, now + self.interval(now)
+        if self.missing_since is None:
+            self.missing_since = now
+            self.tell(f"The remote does not show run {self.wanted.run_id}; it counts as deleted if that lasts")
+        if now - self.missing_since >= SECONDS_BEFORE_GONE:
+            self.end(error)
 
     def end(self, how: Outcome | Exception) -> None:
         """End the wait, once."""

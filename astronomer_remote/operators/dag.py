@@ -11,7 +11,6 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.arguments import Readers, boolean, is_nothing, required_id
-from astronomer_remote.compat import attempt
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import DagRunNotFound, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
@@ -193,7 +192,8 @@ class RemoteDeleteDagRunOperator(_DagRunOperator):
 
     :param external_dag_id: DAG of the remote (templated).
     :param external_run_id: the run (templated).
-    :param if_missing: what to do if there is no such run: ``skip`` (default; the task succeeds) or ``fail``.
+    :param if_missing: what to do if there is no such run: ``skip`` (default; the task succeeds) or ``fail``. A retry
+        after a try that deleted the run and then died fails with ``fail``, as nothing shows who deleted it.
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :return: whether there was such a run.
     """
@@ -208,10 +208,16 @@ class RemoteDeleteDagRunOperator(_DagRunOperator):
         self.read_values()
         try:
             self.hook.delete_dag_run(self.external_dag_id, self.external_run_id)
-        except DagRunNotFound:
-            # What a retry misses, the attempt before it has deleted.
-            if self.if_missing == "fail" and attempt(context) == 1:
-                raise
+        except DagRunNotFound as error:
+            if self.if_missing == "fail":
+                raise DagRunNotFound(
+                    f"{error.message} An earlier try of this task may have deleted it; if_missing='skip' lets the task "
+                    "succeed then.",
+                    status=error.status,
+                    method=error.method,
+                    path=error.path,
+                    detail=error.detail,
+                ) from None
             self.log.info("Run %s was not there", self.external_run_id)
             return False
         return True

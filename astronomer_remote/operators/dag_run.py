@@ -36,10 +36,13 @@ class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, Bas
 
     :param trigger_dag_id: DAG of the remote (templated).
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated). Added.
-    :param trigger_run_id: id of the run (templated); by default one that is derived from the local task instance.
+    :param trigger_run_id: id of the run (templated); by default one that is derived from the local task instance. A run
+        with an id of your own gets a last line in its note that shows a retry whose it is, on remote Airflow 2.5 and
+        later.
     :param conf: JSON object for the run, or its text (templated).
-    :param logical_date: datetime or ISO 8601 text, UTC if without a zone (templated). Not given, or ``None``: the run
-        is for "now"; Airflow 3 then gives it no logical date, earlier ones the time of the request.
+    :param logical_date: datetime or ISO 8601 text, UTC if without a zone (templated). Not given, or
+        rendered to an empty text: the time of the request, or no date if ``run_after`` or ``partition_key`` is given.
+        ``None``: no date. Only remote Airflow 3 has runs without one; earlier ones get the time of the request.
     :param run_after: do not start the run before this date (templated); remote Airflow 3.
     :param data_interval_start: of the run, with ``data_interval_end`` (templated); remote Airflow 2.3 and later. Added.
     :param data_interval_end: of the run (templated). Added.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from astronomer_remote.api.ids import LONGEST_NOTE
 from astronomer_remote.compat import map_index, task_page
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-LONGEST_NOTE = 1000
-"""Characters that Airflow stores."""
+ROOM_FOR_MARK = 50
+"""Characters of a note that are left for :func:`astronomer_remote.api.ids.marked_note`."""
 
 
 def origin(context: Context) -> str:
@@ -19,4 +20,4 @@ def origin(context: Context) -> str:
     task = f"{ti.task_id}[{index}]" if index >= 0 else ti.task_id
     told = f"Triggered by task {task} of DAG {ti.dag_id}, run {ti.run_id}, in another Airflow deployment"
     page = task_page(ti)
-    return (f"{told}: {page}" if page else f"{told}.")[:LONGEST_NOTE]
+    return (f"{told}: {page}" if page else f"{told}.")[: LONGEST_NOTE - ROOM_FOR_MARK]

@@ -14,7 +14,6 @@ from astronomer_remote.api.pool_plan import FIELDS, check_fields, check_slots
 from astronomer_remote.api.pool_sync import Progress
 from astronomer_remote.api.pools import refuse_default
 from astronomer_remote.arguments import Readers, boolean, description, is_nothing, required_pool, text, whole
-from astronomer_remote.compat import attempt
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import NotFound, RemoteError, airflow_exceptions
 
@@ -60,7 +59,9 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
     """
     Creates a pool in another deployment.
 
-    A retry of the task finds the pool that the attempt before it made.
+    It is created once however often its request or reply is lost on the way. A retry of the task is another matter: a
+    pool does not show who made it, so that a retry does what the first attempt would have done. With ``if_exists`` left
+    at ``fail`` it fails if the attempt before it made the pool and then died; ``skip`` and ``update`` pass.
 
     :param pool_name: name of the pool (templated). It is not called ``pool``, which says where this task itself runs.
     :param slots: its size, -1 for unlimited on remotes that can bear it: 1.10, and Airflow 3.1.8 and later (templated).
@@ -106,16 +107,16 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
             description=self.description,
             include_deferred=self.include_deferred,
         )
-        made = self.hook.converse(lambda deployment: self._make(deployment, pool, retrying=attempt(context) > 1))
+        made = self.hook.converse(lambda deployment: self._make(deployment, pool))
         return untrusted.shortened(made.as_dict())
 
-    def _make(self, deployment: Deployment, pool: Pool, *, retrying: bool) -> Flow[Pool]:
+    def _make(self, deployment: Deployment, pool: Pool) -> Flow[Pool]:
         if self.if_exists == "update":
             change = yield from deployment.pools.ensure(pool)
             self.log.info("%s", change or f"Pool {pool.name!r} is as it shall be")
             return (yield from deployment.pools.get(pool.name))
         make = deployment.pools.obtain if self.if_exists == "skip" else deployment.pools.create
-        return (yield from make(pool, retrying=retrying))
+        return (yield from make(pool))
 
 
 class RemoteUpdatePoolOperator(Connected, BaseOperator):
@@ -215,9 +216,11 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
     def execute(self, context: Context) -> bool:
         self.read_values()
         found = self.hook.converse(lambda deployment: deployment.pools.remove(self.pool_name, force=self.force))
-        # What a retry misses, the attempt before it has deleted.
-        if not found and self.if_missing == "fail" and attempt(context) == 1:
-            raise NotFound(f"The remote has no pool {self.pool_name!r}.")
+        if not found and self.if_missing == "fail":
+            raise NotFound(
+                f"The remote has no pool {self.pool_name!r}. An earlier try of this task may have deleted it; "
+                "if_missing='skip' lets the task succeed then."
+            )
         self.log.info("Pool %r %s", self.pool_name, "is deleted" if found else "was not there")
         return found
 

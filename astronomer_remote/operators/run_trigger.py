@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.ids import run_id_of_intent
+from astronomer_remote.api.ids import digest_of_intent, run_id_of_intent
 from astronomer_remote.api.models import TriggerIntent
 from astronomer_remote.api.runs import IfExists, Triggered
 from astronomer_remote.arguments import (
@@ -21,7 +21,7 @@ from astronomer_remote.arguments import (
     required_id,
     text,
 )
-from astronomer_remote.compat import attempt, intent_identity, map_index
+from astronomer_remote.compat import NOTSET, intent_identity, map_index, try_number
 from astronomer_remote.connected import Connected
 from astronomer_remote.operators.hops import HOPS, next_hop
 from astronomer_remote.operators.origin import origin
@@ -72,10 +72,8 @@ class MakesItsRun(Connected):
 
     def intent(self, context: Context) -> TriggerIntent:
         """What this task instance wants, with everything checked that can be before the first request."""
-        ti = context["ti"]
-        run_id = self.trigger_run_id or run_id_of_intent(
-            dag_id=ti.dag_id, task_id=ti.task_id, map_index=map_index(context), identity=intent_identity(context)
-        )
+        digest, task = _digest(context), _task(context)
+        run_id = self.trigger_run_id or run_id_of_intent(digest, **task)
         start, end = (date(getattr(self, name), name) for name in ("data_interval_start", "data_interval_end"))
         return TriggerIntent(
             dag_id=self.trigger_dag_id,
@@ -86,7 +84,15 @@ class MakesItsRun(Connected):
             data_interval=interval(start, end),
             note=self.note,
             partition_key=self.partition_key,
+            dated_now=self._is_for_now,
+            mark=digest if self.trigger_run_id else None,
         )
+
+    @property
+    def _is_for_now(self) -> bool:
+        """Whether the run's logical date is the time of the request; ``TriggerDagRunOperator`` has the same rule."""
+        not_given = self.logical_date is NOTSET and self.run_after is NOTSET
+        return not_given and not self.partition_key
 
     def _conf(self, context: Context) -> dict[str, Any]:
         conf = json_object(self.conf, "conf")
@@ -97,9 +103,10 @@ class MakesItsRun(Connected):
 
     def made_before(self, intent: TriggerIntent, context: Context) -> bool:
         """Whether an earlier attempt has made the run."""
-        if attempt(context) == 1:
+        if try_number(context) == 1:
             return False
-        return self.hook.converse(lambda deployment: deployment.runs.find(intent.dag_id, intent.run_id)) is not None
+        if_exists = self._if_exists(context)
+        return self.hook.converse(lambda deployment: deployment.runs.find_own(intent, if_exists)) is not None
 
     def obtain(self, deployment: Deployment, intent: TriggerIntent, context: Context) -> Flow[Triggered]:
         """Make the run, or find it, after what the remote cannot do was refused."""
@@ -116,14 +123,28 @@ class MakesItsRun(Connected):
             yield from deployment.dags.refuse_paused(intent.dag_id)
         if self.unpause_dag:
             yield from deployment.dags.set_paused(intent.dag_id, paused=False)
-        if_exists = IfExists(
+        return (yield from deployment.runs.obtain(intent, self._if_exists(context)))
+
+    def _if_exists(self, context: Context) -> IfExists:
+        return IfExists(
             generated_id=not self.trigger_run_id,
-            retrying=attempt(context) > 1,
+            # Never less than the attempts since the task was last cleared, and the same whatever `retries` is by now.
+            attempt=try_number(context),
+            mark=_digest(context),
             reset=self.reset_dag_run,
             on_retry=self.on_retry,
             failed_states=self.failed_states,
         )
-        return (yield from deployment.runs.obtain(intent, if_exists))
+
+
+def _task(context: Context) -> dict[str, Any]:
+    """What names the local task instance in its run."""
+    return {"dag_id": context["ti"].dag_id, "task_id": context["ti"].task_id, "map_index": map_index(context)}
+
+
+def _digest(context: Context) -> str:
+    """What tells this intent from every other."""
+    return digest_of_intent(**_task(context), identity=intent_identity(context))
 
 
 def interval(start: str | None, end: str | None) -> tuple[str, str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +13,7 @@ from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
 from astronomer_remote.arguments import Readers, boolean, ids, optional_seconds, seconds, texts
-from astronomer_remote.compat import was_stopped_by_a_person
+from astronomer_remote.compat import was_given_up, was_stopped_by_a_person
 from astronomer_remote.connected import began
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
 from astronomer_remote.explained import Explains
@@ -161,10 +161,10 @@ class WaitsForItsRun(Explains):
     def _timed_out(self, run: DagRun | None, summary: str) -> WaitTimeout:
         """The error of a wait that took too long, after the run was cancelled."""
         try:
-            self._cancel()
+            self._cancel_in_time()
         except AirflowTaskTimeout:
             # Airflow's own limit passes at about the same time, once.
-            self._cancel()
+            self._cancel_in_time()
         limit: Any = self.wait_timeout or self.execution_timeout
         where = f": {run.url}" if run else ""
         limit = f"{limit:g} s" if isinstance(limit, (int, float)) else limit
@@ -178,10 +178,27 @@ class WaitsForItsRun(Explains):
         """Cancel the remote run, if it was a person or a timeout that ended the task, and not a worker's restart."""
         if self._ti is None:
             return
-        if was_stopped_by_a_person(self._ti):
+        if self._answer(was_stopped_by_a_person):
             self._cancel()
         else:
             self.log.warning("The worker stops; run %s goes on in the remote", self.trigger_run_id)
+
+    def _cancel_in_time(self) -> None:
+        """Cancel the remote run, unless a further try of the task goes on with it."""
+        if self._answer(was_given_up):
+            self.log.warning("A further try of this task goes on with run %s", self.trigger_run_id)
+        else:
+            self._cancel()
+
+    def _answer(self, question: Callable[[Any], bool]) -> bool:
+        """What the local deployment says of this task; ``False`` if it says nothing."""
+        try:
+            return question(self._ti)
+        except AirflowTaskTimeout:
+            raise
+        except Exception as error:  # noqa: BLE001  # it may be what goes down, in any way
+            self.log.warning("The local deployment does not say how this task stands: %r", error)
+            return False
 
     def _cancel(self) -> None:
         if not self.cancel_on_kill:

@@ -25,6 +25,8 @@ class RunSpeaker(RestSpeaker):
     """Dates of a run that a listing can be narrowed by."""
     dates_of_instances: tuple[str, ...]
     """Those of them by which a listing of its task instances can be, too."""
+    notes_are_patched = True
+    """Whether the request that changes a run's state changes its note, too."""
 
     def endpoints(self) -> Iterable[Endpoint]:
         run = "/dags/{}/dagRuns/{}"
@@ -188,6 +190,10 @@ class RunSpeaker(RestSpeaker):
             if body["state"] not in CAN_BE_SET:
                 raise self.refuse(self.unreadable, f"{body['state']!r} is not one of {CAN_BE_SET} - 'state'")
             run.end(body["state"])
+        if "note" in body:
+            if not self.notes_are_patched:
+                raise self.refuse(self.unreadable, "{'note': ['Unknown field.']}")
+            run.note = body["note"]
         return Answer(200, self.tell_run(run))
 
     def delete_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:

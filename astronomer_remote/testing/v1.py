@@ -35,6 +35,7 @@ class V1Speaker(RunSpeaker):
     """The API that grew with each minor version, with Basic authentication and web sessions."""
 
     prefix = "/api/v1"
+    notes_are_patched = False
     range_fields = ("execution_date", "start_date", "end_date")
     dates_of_instances = ("execution_date",)
 
@@ -52,8 +53,10 @@ class V1Speaker(RunSpeaker):
         ]
 
     def endpoints(self) -> Iterable[Endpoint]:
-        clearing: list[Endpoint] = [("POST", "/dags/{}/clearTaskInstances", self.clear_tasks)]
-        return [*super().endpoints(), *self.below_prefix(clearing)]
+        more: list[Endpoint] = [("POST", "/dags/{}/clearTaskInstances", self.clear_tasks)]
+        if self.version >= (2, 5):
+            more.append(("PATCH", "/dags/{}/dagRuns/{}/setNote", self.set_note))
+        return [*super().endpoints(), *self.below_prefix(more)]
 
     def get_version(self, asked: Asked) -> Answer:
         return Answer(200, {"version": str(self.version), "git_version": ""})
@@ -138,6 +141,11 @@ class V1Speaker(RunSpeaker):
         if not self.version >= (2, 2):
             return Answer(405, {"detail": None, "status": 405, "title": "Method Not Allowed"}, PROBLEM)
         return super().patch_run(asked, dag_id, run_id)
+
+    def set_note(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+        _, run = self.run(dag_id, run_id)
+        run.note = asked.json()["note"]
+        return Answer(200, self.tell_run(run))
 
     def date_is_taken(self, run: FakeRun) -> Refused:
         return super().date_is_taken(run) if self.version >= (2, 2) else Refused(BROKEN)

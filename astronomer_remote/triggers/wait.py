@@ -189,7 +189,9 @@ class RemoteWaitTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the remote run that the task made; Airflow 3.3 calls it when somebody ends the deferred task."""
-        await self._cancel("its task was ended")
+        # It also does when another triggerer has taken the trigger over, where the task waits on.
+        if await self._is_stopped(in_doubt=True):
+            await self._cancel("its task was ended")
 
     async def _cancel(self, why: str) -> None:
         if not self.cancel_on_kill:
@@ -207,18 +209,22 @@ class RemoteWaitTrigger(BaseTrigger):
 
     async def _find_out_why(self) -> None:
         """Before 3.3: cancel the remote run if it was a person that ended the task, and not a restart."""
+        # In doubt the run is left alone: a run too many can be cancelled by hand, a restart must not cost one.
+        if await self._is_stopped(in_doubt=False):
+            await self._cancel("its task was ended")
+
+    async def _is_stopped(self, *, in_doubt: bool) -> bool:
+        """Whether the run is to be cancelled. :param in_doubt: the answer if the local deployment gives none."""
         if not self.cancel_on_kill:
-            return
+            return False
         try:
-            ended = await was_trigger_stopped_by_a_person(self.task_instance, getattr(self, "trigger_id", None))
+            ended = await was_trigger_stopped_by_a_person(self.task_instance)
         except Exception as error:  # noqa: BLE001  # the local deployment may be what goes down, in any way
-            # In doubt the run is left alone: a run too many can be cancelled by hand, a restart must not cost one.
-            self.log.warning("Not known why the wait is ended; run %s goes on: %r", self.wanted["run_id"], error)
-            return
-        if ended:
-            await self.on_kill()
-        else:
+            self.log.warning("Not known why the wait for run %s is ended: %r", self.wanted["run_id"], error)
+            return in_doubt
+        if not ended:
             self.log.info("The triggerer stops; run %s goes on in the remote", self.wanted["run_id"])
+        return ended
 
     async def _wait(self) -> WaitEvent:
         await load_http_libraries()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from airflow.providers.common.compat.sdk import (
@@ -20,7 +23,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
-from astronomer_remote.compat import NOTSET
+from astronomer_remote.compat import NOTSET, LocalState
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
     DagIsPaused,
@@ -191,7 +194,8 @@ def test_a_date_that_renders_to_nothing_was_not_given(remote: FakeDeployment, no
     context = {**local_task(made).context(), "params": {"greeting": nothing}}
     made.render_template_fields(context)
     made.execute(context)
-    assert remote.received[-1].json()["logical_date"] is None
+    # As in TriggerDagRunOperator, None says that the run has no date.
+    assert (remote.received[-1].json()["logical_date"] is None) == (nothing != "")
     assert not set(remote.received[-1].json()) & {"run_after", "data_interval_start", "data_interval_end"}
 
 
@@ -234,11 +238,13 @@ def test_all_that_was_asked_for_reaches_the_remote(remote: FakeDeployment) -> No
     )
     assert made.execute(local_task(made).context()) == "mine"
     body = remote.received[-1].json()
+    note, _, mark = body.pop("note").partition("\n")
+    assert note == "a note"
+    assert re.fullmatch(r"\[astronomer_remote [0-9a-f]{16}\]", mark)
     assert body == {
         "dag_run_id": "mine",
         "conf": {"k": [1, None]},
         "logical_date": "2021-11-16T11:34:00Z",
-        "note": "a note",
         "partition_key": "p",
         "data_interval_start": "2021-11-15T00:00:00Z",
         "data_interval_end": "2021-11-16T00:00:00Z",
@@ -449,6 +455,106 @@ def test_a_retry_takes_up_the_run_of_the_try_before(any_remote: FakeDeployment) 
     run = retry.execute(local_task(retry, try_number=2).context())
     assert (run["run_id"], run["state"]) == (run_id, "success")
     assert len(any_remote.runs("slow")) == 1
+
+
+def down(remote: FakeDeployment) -> None:
+    remote.disturb(503, times=10_000)
+
+
+def up(remote: FakeDeployment) -> None:
+    remote._disturbances.clear()
+
+
+GIVEN = {"trigger_run_id": "nightly", "wait_for_completion": True, "retries": 1}
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("state", ["success", "running"])
+def test_a_retry_of_what_never_reached_the_remote_takes_no_run_of_somebody_else(
+    any_remote: FakeDeployment, state: str
+) -> None:
+    any_remote.add_dag("slow", stays="running")
+    any_remote.add_run("slow", "nightly", state=state)
+    first = operator(trigger_dag_id="slow", **GIVEN)
+    down(any_remote)
+    with pytest.raises(RemoteError):
+        first.execute(local_task(first).context())
+    up(any_remote)
+    for options, outcome in (({}, DagRunAlreadyExists), ({"skip_when_already_exists": True}, AirflowSkipException)):
+        retry = operator(trigger_dag_id="slow", wait_timeout=0.1, **GIVEN, **options)
+        with pytest.raises(outcome):
+            retry.execute(local_task(retry, try_number=2).context())
+        retry.on_kill()
+    assert [(run["run_id"], run["state"]) for run in any_remote.runs("slow")] == [("nightly", state)]
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("version", ["2.4.3", "2.11.2", "3.3.2"])
+def test_a_retry_resets_what_the_first_attempt_could_not_and_what_it_did_only_once(start: Start, version: str) -> None:
+    remote = start(version)
+    remote.add_dag("slow", looks=1)
+    remote.add_run("slow", "nightly", state="success")
+    options = {"trigger_dag_id": "slow", "reset_dag_run": True, **GIVEN}
+    first = operator(**options)
+    down(remote)
+    with pytest.raises(RemoteError):
+        first.execute(local_task(first).context())
+    up(remote)
+    for number, cleared in ((2, True), (3, version == "2.4.3")):
+        before, retry = len(remote.received), operator(**options)
+        assert retry.execute(local_task(retry, try_number=number).context())["state"] == "success"
+        asked = [path for _, path in remote.requests[before:]]
+        # A run of 2.4 cannot bear a mark, and is reset as by a first attempt.
+        assert any(path.endswith("/clear") for path in asked) is cleared
+    assert len(remote.runs("slow")) == 1
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_retry_goes_on_with_the_run_of_a_chosen_id_that_an_attempt_before_it_made(
+    any_remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, skips: bool
+) -> None:
+    options = {"skip_when_already_exists": skips, **GIVEN}
+    first = operator(**options)
+    with monkeypatch.context() as dying:
+        # Its worker dies before anybody else knows of the run.
+        dying.setattr(first, "remember", create_autospec(first.remember, side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            first.execute(local_task(first).context())
+    retry = operator(**options)
+    assert retry.execute(local_task(retry, try_number=2).context())["run_id"] == "nightly"
+    assert len(any_remote.runs("quick")) == 1
+
+
+@pytest.mark.parametrize("retries", [0, 1, 5])
+def test_another_number_of_retries_after_a_deploy_changes_nothing(any_remote: FakeDeployment, retries: int) -> None:
+    any_remote.add_dag("slow", looks=1)
+    any_remote.add_run("slow", "taken", logical_date="2021-11-16T00:00:00Z")
+    for taken in ({"trigger_run_id": "taken"}, {"logical_date": "2021-11-16T00:00:00Z"}):
+        for number in (1, 2, 3):
+            made = operator(trigger_dag_id="slow", retries=retries, **taken)
+            with pytest.raises(DagRunAlreadyExists):
+                made.execute(local_task(made, try_number=number, max_tries=2).context())
+    for number in (1, 2, 3):
+        made = operator(trigger_dag_id="slow", retries=retries, trigger_run_id="mine")
+        made.execute(local_task(made, try_number=number, max_tries=2).context())
+    assert [run["run_id"] for run in any_remote.runs("slow")] == ["taken", "mine"]
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("status", [None, 504])
+def test_a_retry_whose_replies_are_lost_makes_one_run_of_a_dag_that_fails_at_once(
+    any_remote: FakeDeployment, status: int | None
+) -> None:
+    options = {"trigger_dag_id": "bad", "retries": 1, "wait_for_completion": True}
+    first = operator(**options)
+    with pytest.raises(DagRunFailed):
+        first.execute(local_task(first).context())
+    any_remote.disturb(status, times=3, method="POST", path="/dags/")
+    before, retry = len(any_remote.received), operator(**options)
+    with pytest.raises(DagRunFailed):
+        retry.execute(local_task(retry, try_number=2).context())
+    assert len(any_remote.runs("bad")) == 2
+    assert len(any_remote.received) - before < 40
 
 
 @pytest.mark.parametrize(("on_retry", "runs"), [("new_run", 2), ("clear", 1), ("clear_failed", 1)])
@@ -703,3 +809,80 @@ def test_a_kill_that_fails_says_so_and_raises_nothing(
 def test_ending_a_task_that_triggered_nothing_cancels_nothing(remote: FakeDeployment) -> None:
     operator().on_kill()
     assert remote.requests == []
+
+
+@contextmanager
+def ending(made: RemoteTriggerDagRunOperator) -> Iterator[None]:
+    """What Airflow does about an exception: it ends the task."""
+    try:
+        yield
+    except AirflowTaskTimeout:
+        made.on_kill()
+        raise
+
+
+PERSON = ("failed", "success", "skipped", "upstream_failed", "removed", "restarting")
+NEXT_TRY = ("up_for_retry", "scheduled", "queued", "deferred")
+
+
+@pytest.mark.parametrize(
+    ("local", "cancelled"),
+    [
+        *((LocalState(state), True) for state in PERSON),
+        *((LocalState(state, 1), True) for state in PERSON),
+        # Of a try after this one.
+        *((LocalState(state, 2), False) for state in (*PERSON, *NEXT_TRY, "running")),
+        *((LocalState(state), False) for state in (*NEXT_TRY, "running", None)),
+        (LocalState("up_for_retry", 1), False),
+        (LocalState("running", 1), False),
+    ],
+)
+def test_a_worker_that_was_suspended_leaves_its_run_to_the_next_try(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: LocalState, cancelled: bool
+) -> None:
+    monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: local)
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow")
+    made.execute(local_task(made).context())
+    made.on_kill()
+    assert (remote.runs("slow")[0]["state"] == "failed") == cancelled
+
+
+@pytest.mark.parametrize(
+    ("local", "cancelled"),
+    [
+        (LocalState("running"), True),
+        (LocalState("running", 1), True),
+        (LocalState("running", 2), False),
+        *((LocalState(state), False) for state in NEXT_TRY),
+    ],
+)
+def test_a_timeout_of_a_try_that_airflow_has_given_up_does_not_cancel_the_run(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: LocalState, cancelled: bool
+) -> None:
+    monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: local)
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, wait_timeout=0.05)
+    with pytest.raises(WaitTimeout):
+        made.execute(local_task(made).context())
+    assert (remote.runs("slow")[0]["state"] == "failed") == cancelled
+    remote.add_dag("slower", stays="running")
+    made = operator(trigger_dag_id="slower")
+    made.execute(local_task(made).context())
+    with pytest.raises(AirflowTaskTimeout), ending(made):
+        raise AirflowTaskTimeout("Timeout")
+    assert (remote.runs("slower")[0]["state"] == "failed") == cancelled
+
+
+def test_a_local_deployment_that_does_not_answer_lets_a_run_go_on_that_is_not_overdue(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Any) -> LocalState:
+        raise ConnectionError("the local deployment is going down, too")
+
+    monkeypatch.setattr("astronomer_remote.compat._local_state", broken)
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow")
+    made.execute(local_task(made).context())
+    made.on_kill()
+    assert remote.runs("slow")[0]["state"] != "failed"

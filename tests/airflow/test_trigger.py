@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -16,7 +17,12 @@ from airflow.models.trigger import Trigger
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Wanted
-from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats
+from astronomer_remote.compat import (
+    TRIGGERS_HEAR_OF_KILLS,
+    LocalState,
+    triggerer_stats,
+    was_trigger_stopped_by_a_person,
+)
 from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
@@ -383,6 +389,42 @@ def test_a_cancellation_ends_the_run_only_if_a_person_caused_it(
     monkeypatch.setattr(wait, "was_trigger_stopped_by_a_person", found_out)
     asyncio.run(cancelled(trigger("slow", cancel_on_kill=True), going))
     assert (state_of(going) == "failed") == (by_a_person and not TRIGGERS_HEAR_OF_KILLS)
+
+
+@pytest.mark.parametrize(
+    ("local", "cancelled"),
+    [
+        *((state, True) for state in ("failed", "success", "skipped", "removed", "restarting", None, "scheduled")),
+        # Another triggerer has taken the trigger over, or Airflow has given up on this try.
+        *((state, False) for state in ("deferred", "up_for_retry")),
+    ],
+)
+def test_a_kill_that_airflow_only_believes_in_leaves_the_run(
+    going: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: str | None, cancelled: bool
+) -> None:
+    monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: LocalState(local))
+    asyncio.run(trigger("slow", cancel_on_kill=True).on_kill())
+    assert (state_of(going) == "failed") == cancelled
+
+
+@pytest.mark.parametrize(
+    ("local", "cancelled"),
+    [
+        *((LocalState(state, 1, 0), True) for state in ("failed", "success", "skipped", "removed", "restarting")),
+        (LocalState("scheduled", 1, 0, "__fail__"), True),
+        # Cleared, and by now on its way again.
+        *((LocalState(state, 2, 1), True) for state in (None, "scheduled", "queued", "running", "deferred")),
+        # Another triggerer has taken the trigger over, and sent the task back to a worker or to wait for another.
+        *((LocalState(state, 1, 0), False) for state in ("scheduled", "queued", "running", "deferred")),
+        *((LocalState(state, 2, 0), False) for state in ("up_for_retry", "scheduled", "queued", "running", "deferred")),
+    ],
+)
+def test_airflow_2_says_whether_a_deferred_task_was_cleared(
+    monkeypatch: pytest.MonkeyPatch, local: LocalState, cancelled: bool
+) -> None:
+    monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: local)
+    asked = SimpleNamespace(try_number=1, max_tries=0)
+    assert asyncio.run(was_trigger_stopped_by_a_person(asked)) is cancelled
 
 
 @pytest.mark.skipif(TRIGGERS_HEAR_OF_KILLS, reason="Airflow tells it itself")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astronomer_remote.api.errors import DagRunAlreadyExists
 from astronomer_remote.api.models import TriggerIntent, same_moment
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.runs import IfExists
@@ -51,6 +52,7 @@ class SmallAirflow:
         self.faults = list(faults)
         self.runs: list[dict[str, Any]] = []
         self.ends: list[str] = []
+        self.first_state = "queued"
 
     def __call__(self, request: Request) -> Response | TransportError:
         fault = self.faults.pop(0) if self.faults else "none"
@@ -91,7 +93,8 @@ class SmallAirflow:
             return self.speech.exists(run_id)
         if date and any(same_moment(self.date_of(run), date) for run in self.runs):
             return page(500) if self.speech.numbers < (2, 1) else self.speech.exists(run_id)
-        self.runs.append(self.speech.run(run_id, "queued", date))
+        more = {"note": wish["note"]} if "note" in wish else {}
+        self.runs.append(self.speech.run(run_id, self.first_state, date, **more))
         return ok({"run_id": run_id, "execution_date": date} if self.speech.experimental else self.runs[-1])
 
     def date_of(self, run: dict[str, Any]) -> str | None:
@@ -100,6 +103,7 @@ class SmallAirflow:
 
 
 dates = st.none() | st.just("2026-11-22T07:00:00Z")
+MARK = "0123456789abcdef"
 patient = RetryPolicy(attempts=20, total_seconds=10_000)
 
 
@@ -110,7 +114,7 @@ def test_whatever_goes_wrong_on_the_way_one_wish_makes_one_run(
 ) -> None:
     server = SmallAirflow(Speech(version), faults)
     remote = Remote(version=version, retry=patient)
-    intent = TriggerIntent("d", "r", conf={"k": 1}, logical_date=date)
+    intent = TriggerIntent("d", "r", conf={"k": 1}, logical_date=date, mark=MARK)
     triggered = remote.carry_out(remote.deployment.runs.obtain(intent, IfExists()), server)
     assert [run[server.speech.id_field] for run in server.runs] == ["r"]
     assert triggered.run.run_id == "r"
@@ -130,20 +134,64 @@ def test_a_worker_that_dies_and_its_successor_make_one_run_between_them(
     server = SmallAirflow(Speech(version), first)
     intent = TriggerIntent("d", "r", logical_date=date)
     flow = Remote(version=version, retry=patient).deployment.runs.obtain(intent, IfExists(generated_id=True))
+    dies_after(flow, server, died_after)
+    server.faults = list(second)
+    remote = Remote(version=version, retry=patient)
+    successor = remote.deployment.runs.obtain(intent, IfExists(generated_id=True, attempt=2))
+    assert remote.carry_out(successor, server).run.run_id == "r"
+    assert [run[server.speech.id_field] for run in server.runs] == ["r"]
+
+
+def dies_after(flow: Flow[Any], server: SmallAirflow, steps: int) -> None:
+    """A worker that gets so far in a conversation, unless it is told no before."""
     step: Any = next(flow)
-    for _ in range(died_after):
+    for _ in range(steps):
         reply = server(step) if isinstance(step, Request) else None
         try:
             step = flow.throw(reply) if isinstance(reply, TransportError) else flow.send(reply)
-        except StopIteration:
+        except (StopIteration, DagRunAlreadyExists):
             break
     flow.close()
 
+
+@pytest.mark.parametrize("version", VERSIONS)
+@given(
+    first=st.lists(st.sampled_from(FAULTS), max_size=4),
+    second=st.lists(st.sampled_from(FAULTS), max_size=6),
+    died_after=st.integers(1, 6),
+    strangers=st.booleans(),
+)
+def test_a_successor_takes_the_run_of_its_own_task_and_no_other_where_the_id_was_given(
+    version: str, first: list[str], second: list[str], died_after: int, strangers: bool
+) -> None:
+    server = SmallAirflow(Speech(version), first)
+    if strangers:
+        server.runs.append(server.speech.run("r", "success", "2026-11-21T07:00:00Z"))
+    intent = TriggerIntent("d", "r", mark=MARK)
+    dies_after(Remote(version=version, retry=patient).deployment.runs.obtain(intent), server, died_after)
     server.faults = list(second)
     remote = Remote(version=version, retry=patient)
-    successor = remote.deployment.runs.obtain(intent, IfExists(generated_id=True, retrying=True))
-    assert remote.carry_out(successor, server).run.run_id == "r"
+    flow = remote.deployment.runs.obtain(intent, IfExists(attempt=2, mark=MARK))
+    if strangers:
+        with pytest.raises(DagRunAlreadyExists):
+            remote.carry_out(flow, server)
+    else:
+        assert remote.carry_out(flow, server).run.run_id == "r"
     assert [run[server.speech.id_field] for run in server.runs] == ["r"]
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 5])
+@pytest.mark.parametrize("version", VERSIONS)
+@given(faults=st.lists(st.sampled_from(FAULTS), max_size=12))
+def test_one_attempt_makes_one_run_at_most_even_if_it_fails_before_anybody_looks(
+    version: str, faults: list[str], attempt: int
+) -> None:
+    server = SmallAirflow(Speech(version), faults)
+    server.first_state = "failed"
+    remote = Remote(version=version, retry=patient)
+    flow = remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True, attempt=attempt))
+    assert remote.carry_out(flow, server).run.run_id == "r"
+    assert len(server.runs) == 1
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -176,7 +224,7 @@ def test_a_run_that_failed_is_followed_by_one_new_run_whatever_goes_wrong(versio
     server = SmallAirflow(speech, faults)
     server.runs.append(speech.run("r", "failed", "2026-11-21T07:00:00Z"))
     remote = Remote(version=version, retry=patient)
-    flow = remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True, retrying=True))
+    flow = remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True, attempt=2))
     assert remote.carry_out(flow, server).run.run_id == "r.2"
     assert [run[speech.id_field] for run in server.runs] == ["r", "r.2"]
 

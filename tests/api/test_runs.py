@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -20,6 +21,7 @@ from astronomer_remote.api.errors import (
     UnexpectedReply,
     Unreachable,
 )
+from astronomer_remote.api.ids import marked_note
 from astronomer_remote.api.models import TriggerIntent, utc_text
 from astronomer_remote.api.runs import IfExists, Triggered
 from astronomer_remote.api.wire import Flow, Request, Response, TransportError
@@ -78,21 +80,68 @@ def meet(version: str) -> tuple[Remote, Speech]:
                 "replace_microseconds": "false",
             },
         ),
-        (V1_OLDEST, {"dag_run_id": "r", "conf": {"k": [1]}}),
-        (V1_OLD, {"dag_run_id": "r", "conf": {"k": [1]}}),
-        (V1, {"dag_run_id": "r", "conf": {"k": [1]}}),
-        (V2_OLDEST, {"dag_run_id": "r", "conf": {"k": [1]}, "logical_date": None}),
-        (V2, {"dag_run_id": "r", "conf": {"k": [1]}, "logical_date": None}),
+        (V1_OLDEST, {"dag_run_id": "r", "conf": {"k": [1]}, "execution_date": "2027-01-15T08:00:00.000001Z"}),
+        (V1_OLD, {"dag_run_id": "r", "conf": {"k": [1]}, "logical_date": "2027-01-15T08:00:00.000001Z"}),
+        (V1, {"dag_run_id": "r", "conf": {"k": [1]}, "logical_date": "2027-01-15T08:00:00.000001Z"}),
+        (V2_OLDEST, {"dag_run_id": "r", "conf": {"k": [1]}, "logical_date": "2027-01-15T08:00:00.000001Z"}),
+        (V2, {"dag_run_id": "r", "conf": {"k": [1]}, "logical_date": "2027-01-15T08:00:00.000001Z"}),
     ],
 )
-def test_a_run_for_now_is_asked_for_so_that_it_cannot_collide_with_another(version: str, body: Any) -> None:
+def test_a_run_for_now_gets_the_time_of_the_request_in_every_generation(version: str, body: Any) -> None:
     remote, speech = meet(version)
     remote.clock.now += 0.000001
-    wish = remote.deployment.trigger_dag_run("d", run_id="r", conf={"k": (1,)})
-    run = remote.play(wish, speech.get(), speech.post(body=body))
+    run = remote.play(obtain(remote, intent=TriggerIntent("d", "r", {"k": [1]})), speech.post(body=body)).run
     assert (run.dag_id, run.run_id) == ("d", "r")
     assert run.state in ("queued", "running")
     assert run.url.startswith("https://airflow.example.com/")
+
+
+def test_now_is_the_time_of_the_remote_which_does_not_start_runs_of_a_future_date() -> None:
+    remote, speech = meet(V1)
+    dated = ok(speech.run("seen"), date="Fri, 15 Jan 2027 07:59:00 GMT")
+    remote.play(remote.deployment.get_dag_run("d", "seen"), Turn(speech.get_line("seen"), dated))
+    # The remote tells whole seconds; the rest keeps the dates of runs apart that are triggered at the same time.
+    remote.clock.now += 0.25
+    remote.play(obtain(remote), speech.post())
+    assert remote.requests[-1].body["logical_date"] == "2027-01-15T07:58:59.250000Z"
+    dated = ok(speech.run("seen"), date="Fri, 15 Jan 2027 08:00:00 GMT")
+    remote.play(remote.deployment.get_dag_run("d", "seen"), Turn(speech.get_line("seen"), dated))
+    remote.clock.now += 0.5
+    remote.play(obtain(remote), speech.post())
+    assert remote.requests[-1].body["logical_date"] == "2027-01-15T08:00:00.750000Z"
+
+
+def triggered(remote: Remote, speech: Speech, **given: Any) -> Any:
+    """The body that triggers a run without an id of its own."""
+
+    def reply(request: Request) -> Response:
+        run_id = request.body[speech.id_field]
+        return ok({"execution_date": DATE, "run_id": run_id} if speech.experimental else speech.run(run_id))
+
+    remote.carry_out(remote.deployment.trigger_dag_run("d", **given), reply)
+    return remote.requests[-1].body
+
+
+@pytest.mark.parametrize("given", [{"logical_date": None}, {"run_after": DATE}, {"partition_key": "p"}])
+def test_a_run_of_airflow_3_has_no_date_if_that_is_said_or_it_is_for_later(given: dict[str, Any]) -> None:
+    assert triggered(*meet(V2), **given)["logical_date"] is None
+
+
+@pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, V1])
+def test_a_run_of_an_earlier_generation_always_has_a_date(version: str) -> None:
+    body = triggered(*meet(version), logical_date=None)
+    assert body["logical_date" if version == V1 else "execution_date"] == "2027-01-15T08:00:00Z"
+
+
+@every_stable_version
+def test_a_date_of_our_own_making_that_is_taken_is_followed_by_another(version: str) -> None:
+    remote, speech = meet(version)
+    refusal = page(500) if version == V1_OLDEST else speech.exists()
+    assert not remote.play(obtain(remote), speech.post(refusal), speech.get(), speech.post()).existed
+    first, second = (request.body for request in remote.requests if request.method == "POST")
+    field = "execution_date" if version == V1_OLDEST else "logical_date"
+    assert first[field] != second[field]
+    assert first["dag_run_id"] == second["dag_run_id"]
 
 
 @pytest.mark.parametrize(
@@ -108,18 +157,16 @@ def test_a_date_is_sent_in_the_field_that_the_version_knows_and_in_utc(version: 
 
 def test_everything_a_version_knows_of_a_trigger_is_sent() -> None:
     everything: dict[str, Any] = {"note": "n", "data_interval": (DATE, DATE)}
-    interval = {"data_interval_start": DATE, "data_interval_end": DATE}
-    base = {"dag_run_id": "r", "conf": {}, "note": "n", **interval}
-    remote, speech = meet(V1)
-    wish = remote.deployment.trigger_dag_run("d", run_id="r", **everything)
-    assert remote.play(wish, speech.get(), speech.post(body=base)).run_id == "r"
-    remote, speech = meet(V2)
-    made = remote.play(
-        remote.deployment.trigger_dag_run("d", run_id="r", run_after=DATE, partition_key="p", **everything),
-        speech.get(),
-        speech.post(body=base | {"logical_date": None, "run_after": DATE, "partition_key": "p"}),
-    )
-    assert made.run_id == "r"
+    sent = {"conf": {}, "note": "n", "data_interval_start": DATE, "data_interval_end": DATE}
+    body = triggered(*meet(V1), logical_date=DATE, **everything)
+    assert body == sent | {"dag_run_id": ANY, "logical_date": DATE}
+    body = triggered(*meet(V2), run_after=DATE, partition_key="p", **everything)
+    assert body == sent | {
+        "dag_run_id": ANY,
+        "logical_date": None,
+        "run_after": DATE,
+        "partition_key": "p",
+    }
 
 
 @pytest.mark.parametrize(
@@ -152,13 +199,8 @@ def test_an_id_that_could_reach_another_endpoint_is_refused_before_any_request(v
 @every_version
 def test_a_run_without_an_id_gets_a_unique_one(version: str) -> None:
     remote, speech = meet(version)
-
-    def reply(request: Request) -> Response:
-        run_id = request.body[speech.id_field]
-        return ok({"execution_date": DATE, "run_id": run_id} if speech.experimental else speech.run(run_id))
-
     for _ in range(2):
-        remote.carry_out(remote.deployment.trigger_dag_run("d"), reply)
+        triggered(remote, speech)
     ids = {request.body[speech.id_field] for request in remote.requests}
     assert len(ids) == 2
     assert all(run_id.startswith("remote__") for run_id in ids)
@@ -225,16 +267,24 @@ def test_a_look_up_that_fails_for_now_does_not_end_the_wish(version: str) -> Non
     remote, speech = meet(version)
     blocked = Turn(speech.get_line(), page(200))
     triggered = remote.play(
-        obtain(remote), speech.post(LOST), *[blocked] * 6, speech.post(speech.exists()), speech.get(speech.run())
+        obtain(remote), speech.post(LOST), blocked, speech.post(speech.exists()), speech.get(speech.run())
     )
     assert not triggered.existed
+
+
+@every_version
+def test_no_budget_of_retries_starts_over_inside_another(version: str) -> None:
+    remote, speech = meet(version)
+    with pytest.raises(UnexpectedReply):
+        remote.play(obtain(remote), *[speech.post(page(200)), Turn(speech.get_line(), page(200))] * 26)
 
 
 @every_version
 def test_the_wish_is_given_up_when_the_remote_stays_out_of_reach(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(Unreachable, match="No reply"):
-        remote.play(obtain(remote), *[speech.post(LOST), speech.get()] * 6)
+        remote.play(obtain(remote), *[speech.post(LOST), speech.get()] * 26)
+    assert 160 < sum(remote.sleeps) < 180
 
 
 @every_version
@@ -245,10 +295,15 @@ def test_a_conflict_is_an_answer_and_the_run_that_is_there_is_adopted(version: s
 
 
 @every_stable_version
-def test_a_conflict_with_nothing_to_be_found_is_a_conflict(version: str) -> None:
+def test_a_conflict_with_nothing_to_be_found_passes_or_is_a_conflict_at_last(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(Conflict):
-        remote.play(obtain(remote), speech.post(speech.exists()), speech.get())
+        remote.play(obtain(remote), *[speech.post(speech.exists()), speech.get()] * 6)
+    # A copy of the remote's database that is 5 s behind does not show a run that is there.
+    assert sum(remote.sleeps) > 10
+    remote, speech = meet(version)
+    turns = [*[speech.post(speech.exists()), speech.get()] * 3, *conflict(speech, "running")]
+    assert remote.play(obtain(remote), *turns).run.state == "running"
 
 
 def test_any_other_refusal_is_final() -> None:
@@ -350,12 +405,123 @@ def test_a_strange_run_of_a_chosen_id_is_not_taken_for_ours_when_a_reply_is_lost
     assert not remote.play(obtain(remote, IfExists()), *turns).existed
 
 
+MARK = "0123456789abcdef"
+MARKED = TriggerIntent("d", "r", mark=MARK)
+OUR_DATE = "2026-11-22T07:00:00.098098Z"
+"""One that is chosen for MARK; any second of it will do."""
+OF_TASK = IfExists(mark=MARK)
+NOTED = [V1, V2_OLDEST, V2]
+"""Versions whose runs can have notes."""
+
+
+def ours(speech: Speech, state: str = "running", **more: Any) -> dict[str, Any]:
+    """A run of a chosen id that shows that the intent made it."""
+    if speech.version in NOTED:
+        return speech.run(state=state, **{"note": f"by hand\n[astronomer_remote {MARK}]", **more})
+    return speech.run(state=state, date=OUR_DATE, **more)
+
+
+@every_version
+def test_a_run_of_a_chosen_id_is_marked_in_its_date_and_where_it_can_have_one_in_its_note(version: str) -> None:
+    remote, speech = meet(version)
+    remote.clock.now += 0.5
+    remote.play(obtain(remote, OF_TASK, MARKED), speech.get(), speech.post())
+    body = remote.requests[-1].body
+    assert (body.get("logical_date") or body["execution_date"]) == "2027-01-15T08:00:00.098098Z"
+    assert body.get("note") == (f"[astronomer_remote {MARK}]" if version in NOTED else None)
+    # Never one that is yet to come: Airflow 2 does not start such runs.
+    remote.clock.now -= 0.45
+    remote.play(obtain(remote, OF_TASK, MARKED), speech.get(), speech.post())
+    body = remote.requests[-1].body
+    assert (body.get("logical_date") or body["execution_date"]) == "2027-01-15T07:59:59.098098Z"
+
+
+@pytest.mark.parametrize("note", ["a note", "a note\n[astronomer_remote fedcba9876543210]"])
+def test_the_mark_is_the_last_line_of_the_note_and_the_only_one(note: str) -> None:
+    assert marked_note(note, MARK) == f"a note\n[astronomer_remote {MARK}]"
+
+
+def test_a_note_without_room_for_the_mark_is_left_as_it_is() -> None:
+    assert marked_note("x" * 963, MARK) != "x" * 963
+    assert marked_note("x" * 964, MARK) == "x" * 964
+    remote, speech = meet(V2)
+    full = replace(MARKED, note="x" * 1000, dated_now=False)
+    turns = [speech.get(), speech.post(LOST), speech.get(speech.run(state="queued", date=None))]
+    # Nothing can show whose it is: it was not there before, and a request for it was lost.
+    assert not remote.play(obtain(remote, OF_TASK, full), *turns).existed
+    assert remote.requests[1].body["note"] == full.note
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
 @pytest.mark.parametrize("state", ["queued", "running", "success", "failed", "a_new_state"])
 @every_version
-def test_a_further_attempt_with_a_chosen_id_adopts_its_own_run(version: str, state: str) -> None:
+def test_every_attempt_with_a_chosen_id_adopts_the_run_that_bears_its_mark(
+    version: str, state: str, attempt: int
+) -> None:
     remote, speech = meet(version)
-    triggered = remote.play(obtain(remote, IfExists(retrying=True)), *conflict(speech, state))
+    found = speech.get(ours(speech, state))
+    triggered = remote.play(obtain(remote, replace(OF_TASK, attempt=attempt), MARKED), found)
     assert (triggered.run.state, triggered.existed) == (state, True)
+
+
+STRANGE = [{}, {"note": "by hand"}, {"note": "[astronomer_remote fedcba9876543210]"}]
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("strange", STRANGE)
+@every_version
+def test_no_attempt_takes_a_run_without_its_mark_for_its_own(
+    version: str, strange: dict[str, Any], attempt: int
+) -> None:
+    remote, speech = meet(version)
+    if_exists = replace(OF_TASK, attempt=attempt)
+    said = "Nothing of it shows that an earlier attempt" if attempt == 2 else "in state success: https://[^ ]* . Give"
+    with pytest.raises(DagRunAlreadyExists, match=said):
+        remote.play(obtain(remote, if_exists, MARKED), speech.get(speech.run(state="success", **strange)))
+
+
+@pytest.mark.parametrize("failure", [LOST, None])
+@every_version
+def test_a_run_that_somebody_else_makes_at_the_same_time_is_not_taken_for_ours(
+    version: str, failure: TransportError | None
+) -> None:
+    remote, speech = meet(version)
+    turns = [speech.get(), speech.post(failure or speech.exists()), speech.get(speech.run(note="by hand"))]
+    with pytest.raises(DagRunAlreadyExists):
+        remote.play(obtain(remote, OF_TASK, MARKED), *turns)
+
+
+@every_version
+def test_a_request_that_a_gateway_sent_twice_is_not_refused(version: str) -> None:
+    remote, speech = meet(version)
+    turns = [speech.get(), speech.post(speech.exists()), speech.get(ours(speech, "queued"))]
+    assert not remote.play(obtain(remote, OF_TASK, MARKED), *turns).existed
+
+
+@pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, V1_OLD])
+def test_where_nothing_can_show_whose_a_run_is_no_attempt_takes_it(version: str) -> None:
+    remote, speech = meet(version)
+    intent = replace(MARKED, logical_date=DATE)
+    with pytest.raises(DagRunAlreadyExists, match="Nothing of it shows"):
+        remote.play(obtain(remote, replace(OF_TASK, attempt=2), intent), speech.get(speech.run()))
+
+
+def test_a_date_that_cannot_be_read_is_no_mark() -> None:
+    remote, speech = meet(V2)
+    with pytest.raises(DagRunAlreadyExists):
+        remote.play(obtain(remote, OF_TASK, MARKED), speech.get(speech.run(date="soon")))
+    with pytest.raises(DagRunAlreadyExists):
+        remote.play(obtain(remote, OF_TASK, MARKED), speech.get(speech.run(date=None)))
+
+
+@every_version
+def test_a_run_that_was_made_before_is_found_without_making_one(version: str) -> None:
+    remote, speech = meet(version)
+    find = remote.deployment.runs.find_own
+    assert remote.play(find(MARKED, OF_TASK), speech.get(ours(speech))) is not None
+    assert remote.play(find(MARKED, OF_TASK), speech.get(speech.run())) is None
+    assert remote.play(find(MARKED, OF_TASK), speech.get()) is None
+    assert remote.play(find(INTENT, OURS), speech.get(speech.run())) is not None
 
 
 @pytest.mark.parametrize("on_retry", ["new_run", "clear", "clear_failed"])
@@ -372,25 +538,39 @@ def test_our_own_run_that_has_not_failed_is_adopted_whatever_a_retry_does(
 @every_version
 def test_our_own_run_that_has_failed_is_followed_by_a_new_one_of_the_next_number(version: str) -> None:
     remote, speech = meet(version)
+    failed = [speech.get(speech.run(run_id, "failed"), run_id=run_id) for run_id in ("r", "r.2")]
     triggered = remote.play(
-        obtain(remote), *conflict(speech, "failed"), *conflict(speech, "failed", "r.2"), speech.post(run_id="r.3")
+        obtain(remote, replace(OURS, attempt=3)), *failed, speech.get(run_id="r.3"), speech.post(run_id="r.3")
     )
     assert (triggered.run.run_id, triggered.existed) == ("r.3", False)
 
 
 @every_version
-def test_a_run_that_failed_before_is_not_taken_for_a_new_one_when_a_reply_is_lost(version: str) -> None:
+def test_there_are_no_more_runs_of_an_intent_than_attempts_at_it(version: str) -> None:
     remote, speech = meet(version)
-    turns = [speech.post(LOST), speech.get(speech.run(state="failed")), speech.post(run_id="r.2")]
-    if_exists = IfExists(generated_id=True, retrying=True)
-    assert remote.play(obtain(remote, if_exists), *turns).run.run_id == "r.2"
+    failed = [speech.get(speech.run(run_id, "failed"), run_id=run_id) for run_id in ("r", "r.2")]
+    triggered = remote.play(obtain(remote, replace(OURS, attempt=2)), *failed)
+    assert (triggered.run.run_id, triggered.existed) == ("r.2", True)
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+@pytest.mark.parametrize("failure", [LOST, plain(504, ""), None])
+@every_version
+def test_a_run_that_this_attempt_asked_for_is_its_own_whatever_its_state(
+    version: str, failure: Response | TransportError | None, attempt: int
+) -> None:
+    remote, speech = meet(version)
+    before = [speech.get()] if attempt == 2 else []
+    turns = [*before, speech.post(failure or speech.exists()), speech.get(speech.run(state="failed"))]
+    triggered = remote.play(obtain(remote, replace(OURS, attempt=attempt)), *turns)
+    assert (triggered.run.run_id, triggered.run.state) == ("r", "failed")
 
 
 @every_version
 def test_a_later_run_of_our_own_that_still_runs_is_adopted(version: str) -> None:
     remote, speech = meet(version)
-    turns = [*conflict(speech, "failed"), *conflict(speech, "running", "r.2")]
-    assert remote.play(obtain(remote), *turns).run.run_id == "r.2"
+    turns = [speech.get(speech.run(state="failed")), speech.get(speech.run("r.2"), run_id="r.2")]
+    assert remote.play(obtain(remote, replace(OURS, attempt=3)), *turns).run.run_id == "r.2"
 
 
 @pytest.mark.parametrize("on_retry", ["clear", "clear_failed"])
@@ -398,8 +578,8 @@ def test_a_later_run_of_our_own_that_still_runs_is_adopted(version: str) -> None
 def test_our_own_run_that_has_failed_is_cleared_if_a_retry_shall_do_so(version: str, on_retry: str) -> None:
     remote, speech = meet(version)
     triggered = remote.play(
-        obtain(remote, IfExists(generated_id=True, on_retry=on_retry)),
-        *conflict(speech, "failed"),
+        obtain(remote, IfExists(generated_id=True, attempt=2, on_retry=on_retry)),
+        speech.get(speech.run(state="failed")),
         clear_turn(speech, only_failed=on_retry == "clear_failed"),
         speech.get(speech.run(state="queued")),
     )
@@ -408,8 +588,8 @@ def test_our_own_run_that_has_failed_is_cleared_if_a_retry_shall_do_so(version: 
 
 def test_which_states_have_failed_is_for_the_caller_to_say() -> None:
     remote, speech = meet(V2)
-    if_exists = IfExists(generated_id=True, failed_states=("success",))
-    turns = [*conflict(speech, "success"), speech.post(run_id="r.2")]
+    if_exists = IfExists(generated_id=True, attempt=2, failed_states=("success",))
+    turns = [speech.get(speech.run(state="success")), speech.get(run_id="r.2"), speech.post(run_id="r.2")]
     assert remote.play(obtain(remote, if_exists), *turns).run.run_id == "r.2"
 
 
@@ -426,23 +606,78 @@ def test_a_strange_run_is_cleared_and_taken_over_if_it_shall_be_reset(version: s
     assert (triggered.run.state, triggered.existed) == ("queued", True)
 
 
+def note_turn(speech: Speech, run_id: str = "r", reply: Response | TransportError | None = None) -> list[Turn]:
+    """The request that marks a run which was taken over, where that can be done."""
+    if speech.version not in NOTED:
+        return []
+    path = f"{speech.runs_path}/{run_id}" + ("/setNote" if speech.version == V1 else "")
+    return [Turn(f"PATCH {path}", reply or ok({}), {"note": f"[astronomer_remote {MARK}]"})]
+
+
+@every_stable_version
+def test_a_run_is_marked_after_it_was_taken_over(version: str) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(
+        obtain(remote, replace(OF_TASK, reset=True), MARKED),
+        speech.get(speech.run(state="failed")),
+        clear_turn(speech),
+        speech.get(speech.run(state="queued")),
+        *note_turn(speech),
+    )
+    assert triggered.run.note == (f"[astronomer_remote {MARK}]" if version in NOTED else None)
+
+
+@pytest.mark.parametrize("version", NOTED)
+def test_a_run_that_cannot_be_marked_is_taken_over_all_the_same(version: str) -> None:
+    remote, speech = meet(version)
+    triggered = remote.play(
+        obtain(remote, replace(OF_TASK, reset=True), MARKED),
+        speech.get(speech.run(state="failed")),
+        clear_turn(speech),
+        speech.get(speech.run(state="queued")),
+        *note_turn(speech, reply=answer(403, {"detail": "Forbidden"})),
+    )
+    assert (triggered.run.state, triggered.run.note) == ("queued", None)
+
+
 @every_stable_version
 def test_a_run_taken_over_is_not_reset_again_by_a_further_attempt_unless_it_failed(version: str) -> None:
-    if_exists = IfExists(reset=True, retrying=True)
+    if_exists = replace(OF_TASK, reset=True, attempt=2)
     remote, speech = meet(version)
-    assert remote.play(obtain(remote, if_exists), *conflict(speech, "running")).run.state == "running"
+    assert remote.play(obtain(remote, if_exists, MARKED), speech.get(ours(speech))).run.state == "running"
     remote, speech = meet(version)
-    turns = [*conflict(speech, "failed"), clear_turn(speech), speech.get(speech.run(state="queued"))]
-    assert remote.play(obtain(remote, if_exists), *turns).run.state == "queued"
+    turns = [speech.get(ours(speech, "failed")), clear_turn(speech), speech.get(speech.run(state="queued"))]
+    if version in (V1_OLDEST, V1_OLD):
+        body = {**turns[1].body, "start_date": OUR_DATE, "end_date": OUR_DATE}
+        turns[1] = replace(turns[1], body=body)
+    assert remote.play(obtain(remote, if_exists, MARKED), *turns).run.state == "queued"
 
 
 @every_stable_version
-def test_a_run_of_another_id_but_the_same_date_is_taken_over_as_well(version: str) -> None:
+def test_a_run_that_an_earlier_attempt_did_not_take_over_is_taken_over_by_this_one(version: str) -> None:
     remote, speech = meet(version)
-    other = speech.run("other", "success")
-    if_exists = IfExists(reset=True, retrying=True)
-    turns = [speech.post(speech.exists()), speech.get(), speech.of_date(other)]
+    turns = [
+        speech.get(speech.run(state="success")),
+        clear_turn(speech),
+        speech.get(speech.run(state="queued")),
+        *note_turn(speech),
+    ]
+    assert remote.play(obtain(remote, replace(OF_TASK, reset=True, attempt=2), MARKED), *turns).run.state == "queued"
+
+
+@pytest.mark.parametrize("version", NOTED)
+def test_a_run_of_another_id_but_the_same_date_is_taken_over_as_well(version: str) -> None:
+    if_exists = IfExists(generated_id=True, mark=MARK, reset=True, attempt=2)
+    remote, speech = meet(version)
+    marked = speech.run("other", "success", note=f"[astronomer_remote {MARK}]")
+    turns = [speech.get(), speech.post(speech.exists()), speech.get(), speech.of_date(marked)]
     assert remote.play(obtain(remote, if_exists, DATED), *turns).run.run_id == "other"
+    remote, speech = meet(version)
+    clear = replace(clear_turn(speech), expected=f"POST {speech.runs_path}/other/clear")
+    turns = [speech.get(), speech.post(speech.exists()), speech.get(), speech.of_date(speech.run("other", "success"))]
+    again = speech.get(speech.run("other", "queued"), run_id="other")
+    triggered = remote.play(obtain(remote, if_exists, DATED), *turns, clear, again, *note_turn(speech, "other"))
+    assert (triggered.run.run_id, triggered.run.state) == ("other", "queued")
 
 
 def test_1_10_refuses_to_clear() -> None:
@@ -499,7 +734,48 @@ def test_a_run_id_of_odd_characters_is_not_blamed_for_a_gateways_failure() -> No
     remote, speech = meet(V1)
     look_up = Turn(f"GET {speech.runs_path}/r%20", speech.no_run())
     with pytest.raises(RemoteUnavailable):
-        remote.play(trigger(remote, TriggerIntent("d", "r ")), *[speech.post(page(502)), look_up] * 6)
+        remote.play(trigger(remote, TriggerIntent("d", "r ")), *[speech.post(page(502)), look_up] * 26)
+
+
+BREAKING = ["2.3.4", "2.4.3", "2.5.3", "2.8.4"]
+"""Versions that answer a conf which a param refuses with an error page; 2.2, 2.9 and later ones say what is wrong."""
+PARAMS = {
+    "any": {"__class": "airflow.models.param.Param", "description": None, "schema": {}, "value": 5},
+    "n": {
+        "__class": "airflow.models.param.Param",
+        "description": None,
+        "schema": {"minimum": 1, "type": "integer"},
+        "value": 3,
+    },
+}
+"""As 2.3.4 tells them."""
+
+
+def details_turn(speech: Speech, reply: Response | None = None) -> Turn:
+    return Turn(f"GET {speech.base}/dags/d/details", reply or ok({"dag_id": "d", "params": PARAMS}))
+
+
+@pytest.mark.parametrize("version", BREAKING)
+def test_a_conf_that_a_param_refuses_is_named_where_airflow_breaks_on_it(version: str) -> None:
+    remote, speech = meet(version)
+    intent = TriggerIntent("d", "r", {"n": "x"})
+    with pytest.raises(RequestRefused, match=r"Param 'n' has the value 'x', and its schema wants type 'integer'"):
+        remote.play(trigger(remote, intent), speech.post(page(500)), speech.get(), details_turn(speech))
+
+
+@pytest.mark.parametrize("details", [None, answer(404, {"detail": None}), page(200), ok({"params": None})])
+def test_an_error_page_of_another_cause_is_retried_and_says_what_it_may_be(details: Response | None) -> None:
+    remote, speech = meet("2.8.4")
+    broken = [speech.post(page(500)), speech.get()]
+    with pytest.raises(RemoteUnavailable, match="if a param of the DAG refuses the conf"):
+        remote.play(trigger(remote), *broken, details_turn(speech, details), *broken * 25)
+
+
+@pytest.mark.parametrize("version", [V1_OLDEST, V1, V2])
+def test_an_error_page_of_other_versions_is_not_the_confs_fault(version: str) -> None:
+    remote, speech = meet(version)
+    turns = [speech.post(page(500)), speech.get(), speech.post()]
+    assert not remote.play(trigger(remote), *turns).existed
 
 
 # Reading and changing runs
@@ -662,6 +938,16 @@ def test_a_run_is_cancelled_again_if_the_scheduler_writes_its_own_state_over_our
     assert run.state == "running"
 
 
+@pytest.mark.parametrize("version", CANCELLING)
+def test_a_run_that_was_made_a_moment_ago_and_is_not_shown_yet_is_cancelled(version: str) -> None:
+    remote, speech = meet(version)
+    cancelled = Turn(f"PATCH {speech.runs_path}/r", ok(speech.run(state="failed")), {"state": "failed"})
+    run = remote.play(remote.deployment.cancel_dag_run("d", "r"), speech.get(), cancelled, speech.get())
+    assert run.state == "failed"
+    with pytest.raises(DagRunNotFound):
+        remote.play(remote.deployment.cancel_dag_run("d", "r"), speech.get(), replace(cancelled, reply=speech.no_run()))
+
+
 @pytest.mark.parametrize("state", ["success", "failed"])
 @pytest.mark.parametrize("version", CANCELLING)
 def test_a_run_that_has_ended_is_left_as_it_is(version: str, state: str) -> None:
@@ -710,6 +996,17 @@ def test_a_run_is_cleared_once_although_the_reply_is_lost(version: str) -> None:
 
 
 @every_stable_version
+def test_a_run_that_was_cleared_is_not_read_as_it_was_before(version: str) -> None:
+    remote, speech = meet(version)
+    before, after = speech.get(speech.run(state="success")), speech.get(speech.run(state="queued"))
+    cleared = remote.deployment.clear_dag_run("d", "r")
+    assert remote.play(cleared, before, clear_turn(speech), before, before, after).state == "queued"
+    # One of which nothing was cleared stays as it is.
+    cleared = remote.deployment.clear_dag_run("d", "r")
+    assert remote.play(cleared, before, clear_turn(speech), *[before] * 4).state == "success"
+
+
+@every_stable_version
 def test_a_clear_that_did_not_arrive_is_sent_again(version: str) -> None:
     remote, speech = meet(version)
     run = remote.play(
@@ -727,9 +1024,13 @@ def test_a_clear_that_did_not_arrive_is_sent_again(version: str) -> None:
 @every_stable_version
 def test_a_run_is_deleted(version: str) -> None:
     remote, speech = meet(version)
-    remote.play(remote.deployment.delete_dag_run("d", "r"), Turn(f"DELETE {speech.runs_path}/r", Response(204)))
+    there, deletion = speech.get(speech.run()), Turn(f"DELETE {speech.runs_path}/r", Response(204))
+    remote.play(remote.deployment.delete_dag_run("d", "r"), there, deletion)
     with pytest.raises(DagRunNotFound):
-        remote.play(remote.deployment.delete_dag_run("d", "r"), Turn(f"DELETE {speech.runs_path}/r", speech.no_run()))
+        remote.play(remote.deployment.delete_dag_run("d", "r"), speech.get())
+    # What is gone when the request is sent again, was deleted by it.
+    again = replace(deletion, reply=speech.no_run())
+    remote.play(remote.deployment.delete_dag_run("d", "r"), there, replace(deletion, reply=LOST), again)
 
 
 def test_1_10_refuses_to_delete() -> None:

@@ -21,6 +21,7 @@ from astronomer_remote.api.errors import (
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.waiting import NO_SUCH_DAG, Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.watching import SECONDS_BEFORE_GONE
 from astronomer_remote.api.wire import Flow
 from tests.api.script import (
     DATE,
@@ -506,8 +507,23 @@ def test_the_newest_run_at_first_sight_stays_the_one_that_is_waited_for() -> Non
 def test_a_run_that_is_deleted_during_a_wait_has_vanished(wanted: Wanted) -> None:
     remote, speech = meet(V2)
     first = speech.newest(speech.run()) if wanted.newest else speech.get(speech.run())
+    lines: list[str] = []
     with pytest.raises(DagRunVanished):
-        remote.play(wait(remote, wanted), first, speech.get())
+        remote.play(wait(remote, wanted, told=lines), first, *[speech.get()] * 4)
+    assert sum(remote.sleeps) >= SECONDS_BEFORE_GONE
+    assert lines[-1] == "The remote does not show run r; it counts as deleted if that lasts"
+
+
+@every_version
+def test_a_run_that_the_remote_does_not_show_for_a_moment_is_waited_for(version: str) -> None:
+    remote, speech = meet(version)
+    made, unseen = speech.get(speech.run()), speech.get()
+    outcome = remote.play(
+        wait(remote, Wanted("d", run_id="r", exists=True)),
+        *[unseen, unseen, made, unseen, unseen, unseen],
+        speech.get(speech.run(state="success")),
+    )
+    assert outcome.verdict is Verdict.SUCCESS
 
 
 def test_runs_of_a_date_may_come_and_go() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import (
     AccessDenied,
@@ -85,7 +84,8 @@ def failure(cause: type[RemoteError], flow: Flow[Any]) -> Flow[RemoteError]:
 def as_somebody(remote: Deployment, login: str | None, password: str | None, **more: Any) -> Deployment:
     """The same deployment, spoken to with a connection's own credentials."""
     settings = replace(remote.conversation.settings, login=login, password=password, authentication="auto", **more)
-    return Deployment(settings, conversation=Conversation(settings, clock=remote.conversation.clock))
+    kind = type(remote.conversation)
+    return Deployment(settings, conversation=kind(settings, clock=remote.conversation.clock))
 
 
 def read_a_pool(remote: Deployment) -> Flow[Pool]:
@@ -204,7 +204,39 @@ def trigger_of_a_taken_date(remote: Deployment) -> Flow[Triggered]:
 @conversation()
 def obtain_in_the_way(remote: Deployment) -> Flow[Any]:
     wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
-    return (yield from failure(DagRunAlreadyExists, remote.runs.obtain(wish, IfExists(retrying=True))))
+    return (yield from failure(DagRunAlreadyExists, remote.runs.obtain(wish, IfExists(attempt=2))))
+
+
+MARK = "0123456789abcdef"
+
+
+@conversation()
+def obtain_marked(remote: Deployment) -> Flow[Any]:
+    """A run of a chosen id, which shows a further attempt whose it is."""
+    wish = TriggerIntent("paused_dag", "contract-marked", note="by hand", mark=MARK)
+    if not (yield from remote.conversation.dialect()).takes_notes:
+        wish = replace(wish, note=None)
+    made = yield from remote.runs.obtain(wish, IfExists(mark=MARK))
+    found = yield from remote.runs.obtain(wish, IfExists(attempt=2, mark=MARK))
+    assert [made.existed, found.existed, found.run.run_id] == [False, True, "contract-marked"]
+    other = replace(wish, mark="fedcba9876543210")
+    error = yield from failure(DagRunAlreadyExists, remote.runs.obtain(other, IfExists(attempt=2, mark=other.mark)))
+    return [made, found, error]
+
+
+@conversation(possible=since(2, 0))
+def obtain_reset_marked(remote: Deployment) -> Flow[Any]:
+    """A run that was taken over shows a further attempt whose it is, where it can have a note."""
+    wish = TriggerIntent("paused_dag", "contract-marked", mark="fedcba9876543210")
+    if_exists = IfExists(mark=wish.mark, reset=True)
+    taken = yield from remote.runs.obtain(wish, if_exists)
+    found = yield from remote.runs.find_own(wish, if_exists)
+    if (yield from remote.conversation.dialect()).takes_notes:
+        assert found is not None
+        assert found.note == taken.run.note == "by hand\n[astronomer_remote fedcba9876543210]"
+    else:
+        assert found is None
+    return [taken, found]
 
 
 @conversation()
@@ -231,14 +263,15 @@ def trigger_with_data_interval(remote: Deployment) -> Flow[Triggered]:
 
 @conversation(possible=since(3, 0))
 def trigger_run_after(remote: Deployment) -> Flow[Triggered]:
-    made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-later", run_after=EXTERNAL_DATE))
-    assert made.run.run_after == EXTERNAL_DATE
+    wish = TriggerIntent("paused_dag", "contract-later", run_after=EXTERNAL_DATE, dated_now=False)
+    made = yield from remote.runs.trigger(wish)
+    assert [made.run.run_after, made.run.logical_date] == [EXTERNAL_DATE, None]
     return made
 
 
 @conversation(possible=since(3, 2))
 def trigger_with_partition_key(remote: Deployment) -> Flow[Any]:
-    wish = TriggerIntent("paused_dag", "contract-partition", partition_key="2021-11-16")
+    wish = TriggerIntent("paused_dag", "contract-partition", partition_key="2021-11-16", dated_now=False)
     error = yield from failure(RequestRefused, remote.runs.trigger(wish))
     assert "partition" in str(error)
     return error
@@ -735,7 +768,9 @@ def obtain_reset(remote: Deployment) -> Flow[Triggered]:
 
 @conversation()
 def obtain_after_failure(remote: Deployment) -> Flow[Triggered]:
-    made = yield from remote.runs.obtain(TriggerIntent("failing", "contract-failure"), IfExists(generated_id=True))
+    made = yield from remote.runs.obtain(
+        TriggerIntent("failing", "contract-failure"), IfExists(generated_id=True, attempt=2)
+    )
     assert [made.existed, made.run.run_id] == [False, "contract-failure.2"]
     return made
 

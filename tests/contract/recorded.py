@@ -121,13 +121,20 @@ def administrator(base_url: str, authorization: str) -> Settings:
     return Settings(base_url, password=authorization, authentication="software_api_key")
 
 
+class _Conversation(Conversation):
+    """One whose dates do not depend on when other conversations took place."""
+
+    def remote_clock(self) -> float:
+        return self.clock()
+
+
 def deployment(settings: Settings, started: float) -> Deployment:
     """
     A deployment in whose conversations time passes by a millisecond at each look at the clock.
 
     It has no patience, so that a deployment that happens to be busy makes no recording but a failure.
     """
-    conversation = Conversation(settings, retry=RetryPolicy(attempts=1), clock=_clock(started))
+    conversation = _Conversation(settings, retry=RetryPolicy(attempts=1), clock=_clock(started))
     return Deployment(settings, conversation=conversation)
 
 

@@ -24,6 +24,7 @@ HARMS = {
 POSTED = "the worker is killed right after it triggered"
 KILLED = "the worker is killed while it waits"
 LOST = "the worker is lost with the process that watches it"
+SUSPENDED = "the worker is suspended, and comes back when Airflow has given it up"
 COMING_BACK = "the worker is killed on coming back from the triggerer"
 LATE = "`wait_timeout` passes while no triggerer runs"
 ALL_END = "… and all those 50 runs end"
@@ -54,6 +55,7 @@ ROWS = (
     *((POSTED, mode) for mode in BOTH),
     (KILLED, SYNC),
     (LOST, SYNC),
+    (SUSPENDED, SYNC),
     (COMING_BACK, DEFERRABLE),
     *((scheduler(signal), mode) for signal in SIGNALS for mode in BOTH),
     *((overdue(name), mode) for name in OVERDUE for mode in BOTH),

@@ -145,12 +145,30 @@ class Waiting:
 
         :param supervised: whether the process that started it is left, and tells; else only a heartbeat is missed.
         """
-        pid = int(self._told("pid"))
+        pid, parent = self._worker()
         if not supervised:
-            # The parent's number comes after the process's name, which may hold anything, and its state.
-            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-            os.kill(int(parent), signal.SIGKILL)
+            os.kill(parent, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def suspended_worker(self) -> Iterator[None]:
+        """Let the task and the process that started it stand still, and wait for the end of the task after that."""
+        pid, parent = self._worker()
+        for each in (parent, pid):
+            os.kill(each, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for each in (parent, pid):
+                os.kill(each, signal.SIGCONT)
+        wait_until(lambda: not _is_alive(pid), self.describe)
+
+    def _worker(self) -> tuple[int, int]:
+        """The task's process, and the one that started it."""
+        pid = int(self._told("pid"))
+        # The parent's number comes after the process's name, which may hold anything, and its state.
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        return pid, int(parent)
 
     def _told(self, column: str) -> object:
         ((value,),) = self.stage.local.query(f"SELECT {column} FROM task_instance WHERE dag_id = ?", self.dag_id)
@@ -209,6 +227,14 @@ class Stage:
         yield
         self.remote.pause("queued", True)
         self.remote.drop_pool("gate")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 @contextmanager

@@ -93,6 +93,16 @@ def test_a_worker_that_is_killed_while_it_waits(on: Stage, row: str, supervised:
         finish(waiting, tries=2)
 
 
+def test_a_worker_that_is_suspended_and_comes_back_when_airflow_has_given_it_up(on: Stage) -> None:
+    (waiting,) = on.start(("suspended", SYNC))
+    waiting.until_it_waits()
+    with waiting.told_as(kill_table.SUSPENDED):
+        with waiting.suspended_worker():
+            waiting.until({"up_for_retry": 1}, [waiting.remote_state])
+        assert waiting.proxy.requests("PATCH") == 0
+        finish(waiting, tries=2)
+
+
 def test_a_worker_that_is_killed_between_deferral_and_resumption(on: Stage) -> None:
     (waiting,) = on.start(("queued", DEFERRABLE))
     waiting.until_it_waits()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -125,14 +125,17 @@ class Dialect:
     """Whether the tasks of a DAG can no longer be listed once it was triggered with a conf, which Airflow 2.2 takes
     over into its params."""
 
+    breaks_on_refused_conf = False
+    """Whether a conf that a DAG's params refuse meets an error page of status 500 instead of a reason."""
+
     breaks_on_pause_of_unknown_dag = False
     """Whether a question about the pause of an unknown DAG meets an error page instead of "there is none"."""
 
     tells_unknown_from_forbidden = True
     """Whether the refusal of wrong credentials differs from the refusal of an account without the permission."""
 
-    needs_logical_date = False
-    """Whether a run must be given a logical date, lest the server's own choice collides with another run's."""
+    needs_logical_date = True
+    """Whether every run has a logical date. One that is chosen here cannot collide for long, and shows whose it is."""
 
     overwrites_pools = False
     """Whether the request that creates a pool changes one that is there already."""
@@ -218,6 +221,10 @@ class Dialect:
         """Set a DAG run to ``success`` or ``failed``, which ends its tasks."""
         self._refuse("cancel a DAG run" if state == "failed" else "set the state of a DAG run")
 
+    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Exchange[None]:
+        """Give a DAG run another note."""
+        self._refuse("change the note of a DAG run")
+
     def clear_run(self, run: DagRun, *, only_failed: bool) -> Exchange[None]:
         """Let a DAG run, or only its failed tasks, run again."""
         self._refuse("clear a DAG run")
@@ -235,6 +242,10 @@ class Dialect:
     def dag(self, dag_id: str) -> Exchange[Dag]:
         """Read one DAG."""
         self._refuse("describe a DAG")
+
+    def dag_params(self, dag_id: str) -> Exchange[Mapping[str, Any]]:
+        """Read the params of a DAG, each with its value and schema."""
+        self._refuse("tell the params of a DAG")
 
     def is_paused(self, dag_id: str) -> Exchange[bool]:
         """Read whether a DAG is paused."""
@@ -337,8 +348,11 @@ class AnotherReply(ValueError):
     """The reply is about something else than was asked for, as a proxy may mix them up."""
 
 
-def page_of(entries: Iterable[Any], read: Callable[[Any], T], total: int) -> Page[T]:
+def page_of(entries: Any, read: Callable[[Any], T], total: int) -> Page[T]:
     """A page of a listing; an entry that cannot be read keeps no other back. :raises AnotherReply: as `read` does."""
+    if not isinstance(entries, list):
+        # Of an object, every key would be an entry that cannot be read, and the listing empty.
+        raise TypeError(f"a list is due, not {type(entries).__name__}")
     items: list[T] = []
     unreadable: list[str] = []
     for entry in entries:

@@ -55,7 +55,6 @@ class ExperimentalDialect(Dialect):
     takes_notes = False
     lists_ended_runs = lists_ended_tasks = False
     breaks_on_pause_of_unknown_dag = True
-    needs_logical_date = True
     # A run is called running from its first moment on, even if its DAG is paused.
     waiting_states = frozenset({"running"})
 

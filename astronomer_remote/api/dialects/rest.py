@@ -45,6 +45,8 @@ class RestDialect(Dialect, ABC):
     """The field of a run's date that the remote's database has an index on."""
     newest: str
     """What to order a listing of runs by to get the newest first."""
+    note_path = ""
+    """Where a run's note is changed, below the run's own path."""
     slash_in_pool_names = False
     reader_of_pools = "Viewer"
     """The least of Airflow's own roles that may read pools."""
@@ -146,6 +148,10 @@ class RestDialect(Dialect, ABC):
         request = Request("PATCH", self._run_path(dag_id, run_id), body={"state": state})
         operation = f"set run {run_id!r} of DAG {dag_id!r} to {state}"
         return Exchange(request, self._reader_of_run(dag_id, run_id), operation, "User", DagRunNotFound)
+
+    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Exchange[None]:
+        request = Request("PATCH", self._run_path(dag_id, run_id) + self.note_path, body={"note": note})
+        return Exchange(request, nothing, f"change the note of run {run_id!r} of DAG {dag_id!r}", "User")
 
     def delete_run(self, dag_id: str, run_id: str) -> Exchange[None]:
         request = Request("DELETE", self._run_path(dag_id, run_id))

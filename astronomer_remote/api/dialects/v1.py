@@ -8,6 +8,7 @@ from typing import Any
 from astronomer_remote.api.dialects.base import PAGE, Exchange, Page, nothing
 from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
+from astronomer_remote.api.ids import checked
 from astronomer_remote.api.logs import text_lines, text_part
 from astronomer_remote.api.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, Version
 from astronomer_remote.api.wire import Request, quoted
@@ -29,6 +30,7 @@ class V1Dialect(RestDialect):
     log_type = "text/plain"
     read_log = staticmethod(text_lines)
     read_log_part = staticmethod(text_part)
+    note_path = "/setNote"
 
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
@@ -37,6 +39,7 @@ class V1Dialect(RestDialect):
         self.tells_data_intervals = version >= (2, 3)
         self.tells_values = version >= (2, 10)
         self.breaks_on_tasks_of_triggered_dag = version.numbers[:2] == (2, 2)
+        self.breaks_on_refused_conf = (2, 3) <= version.numbers[:2] < (2, 9)
         self.lists_ended_tasks = version >= (2, 8)
         self.reader_of_pools = "Viewer" if version >= (2, 8) else "Op"
         if not version >= (2, 2):
@@ -57,9 +60,17 @@ class V1Dialect(RestDialect):
             fields["data_interval_start"], fields["data_interval_end"] = intent.data_interval
         return fields
 
+    def dag_params(self, dag_id: str) -> Exchange[Mapping[str, Any]]:
+        request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "details"))
+        return Exchange(request, lambda body: dict(body["params"]), f"read the params of DAG {dag_id!r}", "Viewer")
+
     def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
         self._need((2, 2), "cancel a DAG run" if state == "failed" else "set the state of a DAG run")
         return super().set_run_state(dag_id, run_id, state)
+
+    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Exchange[None]:
+        self._need((2, 5), "change the note of a DAG run")
+        return super().set_run_note(dag_id, run_id, note)
 
     def clear_run(self, run: DagRun, *, only_failed: bool) -> Exchange[None]:
         body: dict[str, Any] = {"dry_run": False}

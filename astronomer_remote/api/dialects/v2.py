@@ -29,6 +29,7 @@ class V2Dialect(RestDialect):
     read_log = staticmethod(record_lines)
     read_log_part = staticmethod(record_part)
     slash_in_pool_names = True
+    needs_logical_date = False
 
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
@@ -36,7 +37,7 @@ class V2Dialect(RestDialect):
         self.takes_unlimited_pools = version >= (3, 1, 8)
 
     def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
-        # The date is required and may be null: a run "now" has none, and so cannot collide with another.
+        # The field is required and may be null.
         fields: dict[str, Any] = {"logical_date": intent.logical_date}
         if intent.run_after:
             fields["run_after"] = intent.run_after

@@ -27,6 +27,11 @@ def queued(given: Given) -> None:
     waits("queued")
 
 
+def suspended(given: Given) -> None:
+    # Long enough for what was suspended to come back before the next try.
+    waits("queued", retry_delay=timedelta(seconds=40))
+
+
 def overdue(given: Given) -> None:
     waits("queued", execution_timeout=LIMIT, retries=0)
 
