@@ -56,7 +56,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._began = self._last = time.monotonic()
-        self.doing = "preparing both deployments"
+        self.doing = "bringing both deployments up"
         self._over = threading.Event()
         threading.Thread(target=self._repeat, daemon=True).start()
 

@@ -16,8 +16,8 @@ from tests.browser.airflow_2 import Airflow2, expect_run
 from tests.browser.airflow_3 import Airflow3
 from tests.browser.ui import window
 
-# The pictures are for the README, where they are narrower.
-WINDOW = ViewportSize(width=1100, height=620)
+# The pictures are for the README: as wide as the headers of both UIs need, and not high.
+WINDOW = ViewportSize(width=1280, height=700)
 
 
 class Seen(NamedTuple):
@@ -58,6 +58,8 @@ def test_the_button_tests_the_connection_of_the_demo_as_it_stands(seen: Seen) ->
 def test_the_link_leads_from_the_local_run_to_the_remote_run(seen: Seen) -> None:
     """Logged in to both at the same time."""
     seen.local.open_task(DAG_ID, seen.local_run, "trigger_and_wait")
+    # The grid beside it is drawn later.
+    seen.local.page.wait_for_load_state("networkidle")
     seen.local.picture("run")
     with seen.local.page.expect_popup() as opened:
         seen.local.link.click()
