@@ -58,6 +58,8 @@ class Progress:
         self._began = self._last = time.monotonic()
         self.doing = "bringing both deployments up"
         self._over = threading.Event()
+        # Both deployments are started at the same time, and each line is one.
+        self._lock = threading.Lock()
         threading.Thread(target=self._repeat, daemon=True).start()
 
     @property
@@ -67,8 +69,9 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a step, with the seconds that have passed."""
-        self._last = time.monotonic()
-        print(f"[{self.seconds:4.0f} s] {text}", flush=True)
+        with self._lock:
+            self._last = time.monotonic()
+            print(f"[{self.seconds:4.0f} s] {text}", flush=True)
 
     def end(self) -> None:
         """There will be no more steps."""
