@@ -213,14 +213,15 @@ def advice(both: Pair, toured: Toured) -> str:
     task = f"{toured.local_run}{within}trigger_and_wait"
     refused = ""
     if both.remote.generation == "experimental":
-        refused = "\n  (Airflow 1.10 shows no configuration and no events: any_endpoint fails there, and says so.)"
+        refused = "\n  (Airflow 1.10 cannot do what any_endpoint and borrow_slots want: they fail, and say why.)"
+    again = " (type the password again first)" if both.local.generation == "v1" and not refused else ""
     return f"""
 Look at
   the local run       {toured.local_run}
   the task that triggered the remote run; its link "Remote DAG run" leads there
                       {task}
   the remote run      {toured.remote_run}
-  the connection      Admin > Connections > {CONNECTION_ID} in the local UI, with its Test button
+  the connection      Admin > Connections > {CONNECTION_ID} in the local UI, with its Test button{again}
 
 Try
   Every DAG in the local UI is a recipe from {examples}/ and runs as it stands: press Trigger.{refused}
