@@ -302,7 +302,7 @@ def test_the_connection_is_not_looked_up_on_the_event_loop(
             return look_up(conn_id)
         raise AssertionError("looked up on the event loop")
 
-    monkeypatch.setattr(AstronomerHook, "get_connection", off_the_loop)
+    monkeypatch.setattr(AstronomerHook, "get_connection", staticmethod(off_the_loop))
     remote.add_run("quick", "r")
     assert event_of(trigger())["verdict"] == "success"
 
