@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ class DatedRuns:
                     continue
                 if same_moment(each.data_interval_end, date):
                     return each.run
-                if parse_date(each.data_interval_end) < parse_date(date):
+                if _moment(each.data_interval_end) < _moment(date):
                     # Of a schedule, an earlier date has an earlier interval.
                     return None
             if found.entries < PAGE_OF_RUNS:
@@ -95,12 +95,16 @@ class DatedRuns:
             return None
 
 
+def _moment(date: str) -> datetime:
+    return parse_date(utc_text(date, "date"))
+
+
 def _distance(dated: DatedRun, date: str, *, by_interval: bool) -> str:
     """By how much a run misses a date."""
     found = dated.data_interval_end if by_interval else dated.run.logical_date
     if found is None:
         return ""
-    missed = parse_date(utc_text(date, "date")) - parse_date(utc_text(found, "date"))
+    missed = _moment(date) - _moment(found)
     way = "longer" if missed > timedelta() else "shorter"
     seconds = f"{abs(missed).total_seconds():g}"
     return (

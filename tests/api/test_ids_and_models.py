@@ -246,6 +246,14 @@ def test_plain_json_arrives_as_it_is(good: Any) -> None:
     assert plain_json(good, "conf") == good
 
 
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(InvalidSettings, match="conf is nested too deeply"):
+        plain_json(deep, "conf")
+
+
 def test_plain_json_is_what_will_arrive() -> None:
     assert plain_json({1: (2, 3)}, "conf") == {"1": [2, 3]}
     for bad in (datetime(2026, 1, 1), {"x": {1, 2}}, float("inf")):

@@ -132,7 +132,11 @@ class ExperimentalDialect(Dialect):
 
         def read(body: Any) -> Page[DatedRun]:
             around = parse_date(utc_text(date, "date"))
-            dated = [(parse_date(utc_text(run.logical_date or "", "date")), run) for run in listing.read(body).items]
+            dated = [
+                (parse_date(utc_text(run.logical_date, "date")), run)
+                for run in listing.read(body).items
+                if run.logical_date
+            ]
             found = [each for each in dated if (each[0] <= around if earlier else each[0] >= around)]
             found.sort(key=lambda each: each[0], reverse=earlier)
             return Page([DatedRun(run) for _, run in found[offset:][:limit]], len(found))

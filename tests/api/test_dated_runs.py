@@ -1,0 +1,158 @@
+"""Runs by their dates: the one of a data interval, and what is said where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.dated_runs import MOST_PAGES, PAGE_OF_RUNS
+from astronomer_remote.api.errors import NotSupported
+from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, Verdict, Wanted
+from tests.api.script import DATE, EXPERIMENTAL, V1, V1_OLD, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok
+
+BEFORE, AFTER = "2026-11-21T07:00:00Z", "2026-11-23T07:00:00Z"
+WANTED = Wanted("d", logical_dates=(DATE,))
+
+
+def field(version: str) -> str:
+    return "execution_date" if version.startswith("2") else "logical_date"
+
+
+def listing(version: str, *runs: dict[str, Any], earlier: bool = True, limit: int = 1, offset: int = 0) -> Turn:
+    """The runs up to the date, or from it on."""
+    speech, date = Speech(version), DATE.replace(":", "%3A")
+    way, order = ("lte", "-") if earlier else ("gte", "")
+    query = f"limit={limit}&offset={offset}&{field(version)}_{way}={date}&order_by={order}{field(version)}"
+    return Turn(f"GET {speech.runs_path}?{query}", ok({"dag_runs": list(runs), "total_entries": len(runs)}))
+
+
+def dag(version: str) -> Turn:
+    return Turn(f"GET {Speech(version).base}/dags/d", ok({"dag_id": "d", "is_paused": False}))
+
+
+def scheduled(version: str, run_id: str, end: str | None, **more: Any) -> dict[str, Any]:
+    return Speech(version).run(run_id, **{"date": BEFORE, "run_type": "scheduled", "data_interval_end": end, **more})
+
+
+def find(remote: Remote, *turns: Turn) -> DagRun | None:
+    return remote.play(remote.deployment.observer.dated_runs.of_interval_end("d", DATE), *turns)
+
+
+def why(remote: Remote, wanted: Wanted, *turns: Turn) -> str:
+    return remote.play(remote.deployment.observer.dated_runs.why_none(wanted), *turns)
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_the_scheduled_run_of_an_interval_is_found(version: str) -> None:
+    runs = [
+        scheduled(version, "by hand", DATE, run_type="manual"),
+        scheduled(version, "of no interval", None),
+        scheduled(version, "of no date", "soon"),
+        scheduled(version, "later", "2026-11-23"),
+        scheduled(version, "it", DATE.replace("Z", "+00:00")),
+    ]
+    found = find(Remote(version=version), listing(version, *runs, limit=PAGE_OF_RUNS))
+    assert found
+    assert found.run_id == "it"
+
+
+def test_there_may_be_none_at_all() -> None:
+    assert find(Remote(version=V2), listing(V2, limit=PAGE_OF_RUNS)) is None
+
+
+@pytest.mark.parametrize("end", [BEFORE, "2026-11-21"])
+def test_an_earlier_interval_ends_the_search(end: str) -> None:
+    full = [scheduled(V2, "earlier", end)] * PAGE_OF_RUNS
+    assert find(Remote(version=V2), listing(V2, *full, limit=PAGE_OF_RUNS)) is None
+
+
+def test_the_search_goes_on_page_by_page_and_not_for_ever() -> None:
+    by_hand = [scheduled(V2, f"by hand {n}", DATE, run_type="manual") for n in range(PAGE_OF_RUNS)]
+    pages = [listing(V2, *by_hand, limit=PAGE_OF_RUNS, offset=n * PAGE_OF_RUNS) for n in range(MOST_PAGES)]
+    assert find(Remote(version=V2), *pages) is None
+    last = listing(V2, scheduled(V2, "it", DATE), limit=PAGE_OF_RUNS, offset=PAGE_OF_RUNS)
+    found = find(Remote(version=V2), pages[0], last)
+    assert found
+    assert found.run_id == "it"
+
+
+@pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, V1_OLD])
+def test_remotes_that_show_no_data_intervals_are_refused(version: str) -> None:
+    with pytest.raises(NotSupported, match=r"2\.3 and later"):
+        find(Remote(version=version))
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_the_runs_next_to_a_date_are_named(version: str) -> None:
+    speech = Speech(version)
+    turns = [
+        dag(version),
+        listing(version, speech.run("before", date=BEFORE)),
+        listing(version, speech.run("after", date=AFTER), earlier=False),
+    ]
+    said = why(Remote(version=version), WANTED, *turns)
+    assert f"no run of {DATE} yet" in said
+    assert f"'before' of {BEFORE}, which an execution_delta would fit that is longer by 1 day" in said
+    assert f"'after' of {AFTER}, which an execution_delta would fit that is shorter by 1 day" in said
+    assert "timedelta(seconds=86400)" in said
+    assert "match_by" in said
+
+
+def test_1_10_shows_its_runs_at_once() -> None:
+    speech = Speech(EXPERIMENTAL)
+    runs = [speech.run("before", date=BEFORE), speech.run("long before", date="2026-11-01T07:00:00Z")]
+    runs += [speech.run("after", date=AFTER), speech.run("of no date", date=None)]
+    turns = [Turn(f"GET {speech.runs_path}", ok(runs))] * 3
+    said = why(Remote(version=EXPERIMENTAL), WANTED, *turns)
+    assert "'before'" in said
+    assert "'after'" in said
+    assert "long before" not in said
+    assert "match_by" not in said
+
+
+def test_intervals_are_compared_by_their_ends() -> None:
+    wanted = Wanted("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
+    turns = [
+        dag(V2),
+        listing(V2, scheduled(V2, "before", BEFORE)),
+        listing(V2, scheduled(V2, "x", None), earlier=False),
+    ]
+    said = why(Remote(version=V2), wanted, *turns)
+    assert f"whose data interval ends at {DATE} yet, but 'before' of {BEFORE}" in said
+    assert "'x'" not in said
+
+
+def test_what_the_remote_does_not_show_ends_nothing() -> None:
+    denied = answer(403, {"detail": "Forbidden"})
+    remote = Remote(version=V2)
+    assert why(remote, WANTED, Turn("GET /api/v2/dags/d", denied)) == ""
+    turns = [dag(V2), Turn(listing(V2).expected, denied), Turn(listing(V2, earlier=False).expected, denied)]
+    assert "has no run near" in why(remote, WANTED, *turns)
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_a_dag_that_is_not_there_is_the_reason(version: str) -> None:
+    missing = Turn(f"GET {Speech(version).base}/dags/d", Speech(version).no_dag())
+    assert "has no such DAG yet" in why(Remote(version=version), WANTED, missing)
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted"), [(V1_OLDEST, WANTED), (V2, Wanted("d", run_id="r")), (V2, Wanted("d", newest=True))]
+)
+def test_of_some_waits_only_the_dag_can_be_looked_for(version: str, wanted: Wanted) -> None:
+    assert why(Remote(version=version), wanted, dag(version)) == ""
+
+
+@pytest.mark.parametrize(("version", "lines"), [(V1, 1), (V2, 0)])
+def test_a_wait_says_once_why_nothing_is_found_if_there_is_a_reason(version: str, lines: int) -> None:
+    remote, speech, told = Remote(version=version), Speech(version), []
+    reason = Turn(f"GET {speech.base}/dags/d", speech.no_dag() if lines else ok({"dag_id": "d", "is_paused": False}))
+    looks = [speech.get()] * 4
+    wait = remote.deployment.observer.wait(
+        Wanted("d", run_id="r"), poke_interval=10, deadline=remote.clock.now + 50, told=told.append
+    )
+    outcome = remote.play(wait, *looks, reason, speech.get(), speech.get())
+    assert outcome.verdict is Verdict.TIMEOUT
+    assert len([line for line in told if "has no such DAG yet" in line]) == lines
