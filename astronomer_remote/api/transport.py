@@ -17,7 +17,7 @@ import math
 import ssl
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
@@ -46,6 +46,9 @@ LARGEST_ERROR = 256 * 1024
 
 LONGEST_REPLY = 120.0
 """Seconds a whole exchange may take, from connecting to the last byte of the reply, however steadily it trickles in."""
+
+MOST_FIELDS = 200
+"""Header fields of a reply."""
 
 NO_CONNECTION = (
     requests.ConnectTimeout,
@@ -265,10 +268,9 @@ class AsyncDriver:
                 async for chunk in reply.content.iter_chunked(CHUNK):
                     if not received.add(chunk):
                         break
-                content = received.end()
+                content, named = received.end(), _named(reply.headers)
         except Exception as error:  # noqa: BLE001  # whatever a reply makes the library raise
             return _failure(error, proxy, (settings.connect_timeout, settings.read_timeout, LONGEST_REPLY))
-        named = {name.lower(): ", ".join(reply.headers.getall(name)) for name in reply.headers}
         response = Response(reply.status, named, content, received.truncated)
         if response.is_json and len(content) > LARGE_JSON:
             return await asyncio.to_thread(response.parse)
@@ -336,6 +338,17 @@ def _content(request: Request, settings: Settings) -> tuple[Any, dict[str, str]]
     if content is not None:
         headers["Content-Type"] = "application/json"
     return content, dict(headers)
+
+
+def _named(fields: Mapping[str, str]) -> dict[str, str]:
+    """Header fields by name, those of one name joined, as `requests` gives them."""
+    if len(fields) > MOST_FIELDS:
+        # Python's own HTTP takes a hundred; of aiohttp, only newer versions have a limit.
+        raise aiohttp.ClientPayloadError
+    texts: dict[str, list[str]] = {}
+    for name, text in fields.items():
+        texts.setdefault(name.lower(), []).append(text)
+    return {name: ", ".join(each) for name, each in texts.items()}
 
 
 def _failure(error: Exception, proxy: Proxy | None, timeouts: tuple[float, float, float]) -> TransportError:
