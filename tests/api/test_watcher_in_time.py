@@ -17,7 +17,7 @@ from astronomer_remote.api.waiting import Outcome
 from astronomer_remote.api.watcher import REQUESTS_AT_ONCE, Watcher
 from astronomer_remote.api.watching import SECONDS_BEFORE_GONE
 from astronomer_remote.api.wire import Request, Response
-from tests.api.script import answer, ok, page
+from tests.api.script import answer, ok, page, plain
 from tests.api.virtual import EPOCH, LISTING, World, inhabit, moment
 
 INTERVAL = 5.0
@@ -309,3 +309,32 @@ def test_a_listing_that_never_ends_is_given_up_and_every_run_is_read_singly(worl
     world.live(world.wait_for(run))
     assert world.lags()[-1] <= LONGEST + OVERHEAD
     assert len(world.listings()) <= 2
+
+
+GATEWAYS = {
+    "404 page": page(404, "default backend - 404"),
+    "404 text": plain(404, "default backend - 404"),
+    "404 JSON": answer(404, {"message": "no Route matched with those values"}),
+    "401 page": page(401),
+    "403 page": page(403),
+    "403 text": plain(403, "RBAC: access denied"),
+    "403 JSON": answer(403, {"message": "Forbidden"}),
+    "400 page": page(400),
+    "200 page": page(200, "We are back soon"),
+    "302": page(302, location="/maintenance"),
+    "522": plain(522, "error code: 522"),
+}
+
+
+@pytest.mark.parametrize("instead", GATEWAYS)
+@pytest.mark.parametrize(("since", "until"), [(0.0, 100.0), (30.0, 130.0)], ids=["from the first request", "amid"])
+def test_a_gateway_that_answers_in_place_of_the_deployment_ends_no_wait(
+    world: World, since: float, until: float, instead: str
+) -> None:
+    world.gateway = (since, until, GATEWAYS[instead])
+    for end in (60.0, 300.0):
+        world.add(ends=EPOCH + end)
+    world.live(world.wait_for_all())
+    early, late = (world.heard[run_id] - EPOCH for run_id in ("r0", "r1"))
+    assert until < early < until + 4 * LONGEST_PAUSE_WHILE_AWAY
+    assert 300.0 < late < 300.0 + LONGEST + OVERHEAD

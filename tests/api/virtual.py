@@ -85,6 +85,7 @@ class World:
     :param latency: seconds that it takes to answer.
     :param listing: what it says instead of listing runs.
     :param down: from when to when it does not answer, in seconds from the beginning.
+    :param gateway: from when to when a gateway answers in its place, in seconds from the beginning, and what it says.
     :param asked: all it was asked, and when.
     :param heard: when who waited for a run heard of its end.
     """
@@ -93,6 +94,7 @@ class World:
     latency: float = 0.01
     listing: Response | None = None
     down: tuple[float, float] = (0.0, 0.0)
+    gateway: tuple[float, float, Response] | None = None
     runs: dict[str, Run] = field(default_factory=dict)
     asked: list[tuple[float, Request]] = field(default_factory=list)
     heard: dict[str, float] = field(default_factory=dict)
@@ -175,6 +177,8 @@ class World:
             self.under_way -= 1
         if self.down[0] <= self.loop.now < self.down[1]:
             raise TransportError("ConnectionRefusedError", sent=False)
+        if self.gateway and self.gateway[0] <= self.loop.now < self.gateway[1]:
+            return self.gateway[2]
         date = datetime.fromtimestamp(int(self.now + self.skew), timezone.utc)
         return self._answer(request, {"date": format_datetime(date, usegmt=True)})
 
