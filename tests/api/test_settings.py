@@ -216,6 +216,25 @@ def test_each_extra_field_is_read_as_the_form_and_as_json_give_it(name: str, giv
         ("client_certificate", True, "client_certificate must be text"),
         ("proxy", ["s3cret"], "proxy must be text, not list"),
         *(
+            ("proxy", bad, "must be an http or https proxy, for example http://proxy.example.com:3128; other kinds")
+            for bad in ("socks5://u:s3cret@proxy:1080", "ftp://proxy", "://s3cret")
+        ),
+        *(
+            ("proxy", bad, "The connection's proxy is not a URL such as http://proxy.example.com:3128.")
+            for bad in (
+                *(
+                    "http://",
+                    "//",
+                    "http://u:s3cret@",
+                    "http://u:s3cret/x@proxy",
+                    "u:s3cret#x@proxy",
+                    "u:s3cret?@proxy",
+                ),
+                *("http://proxy:s3cret", "http://proxy:0", "http://proxy:99999", "http://[::1", "http://prö:1"),
+                *("http://a b", "http://u:s3\ncret@proxy"),
+            )
+        ),
+        *(
             ("secret_headers", bad, "secret_headers must be a JSON object of header names and texts")
             for bad in ("s3cret", "[1]", ["s3cret"], "5")
         ),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import io
 import json
 import os
 import socket
@@ -320,6 +321,36 @@ def test_what_a_flow_raises_comes_out(run: Run) -> None:
 
     with pytest.raises(InvalidSettings):
         run(flow(), quick("http://127.0.0.1:1"))
+
+
+def test_settings_that_did_not_change_keep_the_connection(run: Run, serve: Any) -> None:
+    server = serve()
+
+    def flow() -> Flow[None]:
+        yield GET
+        yield Reload()
+        yield GET
+
+    run(flow(), quick(server))
+    assert [received.connection for received in server.received] == [1, 1]
+
+
+def test_an_adapter_of_another_kind_is_left_alone(serve: Any) -> None:
+    class Canned(requests.adapters.BaseAdapter):
+        def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+            response = requests.Response()
+            response.status_code, response.raw = 218, io.BytesIO()
+            response.raw.read = lambda *_, **__: b""
+            return response
+
+        def close(self) -> None:
+            pass
+
+    settings = quick("http://airflow.invalid")
+    with requests.Session() as session:
+        session.mount("http://", Canned())
+        driver = SyncDriver(configure(session, settings), settings, reload=lambda: settings)
+        assert driver.run(ask(GET))[0].status == 218
 
 
 # What may go wrong
