@@ -34,7 +34,7 @@ export PYTHONUNBUFFERED := 1
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
 .PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults
-.PHONY: tasks soak hostile matrix pictures chromium bench dist clean
+.PHONY: tasks soak hostile matrix pictures chromium bench dist release clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -127,7 +127,19 @@ package: venv ## the wheel and the sdist: what they hold, and that they work whe
 dist: venv ## dist/: the wheel and the sdist
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m build --installer uv --outdir dist .
 
-matrix: venv ## every remote with every local Airflow, and README's table of them; takes hours
+# The tools are pinned by hash, which is why they have an environment of their own. The SBOM lists what the wheel brings
+# along beside the newest Airflow.
+release: ## dist/: the same with build tools pinned by hash, and an SBOM of what the wheel brings along
+	rm -rf dist .dev/release
+	$(PYTHON) -m venv .dev/release/tools
+	.dev/release/tools/bin/pip install --quiet --require-hashes --requirement .github/requirements/release.txt
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) .dev/release/tools/bin/python -m build --no-isolation --outdir dist .
+	.dev/release/tools/bin/uv venv --quiet --python .dev/release/tools/bin/python .dev/release/installed
+	.dev/release/tools/bin/uv pip install --quiet --python .dev/release/installed/bin/python 'apache-airflow==$(NEWEST)' dist/*.whl
+	.dev/release/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+	  --output-file "$$(ls dist/*.whl | sed 's/-py3-none-any.whl//').cdx.json" .dev/release/installed/bin/python
+
+matrix: venv ## every remote with every local Airflow, and docs/versions.md's table of them; takes hours
 	$(BIN)/python $(PYTEST) -m matrix tests/live $(LONG:%=--ignore tests/live/%)
 
 bench: venv ## what waits and triggers cost a real remote; needs PostgreSQL, takes most of an hour
