@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,14 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
+from astronomer_remote import get_provider_info as info
+from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.dialects.v1 import V1Dialect
+from astronomer_remote.api.dialects.v2 import V2Dialect
+from astronomer_remote.api.models import DagRun, Pool, TriggerIntent, Version
 from astronomer_remote.get_provider_info import get_provider_info
 from astronomer_remote.hooks.astronomer import AstronomerHook
+from tests.live.table import PAIRS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
@@ -84,3 +93,85 @@ def test_every_picture_is_shown_and_small() -> None:
     for picture in pictures:
         assert any(f"pictures/{picture.name})" in text for text in texts), picture.name
         assert picture.stat().st_size <= 150_000, picture.name
+
+
+def test_every_field_of_a_connection_is_explained() -> None:
+    rows = dict(re.findall(r"^\| ([^|]+) \| `(\w+)` \| [^|]+ \|$", PAGES["connect/index.md"], re.MULTILINE))
+    fields = {field.label: field.name for field in info.FIELDS}
+    standard = {label: name for name, label in info.RELABELING.items()}
+    assert {"Deployment URL", "User name"} <= standard.keys()
+    assert set(rows.values()) == {*fields.values(), *standard.values()}
+    assert {label: rows.get(label) for label in fields} == fields
+
+
+def test_every_choice_of_a_connection_is_explained() -> None:
+    for field in info.FIELDS:
+        for choice in field.choices:
+            assert f"`{choice}`" in PAGES["connect/index.md"]
+
+
+@pytest.mark.parametrize("remote", [V1Dialect("", Version("2.11.2")), V2Dialect("", Version("3.3.2"))])
+def test_the_rights_are_those_that_errors_name(remote: Dialect) -> None:
+    run, pool = DagRun("dag", "run"), Pool("pool", 1)
+    exchanges = {
+        "wait for": [
+            remote.dag_run("dag", "run"),
+            remote.dag_runs("dag"),
+            remote.task_instances(run),
+            remote.dag("dag"),
+            remote.xcom("dag", "run", "task", "key", -1),
+        ],
+        "list and read pools": [remote.pools(), remote.pool("pool")],
+        "trigger": [
+            remote.trigger(TriggerIntent("dag", "run")),
+            remote.set_run_state("dag", "run", "failed"),
+            remote.clear_run(run, only_failed=False),
+            remote.delete_run("dag", "run"),
+            remote.set_paused("dag", paused=True),
+        ],
+        "create, change, delete pools": [
+            remote.create_pool(pool),
+            remote.update_pool(pool, frozenset({"slots"})),
+            remote.delete_pool("pool"),
+        ],
+        "read the configuration": [remote.config()],
+    }
+    for operation, asked in exchanges.items():
+        told = re.search(rf"^\| {operation}[^|]*\| (\w+)", PAGES["connect/rights.md"], re.MULTILINE)
+        assert told
+        assert {exchange.least_role for exchange in asked} == {told[1]}
+
+
+def test_the_table_of_versions_is_the_results_of_the_live_tests() -> None:
+    assert PAIRS.shown() == PAIRS.due()
+
+
+def test_the_page_about_installation_lists_the_dependencies() -> None:
+    project = (DOCS.parent / "pyproject.toml").read_text()
+    dependencies = project[
+        project.index("\ndependencies = [") : project.index("\n]", project.index("\ndependencies = ["))
+    ]
+    floors = sorted(re.findall(r'^    "([\w-]+)>=([\d.]+)",$', dependencies, re.MULTILINE))
+    assert len(floors) == dependencies.count('",')
+    shown = re.search(r"<!-- dependencies -->\n(.*?)<!-- end of dependencies -->", PAGES["install.md"], re.DOTALL)
+    assert shown
+    assert shown[1] == "| package | at least |\n| --- | --- |\n" + "".join(
+        f"| {name} | {version} |\n" for name, version in floors
+    )
+
+
+@pytest.mark.timeout(400)  # two DAG runs, each with Airflow's own start and end
+def test_the_example_of_the_page_about_testing_runs_as_it_is_written(tmp_path: Path) -> None:
+    page = PAGES["testing.md"]
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names = ["dags/orders.py", "conftest.py", "test_orders.py"]
+    positions = [page.index(f"`{name}`") for name in names]
+    assert positions == sorted(positions)
+    (tmp_path / "dags").mkdir()
+    for name, code in zip(names, blocks, strict=True):
+        (tmp_path / name).write_text(code)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON", "PYTEST"))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert "2 passed" in done.stdout

@@ -13,18 +13,16 @@ from pathlib import Path
 import pytest
 
 from astronomer_remote import get_provider_info
-from astronomer_remote.api.dialects.base import Dialect
-from astronomer_remote.api.dialects.v1 import V1Dialect
-from astronomer_remote.api.dialects.v2 import V2Dialect
-from astronomer_remote.api.models import DagRun, Pool, TriggerIntent, Version
 from astronomer_remote.api.settings import Settings
-from tests.live.table import PAIRS
+from tests.live.plan import MATRIX
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^ *```(\w+)\n(.*?)^ *```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 DAGS = [code for code in PYTHON if "with DAG(" in code]
+# The page that has the connection in all its forms.
+CONNECTION = (ROOT / "docs" / "connect" / "index.md").read_text()
 LINKS = re.findall(r"\[([^\]]+)\]\(([^)\s]+)\)", TEXT)
 
 # Reads each DAG of the README, and the connection of a URI, as Airflow does.
@@ -55,15 +53,15 @@ def anchor(heading: str) -> str:
 
 
 def uri() -> str:
-    """The connection that the README gives as an environment variable."""
-    (block,) = (code for language, code in BLOCKS if language == "text" and "AIRFLOW_CONN_" in code)
-    name, _, value = shlex.split(block)[0].partition("=")
+    """The connection that the documentation gives as an environment variable."""
+    (line,) = re.findall(r"^AIRFLOW_CONN_.+$", CONNECTION, re.MULTILINE)
+    name, _, value = shlex.split(line)[0].partition("=")
     assert name == "AIRFLOW_CONN_ASTRONOMER_DEFAULT"
     return value
 
 
 def test_code_is_marked_as_such() -> None:
-    assert len(PYTHON) >= 2
+    assert len(PYTHON) == 2
     assert len(DAGS) >= 1
     assert TEXT.count("```") == 2 * len(BLOCKS)
 
@@ -87,7 +85,9 @@ def test_dags_and_connections_are_what_airflow_takes(tmp_path: Path) -> None:
     found = json.loads(done.stdout.splitlines()[-1])
     assert len(found["tasks"]) == len(DAGS)
     assert all(task_ids for _, task_ids in found["tasks"])
-    (given,) = (json.loads(code) for language, code in BLOCKS if language == "json")
+    (block,) = (code for language, code in BLOCKS if language == "json")
+    assert f"```json\n{block}```" in CONNECTION
+    given = json.loads(block)
     assert given.pop("conn_type") == get_provider_info.CONNECTION_TYPE
     assert Settings.parse(**found["connection"]) == Settings.parse(**given)
 
@@ -111,21 +111,6 @@ def test_every_example_is_a_recipe() -> None:
         assert f"(example_dags/{path.name})" in recipes
 
 
-def test_every_field_of_a_connection_is_explained() -> None:
-    rows = dict(re.findall(r"^\| ([^|]+) \| `(\w+)` \| [^|]+ \|$", TEXT, re.MULTILINE))
-    fields = {field.label: field.name for field in get_provider_info.FIELDS}
-    standard = {label: name for name, label in get_provider_info.RELABELING.items()}
-    assert {"Deployment URL", "User name"} <= standard.keys()
-    assert set(rows.values()) == {*fields.values(), *standard.values()}
-    assert {label: rows.get(label) for label in fields} == fields
-
-
-def test_every_choice_of_a_connection_is_explained() -> None:
-    for field in get_provider_info.FIELDS:
-        for choice in field.choices:
-            assert f"`{choice}`" in TEXT
-
-
 def test_what_is_to_be_typed_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"`make (\w+)", TEXT)) | set(re.findall(r"^make (\w+)", TEXT, re.MULTILINE))
@@ -137,37 +122,22 @@ def test_what_is_to_be_typed_exists() -> None:
             assert re.search(rf"^{pair.partition('=')[0]} \?=", makefile, re.MULTILINE)
 
 
-@pytest.mark.parametrize("remote", [V1Dialect("", Version("2.11.2")), V2Dialect("", Version("3.3.2"))])
-def test_the_rights_are_those_that_errors_name(remote: Dialect) -> None:
-    run, pool = DagRun("dag", "run"), Pool("pool", 1)
-    exchanges = {
-        "wait for": [
-            remote.dag_run("dag", "run"),
-            remote.dag_runs("dag"),
-            remote.task_instances(run),
-            remote.dag("dag"),
-            remote.xcom("dag", "run", "task", "key", -1),
-        ],
-        "list and read pools": [remote.pools(), remote.pool("pool")],
-        "trigger": [
-            remote.trigger(TriggerIntent("dag", "run")),
-            remote.set_run_state("dag", "run", "failed"),
-            remote.clear_run(run, only_failed=False),
-            remote.delete_run("dag", "run"),
-            remote.set_paused("dag", paused=True),
-        ],
-        "create, change, delete pools": [
-            remote.create_pool(pool),
-            remote.update_pool(pool, frozenset({"slots"})),
-            remote.delete_pool("pool"),
-        ],
-        "read the configuration": [remote.config()],
-    }
-    for operation, asked in exchanges.items():
-        told = re.search(rf"^\| {operation}[^|]*\| (\w+)", TEXT, re.MULTILINE)
-        assert told
-        assert {exchange.least_role for exchange in asked} == {told[1]}
+def test_it_is_short() -> None:
+    assert len(TEXT.split()) <= 1800
 
 
-def test_the_table_of_versions_is_what_came_of_the_live_tests() -> None:
-    assert PAIRS.shown() == PAIRS.due()
+def test_a_picture_is_near_the_top() -> None:
+    picture = re.search(r"^!\[[^\]]+\]\((docs/pictures/[^)]+)\)$", TEXT, re.MULTILINE)
+    assert picture
+    assert TEXT[: picture.start()].count("\n") < 40
+
+
+def test_the_versions_are_those_of_the_documentation() -> None:
+    versions = (ROOT / "docs" / "versions.md").read_text()
+    assert "Airflow 2.11 or 3.0 to 3.3, on Python 3.10 to 3.13." in TEXT
+    assert "| 2.11, 3.0, 3.1, 3.2, 3.3 |" in versions
+    assert "| 3.10, 3.11, 3.12, 3.13, as far" in versions
+    assert 'requires-python = ">=3.10,<3.14"' in (ROOT / "pyproject.toml").read_text()
+    assert dict.fromkeys(pair.local.rpartition(".")[0] for pair in MATRIX) == dict.fromkeys(
+        ["2.11", "3.0", "3.1", "3.2", "3.3"]
+    )

@@ -1,4 +1,4 @@
-"""The README's table of which local Airflow has been run with which remote, written by ``make matrix``."""
+"""The table of the documentation: which local Airflow has been run with which remote, written by ``make matrix``."""
 
 from __future__ import annotations
 
@@ -24,4 +24,4 @@ def _cell(result: dict[str, Any] | None) -> str:
     return f"{result['passed']} passed{failed}"
 
 
-PAIRS = Table(ROOT / "README.md", "pairs", Path(__file__).with_name("results.json"), draw)
+PAIRS = Table(ROOT / "docs" / "versions.md", "pairs", Path(__file__).with_name("results.json"), draw)
