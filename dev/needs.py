@@ -30,7 +30,7 @@ class Needed(NamedTuple):
 
 AIRFLOWS: dict[str, tuple[Needed, ...]] = {
     "unit-oldest": (Needed(OLDEST, True),),
-    "package": (Needed("2.11.2", True), Needed("3.3.2", True)),
+    "package": (Needed("2.11.2", True), Needed("3.0.6", True), Needed("3.3.2", True)),
     "browser": (Needed("3.3.2", True), Needed("2.11.2", True)),
     "live": (Needed("2.11.2", True), Needed("3.3.2", True), Needed("1.10.15", False)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -31,14 +32,18 @@ def airflow(*arguments: str) -> str:
     return done.stdout.decode()
 
 
-def main(home: Path) -> None:
-    """:param home: an empty folder to be the AIRFLOW_HOME."""
+def main(home: Path, *remotes: str) -> None:
+    """
+    :param home: an empty folder to be the AIRFLOW_HOME.
+    :param remotes: versions of fake deployments to run a DAG against.
+    """
     os.environ |= {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
     listed = {each["package_name"]: each["version"] for each in json.loads(airflow("providers", "list", "-o", "json"))}
+    hooks = {each["connection_type"]: each for each in json.loads(airflow("providers", "hooks", "-o", "json"))}
     airflow("db", "migrate")
 
     import astronomer_remote
@@ -46,9 +51,12 @@ def main(home: Path) -> None:
 
     assert Path(sys.prefix) in Path(astronomer_remote.__file__).parents, astronomer_remote.__file__
     assert listed["airflow-provider-astronomer-remote"] == astronomer_remote.__version__, listed
+    assert hooks["astronomer"]["hook_name"] == "Astronomer Deployment", hooks
+    assert hooks["astronomer"]["class"] == "astronomer_remote.hooks.astronomer.AstronomerHook", hooks
+    importlib.import_module("astronomer_remote.hooks.astronomer")
     file = home / "orders.py"
     file.write_text(DAG)
-    for version in ("1.10.15", "2.11.2", "3.3.2"):
+    for version in remotes:
         with FakeDeployment(version) as remote:
             remote.add_dag("load_sales", looks=2)
             os.environ["AIRFLOW_CONN_ASTRONOMER_DEFAULT"] = json.dumps(remote.connection())
@@ -59,4 +67,4 @@ def main(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,46 +1,17 @@
-"""What is released: a wheel and an sdist that hold what they should, and work where only they are installed."""
+"""What is released: a wheel and an sdist that hold what they should, whose metadata is right."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 
-import pytest
-
 import astronomer_remote
-from dev.environments import environment
 from dev.places import ROOT
-from dev.uv import surroundings
-
-SMOKE = Path(__file__).with_name("smoke.py")
-NAME = f"airflow_provider_astronomer_remote-{astronomer_remote.__version__}"
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what ``python -m build`` makes: an sdist, and the wheel that is built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    done = subprocess.run(
-        [sys.executable, "-m", "build", "--installer", "uv", "--outdir", folder, ROOT],
-        env={**surroundings(), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
-
-
-@pytest.fixture(scope="session")
-def wheel(built: Path) -> Path:
-    return built / f"{NAME}-py3-none-any.whl"
+from tests.package.conftest import NAME
 
 
 def metadata(wheel: Path) -> Message:
@@ -79,18 +50,3 @@ def test_the_metadata_says_what_people_and_installers_look_for(wheel: Path) -> N
 
 def test_the_changelog_tells_of_this_version() -> None:
     assert f" {astronomer_remote.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
-
-
-@pytest.mark.timeout(900)  # on the first run, everything that Airflow needs is fetched
-@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
-def test_it_works_where_nothing_but_airflow_and_the_wheel_is_installed(
-    version: str, wheel: Path, tmp_path: Path
-) -> None:
-    clean = environment(version, wheel=wheel)
-    try:
-        # Isolated, so that nothing is imported from here.
-        command = [clean / "bin" / "python", "-I", SMOKE, tmp_path]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    finally:
-        shutil.rmtree(clean)
-    assert done.stdout.endswith("works\n"), (done.stdout + done.stderr)[-5000:]
