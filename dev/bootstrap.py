@@ -15,7 +15,11 @@ from pathlib import Path
 from dev import chromium, missing, needs
 from dev.environments import make, own_pythons, run_uv
 from dev.missing import InstallError, Missing
+from dev.places import ROOT
 from dev.pythons import minor, pythons, short
+
+READY = ".ready"
+"""The file by which make knows that an environment is complete."""
 
 SKIPPED = 77
 """The exit code of a part that was not run since something is missing, as in Automake."""
@@ -28,6 +32,7 @@ def _say(text: str) -> None:
 def _demo(options: argparse.Namespace) -> None:
     """Say what the demo is going to run, or why it cannot."""
     local, remote, said = needs.demo_versions(options.local or None, options.remote or None)
+    _again_if_broken(ROOT / ".dev" / "demo")
     _say(f"Pythons of this machine: {pythons()}.")
     if said:
         _say(f"{said}.")
@@ -38,6 +43,7 @@ def _demo(options: argparse.Namespace) -> None:
 def _test(_: argparse.Namespace) -> None:
     """Say what cannot be run here, and begin a new record of it."""
     missing.clear()
+    _again_if_broken(ROOT / ".venv")
     lacks = needs.base()
     if lacks:
         raise lacks
@@ -103,6 +109,13 @@ def _venv(options: argparse.Namespace) -> None:
     editable = ["--editable", "."] if options.project else []
     interpreter = str(folder / "bin" / "python")
     run_uv("pip", "install", "--python", interpreter, *options.requirements, *groups, *editable, report=_say)
+
+
+def _again_if_broken(folder: Path) -> None:
+    """Let make fill an environment again whose Python has gone, or is none that this package supports any more."""
+    ready = folder / READY
+    if ready.exists() and not _fits(folder):
+        ready.unlink()
 
 
 def _fits(folder: Path) -> bool:

@@ -255,3 +255,23 @@ def test_help_comes_first() -> None:
     named = re.findall(r"^make ([\w-]+) ", done.stdout, re.MULTILINE)
     assert named[:3] == ["help", "demo", "test"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("command", "folder"), [("demo", ".dev/demo"), ("test", ".venv")])
+def test_an_environment_whose_python_has_gone_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, folder: str
+) -> None:
+    have(monkeypatch, "3.12")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    ready = tmp_path / folder / bootstrap.READY
+    python = tmp_path / folder / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    ready.touch()
+    python.symlink_to(sys.executable)
+    bootstrap.main([command])
+    assert ready.exists()
+
+    python.unlink()
+    python.symlink_to("/nowhere/python3.12")
+    bootstrap.main([command])
+    assert not ready.exists()
