@@ -15,13 +15,12 @@ from astronomer_remote.api.errors import (
     DagNotFound,
     DagRunAlreadyExists,
     DagRunNotFound,
-    InvalidSettings,
     PassingError,
     RemoteError,
     RequestRefused,
 )
 from astronomer_remote.api.ids import UNSAFE_IN_RUN_ID, is_marked, marked_note, microsecond_of, run_id_of_repetition
-from astronomer_remote.api.models import DagRun, TriggerIntent, same_moment, utc_text
+from astronomer_remote.api.models import DagRun, TriggerIntent, parse_date, same_moment, utc_text
 from astronomer_remote.api.paging import run_key
 from astronomer_remote.api.watching import seconds_of
 from astronomer_remote.api.wire import Flow, Sleep
@@ -427,10 +426,8 @@ def _carries_mark(run: DagRun, intent: TriggerIntent, dialect: Dialect) -> bool 
 
 
 def _microsecond(date: str | None) -> int | None:
-    """The microsecond of a date as a remote writes it, if it can be read."""
-    with suppress(InvalidSettings):
-        return datetime.fromisoformat(utc_text(date, "date").replace("Z", "+00:00")).microsecond if date else None
-    return None
+    """The microsecond of a date that a remote told, if it told one that can be read."""
+    return parse_date(utc_text(date, "date")).microsecond if date else None
 
 
 def _in_the_way(run: DagRun, *, retrying: bool) -> DagRunAlreadyExists:
