@@ -132,11 +132,15 @@ def test_a_picture_is_near_the_top() -> None:
     assert TEXT[: picture.start()].count("\n") < 40
 
 
-def test_the_versions_are_those_of_the_documentation() -> None:
+def test_every_page_says_the_same_versions() -> None:
     versions = (ROOT / "docs" / "versions.md").read_text()
     assert "Airflow 2.11 or 3.0 to 3.3, on Python 3.10 to 3.13." in TEXT
     assert "| 2.11, 3.0, 3.1, 3.2, 3.3 |" in versions
     assert "| 3.10, 3.11, 3.12, 3.13, as far" in versions
+    for page in ("README.md", "CONTRIBUTING.md", "docs/index.md"):
+        assert "`make` and one Python from 3.10 to 3.13" in (ROOT / page).read_text()
+    assert "| Airflow | 2.11 or 3.0 to 3.3," in (ROOT / "docs" / "install.md").read_text()
+    assert "| Python | 3.10 to 3.13 |" in (ROOT / "docs" / "install.md").read_text()
     assert 'requires-python = ">=3.10,<3.14"' in (ROOT / "pyproject.toml").read_text()
     assert dict.fromkeys(pair.local.rpartition(".")[0] for pair in MATRIX) == dict.fromkeys(
         ["2.11", "3.0", "3.1", "3.2", "3.3"]

@@ -42,6 +42,7 @@ def test_the_sdist_holds_what_its_tests_need(built: Path) -> None:
 def test_the_metadata_says_what_people_and_installers_look_for(wheel: Path) -> None:
     about = metadata(wheel)
     assert (about["Name"], about["License-Expression"]) == ("airflow-provider-astronomer-remote", "Apache-2.0")
+    assert about["Author"] == "The authors of Astronomer Remote"
     assert about["Requires-Python"] == "<3.14,>=3.10"
     assert "Framework :: Apache Airflow :: Provider" in about.get_all("Classifier", [])
     assert any(each.startswith("apache-airflow>=2.11") for each in about.get_all("Requires-Dist", []))
