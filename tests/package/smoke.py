@@ -25,11 +25,28 @@ if __name__ == "__main__":
     print("ENDED", dag.test().state)
 """
 
+# The standard provider of Airflow 3.0.6 imports HTTP libraries, which a DAG file with our operators must not pay for.
+PARSE = """
+import sys
+from airflow.providers.common.compat.sdk import DAG, BaseOperator, BaseSensorOperator
+before = set(sys.modules)
+from astronomer_remote.operators import dag, dag_run, pool, pool_loan
+from astronomer_remote.sensors import dag_run, pool
+print(sorted({"aiohttp", "httpx", "requests", "urllib3", "yarl"} & (set(sys.modules) - before)))
+"""
+
 
 def airflow(*arguments: str) -> str:
     """What an `airflow` command prints."""
     done = subprocess.run([Path(sys.executable).with_name("airflow"), *arguments], stdout=subprocess.PIPE, check=True)
     return done.stdout.decode()
+
+
+def rows(*arguments: str) -> list[dict[str, str]]:
+    """What an `airflow` command lists; Airflow 3.0 logs to the same place before it does."""
+    text = airflow(*arguments, "--output", "json")
+    found: list[dict[str, str]] = json.loads(text[text.index("[{") :])
+    return found
 
 
 def main(home: Path, *remotes: str) -> None:
@@ -42,8 +59,8 @@ def main(home: Path, *remotes: str) -> None:
         "AIRFLOW__CORE__DAGS_FOLDER": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
-    listed = {each["package_name"]: each["version"] for each in json.loads(airflow("providers", "list", "-o", "json"))}
-    hooks = {each["connection_type"]: each for each in json.loads(airflow("providers", "hooks", "-o", "json"))}
+    listed = {each["package_name"]: each["version"] for each in rows("providers", "list")}
+    hooks = {each["connection_type"]: each for each in rows("providers", "hooks")}
     airflow("db", "migrate")
 
     import astronomer_remote
@@ -54,6 +71,8 @@ def main(home: Path, *remotes: str) -> None:
     assert hooks["astronomer"]["hook_name"] == "Astronomer Deployment", hooks
     assert hooks["astronomer"]["class"] == "astronomer_remote.hooks.astronomer.AstronomerHook", hooks
     importlib.import_module("astronomer_remote.hooks.astronomer")
+    parsed = subprocess.run([sys.executable, "-I", "-c", PARSE], stdout=subprocess.PIPE, check=True)
+    assert parsed.stdout.splitlines()[-1] == b"[]", parsed.stdout
     file = home / "orders.py"
     file.write_text(DAG)
     for version in remotes:
