@@ -530,3 +530,11 @@ def test_an_error_that_is_not_the_remotes_ends_no_wait() -> None:
     asyncio.run(teller.Teller(Remote(version=V2).deployment.telling, fail).tell_rest(waiter))
     assert len(asked) == 1
     assert waiter.ended is None
+
+
+def test_a_task_that_the_run_does_not_have_is_named_once_its_whole_listing_was_seen() -> None:
+    partly = listing(V2, ("u", None), total=200)
+    repeated = listing(V2, ("u", None), total=200, offset=1)
+    whole = listing(V2, ("u", "success"))
+    told = wait(V2, running(V2), partly, repeated, running(V2), whole, over(V2), whole, stream=("typo",))
+    assert told == ["The run has no task typo, whose log is wanted."]

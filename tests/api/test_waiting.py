@@ -284,6 +284,14 @@ def test_a_task_that_is_not_mapped_is_read_alone_however_many_instances_its_run_
     assert look(remote, wanted, speech.get(speech.run()), mapped).things == {"run r, task m": ["success"]}
 
 
+def test_of_how_many_tasks_it_is_remembered_that_they_are_mapped_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("astronomer_remote.api.observation.MOST_KNOWN_AS_MAPPED", 0)
+    remote, speech = meet(V2)
+    for _ in range(2):
+        turns = [instance_turn(speech, "m"), instances_turn(speech, instance("m", map_index=0))]
+        look(remote, Wanted("d", run_id="r", task_ids=("m",)), speech.get(speech.run()), *turns)
+
+
 def all_turn(speech: Speech, limit: int, *instances: dict[str, Any], total: int | None = None, offset: int = 0) -> Turn:
     """The request for more than a page of a run's instances at once."""
     of_date = {"execution_date_gte": DATE, "execution_date_lte": DATE}
