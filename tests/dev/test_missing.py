@@ -275,3 +275,9 @@ def test_an_environment_whose_python_has_gone_is_made_again(
     python.symlink_to("/nowhere/python3.12")
     bootstrap.main([command])
     assert not ready.exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/index.md"])
+def test_every_page_says_which_python_is_enough(page: str) -> None:
+    own = sorted(environments.own_pythons(), key=minor)
+    assert f"one Python from {own[0]} to {own[-1]}" in (ROOT / page).read_text()
