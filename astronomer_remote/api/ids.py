@@ -45,6 +45,15 @@ def checked(value: object, name: str, *, slash: bool = False, longest: int = LON
     return value
 
 
+def is_addressable(run_id: str) -> bool:
+    """Whether a run id that a remote lists can be put into a path: Airflow 2 before 2.6.3 takes nearly any."""
+    try:
+        checked(run_id, "run_id")
+    except InvalidSettings:
+        return False
+    return True
+
+
 def digest_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tuple[str, ...]) -> str:
     """
     The digest that stands for one intent of one local task to run a remote DAG: 16 hexadecimal digits.

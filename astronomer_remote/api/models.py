@@ -273,6 +273,11 @@ class Pool:
         """Plain JSON, as it goes to XCom."""
         return asdict(self)
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether it has no limit; Airflow up to 3.0 takes other negative sizes, too, which leave no slot open."""
+        return self.slots == -1
+
 
 @dataclass(frozen=True)
 class Health:

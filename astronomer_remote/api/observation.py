@@ -15,9 +15,11 @@ from astronomer_remote.api.errors import (
     DagRunNotFound,
     DagRunVanished,
     NotFound,
+    NotSupported,
     PassingError,
     RemoteError,
 )
+from astronomer_remote.api.ids import is_addressable
 from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
 from astronomer_remote.api.paging import INSTANCES_AT_ONCE, PageAt, instance_key
 from astronomer_remote.api.runs import Runs
@@ -166,6 +168,11 @@ class Observer:
             return {f"run {wanted.run_id}": (yield from self._find_by_id(wanted, wanted.run_id))}
         if wanted.newest:
             newest = yield from self._runs.newest(wanted.dag_id)
+            if newest and not is_addressable(newest.run_id):
+                raise NotSupported(
+                    f"The newest run of DAG {wanted.dag_id!r} is {newest.run_id!r}, an id that no Airflow API can "
+                    "address, so that its end cannot be waited for. Wait for a run by its logical date instead."
+                )
             return {f"run {newest.run_id}": newest} if newest else {}
         found: dict[str, DagRun | None] = {}
         for date in wanted.logical_dates:

@@ -271,7 +271,7 @@ def _why_kept(pool: Pool, *, prune: bool, force: bool, reachable: Callable[[str]
 
 
 def _size(pool: Pool) -> float:
-    return math.inf if pool.slots < 0 else pool.slots
+    return math.inf if pool.unlimited else pool.slots
 
 
 def _plain(value: Any) -> Any:

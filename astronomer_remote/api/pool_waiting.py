@@ -49,7 +49,7 @@ class RoomWanted:
         """Whether a pool has the room."""
         if self.empty:
             return pool.occupied_slots == 0
-        return pool.slots < 0 or (pool.open_slots or 0) >= self.slots
+        return pool.unlimited or (pool.open_slots or 0) >= self.slots
 
     def among(self, pools: Mapping[str, Pool]) -> Pool:
         """The pool that is meant. :raises NotFound: if it is not there."""
@@ -59,8 +59,8 @@ class RoomWanted:
 
     def summary(self, pool: Pool) -> str:
         """How things stand, for a log line."""
-        size, free = ("unlimited", "any number") if pool.slots < 0 else (pool.slots, pool.open_slots)
+        size, free = ("unlimited", "any number") if pool.unlimited else (pool.slots, pool.open_slots)
         wanted = "none occupied" if self.empty else f"{self.slots} open"
         told = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {wanted} wanted"
-        too_large = not self.empty and 0 <= pool.slots < self.slots
+        too_large = not self.empty and not pool.unlimited and pool.slots < self.slots
         return untrusted.readable(f"{told}, which is more than it has" if too_large else told)

@@ -35,6 +35,7 @@ INTERVAL = 0.3
         (RoomWanted("p"), Pool("p", 3, open_slots=-2), False),
         (RoomWanted("p", 2), Pool("p", 3, open_slots=1), False),
         (RoomWanted("p", 9), Pool("p", -1, open_slots=-1), True),
+        (RoomWanted("p"), Pool("p", -5, open_slots=-5), False),
         (RoomWanted("p"), Pool("p", 3), False),
         (RoomWanted("p", empty=True), Pool("p", 3, occupied_slots=1, open_slots=2), False),
         (RoomWanted("p", empty=True), Pool("p", 0, occupied_slots=0, open_slots=0), True),

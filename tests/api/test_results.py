@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import AccessDenied, NotFound, NotSupported
+from astronomer_remote.api.errors import AccessDenied, NotFound, NotSupported, UnexpectedReply
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.results import LARGEST_RESULTS, MOST_INSTANCES
+from astronomer_remote.api.retry import RetryPolicy
 from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, V2_OLDEST, Remote, Turn, answer, ok
 
 RUN = DagRun("d", "r", "success", logical_date="2026-11-22T07:00:00Z")
@@ -132,6 +133,15 @@ def test_a_removed_instance_neither_keeps_a_run_from_being_skipped_nor_has_a_res
     parts = Turn(f"GET {base(V1)}?limit=100&offset=0", ok({"task_instances": told, "total_entries": 3}))
     found = results(V1, xcom(V1, ...), parts, xcom(V1, 10, index=0), xcom(V1, 11, index=1))
     assert found == {"t": [10, 11]}
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+def test_the_reply_to_another_request_does_not_pass_for_skipped_tasks(version: str) -> None:
+    listed = {"task_instances": [{"task_id": "t", "state": "success"}], "total_entries": 1}
+    remote = Remote(version=version, retry=RetryPolicy(attempts=1))
+    turns = [counted(version, 1), Turn(counted(version, 1, "skipped").expected, ok(listed))]
+    with pytest.raises(UnexpectedReply):
+        remote.play(remote.deployment.results.all_skipped(RUN), *turns)
 
 
 @pytest.mark.parametrize("version", [V1_OLDEST, V1, V2])

@@ -208,6 +208,13 @@ def test_the_newest_run_is_looked_at(version: str) -> None:
     assert observation.things == {"run n": ["failed"]}
 
 
+@pytest.mark.parametrize("version", STABLE)
+def test_a_newest_run_that_cannot_be_addressed_is_no_fault_of_the_settings(version: str) -> None:
+    remote, speech = meet(version)
+    with pytest.raises(NotSupported, match="no Airflow API can address"):
+        look(remote, Wanted("d", newest=True), speech.newest(speech.run("by hand/1", "running")))
+
+
 def instance(task_id: str, state: str | None = "success", map_index: int = -1) -> dict[str, Any]:
     return {
         "task_id": task_id,

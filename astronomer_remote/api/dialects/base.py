@@ -367,7 +367,9 @@ def page_of(entries: Any, read: Callable[[Any], T], total: int) -> Page[T]:
 
 def health_of(body: Mapping[str, Any]) -> Health:
     """Every generation tells its health in the same shape."""
-    return Health({name: component.get("status") for name, component in body.items() if isinstance(component, dict)})
+    found = {name: component.get("status") for name, component in body.items() if isinstance(component, dict)}
+    # What is neither a text nor nothing is no state of a component.
+    return Health({name: status for name, status in found.items() if status is None or isinstance(status, str)})
 
 
 def nothing(_: Any) -> None:

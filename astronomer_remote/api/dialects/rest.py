@@ -224,9 +224,9 @@ class RestDialect(Dialect, ABC):
             if state is not None:
                 query["state"] = state
             request = Request("GET", f"{self._run_path(run.dag_id, run.run_id)}/taskInstances", query)
-        return self._listing(
-            request, "task_instances", _about_run(read_task_instance, run), f"list tasks of run {run.run_id!r}"
-        )
+        # Who asks for one state concludes something from what comes; the reply to another request must not pass for it.
+        read = read_task_instance if state is None else about(read_task_instance, state=state)
+        return self._listing(request, "task_instances", _about_run(read, run), f"list tasks of run {run.run_id!r}")
 
     def fields_of_run(self, run: DagRun) -> dict[str, Any]:
         """What narrows a listing of task instances down to those of one run."""
@@ -302,7 +302,7 @@ class RestDialect(Dialect, ABC):
         return Exchange(Request("DELETE", self._pool_path(name)), nothing, f"delete pool {name!r}", "Op")
 
     def _refuse_unlimited(self, pool: Pool) -> None:
-        if pool.slots < 0 and not self.takes_unlimited_pools:
+        if pool.unlimited and not self.takes_unlimited_pools:
             raise self.cannot("have a pool of unlimited slots", "Its list of pools fails as long as there is one.")
 
     @abstractmethod
