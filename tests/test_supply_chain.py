@@ -89,3 +89,11 @@ def test_what_is_said_to_hold_has_a_test(text: str, target: str) -> None:
     named = re.fullmatch(r"`(test_\w+)`", text)
     if named:
         assert re.search(rf"def {named[1]}\(", (ROOT / target).read_text())
+
+
+def test_what_is_to_be_typed_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"`make ([\w-]+)`", SECURITY)
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
