@@ -93,8 +93,8 @@ class Postgres:
 def programs() -> Path:
     """Return the folder of a server's programs: the machine's newest, else those of the wheel, installed once."""
     found = shutil.which("initdb")
-    # Debian leaves the folder out of the PATH.
-    folders = [Path(found).parent] if found else Path("/usr/lib/postgresql").glob("*/bin")
+    # Debian leaves the folder out of the PATH, or links single programs of it into it.
+    folders = [*([Path(found).resolve().parent] if found else []), *Path("/usr/lib/postgresql").glob("*/bin")]
     there = [folder for folder in folders if (folder / "initdb").exists() and (folder / "psql").exists()]
     if there:
         return max(there, key=lambda folder: int(folder.parent.name) if folder.parent.name.isdigit() else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from dev.faults import Exchange, Rule
 from dev.postgres import programs
-from tests.live.plan import DEFERRABLE, Pair
+from tests.live.fault_cases import TRIGGER
+from tests.live.plan import BOTH, DEFERRABLE, Pair
 from tests.live.stage import Stage, stage
 from tests.live.waiting import wait_until
 
@@ -77,3 +80,28 @@ def returned(on: Stage, dag_id: str, task_id: str) -> Any:
     assert run
     value = on.local.xcom(dag_id, run["dag_run_id"], task_id, "return_value", -1)
     return json.loads(value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("mode", BOTH)
+def test_replies_that_are_lost_make_one_run_per_attempt(on: Stage, mode: str) -> None:
+    async def lose_when_failed(exchange: Exchange) -> None:
+        """The remote acts; no reply comes, and by then the run has failed."""
+        await exchange.forward()
+        for _ in range(240):
+            states = await asyncio.to_thread(waiting.remote_states)
+            if states and set(states) == {"failed"}:
+                break
+            await asyncio.sleep(0.25)
+        exchange.hang_up()
+
+    (waiting,) = on.start(("fails_fast", mode), rules=[Rule([("lost", lose_when_failed)], "POST", TRIGGER)])
+
+    def over() -> bool:
+        on.local.check_alive()
+        # Whatever else happens, none is made for what an attempt has made already.
+        assert len(waiting.runs) <= 2, waiting.describe()
+        return waiting.states == {"failed": 1}
+
+    wait_until(over, waiting.describe)
+    assert (waiting.remote_states(), waiting.tries) == (["failed", "failed"], 2), waiting.describe()
+    assert waiting.proxy.requests("POST", TRIGGER, forwarded=True) <= 4

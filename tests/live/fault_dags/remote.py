@@ -23,8 +23,17 @@ class Nothing(BaseOperator):
         pass
 
 
+class Refuse(BaseOperator):
+    """Fail."""
+
+    def execute(self, context: Any) -> None:
+        raise ValueError("this one always fails")
+
+
 # Without a task, a run ends as soon as a scheduler looks at it.
 nothing = DAG("nothing", **OPTIONS)
+with DAG("fails", **OPTIONS) as fails:
+    Refuse(task_id="refuse")
 # Its runs are queued until it is unpaused.
 queued = DAG("queued", is_paused_upon_creation=True, **OPTIONS)
 # Its runs are running until there is a pool of this name.

@@ -25,3 +25,8 @@ def hostile(given: Given) -> None:
             reset_dag_run=True,
             wait_for_completion=True,
         )
+
+
+def fails_fast(given: Given) -> None:
+    """Trigger what fails at once, and again."""
+    RemoteTriggerDagRunOperator(task_id="trigger", trigger_dag_id="fails", wait_for_completion=True, retries=1)
