@@ -19,21 +19,24 @@ FLOORS := aiohttp apache-airflow-providers-common-compat apache-airflow-provider
 
 BIN := .venv/bin
 PYTEST := -m pytest $(PYTEST_ARGS)
-UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract tests/airflow tests/dev)
+UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract tests/airflow tests/fuzz tests/dev)
 # They have targets of their own.
 FAULTS := test_faults.py test_kills.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py
 LONG := $(FAULTS) $(TASKS) $(SOAK) $(HOSTILE)
-NOT_LIVE := -m 'not live and not matrix and not browser and not fuzz'
+NOT_LIVE := -m 'not live and not matrix and not browser'
+# Conversations per version of Airflow that `make fuzz` tries; the unit tests try 500.
+FUZZ_CASES ?= 30000
+FUZZ_SEED ?= 0
 
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults
+.PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults fuzz
 .PHONY: tasks soak hostile matrix pictures chromium bench dist release clean
 
 help: ## show this
@@ -91,7 +94,7 @@ unit-oldest-now:
 	set -e; env=$$($(BIN)/python -m dev env $(OLDEST) --project --extra pytest); \
 	  $(BIN)/python -m dev.uv pip install --quiet --python "$$env/bin/python" --resolution lowest-direct $(FLOORS:%=--upgrade-package %) \
 	    'apache-airflow==$(OLDEST)' --requirements pyproject.toml --group test; \
-	  "$$env/bin/python" $(PYTEST) $(NOT_LIVE) $(filter-out tests/dev,$(UNIT))
+	  "$$env/bin/python" $(PYTEST) $(NOT_LIVE) $(filter-out tests/fuzz tests/dev,$(UNIT))
 
 live: venv ## the tests that start real deployments and run DAGs in them, against three remotes
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live $(LONG:%=--ignore tests/live/%)
@@ -101,6 +104,9 @@ faults: venv ## workers, triggerers, schedulers and remotes that are ended while
 
 tasks: venv ## the operators for pools and DAGs in tasks of real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(TASKS:%=tests/live/%)
+
+fuzz: venv ## every operation and task against many replies that are changed at random; FUZZ_CASES, FUZZ_SEED
+	$(BIN)/python $(PYTEST) -s -m fuzz --timeout 5400 tests/fuzz --fuzz-cases $(FUZZ_CASES) --fuzz-seed $(FUZZ_SEED)
 
 hostile: venv ## a remote that means harm, against real triggerers and workers on PostgreSQL
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(HOSTILE:%=tests/live/%)

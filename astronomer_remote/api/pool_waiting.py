@@ -46,10 +46,15 @@ class RoomWanted:
             raise written_by_another_version(error) from None
 
     def is_in(self, pool: Pool) -> bool:
-        """Whether a pool has the room."""
+        """Whether a pool has the room, by all its numbers: where they contradict each other, it has not."""
         if self.empty:
             return pool.occupied_slots == 0
-        return pool.unlimited or (pool.open_slots or 0) >= self.slots
+        if pool.open_slots is None or pool.occupied_slots is None:
+            return False
+        if pool.unlimited:
+            # Airflow counts -1 open slots then.
+            return pool.open_slots < 0
+        return min(pool.open_slots, pool.slots - pool.occupied_slots) >= self.slots
 
     def among(self, pools: Mapping[str, Pool]) -> Pool:
         """The pool that is meant. :raises NotFound: if it is not there."""
