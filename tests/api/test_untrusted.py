@@ -159,3 +159,9 @@ def test_names() -> None:
     assert untrusted.name(None) is None
     assert untrusted.name(["a"]) == ["a"]
     assert untrusted.size({"a": "ä"}) == 15
+
+
+def test_texts_of_what_goes_to_xcom_are_cut() -> None:
+    given = {"a": "x" * 1001, "b": [{"c": "y" * 5000, "d": 1}], "e": "z" * 1000, "f": math.nan}
+    cut = {"a": "x" * 1000 + "…", "b": [{"c": "y" * 1000 + "…", "d": 1}], "e": "z" * 1000, "f": None}
+    assert untrusted.shortened(given) == cut
