@@ -355,6 +355,8 @@ def _zone(text: str | None) -> timezone | None:
         return None
     if text in ("Z", "z"):
         return timezone.utc
+    if "." in text or "," in text:
+        raise ValueError("a zone has no parts of a second")
     offset = _time_of_day(text[1:])
     return timezone(-offset if text[0] == "-" else offset)
 

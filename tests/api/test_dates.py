@@ -67,6 +67,7 @@ def test_a_date_is_read_in_every_python_alike(text: str, expected: datetime) -> 
         "2024-01-05T03:02+",
         "2024-01-05T03:02+24:00",
         "2024-01-05T03:02 +02:00",
+        "2024-01-05T03:02+00:00:00.5",
         "2024-01-05Z",
         "2024-01-05x03:02",
         "\u0662\u0660\u0662\u0664-\u0660\u0661-\u0660\u0665",
@@ -85,10 +86,10 @@ COLONS = st.sampled_from(["", ":"])
 
 
 @st.composite
-def clocks(draw: st.DrawFn, most: int) -> str:
+def clocks(draw: st.DrawFn, most: int, fractions: bool = True) -> str:
     two_digits = st.integers(0, most).map("{:02}".format)
     colon, parts = draw(COLONS), draw(st.lists(two_digits, min_size=1, max_size=3))
-    fraction = draw(st.sampled_from(["", ".", ","])) if len(parts) == 3 else ""
+    fraction = draw(st.sampled_from(["", ".", ","])) if fractions and len(parts) == 3 else ""
     return colon.join(parts) + fraction + (draw(st.text("0123456789", max_size=9)) if fraction else "")
 
 
@@ -102,8 +103,8 @@ def dates(draw: st.DrawFn) -> str:
     if draw(st.booleans()):
         return day
     zone = draw(st.sampled_from(["", "Z", "+", "-"]))
-    # Python reads a zone of "+00:60", too.
-    offset = draw(clocks(most=59)) if zone in ("+", "-") else ""
+    # Python reads a zone of "+00:60", too, and ones with parts of a second, not all of them rightly.
+    offset = draw(clocks(most=59, fractions=False)) if zone in ("+", "-") else ""
     return day + draw(st.sampled_from("T ")) + draw(clocks(most=99)) + zone + offset
 
 
@@ -117,7 +118,7 @@ def read_by_python(text: str) -> datetime | None:
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="3.10 reads a part of what later ones read")
 @given(dates())
 @example("2024-01-05T00:00:00.5Z")
-@example("20240105T000000-00:30:15.25")
+@example("20240105T000000-00:30:15")
 def test_it_reads_what_pythons_own_reads_and_nothing_else(text: str) -> None:
     expected = read_by_python(text)
     if expected is None or "24" in text.partition("T")[2][:2] + text.partition(" ")[2][:2]:  # 24:00 is new in 3.14
