@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from airflow import DAG, __version__
 
@@ -63,6 +63,8 @@ for dag_id, (task_id, seconds) in {**TRIGGERED, **NIGHTLY}.items():
         # Without a zone, which means UTC: those of the standard library give 1.10 no schedule.
         start_date=datetime(2021, 1, 1),
         catchup=False,
+        # The scheduler may start the first run of a schedule before the API server listens, which fails its task.
+        default_args={"retries": 3, "retry_delay": timedelta(seconds=10)},
         **{"schedule" if AIRFLOW >= (2, 4) else "schedule_interval": every_night() if dag_id in NIGHTLY else None},
     ) as dag:
         PythonOperator(task_id=task_id, python_callable=work, **options(seconds))
