@@ -221,10 +221,12 @@ class Deployment:
     def _start_components(self) -> None:
         """Start all at once; on the rare chance that someone took the port meanwhile, start again."""
         for attempt in range(1, PORT_ATTEMPTS + 1):
+            log = self.log_path(self._version.web)
+            written = log.stat().st_size if log.exists() else 0
             for name in self._wanted:
                 self._launch(name)
             try:
-                self.wait_healthy(timeout=self._start_timeout)
+                self._wait_healthy(self._start_timeout, functools.partial(self._check_port, log, written))
             except StartError as error:
                 if attempt == PORT_ATTEMPTS or not PORT_TAKEN.search(str(error)):
                     raise
@@ -233,6 +235,16 @@ class Deployment:
                 self._place = dataclasses.replace(self._located, port=free_port())
             else:
                 return
+
+    def _check_port(self, log: Path, written: int) -> None:
+        """Raise an error as soon as the web server says that its port is taken: Airflow 2's waits for minutes then."""
+        if not log.exists():
+            return
+        with log.open(errors="replace") as lines:
+            lines.seek(written)
+            for line in lines:
+                if PORT_TAKEN.search(line):
+                    raise self._running.failure(line.strip())
 
     def stop(self) -> None:
         """End every process and, unless `keep`, remove its folder; harmless when it has ended already.
@@ -320,7 +332,16 @@ class Deployment:
         A file counts as a DAG file as in Airflow (it mentions both "dag" and "airflow"), unless its name starts
         with an underscore: name modules so that only help DAG files.
         """
-        self._wait(self._why_not_healthy, timeout)
+        self._wait_healthy(timeout, lambda: None)
+
+    def _wait_healthy(self, timeout: float, check: Callable[[], None]) -> None:
+        """The same; `check` raises an error that ends the wait."""
+
+        def problem() -> str | None:
+            check()
+            return self._why_not_healthy()
+
+        self._wait(problem, timeout)
         if {"scheduler", "dag-processor"} & set(self.processes) and self._source is not None:
             files = health.dag_files(self.dags)
             self._wait(lambda: self._why_not_parsed(files), timeout)
