@@ -178,7 +178,7 @@ def kept(response: Response) -> dict[str, Any]:
     facts: dict[str, Any] = {"status": response.status, "headers": headers}
     if response.is_json and response.body:
         return {**facts, "json": shortened(response.json())}
-    text = response.text
+    text = response.body.decode("utf-8", errors="replace")
     if response.content_type == "text/html":
         text = "\n".join(re.findall(r'<title.*?</title>|<input[^>]*name="csrf_token"[^>]*>', text, re.DOTALL))
     return {**facts, "text": text}
@@ -220,7 +220,7 @@ def _compact(value: Any) -> str:
 
 def said(response: Response) -> str:
     """All of a reply in which a secret may be found."""
-    return f"{response.headers.get('set-cookie', '')}\n{response.text}"
+    return f"{response.headers.get('set-cookie', '')}\n{response.body.decode('utf-8', errors='replace')}"
 
 
 def without_secret(secret: str) -> str:
