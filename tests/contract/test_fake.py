@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import pytest
@@ -25,6 +25,9 @@ NOT_FAKED = {
     "trigger_with_wrong_conf": "its DAGs have no schema of params",
     "trigger_with_partition_key": "its DAGs are all partitioned",
 }
+
+Step: TypeAlias = tuple[str, str, int]
+"""Verb, path and status of one request."""
 
 READ = re.compile(
     r"\b(?:dag_id|dag_run_id|run_id|state|logical_date|execution_date|run_after|start_date|end_date|run_type|conf|note|"
@@ -125,22 +128,28 @@ def test_the_fake_takes_part_in_the_conversation(player: Player, name: str) -> N
 def test_the_fake_answers_like_the_real_one(player: Player, name: str) -> None:
     if player.version not in recorded.versions():
         pytest.skip("not recorded")
-    real = {
-        _step(each.request["method"], each.request["path"], each.response): each.response
+    real = _settled(
+        (_step(each.request["method"], each.request["path"], each.response), each.response)
         for each in _real(player, name)
-    }
-    faked = {_step(request.method, request.path, response): response for request, response in player.said[name]}
+    )
+    faked = _settled((_step(request.method, request.path, each), each) for request, each in player.said[name])
     assert list(faked) == list(real)
     for step in real:
         missing, invented = _difference(_json(real[step]), _json(faked[step]))
         assert (missing, invented) == (set(), set()), step
 
 
+def _settled(steps: Iterable[tuple[Step, Response]]) -> dict[Step, Response]:
+    """The steps of a conversation without what was not there yet: a real scheduler takes a moment, the fake does not."""
+    found = dict(steps)
+    return {step: each for step, each in found.items() if step[2] != 404 or (*step[:2], 200) not in found}
+
+
 def _real(player: Player, name: str) -> list[recorded.Exchanged]:
     return recorded.replies(player.version)[name].exchanges
 
 
-def _step(method: str, path: str, response: Response) -> tuple[str, str, int]:
+def _step(method: str, path: str, response: Response) -> Step:
     # Where runs are known by their dates, those of "now" differ.
     return method, re.sub(r"/20\d\d-\d\d-\d\dT[^/]+", "/<date>", unquote(path)), response.status
 
