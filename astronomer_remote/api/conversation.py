@@ -286,6 +286,8 @@ class Conversation:
             try:
                 response = replace((yield from send(request)), redact=self.redact)
             except TransportError as error:
+                # A proxy's refusal, which it is part of, may repeat what the proxy was shown.
+                error.reason = self.redact(error.reason)
                 failure: PassingError = replies.unreachable(self.settings, request, error)
                 harmless = not error.sent
             else:

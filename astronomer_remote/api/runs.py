@@ -214,6 +214,19 @@ class Runs:
         dialect = yield from self._conversation.dialect()
         return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id)))
 
+    def get_seen(self, dag_id: str, run_id: str) -> Flow[DagRun]:
+        """
+        Read a run that was there a moment ago: a remote that reads from a copy of its database may lag behind.
+
+        :raises DagRunNotFound: if it stays away.
+        """
+        for wait in SECONDS_UNTIL_SHOWN:
+            run = yield from self.find(dag_id, run_id)
+            if run is not None:
+                return run
+            yield Sleep(wait)
+        return (yield from self.get(dag_id, run_id))
+
     def find(self, dag_id: str, run_id: str) -> Flow[DagRun | None]:
         """Read one run, or ``None`` if there is none."""
         try:

@@ -99,9 +99,15 @@ class Settings:
         """What must never be shown to anybody: the password, and forms of it that requests carry."""
         pair = f"{self.login or ''}:{self.password or ''}".encode()
         basic = base64.b64encode(pair).decode() if self.password else None
-        proxy = urlsplit(self.proxy).password if self.proxy else None
-        plain_proxy = unquote(proxy) if proxy else None
-        return tuple(filter(None, (self.password, basic, proxy, plain_proxy, *self.headers.values())))
+        return tuple(filter(None, (self.password, basic, *self._secrets_of_proxy(), *self.headers.values())))
+
+    def _secrets_of_proxy(self) -> tuple[str, ...]:
+        """The proxy's password as it stands in the URL and plain, and as the proxy is shown it with the user name."""
+        parts = urlsplit(self.proxy or "")
+        if not parts.password:
+            return ()
+        user, password = unquote(parts.username or ""), unquote(parts.password)
+        return parts.password, password, base64.b64encode(f"{user}:{password}".encode()).decode()
 
     def __hash__(self) -> int:
         # The generated one cannot take the headers; equality looks at all fields.

@@ -22,8 +22,8 @@ T = TypeVar("T")
 LENGTH_OF_A_BEGINNING = 16 * 1024
 """Bytes of a page within which its title stands."""
 
-LARGEST_ENTRY = 16 * 1024 * 1024
-"""Bytes of a reply about one thing that are read: a run's conf may be a few megabytes."""
+LARGEST_ENTRY = 32 * 1024 * 1024
+"""Bytes of a reply about one thing that are read: a run's conf may be many megabytes."""
 
 LARGEST_PAGE = 8 * 1024 * 1024
 """Bytes of a page of a listing that are read; a longer one is asked for again in smaller pages. As Python objects,

@@ -119,7 +119,7 @@ class WaitsForItsRun(Explains):
         # Airflow's dag.test() comes back with the event alone.
         run_id = run_id or (ended.run.run_id if ended.run else str(self.trigger_run_id))
         self.remember(context, run_id)
-        run = self.hook.get_dag_run(self.trigger_dag_id, run_id)
+        run = self.hook.converse(lambda deployment: deployment.runs.get_seen(self.trigger_dag_id, run_id))
         publish_run(context, run)
         # Its failure is the trigger's doing then, if that may cancel it.
         over = self.allowed_states if self.cancel_on_kill else (*self.allowed_states, *self.failed_states)

@@ -12,6 +12,7 @@ from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseSensorOperator
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
+from astronomer_remote.api import watching
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import DagRun, utc_text
 from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, BY_LOGICAL_DATE, Verdict, Wanted, judge
@@ -27,7 +28,7 @@ from astronomer_remote.arguments import (
     states,
 )
 from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date, looks_before_reschedules
-from astronomer_remote.exceptions import DagRunFailed, PassingError, airflow_exceptions
+from astronomer_remote.exceptions import DagRunFailed, DagRunVanished, PassingError, airflow_exceptions
 from astronomer_remote.explained import Explains
 from astronomer_remote.links import RemoteDagRunLink, publish_run
 from astronomer_remote.sensors.deferral import WaitsInTriggerer
@@ -154,6 +155,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         self._existence_checked = False
         self._held_on_to: Wanted | None = None
         self._looks_in_vain = 0
+        self._missing_since: float | None = None
         whole_run = not (external_task_id or external_task_ids or external_task_group_id)
         known = DAG_RUN_STATES if whole_run else TASK_STATES
         well = ["success", "skipped"] if external_task_group_id else ["success"]
@@ -233,6 +235,14 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
             # The timeout of the sensor says how long to wait, also for a remote that is down.
             self.log.warning("Waiting on, although the remote could not be asked: %s", error)
             return None
+        except DagRunVanished as error:
+            # A remote that reads from a copy of its database may lag behind; the triggerer waits as long.
+            self._missing_since = self._missing_since or time.monotonic()
+            if time.monotonic() - self._missing_since >= watching.SECONDS_BEFORE_GONE:
+                raise
+            self.log.warning("The run counts as deleted if that lasts: %s", error)
+            return None
+        self._missing_since = None
         self._existence_checked = True
         if observation.run:
             publish_run(context, observation.run)

@@ -646,6 +646,20 @@ def test_a_named_run_that_vanishes_is_no_timeout(remote: FakeDeployment, deferra
         run(made, context)
 
 
+def test_a_run_that_is_not_shown_for_a_moment_is_waited_for(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "mine", state="running")
+    made = sensor(external_dag_id="slow", external_run_id="mine")
+    context = local_task(made).context()
+    assert made.poke(context) is False
+    remote.disturb(404, times=1, path="/dagRuns/mine")
+    assert made.poke(context) is False
+    remote.finish("slow", "mine")
+    assert made.poke(context) is True
+
+
 # Limits
 
 

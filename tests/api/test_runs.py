@@ -1043,3 +1043,12 @@ def test_a_page_is_no_run_and_hides_none() -> None:
     remote, speech = meet(V2)
     with pytest.raises(UnexpectedReply):
         remote.play(remote.deployment.runs.find("d", "r"), *[Turn(speech.get_line(), page(404))] * 6)
+
+
+@pytest.mark.parametrize("version", STABLE)
+def test_a_run_that_was_there_a_moment_ago_is_read_again_before_it_counts_as_gone(version: str) -> None:
+    remote, speech = Remote(version=version), Speech(version)
+    turns = [speech.get(), speech.get(), speech.get(speech.run("r", "success"))]
+    assert remote.play(remote.deployment.runs.get_seen("d", "r"), *turns).state == "success"
+    with pytest.raises(DagRunNotFound):
+        remote.play(remote.deployment.runs.get_seen("d", "r"), *(speech.get() for _ in range(4)))

@@ -310,5 +310,5 @@ def test_the_secrets_are_known_in_each_form_that_requests_carry() -> None:
         password="pa55word",
         extra={"proxy": "http://u:pr%40xy@proxy:1", "secret_headers": {"X-Key": "gatekey"}},
     )
-    assert set(settings.secrets) == {"pa55word", "bWU6cGE1NXdvcmQ=", "pr%40xy", "pr@xy", "gatekey"}
+    assert set(settings.secrets) == {"pa55word", "bWU6cGE1NXdvcmQ=", "pr%40xy", "pr@xy", "dTpwckB4eQ==", "gatekey"}
     assert Settings.parse(host=HOST, extra={"proxy": "http://proxy:1"}).secrets == ()
