@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from astronomer_remote.api import watcher as module
+from astronomer_remote.api import watching
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.errors import AuthenticationFailed, DagRunVanished, RemoteError, Unreachable
 from astronomer_remote.api.models import DagRun
@@ -315,7 +316,8 @@ def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: Remote) -> 
     assert "t: running" in outcome.summary
 
 
-def test_a_run_that_somebody_deletes_ends_its_wait_alone(remote: Remote) -> None:
+def test_a_run_that_somebody_deletes_ends_its_wait_alone(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "SECONDS_BEFORE_GONE", 2 * INTERVAL)
     runs = [remote.trigger() for _ in range(2)]
 
     async def main() -> None:
