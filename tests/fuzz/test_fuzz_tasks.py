@@ -205,7 +205,7 @@ def test_no_task_gets_out_of_hand(
     version: str, fuzz_cases: int, fuzz_seed: int, monkeypatch: pytest.MonkeyPatch, not_rescheduled_yet: None
 ) -> None:
     tally = Tally(version)
-    for name, seed in tally.cases(TASKS, fuzz_cases // 5, fuzz_seed):
+    for name, seed in tally.cases(TASKS, max(100, fuzz_cases // 20), fuzz_seed):
         with monkeypatch.context() as patch:
             tally.add(name, seed, *_try(version, name, seed, patch))
     tally.check()
