@@ -9,7 +9,14 @@ from typing import TypeVar
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dialects.base import Exchange, Page
-from astronomer_remote.api.errors import AccessDenied, NotFound, PassingError, RemoteError, RequestRefused
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    NotFound,
+    PassingError,
+    RemoteError,
+    ReplyTooLarge,
+    RequestRefused,
+)
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.paging import Reading, instance_key
 from astronomer_remote.api.progress import LONGEST_RUN, SECONDS_BETWEEN_PROGRESS, progress_line
@@ -113,19 +120,29 @@ class Telling:
             if self._conversation.clock() > until:
                 waiter.tell(Caution("Reading logs took too long; what was written last is in the remote."))
                 return
-            try:
-                for _ in range(MOST_REPLIES):
-                    for line in (yield from self._read(run, stream)):
-                        waiter.tell(line)
-                    if not stream.has_more:
-                        break
-            except PassingError:
-                raise
-            except RemoteError as error:
-                _warn(waiter, error)
-                if isinstance(error, AccessDenied):
-                    waiter.streams.stop()
-                    return
+            if not (yield from self._tell_log(waiter, run, stream)):
+                return
+
+    def _tell_log(self, waiter: Waiter, run: DagRun, stream: Stream) -> Flow[bool]:
+        """Show what is new in one log. :return: whether the other logs are worth a request."""
+        try:
+            for _ in range(MOST_REPLIES):
+                for line in (yield from self._read(run, stream)):
+                    waiter.tell(line)
+                if not stream.has_more:
+                    break
+        except ReplyTooLarge as error:
+            # Of this log alone no more can be read.
+            stream.over = True
+            _warn(waiter, error)
+        except PassingError:
+            raise
+        except RemoteError as error:
+            _warn(waiter, error)
+            if isinstance(error, AccessDenied):
+                waiter.streams.stop()
+                return False
+        return True
 
     def _read(self, run: DagRun, stream: Stream) -> Flow[Sequence[str]]:
         """What is new in a log."""

@@ -263,7 +263,7 @@ class RestDialect(Dialect, ABC):
 
     def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Exchange[LogPart]:
         request = self._log_request(run, instance, {"token": token} if token else {})
-        request = replace(request, largest_reply=LARGEST_PAGE)
+        request = replace(request, largest_reply=LARGEST_REPLY)
         return Exchange(request, self.read_log_part, f"read the log of {instance.name}", "Viewer")
 
     def _log_request(self, run: DagRun, instance: TaskInstance, query: Mapping[str, Any] | None = None) -> Request:
