@@ -15,7 +15,7 @@ from astronomer_remote.arguments import (
     boolean,
     date,
     date_or_notset,
-    free_text,
+    description,
     json_object,
     optional_id,
     required_id,
@@ -46,7 +46,7 @@ class MakesItsRun(Connected):
         "data_interval_start": date,
         "data_interval_end": date,
         "partition_key": text,
-        "note": free_text,
+        "note": description,
         "skip_when_already_exists": boolean,
     }
 

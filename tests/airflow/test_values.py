@@ -101,7 +101,7 @@ EXPECTED: dict[str, dict[Any, Any]] = {
     "is_dry_run": optional(FLAGS, False),
     "loan": refusing({"text": REFUSED, NUMBER: REFUSED}),
     "logical_date": {**optional(DATES), "": NOTSET},
-    "note": optional(TEXT_VALUES),
+    "note": {**optional(TEXT_VALUES), "": ""},
     "partition_key": optional(TEXT_VALUES),
     "paused": refusing(FLAGS),
     "poke_interval": refusing(SECONDS),
