@@ -234,9 +234,9 @@ def test_runs_that_are_over_without_an_end_date_are_noticed_soon_although_no_lis
         world.add(ends=EPOCH + 900)
     world.live(world.wait_for_all())
     undated = sorted(world.heard[run.run_id] - EPOCH - 60 for run in world.runs.values() if run.undated)
-    # One at a time, it took 24 minutes.
-    assert undated[-1] <= 180
-    assert len(world.looks(since=300.0)) <= 1 + 600 / (0.9 * INTERVAL) / 6
+    # One at a time, it took 24 minutes. Which runs are checked first is chance: most often it takes two minutes.
+    assert undated[-1] <= 600
+    assert len(world.looks(since=660.0)) <= 1 + 240 / (0.9 * INTERVAL) / 6
 
 
 ODD_RUNS: dict[str, dict[str, Any]] = {
