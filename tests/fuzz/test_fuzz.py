@@ -39,6 +39,7 @@ def test_a_remote_that_answers_rightly_is_understood(version: str, name: str) ->
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(5400)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_operation_gets_out_of_hand(version: str, fuzz_cases: int, fuzz_seed: int) -> None:
     tally = Tally(version)

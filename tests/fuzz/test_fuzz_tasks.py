@@ -200,6 +200,7 @@ def test_a_task_in_front_of_a_remote_that_answers_rightly(
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(5400)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_task_gets_out_of_hand(
     version: str, fuzz_cases: int, fuzz_seed: int, monkeypatch: pytest.MonkeyPatch, not_rescheduled_yet: None
