@@ -74,7 +74,14 @@ def hook_cancels(given: Given) -> None:
 def test_button(given: Given) -> None:
     @task
     def press() -> list[list[bool | str]]:
-        connections = (given.connection, given.wrong, given.down)
-        return [list(AstronomerHook(connection).test_connection()) for connection in connections]
+        return [once_answered(connection) for connection in (given.connection, given.wrong, given.down)]
+
+    def once_answered(connection: str) -> list[bool | str]:
+        """Press again, as a person would, where the remote's SQLite was locked."""
+        for _ in range(3):
+            right, said = AstronomerHook(connection).test_connection()
+            if "HTTP 500" not in said:
+                break
+        return [right, said]
 
     press()
