@@ -749,7 +749,7 @@ def test_in_reschedule_mode_it_gives_its_slot_back(remote: FakeDeployment, not_r
 def test_it_looks_once_before_it_defers(any_remote: FakeDeployment) -> None:
     any_remote.add_run("quick", "today", logical_date=TODAY)
     made = sensor(deferrable=True)
-    made.execute(local_task(made).context())
+    assert made.execute(local_task(made).context()) is None
 
 
 @BOTH_MODES

@@ -94,11 +94,12 @@ def test_nothing_but_404_says_in_the_end_that_the_host_is_wrong() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_page_that_refuses_is_not_taken_for_airflow_1_10(status: int) -> None:
     remote = Remote()
-    remote.play(
+    generation, _ = remote.play(
         remote.deployment.get_version(),
         *probes(page(404), page(404), page(status)),
         *Speech("2.11.2").detection(),
     )
+    assert generation.value == "v1"
 
 
 @pytest.mark.parametrize(
