@@ -7,12 +7,12 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, XCom, conf
 from airflow.triggers.base import BaseTrigger
 from asgiref.sync import sync_to_async
 
@@ -56,12 +56,14 @@ __all__ = [
     "mask_secret",
     "off_the_loop",
     "parts_of_tested_connection",
+    "publish_try",
     "task_page",
     "triggerer_stats",
     "try_number",
     "was_cleared",
     "was_given_up",
     "was_stopped_by_a_person",
+    "was_trigger_given_up",
     "was_trigger_stopped_by_a_person",
 ]
 
@@ -270,12 +272,12 @@ def was_stopped_by_a_person(ti: Any) -> bool:
     Whether a running task is ended by a person or a timeout, rather than by Airflow.
 
     To be called in ``on_kill``. Both arrive as the same signal; but who marks or clears a running task changes its
-    state first. A worker that goes down leaves it running, and one that was only suspended finds that the next try has
-    begun.
+    state first, and who deletes its DAG run deletes it. A worker that goes down leaves it running, and one that was
+    only suspended finds that the next try has begun.
     """
     timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
-    local = _local_state(ti)
-    return not local.is_past(ti) and (timed_out or local.state in SET_BY_A_PERSON)
+    local = _state_of_try(ti)
+    return not local.exists or (not local.is_past(ti) and (timed_out or local.state in SET_BY_A_PERSON))
 
 
 def was_given_up(ti: Any) -> bool:
@@ -284,24 +286,79 @@ def was_given_up(ti: Any) -> bool:
 
     What this try made then belongs to that one, also if a timeout of this one is over.
     """
-    return _local_state(ti).is_past(ti)
+    return _state_of_try(ti).is_past(ti)
 
 
-async def was_trigger_stopped_by_a_person(ti: Any) -> bool:
+async def was_trigger_stopped_by_a_person(ti: Any, run_id: str) -> bool:
     """
     Whether a deferred task is ended by a person or a timeout, rather than by Airflow.
 
     Airflow cancels the trigger alike in both cases. A task that waits on is still deferred, be it that its triggerer
     restarts, or that another one has taken the trigger over since this one was suspended.
+
+    :param run_id: id of the remote run that the task waits for.
     """
     local = await sync_to_async(_local_state)(ti)
+    if not local.exists:
+        return True
     if local.max_tries is not None:
         # Airflow 2 tells whether the task was cleared, and whether its time is over.
         cleared = local.max_tries != ti.max_tries
         return local.state in SET_BY_A_PERSON or cleared or local.next_method == "__fail__"
+    if local.state in ("deferred", "up_for_retry"):
+        return False
     # Of a task that was cleared, Airflow 3 shows the states up to its next try. It shows the same of one that another
-    # triggerer has sent back to a worker; but then its remote run has ended, and cancelling leaves that as it is.
-    return local.state not in ("deferred", "up_for_retry")
+    # triggerer has sent back to a worker, and of that one's next try.
+    return not await _has_another_try_taken_over(ti, run_id, resumed=local.state == "running")
+
+
+async def was_trigger_given_up(ti: Any, run_id: str) -> bool:
+    """
+    Whether a later try of a deferred task goes on with its remote run, so that a timeout of this one does not count.
+
+    That is so where a triggerer was suspended: another one took the trigger over, and by now its wait has ended.
+    """
+    local = await sync_to_async(_local_state)(ti)
+    if local.max_tries is not None or local.state == "up_for_retry":
+        return local.is_past(ti)
+    return local.exists and local.state != "deferred" and await _has_another_try_taken_over(ti, run_id, resumed=False)
+
+
+def publish_try(ti: Any) -> None:
+    """Leave a mark in XCom that this try waits for the remote run; for triggers, which Airflow 3 tells no more."""
+    if AIRFLOW_3:
+        ti.xcom_push(key=RUN_TRY, value=int(ti.try_number))
+
+
+RUN_TRY = "remote_run_try"
+"""XCom key of the number of the try that waits in the triggerer for the remote run, in Airflow 3."""
+
+SECONDS_UNTIL_PUBLISHED = 8
+"""How long the mark of a try that has begun is waited for; it is written once the remote run is there."""
+
+
+async def _has_another_try_taken_over(ti: Any, run_id: str, *, resumed: bool) -> bool:
+    """
+    Whether the try that a trigger waits for is over, and a later one goes on with its remote run.
+
+    A try that begins deletes what XCom has of the one before, and writes its own once it has its remote run. Until
+    then, in doubt, the run is left alone. A try that was cleared gets another run, and writes that one's id.
+
+    :param resumed: whether this try itself may have come back from another triggerer, and goes on with the run.
+    """
+    for _ in range(SECONDS_UNTIL_PUBLISHED):
+        number = await sync_to_async(_xcom)(ti, RUN_TRY)
+        if number == ti.try_number and not resumed:
+            return False
+        if number not in (None, ti.try_number):
+            return bool(await sync_to_async(_xcom)(ti, "trigger_run_id") == run_id)
+        await asyncio.sleep(1)
+    return True
+
+
+def _xcom(ti: Any, key: str) -> Any:
+    """What a local task has in XCom."""
+    return XCom.get_one(key=key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
 
 
 @dataclass(frozen=True)
@@ -309,20 +366,58 @@ class LocalState:
     """
     What Airflow says of a local task instance; ``None`` for what it does not say.
 
-    :param state: ``None`` also if it was cleared or is not there any more.
+    :param state: ``None`` also if it was cleared.
+    :param exists: whether it is there; a person may have deleted its DAG run.
+    :param replaced: whether Airflow 3 has given it a new id since the try that asks began, as it does for each try.
     """
 
     state: str | None = None
     try_number: int | None = None
     max_tries: int | None = None
     next_method: str | None = None
+    exists: bool = True
+    replaced: bool = False
 
     def is_past(self, ti: Any) -> bool:
         """Whether this is the state of a try after the one that is asking, or of the wait before that."""
+        if not self.exists:
+            return False
         if self.try_number is not None:
             return self.try_number != ti.try_number or self.state == "up_for_retry"
-        # Airflow 3 does not say whose state it is. A try that asks is running, unless it was ended.
-        return self.state in ("up_for_retry", "scheduled", "queued", "deferred")
+        # Clearing a running task gives it a new id at once. Else a try that asks is running, unless it was ended.
+        return self.state != "restarting" and (
+            self.replaced or self.state in ("up_for_retry", "scheduled", "queued", "deferred")
+        )
+
+
+def _state_of_try(ti: Any) -> LocalState:
+    """How a task instance stands, as its own process sees it."""
+    if not AIRFLOW_3:
+        return _local_state(ti)
+    refused = _status_of_try(ti)
+    if refused in (401, 403):
+        # The token of a worker that was suspended for minutes has expired, so that it may not ask anything.
+        return LocalState(replaced=True)
+    return replace(_local_state(ti), replaced=refused in (404, 410))
+
+
+def _status_of_try(ti: Any) -> int | None:
+    """
+    Status with which Airflow 3 refuses a request about this try, ``None`` if it does not.
+
+    Each try has an id of its own, and Airflow does not find that of an earlier one. It tells a task only the state of
+    its newest try; of the requests that name an id, this is one that changes nothing.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ValidateInletsAndOutlets
+
+    try:
+        task_runner.SUPERVISOR_COMMS.send(ValidateInletsAndOutlets(ti_id=ti.id))
+    except AirflowRuntimeError as error:
+        status = (error.error.detail or {}).get("status_code")
+        return int(status) if status else None
+    return None
 
 
 def _local_state(ti: Any) -> LocalState:
@@ -334,7 +429,9 @@ def _local_state(ti: Any) -> LocalState:
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
         )
         found = list(states.get(ti.run_id, {}).values())
-        return LocalState(str(getattr(found[0], "value", found[0])) if found and found[0] else None)
+        if not found:
+            return LocalState(exists=False)
+        return LocalState(str(getattr(found[0], "value", found[0])) if found[0] else None)
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
@@ -344,4 +441,4 @@ def _local_state(ti: Any) -> LocalState:
             .filter_by(dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
             .one_or_none()
         )
-        return LocalState(*row) if row else LocalState()
+        return LocalState(*row) if row else LocalState(exists=False)

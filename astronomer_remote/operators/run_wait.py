@@ -13,7 +13,7 @@ from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
 from astronomer_remote.arguments import Readers, boolean, ids, optional_seconds, seconds, texts
-from astronomer_remote.compat import was_given_up, was_stopped_by_a_person
+from astronomer_remote.compat import publish_try, was_given_up, was_stopped_by_a_person
 from astronomer_remote.connected import began
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
 from astronomer_remote.explained import Explains
@@ -98,6 +98,7 @@ class WaitsForItsRun(Explains):
                 deadline=deadline,
                 cancel_on_kill=self.cancel_on_kill,
             )
+            publish_try(context["ti"])
             self.wait_in_triggerer(trigger, context, "execute_complete", run_id=run.run_id)
         outcome = self.hook.converse(
             lambda deployment: deployment.observer.wait(

@@ -18,7 +18,12 @@ from astronomer_remote.api.errors import LONGEST_MESSAGE
 from astronomer_remote.api.models import OUTLINE, DagRun
 from astronomer_remote.api.streams import told_to
 from astronomer_remote.api.waiting import Verdict, Wanted
-from astronomer_remote.compat import TRIGGERS_HEAR_OF_KILLS, triggerer_stats, was_trigger_stopped_by_a_person
+from astronomer_remote.compat import (
+    TRIGGERS_HEAR_OF_KILLS,
+    triggerer_stats,
+    was_trigger_given_up,
+    was_trigger_stopped_by_a_person,
+)
 from astronomer_remote.exceptions import BY_NAME, RemoteError, UnexpectedReply
 
 
@@ -218,13 +223,27 @@ class RemoteWaitTrigger(BaseTrigger):
         if not self.cancel_on_kill:
             return False
         try:
-            ended = await was_trigger_stopped_by_a_person(self.task_instance)
+            ended = await was_trigger_stopped_by_a_person(self.task_instance, self.wanted["run_id"])
         except Exception as error:  # noqa: BLE001  # the local deployment may be what goes down, in any way
             self.log.warning("Not known why the wait for run %s is ended: %r", self.wanted["run_id"], error)
             return in_doubt
         if not ended:
             self.log.info("The triggerer stops; run %s goes on in the remote", self.wanted["run_id"])
         return ended
+
+    async def _is_given_up(self) -> bool:
+        """Whether a later try of the task goes on with the run, so that the end of this one's time does not count."""
+        # dag.test() has no task instance for a trigger.
+        if not self.cancel_on_kill or self.task_instance is None:
+            return False
+        try:
+            given_up = await was_trigger_given_up(self.task_instance, self.wanted["run_id"])
+        except Exception as error:  # noqa: BLE001  # as above
+            self.log.warning("Not known whether a further try waits for run %s: %r", self.wanted["run_id"], error)
+            return False
+        if given_up:
+            self.log.warning("A further try of this task goes on with run %s", self.wanted["run_id"])
+        return given_up
 
     async def _wait(self) -> WaitEvent:
         await load_http_libraries()
@@ -251,5 +270,6 @@ class RemoteWaitTrigger(BaseTrigger):
                 "The time is over, and this is how things stand: %s", outcome.summary or "nothing is known"
             )
             # Airflow 2 does not let a task come back whose execution_timeout is over.
-            await self._cancel("its time is over")
+            if not await self._is_given_up():
+                await self._cancel("its time is over")
         return WaitEvent(outcome.verdict, outcome.summary, outcome.run)

@@ -8,8 +8,10 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
+from uuid import uuid4
 
 import pytest
 from airflow.providers.common.compat.sdk import (
@@ -23,7 +25,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
-from astronomer_remote.compat import NOTSET, LocalState
+from astronomer_remote.compat import AIRFLOW_3, NOTSET, LocalState, _state_of_try
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
     DagIsPaused,
@@ -830,8 +832,13 @@ NEXT_TRY = ("up_for_retry", "scheduled", "queued", "deferred")
     [
         *((LocalState(state), True) for state in PERSON),
         *((LocalState(state, 1), True) for state in PERSON),
+        # A person has deleted the local run.
+        (LocalState(exists=False), True),
+        # Cleared while it runs, for which Airflow 3 gives it a new id at once.
+        (LocalState("restarting", replaced=True), True),
         # Of a try after this one.
         *((LocalState(state, 2), False) for state in (*PERSON, *NEXT_TRY, "running")),
+        *((LocalState(state, replaced=True), False) for state in ("failed", "success", "running", None)),
         *((LocalState(state), False) for state in (*NEXT_TRY, "running", None)),
         (LocalState("up_for_retry", 1), False),
         (LocalState("running", 1), False),
@@ -840,7 +847,7 @@ NEXT_TRY = ("up_for_retry", "scheduled", "queued", "deferred")
 def test_a_worker_that_was_suspended_leaves_its_run_to_the_next_try(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: LocalState, cancelled: bool
 ) -> None:
-    monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: local)
+    monkeypatch.setattr("astronomer_remote.compat._state_of_try", lambda _: local)
     remote.add_dag("slow", stays="running")
     made = operator(trigger_dag_id="slow")
     made.execute(local_task(made).context())
@@ -854,13 +861,16 @@ def test_a_worker_that_was_suspended_leaves_its_run_to_the_next_try(
         (LocalState("running"), True),
         (LocalState("running", 1), True),
         (LocalState("running", 2), False),
+        # Another try runs, which Airflow 3 only tells by the id.
+        (LocalState("running", replaced=True), False),
         *((LocalState(state), False) for state in NEXT_TRY),
+        (LocalState(exists=False), True),
     ],
 )
 def test_a_timeout_of_a_try_that_airflow_has_given_up_does_not_cancel_the_run(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: LocalState, cancelled: bool
 ) -> None:
-    monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: local)
+    monkeypatch.setattr("astronomer_remote.compat._state_of_try", lambda _: local)
     remote.add_dag("slow", stays="running")
     made = operator(trigger_dag_id="slow", wait_for_completion=True, wait_timeout=0.05)
     with pytest.raises(WaitTimeout):
@@ -880,9 +890,54 @@ def test_a_local_deployment_that_does_not_answer_lets_a_run_go_on_that_is_not_ov
     def broken(_: Any) -> LocalState:
         raise ConnectionError("the local deployment is going down, too")
 
-    monkeypatch.setattr("astronomer_remote.compat._local_state", broken)
+    monkeypatch.setattr("astronomer_remote.compat._state_of_try", broken)
     remote.add_dag("slow", stays="running")
     made = operator(trigger_dag_id="slow")
     made.execute(local_task(made).context())
     made.on_kill()
     assert remote.runs("slow")[0]["state"] != "failed"
+
+
+class Supervisor:
+    """What Airflow 3 answers a task: the state of its newest try, and whether it knows the one that asks."""
+
+    def __init__(self, refusal: int | None, states: dict[str, Any]) -> None:
+        self.refusal, self.states = refusal, states
+        self.asked: list[str] = []
+
+    def send(self, message: Any) -> Any:
+        from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, TaskStatesResult
+
+        self.asked.append(type(message).__name__)
+        if self.refusal is not None and self.asked[-1] == "ValidateInletsAndOutlets":
+            detail = {"status_code": self.refusal, "message": "refused"}
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
+        return TaskStatesResult(task_states=self.states)
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 tells the number of the try")
+@pytest.mark.parametrize(
+    ("refusal", "states", "local", "asked"),
+    [
+        (None, {"run": {"task": "running"}}, LocalState("running"), 2),
+        (None, {"run": {"task": None}}, LocalState(None), 2),
+        (404, {"run": {"task": "running"}}, LocalState("running", replaced=True), 2),
+        (410, {"run": {"task": "queued"}}, LocalState("queued", replaced=True), 2),
+        (404, {}, LocalState(exists=False, replaced=True), 2),
+        # Its token has expired while the worker was suspended, so that nothing else is answered.
+        (401, {}, LocalState(replaced=True), 1),
+        (403, {}, LocalState(replaced=True), 1),
+        (500, {"run": {"task": "running"}}, LocalState("running"), 2),
+    ],
+)
+def test_airflow_3_is_asked_for_the_id_of_the_try(
+    monkeypatch: pytest.MonkeyPatch, refusal: int | None, states: dict[str, Any], local: LocalState, asked: int
+) -> None:
+    from airflow.sdk.execution_time import task_runner
+
+    supervisor = Supervisor(refusal, states)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    ti = SimpleNamespace(id=uuid4(), dag_id="dag", task_id="task", run_id="run", map_index=-1)
+    assert _state_of_try(ti) == local
+    assert len(supervisor.asked) == asked

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
@@ -18,6 +19,7 @@ from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.waiting import Wanted
 from astronomer_remote.compat import (
+    RUN_TRY,
     TRIGGERS_HEAR_OF_KILLS,
     LocalState,
     triggerer_stats,
@@ -391,20 +393,121 @@ def test_a_cancellation_ends_the_run_only_if_a_person_caused_it(
     assert (state_of(going) == "failed") == (by_a_person and not TRIGGERS_HEAR_OF_KILLS)
 
 
+BY_A_PERSON = ("failed", "success", "skipped", "removed", "restarting", None, "scheduled")
+
+
+@dataclass
+class LocalXComs:
+    """
+    What a local task of Airflow 3 has in XCom.
+
+    :param later: what it has from the second look on.
+    """
+
+    now: dict[str, Any]
+    later: dict[str, Any] | None = None
+
+    def get(self, _: Any, key: str) -> Any:
+        found = self.now.get(key)
+        if self.later is not None:
+            self.now = self.later
+        return found
+
+
+OWN = LocalXComs({RUN_TRY: 1, "trigger_run_id": "r"})
+NEXT_TRY = {RUN_TRY: 2, "trigger_run_id": "r"}
+CLEARED = {RUN_TRY: 2, "trigger_run_id": "r2"}
+
+
 @pytest.mark.parametrize(
-    ("local", "cancelled"),
+    ("local", "xcoms", "cancelled"),
     [
-        *((state, True) for state in ("failed", "success", "skipped", "removed", "restarting", None, "scheduled")),
+        *((state, OWN, True) for state in BY_A_PERSON),
         # Another triggerer has taken the trigger over, or Airflow has given up on this try.
-        *((state, False) for state in ("deferred", "up_for_retry")),
+        *((state, OWN, False) for state in ("deferred", "up_for_retry")),
+        # Another triggerer has sent this try back to a worker.
+        ("running", OWN, False),
+        # The next try waits for the same run, having cleared it; a person may have ended that one, too.
+        *((state, LocalXComs(NEXT_TRY), False) for state in ("running", "scheduled", "failed")),
+        # The task was cleared, and has made another run by now.
+        *((state, LocalXComs(CLEARED), True) for state in ("running", "failed")),
+        # Another try has begun. Which run it goes on with, it says later or not at all.
+        ("running", LocalXComs({}, NEXT_TRY), False),
+        ("running", LocalXComs({}, CLEARED), True),
+        ("running", LocalXComs({}), False),
     ],
 )
 def test_a_kill_that_airflow_only_believes_in_leaves_the_run(
-    going: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: str | None, cancelled: bool
+    going: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: str | None, xcoms: LocalXComs, cancelled: bool
 ) -> None:
-    monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: LocalState(local))
-    asyncio.run(trigger("slow", cancel_on_kill=True).on_kill())
+    assert (asyncio.run(killed(going, monkeypatch, LocalState(local), xcoms)) == "failed") == cancelled
+
+
+def test_a_kill_cancels_the_run_of_a_local_run_that_was_deleted(
+    going: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asyncio.run(killed(going, monkeypatch, LocalState(exists=False), LocalXComs({}))) == "failed"
+
+
+async def killed(going: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: LocalState, xcoms: LocalXComs) -> Any:
+    """State of the run once Airflow has told its trigger that a person ended the task."""
+    local_airflow(monkeypatch, local, xcoms)
+    waiting = trigger("slow", cancel_on_kill=True)
+    waiting.task_instance = deferred_task()
+    await waiting.on_kill()
+    return state_of(going)
+
+
+def deferred_task() -> Any:
+    return SimpleNamespace(try_number=1, max_tries=0, dag_id="local", task_id="task", run_id="run", map_index=-1)
+
+
+def local_airflow(monkeypatch: pytest.MonkeyPatch, local: LocalState, xcoms: LocalXComs) -> None:
+    """Let the local Airflow say how a task stands."""
+    monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: local)
+    monkeypatch.setattr("astronomer_remote.compat._xcom", replace(xcoms).get)
+    monkeypatch.setattr("astronomer_remote.compat.SECONDS_UNTIL_PUBLISHED", 2)
+
+
+@pytest.mark.parametrize(
+    ("local", "xcoms", "cancelled"),
+    [
+        (LocalState("deferred", 1, 0), None, True),
+        (LocalState("running", 1, 0), None, True),
+        (LocalState("up_for_retry", 1, 0), None, False),
+        (LocalState("deferred", 2, 0), None, False),
+        (LocalState("deferred"), None, True),
+        (LocalState("up_for_retry"), None, False),
+        (LocalState("running"), OWN, True),
+        (LocalState("running"), LocalXComs(NEXT_TRY), False),
+        (LocalState("running"), LocalXComs(CLEARED), True),
+        (LocalState(exists=False), None, True),
+    ],
+)
+def test_a_deadline_that_a_suspended_triggerer_finds_passed_leaves_the_run_to_the_next_try(
+    going: FakeDeployment,
+    monkeypatch: pytest.MonkeyPatch,
+    local: LocalState,
+    xcoms: LocalXComs | None,
+    cancelled: bool,
+) -> None:
+    local_airflow(monkeypatch, local, xcoms or LocalXComs({}))
+    waiting = trigger("slow", cancel_on_kill=True, deadline=time.time())
+    waiting.task_instance = deferred_task()
+    assert event_of(waiting)["verdict"] == "timeout"
     assert (state_of(going) == "failed") == cancelled
+
+
+def test_a_deadline_ends_the_run_if_the_local_deployment_does_not_answer(
+    going: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Any) -> LocalState:
+        raise ConnectionError("the local deployment is going down, too")
+
+    monkeypatch.setattr("astronomer_remote.compat._local_state", broken)
+    waiting = trigger("slow", cancel_on_kill=True, deadline=time.time())
+    waiting.task_instance = deferred_task()
+    assert (event_of(waiting)["verdict"], state_of(going)) == ("timeout", "failed")
 
 
 @pytest.mark.parametrize(
@@ -424,7 +527,7 @@ def test_airflow_2_says_whether_a_deferred_task_was_cleared(
 ) -> None:
     monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: local)
     asked = SimpleNamespace(try_number=1, max_tries=0)
-    assert asyncio.run(was_trigger_stopped_by_a_person(asked)) is cancelled
+    assert asyncio.run(was_trigger_stopped_by_a_person(asked, "run")) is cancelled
 
 
 @pytest.mark.skipif(TRIGGERS_HEAR_OF_KILLS, reason="Airflow tells it itself")
