@@ -27,6 +27,9 @@ Deliver = Callable[[Request], Flow[Response]]
 RENEW_SECONDS_BEFORE_EXPIRY = 60
 """A token is renewed this long before it ends, so that it does not end on its way."""
 
+LOGIN_PATH = "/auth/token"
+"""Where Airflow 3 exchanges user name and password for a token."""
+
 LARGEST_LOGIN_PAGE = 512 * 1024
 """Bytes of a login page that are looked at; Airflow's has a few thousand."""
 
@@ -173,7 +176,7 @@ class AirflowLogin(Authentication):
             return
         request = Request(
             "POST",
-            "/auth/token",
+            LOGIN_PATH,
             body={"username": self._login, "password": self._password},
             authenticated=False,
             repeatable=True,
@@ -233,7 +236,7 @@ def _access_token(reply: Response, login: str) -> str:
         token = None
     if isinstance(token, str) and is_token_text(token) and len(token) <= LONGEST_TOKEN:
         return token
-    facts: dict[str, Any] = {"status": reply.status, "method": "POST", "path": "/auth/token"}
+    facts: dict[str, Any] = {"status": reply.status, "method": "POST", "path": LOGIN_PATH}
     if reply.is_airflow_error and reply.status in (400, 401, 403, 422):
         raise AuthenticationFailed(
             f"The remote did not accept the connection's login {login!r}. Check the connection's login and password.",

@@ -21,20 +21,19 @@ from astronomer_remote.api import auth, replies
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange
 from astronomer_remote.api.errors import (
-    AccessDenied,
     AuthenticationFailed,
     ListingChanged,
-    NotFound,
     NotSupported,
     PassingError,
+    PermanentError,
     RemoteError,
     RemoteUnavailable,
     ReplyTooLarge,
-    RequestRefused,
     UnexpectedReply,
 )
 from astronomer_remote.api.paging import MOST_ENTRIES, MOST_PAGES, READINGS, PageAt, Reading
 from astronomer_remote.api.redaction import Redaction
+from astronomer_remote.api.refusals import refuses
 from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy, http_date
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, send
@@ -160,9 +159,9 @@ class Conversation:
                 reading.add((yield from self.ask(exchange)))
             except ReplyTooLarge as error:
                 reading.shrink(error.message)
-            except (AccessDenied, NotFound, RequestRefused) as error:
+            except PermanentError as error:
                 # Larger pages are asked for by another request, which not everybody may send.
-                if not reading.widened:
+                if not (reading.widened and refuses(error)):
                     raise
                 log.debug("The remote gives a listing in small pages only: %s", error)
                 self._widens = False

@@ -17,13 +17,16 @@ from astronomer_remote.api.errors import (
     NotFound,
     NotSupported,
     PassingError,
+    PermanentError,
     RemoteError,
 )
 from astronomer_remote.api.ids import is_addressable
 from astronomer_remote.api.models import DagRun, TaskInstance, utc_text
 from astronomer_remote.api.paging import INSTANCES_AT_ONCE, PageAt, instance_key
+from astronomer_remote.api.refusals import refuses
 from astronomer_remote.api.runs import Runs
 from astronomer_remote.api.telling import Telling
+from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS
 from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import News, Waiter
 from astronomer_remote.api.wire import Flow, Sleep
@@ -57,6 +60,7 @@ class Observer:
         self._diagnosis = Diagnosis(conversation)
         self.dated_runs = DatedRuns(conversation)
         self._mapped: set[tuple[str, str]] = set()
+        self._listing_refused_until = 0.0
 
     def look(self, wanted: Wanted) -> Flow[Observation]:
         """
@@ -196,13 +200,21 @@ class Observer:
         dialect = yield from self._conversation.dialect()
         if not dialect.lists_task_instances:
             return (yield from self._singly(run, wanted.task_ids)), True
-        if 0 < len(wanted.task_ids) <= TASKS_READ_SINGLY and not self._are_mapped(wanted):
-            found = yield from self._singly(run, wanted.task_ids)
-            if len(found) == len(wanted.task_ids):
-                return found, True
-        reading = yield from self._conversation.read_all(
-            _pages_of(dialect, run), instance_key, widest=INSTANCES_AT_ONCE
-        )
+        refused = bool(wanted.task_ids) and self._conversation.clock() < self._listing_refused_until
+        few = 0 < len(wanted.task_ids) <= TASKS_READ_SINGLY and not self._are_mapped(wanted)
+        found = (yield from self._singly(run, wanted.task_ids)) if refused or few else []
+        if refused or (few and len(found) == len(wanted.task_ids)):
+            return found, len(found) == len(wanted.task_ids)
+        try:
+            reading = yield from self._conversation.read_all(
+                _pages_of(dialect, run), instance_key, widest=INSTANCES_AT_ONCE
+            )
+        except PermanentError as error:
+            if not wanted.task_ids or not refuses(error):
+                raise
+            log.warning("The remote does not list task instances; for now, tasks are read one by one: %s", error)
+            self._listing_refused_until = self._conversation.clock() + SECONDS_BETWEEN_WIDE_TICKS
+            return (yield from self._instances(run, wanted))
         mapped = {each.task_id for each in reading.items if each.map_index >= 0 and each.task_id in wanted.task_ids}
         if len(self._mapped) < MOST_KNOWN_AS_MAPPED:
             self._mapped.update((run.dag_id, task_id) for task_id in mapped)

@@ -1,6 +1,8 @@
 """
 Waits for room in pools of remote deployments in a triggerer: one listing of the pools serves all who wait.
 
+Where the remote refuses that listing, each pool is read on its own, once for all who wait for that pool.
+
 All waits of one event loop that concern the same deployment with the same credentials share :class:`PoolListings`.
 Whoever is the first to want a fresher listing than the last makes one; the others take it, and look again when it is
 as old as their interval: that brings them into step.
@@ -10,21 +12,30 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.errors import PassingError, RemoteError
+from astronomer_remote.api.errors import AuthenticationFailed, PassingError, RemoteError
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.pools import SECONDS_OF_PATIENCE
+from astronomer_remote.api.refusals import may_refuse, refuses
 from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS
 from astronomer_remote.api.transport import async_driver
 from astronomer_remote.api.waiting import Outcome, Verdict
 
 Reload: TypeAlias = Callable[[], Awaitable[Settings]]
+
+log = logging.getLogger(__name__)
+
+ALL_POOLS = ""
+"""Stands for the listing among the readings; no pool has this name."""
 
 _ByLoop: TypeAlias = "WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Settings, PoolListings]]"
 
@@ -52,7 +63,7 @@ async def watch_pool(
     listings, reached, summary = PoolListings.of(settings, reload), time.monotonic(), ""
     while True:
         try:
-            pool = wanted.among(await listings.fresh(poke_interval))
+            pool = await listings.pool(wanted, poke_interval)
         except PassingError as error:
             if time.monotonic() - reached > SECONDS_OF_PATIENCE:
                 raise
@@ -66,7 +77,7 @@ async def watch_pool(
         left = poke_interval if deadline is None else deadline - time.time()
         if left <= 0:
             return Outcome(Verdict.TIMEOUT, summary)
-        await asyncio.sleep(max(0.01, min(poke_interval - listings.age, left)))
+        await asyncio.sleep(max(0.01, min(poke_interval - listings.age(wanted.pool), left)))
 
 
 class PoolListings:
@@ -84,8 +95,8 @@ class PoolListings:
         self._reload = reload
         self._deployment = Deployment(settings)
         self._lock = asyncio.Lock()
-        self._made: float | None = None
-        self._outcome: Mapping[str, Pool] | RemoteError = {}
+        self._readings: dict[str, _Reading] = {}
+        self._refused_until = 0.0
 
     @classmethod
     def of(cls, settings: Settings, reload: Reload) -> PoolListings:
@@ -96,34 +107,65 @@ class PoolListings:
             found = of_this_loop[settings] = cls(settings, reload)
         return found
 
-    @property
-    def age(self) -> float:
-        """Seconds since the last listing."""
-        return time.monotonic() - self._made if self._made is not None else 0.0
+    def age(self, name: str) -> float:
+        """Seconds since the last reading that tells of a pool."""
+        reading = self._readings.get(self._key(name))
+        return time.monotonic() - reading.made if reading else 0.0
 
-    async def fresh(self, seconds: float) -> Mapping[str, Pool]:
+    async def pool(self, wanted: RoomWanted, seconds: float) -> Pool:
         """
-        The pools by name.
+        The pool that a wait is for.
 
-        :param seconds: how old the listing may be.
+        :param seconds: how old the reading may be.
         :raises RemoteError: if it failed; a failure, too, is one for all.
         """
         async with self._lock:
-            outcome = await self._renewed(seconds)
+            outcome = (await self._renewed(wanted.pool, seconds)).outcome
         if isinstance(outcome, RemoteError):
             # Raising adds to it, and it may be raised many times.
             raise copy.copy(outcome)
-        return outcome
+        return wanted.among(outcome)
 
-    async def _renewed(self, seconds: float) -> Mapping[str, Pool] | RemoteError:
-        if self._made is None or self.age >= seconds:
-            self._outcome = await self._list()
-            self._made = time.monotonic()
-        return self._outcome
+    def _key(self, name: str) -> str:
+        return name if time.monotonic() < self._refused_until else ALL_POOLS
 
-    async def _list(self) -> Mapping[str, Pool] | RemoteError:
+    async def _renewed(self, name: str, seconds: float) -> _Reading:
+        key = self._key(name)
+        reading = self._readings.get(key)
+        if reading is None or time.monotonic() - reading.made >= seconds:
+            reading = await self._read(key)
+            failure = reading.outcome if key == ALL_POOLS and isinstance(reading.outcome, RemoteError) else None
+            if failure and (refuses(failure) or may_refuse(failure)):
+                single = await self._read(name)
+                # What no request gets past is no matter of the listing.
+                if not isinstance(single.outcome, (AuthenticationFailed, PassingError)):
+                    log.warning("The remote does not list its pools; for now, each is read singly: %s", failure)
+                    self._refused_until = time.monotonic() + SECONDS_BETWEEN_WIDE_TICKS
+                    key, reading = name, single
+            self._readings[key] = reading
+        return reading
+
+    async def _read(self, key: str) -> _Reading:
+        pools = self._deployment.pools
         try:
             async with async_driver(self._settings, self._reload) as driver:
-                return {pool.name: pool for pool in await driver.run(self._deployment.pools.all_with_use())}
+                if key == ALL_POOLS:
+                    found = await driver.run(pools.all_with_use())
+                else:
+                    found = [await driver.run(pools.look(key))]
         except RemoteError as error:
-            return error
+            return _Reading(error, time.monotonic())
+        return _Reading({pool.name: pool for pool in found}, time.monotonic())
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """
+    What a request has told.
+
+    :param outcome: the pools by name, or why there are none.
+    :param made: when, by the monotonic clock.
+    """
+
+    outcome: Mapping[str, Pool] | RemoteError
+    made: float

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from astronomer_remote.api.errors import (
-    AccessDenied,
-    NotFound,
-    NotSupported,
-    RemoteError,
-    RequestRefused,
-    UnexpectedReply,
-)
+from astronomer_remote.api.errors import AuthenticationFailed
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.watching import Key, Waiter, seconds_of
 
@@ -43,6 +37,13 @@ OUTLIERS = 10
 """How many runs of a much older date are looked at singly, lest they widen everybody's listing."""
 
 SECONDS_TO_OUTLIERS = 86_400.0
+
+FAILURES_BEFORE_PROBE = 3
+"""After how many failed listings in a row a single run is read, to find out whether only the listing is broken."""
+
+MOST_REFUSALS = 4
+"""Reads in a row whose credentials are refused before no other wait of the same tick shows them: servers lock accounts
+out that fail too often."""
 
 LONGEST_PAUSE = 300.0
 """How long a slow remote is left alone at most, in seconds, unless nobody wants to know sooner."""
@@ -131,15 +132,18 @@ class Listing:
 
     :param offered: whether the remote lets us have it.
     :param resume_at: from when on the next one lists, by the remote's clock; ``None`` to reach back to every beginning.
+    :param failures: how many in a row have failed.
     """
 
     offered: bool = True
     resume_at: float | None = None
+    failures: int = 0
 
     def heard(self, ends: Iterable[str | None], asked_at: float) -> None:
         """Take note of what a listing told. :param asked_at: when that was asked for, by the remote's clock."""
         known = sorted(seconds_of(end) for end in ends if end)[-OVERLAPPING:]
         crowded = len(known) == OVERLAPPING
+        self.failures = 0
         self.resume_at = max(asked_at - OVERLAP, min(known[0], asked_at) if crowded else 0.0)
 
     def since(self, waiters: Collection[Waiter], clock: Clock) -> float:
@@ -179,10 +183,35 @@ class Checks:
         self._wanted = min(2 * self.number, MOST_CHECKS) if found else 0
 
 
-def refuses(error: RemoteError) -> bool:
-    """Whether a listing cannot be had: the remote says no, or a gateway that lets no such request through."""
-    refused = isinstance(error, (AccessDenied, NotFound, NotSupported, RequestRefused))
-    return refused or (isinstance(error, UnexpectedReply) and error.status in (403, 404, 405))
+@dataclass
+class Refusals:
+    """Reads of one tick whose credentials were refused: once that is true of all, no more are sent."""
+
+    _refused: int = 0
+    _accepted: bool = False
+    _last: AuthenticationFailed | None = None
+
+    def note(self, waiter: Waiter) -> None:
+        """Take note of a read that was sent for a wait."""
+        if isinstance(waiter.ended, AuthenticationFailed):
+            self._refused, self._last = self._refused + 1, waiter.ended
+        else:
+            self._accepted = True
+
+    @property
+    def of_all(self) -> AuthenticationFailed | None:
+        """What ends the waits that were not read yet, if the remote accepts these credentials for nothing."""
+        return self._last if self._refused >= MOST_REFUSALS and not self._accepted else None
+
+
+def spread(waiters: Iterable[Waiter]) -> list[Waiter]:
+    """The same in an order in which one of each DAG comes first, then a second one of each, and so on."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for waiter in waiters:
+        seen[waiter.wanted.dag_id] += 1
+        numbered.append((seen[waiter.wanted.dag_id], waiter))
+    return [waiter for _, waiter in sorted(numbered, key=lambda each: each[0])]
 
 
 def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Listing, tasks: Listing) -> Tick:

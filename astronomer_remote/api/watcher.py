@@ -23,10 +23,22 @@ from astronomer_remote.api.errors import PassingError, RemoteError
 from astronomer_remote.api.metrics import Metrics, Stats
 from astronomer_remote.api.models import DagRun, TaskInstance
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
+from astronomer_remote.api.refusals import may_refuse, refuses
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.teller import Teller
-from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS, Checks, Clock, Listing, Tick, pause, plan, refuses
+from astronomer_remote.api.ticks import (
+    FAILURES_BEFORE_PROBE,
+    SECONDS_BETWEEN_WIDE_TICKS,
+    Checks,
+    Clock,
+    Listing,
+    Refusals,
+    Tick,
+    pause,
+    plan,
+    spread,
+)
 from astronomer_remote.api.transport import AsyncDriver, async_driver
 from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
 from astronomer_remote.api.watching import News, Waiter
@@ -206,7 +218,9 @@ class Watcher:
             return False
         clock = Clock(conversation.clock(), conversation.remote_clock() - conversation.clock())
         if clock.now - self._widened > SECONDS_BETWEEN_WIDE_TICKS:
-            self._ended_runs, self._ended_tasks = Listing(), Listing(offered=dialect.lists_ended_tasks)
+            # One that was refused or failed is tried again, and given up at once if it still does not work.
+            self._ended_runs = Listing(failures=self._ended_runs.failures)
+            self._ended_tasks = Listing(offered=dialect.lists_ended_tasks, failures=self._ended_tasks.failures)
             self._widened = clock.now
         self._checks.next()
         tick, offered = self._plan(clock), self._offered
@@ -215,7 +229,8 @@ class Watcher:
             # Those whom a listing was to serve that is refused.
             tick = self._plan(clock)
         left = [waiter for waiter in tick.singly if waiter.ended is None]
-        await asyncio.gather(*(self._look(driver, waiter) for waiter in left))
+        refusals = Refusals()
+        await asyncio.gather(*(self._look(driver, waiter, refusals) for waiter in spread(left)))
         self._checks.note(sum(waiter.ended is not None for waiter in tick.checked if waiter in left))
         if answered and self._teller:
             self._teller.tell(self._waiters, clock.now)
@@ -268,25 +283,44 @@ class Watcher:
         asked_at = conversation.remote_clock()
         try:
             ended = await self._run_flow(driver, flow)
-        except RemoteError as error:
-            if refuses(error):
-                log.warning("The remote does not list what ended; for now, every run is read singly: %s", error)
-                listing.offered = False
-                return []
-            if isinstance(error, PassingError):
-                self._miss(served, error)
+        except PassingError as error:
+            listing.failures += 1
+            suspicious = listing.failures >= FAILURES_BEFORE_PROBE or may_refuse(error)
+            probe = min(served, key=lambda waiter: waiter.due) if suspicious else None
+            if probe is None or not await self._can_be_read(driver, probe):
+                self._miss(set(served).difference({probe}), error)
                 return None
-            raise
-        listing.heard((each.end_date for each in ended), asked_at)
-        now = conversation.clock()
-        for waiter in served:
-            # Whatever there is to tell them has been told up to now.
-            waiter.listed, waiter.reached = True, now
-        return ended
+            refusal: RemoteError = error
+        except RemoteError as error:
+            if not refuses(error):
+                raise
+            refusal = error
+        else:
+            listing.heard((each.end_date for each in ended), asked_at)
+            now = conversation.clock()
+            for waiter in served:
+                # Whatever there is to tell them has been told up to now.
+                waiter.listed, waiter.reached = True, now
+            return ended
+        log.warning("The remote does not list what ended; for now, every run is read singly: %s", refusal)
+        listing.offered = False
+        return []
 
-    async def _look(self, driver: AsyncDriver, waiter: Waiter) -> None:
+    async def _can_be_read(self, driver: AsyncDriver, probe: Waiter) -> bool:
+        """Read what one of the waits is for. :return: whether the remote answered."""
+        before = probe.reached
+        await self._look(driver, probe)
+        return isinstance(probe.ended, Outcome) or probe.reached != before
+
+    async def _look(self, driver: AsyncDriver, waiter: Waiter, refusals: Refusals | None = None) -> None:
+        refusals = refusals or Refusals()
         try:
-            await self._run_flow(driver, self._deployment.observer.look_for(waiter))
+            async with self._at_once:
+                if refusals.of_all:
+                    waiter.end(refusals.of_all)
+                    return
+                await driver.run(self._deployment.observer.look_for(waiter))
+                refusals.note(waiter)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one run must not end the waits for others
             waiter.end(error)
 

@@ -10,14 +10,26 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api import pool_watcher
-from astronomer_remote.api.errors import AccessDenied, InvalidSettings, NotFound, NotSupported, Unreachable
+from astronomer_remote.api.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    InvalidSettings,
+    NotFound,
+    NotSupported,
+    RemoteError,
+    RemoteUnavailable,
+    UnexpectedReply,
+    Unreachable,
+)
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_waiting import RoomWanted
 from astronomer_remote.api.pool_watcher import PoolListings, watch_pool
+from astronomer_remote.api.pools import Pools
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.waiting import Outcome, Verdict
-from astronomer_remote.api.wire import Request
+from astronomer_remote.api.wire import Flow, Request, Sleep
 from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.testing.server import Answer
 from tests.api.pool_remote import PoolRemote
 from tests.api.script import EXPERIMENTAL, LOST, V2, VERSIONS
 
@@ -138,6 +150,11 @@ def watching(remote: FakeDeployment) -> Callable[..., Awaitable[Outcome]]:
     return watch
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():  # noqa: ASYNC110  # what happens in the server's thread sets no event
+        await asyncio.sleep(0.01)
+
+
 def listings(remote: FakeDeployment) -> int:
     return remote.requests.count(("GET", "/api/v2/pools"))
 
@@ -181,12 +198,14 @@ def test_a_remote_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.Mon
         watch = watching(remote)
 
         failures: list[Any] = [Unreachable("No reply")]
-        listing = PoolListings._list
+        listing = Pools.all_with_use
 
-        async def list_(self: PoolListings) -> Any:
-            return failures.pop() if failures else await listing(self)
+        def list_(self: Pools) -> Flow[list[Pool]]:
+            if failures:
+                raise failures.pop()
+            return (yield from listing(self))
 
-        monkeypatch.setattr(PoolListings, "_list", list_)
+        monkeypatch.setattr(Pools, "all_with_use", list_)
         assert asyncio.run(asyncio.wait_for(wait(), 30)).verdict is Verdict.SUCCESS
         assert lines[0] == "Waiting on, although the remote could not be asked: No reply"
 
@@ -205,11 +224,81 @@ def test_what_waiting_cannot_mend_ends_every_wait_with_an_error_of_its_own() -> 
         (missing,) = asyncio.run(asyncio.wait_for(wait(["p"]), 30))
         assert isinstance(missing, NotFound)
         assert "no pool 'p'" in str(missing)
-        remote.disturb(403, times=2, path="/pools")
+        # The listing, and one pool, which would be read singly if only the listing were refused.
+        remote.disturb(403, times=3, path="/pools")
         one, other = asyncio.run(asyncio.wait_for(wait(["p", "q"]), 30))
         assert isinstance(one, AccessDenied)
         assert isinstance(other, AccessDenied)
         assert one is not other
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 406, 409, 422, 501])
+def test_where_pools_are_not_listed_each_is_read_singly_once_for_all_who_wait_for_it(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait() -> list[Outcome]:
+        tasks = [asyncio.create_task(watch(RoomWanted("pq"[number % 2]))) for number in range(50)]
+        await until(lambda: remote.requests.count(("GET", "/api/v2/pools/p")) >= 3)
+        remote.add_pool("p", 1)
+        remote.add_pool("q", 1)
+        return await asyncio.gather(*tasks)
+
+    with FakeDeployment() as remote:
+        remote.add_pool("p", 1, occupied=1)
+        remote.add_pool("q", 1, occupied=1)
+        answered, refused = remote._speaker.answer, Answer(status, {"detail": "no"})
+        monkeypatch.setattr(
+            remote._speaker, "answer", lambda asked: refused if asked.path == "/api/v2/pools" else answered(asked)
+        )
+        watch = watching(remote)
+        outcomes = asyncio.run(asyncio.wait_for(wait(), 30))
+        assert {outcome.verdict for outcome in outcomes} == {Verdict.SUCCESS}
+        paths = [asked.path for asked in remote.received]
+    assert paths.count("/api/v2/pools") <= 2
+    reads = [paths.count(f"/api/v2/pools/{name}") for name in "pq"]
+    assert max(reads) <= min(reads) + 2 <= 12
+
+
+@pytest.mark.parametrize(
+    ("of_listing", "of_pool"),
+    [
+        (AuthenticationFailed("revoked", status=401), AuthenticationFailed("revoked", status=401)),
+        (UnexpectedReply("a gateway's page", status=403), Unreachable("away")),
+        (RemoteUnavailable("busy", status=503), None),
+    ],
+    ids=["credentials", "gateway", "busy"],
+)
+def test_what_every_request_meets_is_no_matter_of_the_listing(
+    of_listing: RemoteError, of_pool: RemoteError | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fail(operation: str, error: RemoteError | None) -> Callable[..., Flow[Any]]:
+        def flow(*_: Any) -> Flow[Any]:
+            asked.append(operation)
+            yield Sleep(0)
+            assert error
+            raise error
+
+        return flow
+
+    async def reload() -> Settings:
+        return settings
+
+    async def read() -> None:
+        listings_of = PoolListings(settings, reload)
+        assert listings_of.age("p") == 0
+        for name in ("p", "p", "another"):
+            with pytest.raises(type(of_listing), match=of_listing.message):
+                await listings_of.pool(RoomWanted(name), 60)
+        assert listings_of.age("another") > 0
+
+    settings = Settings("http://127.0.0.1:9")
+    monkeypatch.setattr(Pools, "all_with_use", fail("list", of_listing))
+    monkeypatch.setattr(Pools, "look", fail("read", of_pool))
+    asyncio.run(read())
+    # What has failed serves all who wait, too.
+    assert asked == (["list", "read"] if of_pool else ["list"])
 
 
 def test_the_listings_go_with_the_last_who_waits() -> None:
@@ -233,12 +322,13 @@ def test_the_listings_go_with_the_last_who_waits() -> None:
 def test_a_listing_that_is_fresh_serves_who_comes_after() -> None:
     async def twice() -> None:
         listings_of = PoolListings(settings, reload)
-        assert await listings_of.fresh(60) is await listings_of.fresh(60)
+        assert await listings_of.pool(RoomWanted("p"), 60) is await listings_of.pool(RoomWanted("p", 2), 60)
 
     async def reload() -> Settings:
         return settings
 
     with FakeDeployment() as remote:
+        remote.add_pool("p", 1)
         connection = remote.connection()
         settings = Settings.parse(**{name: connection[name] for name in ("host", "login", "password")})
         asyncio.run(twice())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from astronomer_remote.api.errors import (
     AccessDenied,
+    Conflict,
     DagRunVanished,
     ListingChanged,
     NotSupported,
@@ -20,6 +21,7 @@ from astronomer_remote.api.errors import (
 )
 from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
 from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS
 from astronomer_remote.api.waiting import NO_SUCH_DAG, Observation, Outcome, Verdict, Wanted, judge
 from astronomer_remote.api.watching import SECONDS_BEFORE_GONE
 from astronomer_remote.api.wire import Flow
@@ -381,7 +383,9 @@ def test_a_list_of_all_instances_is_whole_or_an_error() -> None:
         remote.play(remote.deployment.list_task_instances("d", "r"), speech.get(speech.run()), *changing(speech))
 
 
-@pytest.mark.parametrize("refusal", [answer(403, {"detail": "Forbidden"}), answer(405, {"detail": None})])
+@pytest.mark.parametrize(
+    "refusal", [answer(status, {"detail": "no"}) for status in (400, 403, 404, 405, 406, 409, 422)], ids=str
+)
 def test_where_many_at_once_are_refused_they_are_read_page_by_page(refusal: Any) -> None:
     remote, speech = meet(V2)
     pages = [instances_turn(speech, *MANY[at : at + 100], total=250, offset=at) for at in (0, 100)]
@@ -393,6 +397,32 @@ def test_where_many_at_once_are_refused_they_are_read_page_by_page(refusal: Any)
     assert judge(look(remote, GROUP, run, *pages), GROUP) is Verdict.SUCCESS
     with pytest.raises(AccessDenied):
         look(remote, GROUP, run, Turn(pages[0].expected, answer(403, {"detail": "Forbidden"})))
+
+
+REFUSALS = [answer(status, {"detail": "no"}) for status in (400, 403, 404, 405, 406, 409, 422)]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: str(refusal.status))
+def test_where_instances_are_not_listed_the_tasks_are_read_one_by_one(refusal: Any) -> None:
+    remote, speech = meet(V2)
+    names = ("a", "b", "c", "e")
+    wanted, run = Wanted("d", run_id="r", task_ids=names), speech.get(speech.run())
+    singly = [instance_turn(speech, name, instance(name)) for name in names]
+    refused = Turn(instances_turn(speech).expected, refusal)
+    assert judge(look(remote, wanted, run, refused, *singly), wanted) is Verdict.SUCCESS
+    # That is remembered for five minutes. What cannot be read alone, as one that is mapped, is not there yet.
+    some = [*singly[:3], instance_turn(speech, "e")]
+    assert judge(look(remote, wanted, run, *some), wanted) is None
+    remote.clock.now += SECONDS_BETWEEN_WIDE_TICKS + 1
+    listed = instances_turn(speech, *(instance(name) for name in names))
+    assert judge(look(remote, wanted, run, listed), wanted) is Verdict.SUCCESS
+
+
+def test_where_instances_are_not_listed_a_group_cannot_be_waited_for() -> None:
+    remote, speech = meet(V2)
+    refused = Turn(instances_turn(speech).expected, answer(409, {"detail": "no"}))
+    with pytest.raises(Conflict):
+        look(remote, GROUP, speech.get(speech.run()), refused)
 
 
 def test_removed_instances_do_not_count_unless_they_are_waited_for() -> None:

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.ticks import LONGEST_PAUSE_WHILE_AWAY, SECONDS_BETWEEN_WIDE_TICKS
+from astronomer_remote.api.errors import AccessDenied, AuthenticationFailed
+from astronomer_remote.api.ticks import (
+    FAILURES_BEFORE_PROBE,
+    LONGEST_PAUSE_WHILE_AWAY,
+    MOST_REFUSALS,
+    SECONDS_BETWEEN_WIDE_TICKS,
+)
 from astronomer_remote.api.waiting import Outcome
 from astronomer_remote.api.watcher import REQUESTS_AT_ONCE, Watcher
 from astronomer_remote.api.watching import SECONDS_BEFORE_GONE
@@ -147,7 +153,14 @@ def test_a_run_that_is_deleted_is_missed_when_its_turn_to_be_looked_at_comes(wor
 
 
 # A page may come from a gateway that lets no POST through.
-@pytest.mark.parametrize("refusal", [*(answer(status, {"detail": "no"}) for status in (403, 404, 405)), page(403)])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        *(answer(status, {"detail": "no"}) for status in (400, 401, 403, 404, 405, 406, 409, 422, 501)),
+        *(page(status) for status in (302, 401, 403, 406)),
+    ],
+    ids=lambda refusal: f"{refusal.status}, {'page' if refusal.is_page else 'JSON'}",
+)
 def test_where_the_listing_is_refused_each_is_read_once_per_interval_and_four_at_a_time(
     monkeypatch: pytest.MonkeyPatch, refusal: Response
 ) -> None:
@@ -161,6 +174,70 @@ def test_where_the_listing_is_refused_each_is_read_once_per_interval_and_four_at
     # It is asked for again when it would reach far back; where a page comes, twice within a second.
     assert len(world.listings()) <= 2 * 2
     assert world.lags()[-1] <= LONGEST + OVERHEAD + 1
+
+
+@pytest.mark.parametrize(
+    "failure", [answer(500, {"detail": "statement timeout"}), page(200, "Sign in")], ids=["500", "page"]
+)
+def test_where_only_the_listing_fails_each_is_read_singly_until_it_works_again(
+    monkeypatch: pytest.MonkeyPatch, failure: Response
+) -> None:
+    world = inhabit(World(listing=failure), monkeypatch)
+    for number in range(20):
+        world.add(ends=EPOCH + 900 + number)
+
+    async def main() -> None:
+        waits = asyncio.ensure_future(world.wait_for_all())
+        await asyncio.sleep(650)
+        # Two requests in each of three ticks, and in one of each five minutes after that.
+        assert len(world.listings()) <= 2 * (FAILURES_BEFORE_PROBE + 2)
+        assert set(world.looks(since=600.0)) == set(world.runs)
+        world.listing = None
+        await waits
+
+    world.live(main())
+    assert world.lags()[-1] <= LONGEST + OVERHEAD
+    # It works again, so that most runs are not read at all.
+    assert len(world.looks(since=910.0)) <= 10
+
+
+def test_a_wait_ends_when_its_own_read_is_refused_and_no_other_does(world: World) -> None:
+    world.listing = answer(401, {"detail": "not for you"})
+    forbidden, other = world.add(ends=EPOCH + 60), world.add(ends=EPOCH + 60)
+    whole = world._answer
+
+    def reply(request: Request, fields: dict[str, str]) -> Response:
+        hidden = request.path.endswith(f"/{forbidden.run_id}")
+        return answer(403, {"detail": "hidden"}, **fields) if hidden else whole(request, fields)
+
+    world._answer = reply  # type: ignore[method-assign]
+
+    async def main() -> None:
+        refused, outcome = await asyncio.gather(*map(world.wait_for, (forbidden, other)), return_exceptions=True)
+        assert isinstance(refused, AccessDenied)
+        assert isinstance(outcome, Outcome)
+
+    world.live(main())
+
+
+def test_credentials_that_are_refused_everywhere_are_shown_a_few_times_however_many_wait(world: World) -> None:
+    for _ in range(500):
+        world.add()
+    whole, accepted = world._answer, 60.0
+
+    def reply(request: Request, fields: dict[str, str]) -> Response:
+        if world.loop.now > accepted and not request.path.endswith("/version"):
+            return answer(401, {"detail": "revoked"}, **fields)
+        return whole(request, fields)
+
+    world._answer = reply  # type: ignore[method-assign]
+
+    async def main() -> None:
+        errors = await asyncio.gather(*map(world.wait_for, world.runs.values()), return_exceptions=True)
+        assert {type(error) for error in errors} == {AuthenticationFailed}
+
+    world.live(main())
+    assert len([at for at, _ in world.asked if at > accepted]) <= 2 * (1 + MOST_REFUSALS + REQUESTS_AT_ONCE)
 
 
 @pytest.mark.parametrize("seconds", [30.0, 300.0])
