@@ -36,7 +36,8 @@ def checked(value: object, name: str, *, slash: bool = False, longest: int = LON
     """
     if not isinstance(value, str) or not value.strip():
         raise InvalidSettings(f"{name} must be a non-empty text, not {value!r}.")
-    if value == "~" or any(part in (".", "..") for part in value.split("/")):
+    # Some servers drop what follows a semicolon.
+    if value == "~" or any(part.partition(";")[0] in (".", "..") for part in value.split("/")):
         raise InvalidSettings(f"{name}={value!r} has a meaning of its own in a path and cannot be an id.")
     if ("/" in value and not slash) or re.search(r"[\x00-\x1f\x7f]", value):
         raise InvalidSettings(f"{name}={value!r} holds a character that no Airflow API can address.")

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import unquote
 
 from airflow.providers.http.hooks.http import HttpHook
 from requests import PreparedRequest, Response, Session
@@ -20,6 +19,7 @@ from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
 from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.within import is_within
 from astronomer_remote.compat import (
     connection_parts,
     issued_secrets_masked,
@@ -28,7 +28,7 @@ from astronomer_remote.compat import (
     off_the_loop,
     parts_of_tested_connection,
 )
-from astronomer_remote.exceptions import RemoteError, airflow_exceptions
+from astronomer_remote.exceptions import InvalidSettings, RemoteError, airflow_exceptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -198,6 +198,21 @@ class AstronomerHook(HttpHook):
         session.headers.update({**self.default_headers, **(headers or {})})
         return session
 
+    def url_from_endpoint(self, endpoint: str | None) -> str:
+        """
+        The URL of an endpoint of :meth:`run`.
+
+        :raises InvalidSettings: if it leads out of the deployment, or would by how some servers read it.
+        """
+        url: str = super().url_from_endpoint(endpoint)
+        with airflow_exceptions():
+            if not is_within(url, self.base_url):
+                raise InvalidSettings(
+                    f"The endpoint {endpoint!r} may lead out of {self.base_url}. Write a path below that URL, "
+                    "without empty or dot segments, backslashes and control characters."
+                )
+        return url
+
     def _new_session(self, settings: Settings) -> Session:
         self.base_url, self._base_url_initialized = settings.base_url, True
         session = _Session(settings)
@@ -230,7 +245,7 @@ class _Session(Session):
         self._settings = settings
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
-        if not _is_within(prepared_request.url, self._settings):
+        if not is_within(prepared_request.url, self._settings.base_url):
             for name in ("Authorization", "Cookie", *self._settings.headers):
                 prepared_request.headers.pop(name, None)
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]  # so in the types of requests
@@ -244,16 +259,9 @@ class _Authorization(AuthBase):
         self._settings = settings
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        if _is_within(request.url, self._settings):
+        if is_within(request.url, self._settings.base_url):
             headers = self._hook.converse(lambda deployment: deployment.conversation.authorization())
             for name, value in self._settings.headers.items():
                 request.headers.setdefault(name, value)
             request.headers.update(headers)
         return request
-
-
-def _is_within(url: str | None, settings: Settings) -> bool:
-    """Whether a URL lies below the deployment's own, also for a server that takes quoted dots for dots."""
-    path = (url or "").partition("?")[0].partition("#")[0]
-    climbs = ".." in unquote(unquote(path)).replace("\\", "/").split("/")
-    return f"{path}/".startswith(f"{settings.base_url}/") and not climbs

@@ -102,7 +102,9 @@ def test_a_checked_id_is_one_segment_of_a_path(value: str) -> None:
     assert value not in (".", "..", "~")
 
 
-@pytest.mark.parametrize("bad", [None, 7, "", "  ", ".", "..", "~", "a/b", "../x", "a\x00", "a\x7f", "x" * 251])
+@pytest.mark.parametrize(
+    "bad", [None, 7, "", "  ", ".", "..", "~", "a/b", "../x", "..;", ".;x", "a\x00", "a\x7f", "x" * 251]
+)
 def test_an_id_that_names_no_one_thing_is_refused_by_name(bad: Any) -> None:
     with pytest.raises(InvalidSettings, match="external_dag_id"):
         checked(bad, "external_dag_id")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
 
 from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.within import stays_below
 
 NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9_.~%:/?@!$&'()*+,;=-]")
 """Characters that a URL cannot hold unless they are quoted."""
@@ -21,8 +21,7 @@ def endpoint_below(base_url: str, prefix: str, endpoint: str) -> str:
     """
     own = "/" + endpoint.strip().removeprefix(base_url).lstrip("/")
     way = own.partition("?")[0]
-    climbs = any(segment in (".", "..") for segment in unquote(way).split("/"))
-    if climbs or "://" in way or NOT_IN_A_URL.search(own):
+    if not stays_below(way) or "://" in way or NOT_IN_A_URL.search(own):
         raise InvalidSettings(
             f"endpoint={endpoint!r} leads out of the API or is not quoted; give it as /pools/my_pool, for example."
         )
