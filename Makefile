@@ -24,7 +24,7 @@ UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract test
 FAULTS := test_faults.py test_kills.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 SOAK := test_soak.py test_thousand.py
-HOSTILE := test_hostile.py
+HOSTILE := test_hostile.py test_suspended.py
 LONG := $(FAULTS) $(TASKS) $(SOAK) $(HOSTILE)
 NOT_LIVE := -m 'not live and not matrix and not browser'
 # Conversations per version of Airflow that `make fuzz` tries; the unit tests try 500.

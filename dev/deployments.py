@@ -288,6 +288,10 @@ class Deployment:
         self._launch(name)
         self.wait_healthy(timeout=timeout)
 
+    def start_another_triggerer(self) -> None:
+        """Start a triggerer beside the one that runs; it ends with the others."""
+        self._launch("triggerer", "another-triggerer")
+
     def stop_component(self, name: str, sig: int = signal.SIGTERM, grace: float = 15.0) -> None:
         """Signal one component and wait until it and all its descendants are gone.
 
@@ -297,9 +301,9 @@ class Deployment:
         self._running.stop(name, sig, grace)
         self._write_state()
 
-    def _launch(self, name: str) -> None:
-        command = [str(self._located.environment / "bin" / "airflow"), *self._version.command(name)]
-        self._running.start(name, command, self.env if name == "api-server" else patient(self.env))
+    def _launch(self, component: str, name: str | None = None) -> None:
+        command = [str(self._located.environment / "bin" / "airflow"), *self._version.command(component)]
+        self._running.start(name or component, command, self.env if component == "api-server" else patient(self.env))
         self._write_state()
 
     def log(self, name: str, lines: int = 200) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 from dev.deployments import Deployment
 from dev.faults import Rule
 from dev.proxy import Proxy
+from dev.supervisor import descendants
 from dev.versions import Version
 from tests.live.fault_cases import ABOUT_RUNS, TRIGGER, remote
 from tests.live.kill_table import CELLS, key
@@ -48,6 +49,7 @@ LOCAL = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     # So that a triggerer that was killed is missed.
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
 }
 
 
@@ -154,13 +156,8 @@ class Waiting:
     def suspended_worker(self) -> Iterator[None]:
         """Let the task and the process that started it stand still, and wait for the end of the task after that."""
         pid, parent = self._worker()
-        for each in (parent, pid):
-            os.kill(each, signal.SIGSTOP)
-        try:
+        with _suspended([parent, pid]):
             yield
-        finally:
-            for each in (parent, pid):
-                os.kill(each, signal.SIGCONT)
         wait_until(lambda: not _is_alive(pid), self.describe)
 
     def _worker(self) -> tuple[int, int]:
@@ -220,6 +217,14 @@ class Stage:
         return Waiting(self, name, mode, proxy, conn_id)
 
     @contextmanager
+    def suspended_triggerer(self) -> Iterator[None]:
+        """Let the triggerer stand still, while another one does its work; afterwards there are both."""
+        first = self.local.deployment.processes["triggerer"]
+        with _suspended([first, *descendants({first})]):
+            self.local.deployment.start_another_triggerer()
+            yield
+
+    @contextmanager
     def opened(self) -> Iterator[None]:
         """Let remote runs end, which otherwise none does."""
         self.remote.make_pool("gate", 128)
@@ -227,6 +232,18 @@ class Stage:
         yield
         self.remote.pause("queued", True)
         self.remote.drop_pool("gate")
+
+
+@contextmanager
+def _suspended(pids: Sequence[int]) -> Iterator[None]:
+    """Let processes stand still."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def _is_alive(pid: int) -> bool:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from _given import Given
 
 LIMIT = timedelta(seconds=45)
+FIRST_LIMIT = timedelta(seconds=60)
+SECOND_TRY_HAS_TIME = f"{{{{ {FIRST_LIMIT.total_seconds()} if ti.try_number == 1 else 600 }}}}"
 
 
 def waits(trigger_dag_id: str, **arguments: Any) -> None:
@@ -30,6 +32,14 @@ def queued(given: Given) -> None:
 def suspended(given: Given) -> None:
     # Long enough for what was suspended to come back before the next try.
     waits("queued", retry_delay=timedelta(seconds=40))
+
+
+def overtaken(given: Given) -> None:
+    waits("queued", wait_timeout=SECOND_TRY_HAS_TIME)
+
+
+def cleared_again(given: Given) -> None:
+    waits("queued", wait_timeout=SECOND_TRY_HAS_TIME, on_retry="clear")
 
 
 def overdue(given: Given) -> None:
