@@ -95,20 +95,22 @@ class Conversation:
             )
         return self._dialect
 
-    def ask(self, exchange: Exchange[T]) -> Flow[T]:
+    def ask(self, exchange: Exchange[T], attempts_at_missing: int | None = None) -> Flow[T]:
         """
         Send an exchange's request and read its reply, again if that is not an Airflow's and nothing speaks against it.
 
+        :param attempts_at_missing: how often it is sent at most if a page of status 404 comes back.
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.errors`.
         """
-        patience = Patience(self)
+        patience, attempt = Patience(self), 0
         while True:
+            attempt += 1
             response = yield from self.respond(exchange.request)
             try:
                 replies.check(exchange, response)
                 return replies.read(exchange, response)
             except UnexpectedReply as error:
-                if not exchange.request.may_repeat:
+                if not exchange.request.may_repeat or (error.status == 404 and attempt == attempts_at_missing):
                     raise
                 yield from patience.bear(error)
 

@@ -15,7 +15,7 @@ from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dags import Dags
 from astronomer_remote.api.description import Description
 from astronomer_remote.api.dialects.base import Exchange
-from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.errors import InvalidSettings, NotFound, UnexpectedReply
 from astronomer_remote.api.models import (
     Dag,
     DagRun,
@@ -42,6 +42,9 @@ from astronomer_remote.api.wire import LARGEST_REPLY, Flow, Request
 
 NOW = "now"
 """A logical date that stands for the time of the request."""
+
+ATTEMPTS_AT_MISSING = 3
+"""How often an endpoint of the caller's choice is asked for that answers with a page of status 404."""
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -238,6 +241,7 @@ class Deployment(PoolOperations):
         :param json: body.
         :param params: query; a list repeats the name, ``None`` is left out.
         :return: the reply's JSON, ``None`` if it has no body.
+        :raises NotFound: if there is nothing of this path; also if Airflow 1.10 answers with a page that says so.
         """
         if method.upper() not in METHODS:
             raise InvalidSettings(f"method={method!r} must be one of: {', '.join(METHODS)}.")
@@ -245,7 +249,17 @@ class Deployment(PoolOperations):
         given = {name: value for name, value in (params or {}).items() if value is not None}
         path = dialect.endpoint(endpoint)
         request = Request(method.upper(), path, given, plain_json(json, "json"), largest_reply=LARGEST_REPLY)
-        return (yield from self.conversation.ask(Exchange(request, _as_is, f"call {request.method} {endpoint}")))
+        exchange = Exchange(request, _as_is, f"call {request.method} {endpoint}")
+        try:
+            return (yield from self.conversation.ask(exchange, ATTEMPTS_AT_MISSING))
+        except (NotFound, UnexpectedReply) as error:
+            if error.status != 404:
+                raise
+            error.message = f"{error.message} The API of {dialect.label} may not have this endpoint."
+            if dialect.generation is not Generation.EXPERIMENTAL or isinstance(error, NotFound):
+                raise
+            # It answers a path that it does not know with a page, as a gateway does that does not find it.
+            raise NotFound(error.message, status=error.status, method=error.method, path=error.path) from None
 
     def describe(self) -> Flow[str]:
         """Say what is found at the other end, who we are to it, what we may do, and how it is; it changes nothing."""

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.dags import Dags
-from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page
 from astronomer_remote.api.errors import (
     DagNotFound,
     DagRunAlreadyExists,
@@ -30,8 +30,11 @@ log = logging.getLogger(__name__)
 SECONDS_BEFORE_CANCEL = (0, 1, 3)
 """Pauses before a run's state is set: a scheduler at work on the same run may write its own state over ours."""
 
-MOST_PLANNED = 10
-"""How many runs are looked through for the newest one, as runs that are planned for later do not count."""
+FIRST_LOOK = 10
+"""How many runs are read at first for the newest one, as runs that are planned for later do not count."""
+
+MOST_PLANNED = 500
+"""How many runs are looked through at most for the newest one."""
 
 SECONDS_PLANNED = 60.0
 """From how many seconds ahead on a run counts as planned for later: the remote's clock is known to a second at best."""
@@ -174,7 +177,7 @@ class Runs:
         :raises Conflict: if the remote says that there is such a run already, and does not show one for a while.
         """
         dialect = yield from self._conversation.dialect()
-        started, attempt, uncertain = self._conversation.clock(), 0, False
+        started, attempt, uncertain, conf_checked = self._conversation.clock(), 0, False, False
         while True:
             attempt += 1
             wish = self._dated(_noted(intent, dialect), dialect)
@@ -188,6 +191,7 @@ class Runs:
                     raise
                 failure = error
             uncertain = uncertain or isinstance(failure, PassingError)
+            broken = failure if failure.status == 500 and dialect.breaks_on_refused_conf else None
             try:
                 # A date of our own making is not looked for: whoever else has it, the next attempt has another.
                 there = yield from self._look_up(intent, dialect)
@@ -200,12 +204,13 @@ class Runs:
                 return Triggered(there, existed=not made)
             if isinstance(failure, PassingError):
                 _check_run_id(intent.run_id, failure)
-                if failure.status == 500 and dialect.breaks_on_refused_conf and attempt == 1:
-                    yield from self._check_conf(intent, failure)
+                if broken and not conf_checked:
+                    conf_checked = True
+                    yield from self._check_conf(intent, broken)
             # A run that is said to exist and is not shown: another one has the date that was chosen here, or the
             # remote reads from a copy of its database that lags behind.
             passing = isinstance(failure, PassingError)
-            if failure.status == 500 and dialect.breaks_on_refused_conf:
+            if broken is failure:
                 failure.message = f"{failure.message} {MAYBE_THE_CONF}"
             yield from self._conversation.pause(failure, attempt, started, by_time=passing)
 
@@ -275,22 +280,34 @@ class Runs:
         """
         The newest run of a DAG: the one that was made last or, in Airflow 3, the one that was due last.
 
-        One that is planned for later does not count, as long as it has not begun.
+        One that is planned for later does not count, as long as it has not begun. Of more than
+        :data:`MOST_PLANNED` runs, those that were made last are looked through.
         """
         dialect = yield from self._conversation.dialect()
         now = self._conversation.remote_clock() + SECONDS_PLANNED
-        if dialect.orders_runs:
-            due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
-            newest = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, limit=MOST_PLANNED)
-            found = (yield from self._conversation.ask(newest)).items
-        else:
-            # Airflow 2.0 lists runs in the order they were made, so that the last ones of the listing are wanted.
-            page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=MOST_PLANNED))
-            if page.total > MOST_PLANNED:
-                last = page.total - MOST_PLANNED
-                page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=MOST_PLANNED, offset=last))
-            found = page.items[::-1]
-        return next((run for run in found if not _is_planned(run, now)), None)
+        looked, limit = 0, FIRST_LOOK
+        while looked < MOST_PLANNED:
+            if dialect.orders_runs:
+                due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
+                ordered = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, limit=limit, offset=looked)
+                page = yield from self._conversation.ask(ordered)
+            else:
+                page = yield from self._from_the_end(dag_id, dialect, limit, looked)
+            newest = next((run for run in page.items if not _is_planned(run, now)), None)
+            looked += limit
+            if newest or looked >= page.total:
+                return newest
+            limit = PAGE
+        return None
+
+    def _from_the_end(self, dag_id: str, dialect: Dialect, limit: int, offset: int) -> Flow[Page[DagRun]]:
+        """A page of a listing of Airflow 2.0, which lists runs in the order they were made; the last one first."""
+        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=FIRST_LOOK))
+        if page.total > FIRST_LOOK:
+            end = max(page.total - offset, 1)
+            first = max(end - limit, 0)
+            page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=end - first, offset=first))
+        return replace(page, items=page.items[::-1])
 
     def cancel(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """
@@ -361,7 +378,7 @@ class Runs:
         with suppress(DagRunNotFound):
             yield from self._conversation.ask(deletion)
 
-    def _check_conf(self, intent: TriggerIntent, failure: PassingError) -> Flow[None]:
+    def _check_conf(self, intent: TriggerIntent, failure: RemoteError) -> Flow[None]:
         """:raises RequestRefused: if the remote broke on a conf that a param of its DAG refuses."""
         refused = yield from self._dags.refused_param(intent.dag_id, intent.conf)
         if refused:

@@ -43,7 +43,7 @@ from astronomer_remote.links import RemoteDagRunLink
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.triggers.wait import RemoteWaitTrigger
-from tests.airflow.local import come_back, in_dag, local_task, resume, through_the_database, to_the_end
+from tests.airflow.local import STARTED, come_back, in_dag, local_task, resume, through_the_database, to_the_end
 
 Start = Callable[..., FakeDeployment]
 
@@ -401,9 +401,6 @@ def run_id_of(remote: FakeDeployment, **facts: Any) -> str:
     return run_id
 
 
-STARTED = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=timezone.utc)
-
-
 def test_the_same_try_makes_one_run_however_often_it_is_made(any_remote: FakeDeployment) -> None:
     assert run_id_of(any_remote) == run_id_of(any_remote) == run_id_of(any_remote, try_number=2)
     assert len(any_remote.runs("quick")) == 1
@@ -540,6 +537,36 @@ def test_another_number_of_retries_after_a_deploy_changes_nothing(any_remote: Fa
         made = operator(trigger_dag_id="slow", retries=retries, trigger_run_id="mine")
         made.execute(local_task(made, try_number=number, max_tries=2).context())
     assert [run["run_id"] for run in any_remote.runs("slow")] == ["taken", "mine"]
+
+
+ENDED_ONCE = STARTED + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("max_tries", "retries", "started", "runs"),
+    [
+        # A retry after `retries` was lowered from 3 to 2, or raised to 5: Airflow keeps the number.
+        (3, 2, STARTED, 1),
+        (3, 5, STARTED, 1),
+        # Cleared after its first try, which sets the number to that try and the retries of now.
+        (1 + 3, 3, STARTED, 2),
+        (1 + 1, 1, STARTED, 2),
+        # The same number as before; only the end of the local run tells a clear from a retry.
+        (1 + 2, 2, STARTED, 1),
+        (1 + 2, 2, ENDED_ONCE, 2),
+    ],
+)
+def test_a_clear_after_retries_were_lowered_makes_a_new_run_where_airflow_tells_it_from_a_retry(
+    remote: FakeDeployment, max_tries: int, retries: int, started: datetime, runs: int
+) -> None:
+    remote.add_dag("slow", looks=1)
+    first = operator(trigger_dag_id="slow", retries=3, wait_for_completion=True)
+    before = first.execute(local_task(first).context())
+    again = operator(trigger_dag_id="slow", retries=retries, wait_for_completion=True)
+    task = local_task(again, try_number=2, max_tries=max_tries)
+    task.run.start_date = started
+    assert (again.execute(task.context())["run_id"] == before["run_id"]) == (runs == 1)
+    assert len(remote.runs("slow")) == runs
 
 
 @pytest.mark.usefixtures("no_pauses")

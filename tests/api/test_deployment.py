@@ -18,6 +18,7 @@ from astronomer_remote.api.errors import (
     NotFound,
     NotSupported,
     PassingError,
+    RemoteError,
     RequestRefused,
     UnexpectedReply,
 )
@@ -37,6 +38,7 @@ from tests.api.script import (
     V2,
     V2_OLDEST,
     VERSIONS,
+    Clock,
     Remote,
     Speech,
     Turn,
@@ -494,6 +496,41 @@ def test_a_call_has_the_same_login_patience_and_errors_as_everything_else() -> N
     turns = [Turn(line, LOST), Turn(line, answer(422, {"detail": "no such thing"}), authorization="Bearer k3y")]
     with pytest.raises(RequestRefused, match=r"Could not call GET /x: .* no such thing"):
         remote.play(remote.deployment.call("GET", "/x"), *turns)
+
+
+NO_SUCH_PAGE = page(404, "Airflow 404 = lots of circles")
+
+
+@pytest.mark.parametrize(
+    ("version", "method", "reply", "times", "error"),
+    [
+        (EXPERIMENTAL, "GET", NO_SUCH_PAGE, 3, NotFound),
+        (EXPERIMENTAL, "POST", NO_SUCH_PAGE, 1, NotFound),
+        (EXPERIMENTAL, "GET", answer(404, {"error": "Dag id d not found"}), 1, NotFound),
+        (V2, "GET", answer(404, {"detail": "Not Found"}), 1, NotFound),
+        # Of these it is a gateway's, which may find its way to the deployment again.
+        (V1, "GET", page(404, "default backend"), 3, UnexpectedReply),
+        (V2, "POST", page(404, "default backend"), 1, UnexpectedReply),
+    ],
+)
+def test_an_endpoint_that_is_not_there_is_soon_said_to_be_missing(
+    version: str, method: str, reply: Response, times: int, error: type[RemoteError]
+) -> None:
+    remote, speech = meet(version)
+    turns = [Turn(f"{method} {speech.base}/x", reply)] * times
+    with pytest.raises(error, match=r"The API of Airflow .* may not have this endpoint") as missing:
+        remote.play(remote.deployment.call(method, "/x"), *turns)
+    assert (type(missing.value), missing.value.status) == (error, 404)
+    assert remote.clock.now - Clock().now <= 3
+
+
+def test_a_page_of_another_status_is_asked_past_as_always() -> None:
+    remote, speech = meet(EXPERIMENTAL)
+    turns = [Turn(f"GET {speech.base}/x", reply) for reply in (NO_SUCH_PAGE, *[page(200)] * 4, ok([]))]
+    assert remote.play(remote.deployment.call("GET", "/x"), *turns) == []
+    with pytest.raises(UnexpectedReply) as odd:
+        remote.play(remote.deployment.call("GET", "/x"), *[Turn(f"GET {speech.base}/x", page(200))] * 6)
+    assert "may not have" not in str(odd.value)
 
 
 def test_a_call_is_refused_for_what_http_or_json_does_not_know() -> None:

@@ -763,6 +763,23 @@ def test_a_conf_that_a_param_refuses_is_named_where_airflow_breaks_on_it(version
         remote.play(trigger(remote, intent), speech.post(page(500)), speech.get(), details_turn(speech))
 
 
+def test_a_conf_that_a_param_refuses_is_named_whenever_the_remote_first_breaks_on_it() -> None:
+    remote, speech = meet("2.8.4")
+    # A gateway has no answer at first, and the run cannot be looked for at once when the remote has broken.
+    unread = Turn(f"GET {speech.runs_path}/r", plain(503, ""))
+    turns = [speech.post(plain(503, "")), speech.get(), speech.post(page(500)), unread]
+    with pytest.raises(RequestRefused, match=r"Param 'n' has the value 'x'") as refused:
+        remote.play(trigger(remote, TriggerIntent("d", "r", {"n": "x"})), *turns, details_turn(speech))
+    assert (refused.value.status, refused.value.method) == (500, "POST")
+
+
+def test_params_are_read_once_however_often_the_remote_breaks() -> None:
+    remote, speech = meet("2.8.4")
+    broken = [speech.post(page(500)), speech.get()]
+    turns = [*broken, details_turn(speech), *broken, *broken, speech.post()]
+    assert not remote.play(trigger(remote), *turns).existed
+
+
 @pytest.mark.parametrize("details", [None, answer(404, {"detail": None}), page(200), ok({"params": None})])
 def test_an_error_page_of_another_cause_is_retried_and_says_what_it_may_be(details: Response | None) -> None:
     remote, speech = meet("2.8.4")
@@ -857,6 +874,51 @@ def test_airflow_2_0_cannot_order_runs_so_the_last_of_the_listing_is_asked_for(t
     newest = remote.play(remote.deployment.get_newest_dag_run("d"), *turns)
     assert newest is not None
     assert newest.run_id == f"n{total - 1}"
+
+
+def further(speech: Speech, offset: int, *runs: Any, total: int, limit: int = 100) -> Turn:
+    """A request for older runs, as the newest ones are all planned for later."""
+    order = "&order_by=-id" if speech.numbers >= (2, 1) else ""
+    line = f"GET {speech.runs_path}?limit={limit}&offset={offset}{order}"
+    return Turn(line, runs_body(speech, *runs, total=total))
+
+
+def planned_runs(speech: Speech, number: int) -> list[Any]:
+    return [speech.run(f"planned-{each}", "queued", date="2099-01-01T00:00:00Z") for each in range(number)]
+
+
+def test_more_runs_that_are_planned_for_later_than_come_at_first_hide_no_newest_one() -> None:
+    remote, speech = meet(V1)
+    planned = planned_runs(speech, 110)
+    turns = [
+        speech.newest(*planned[:10], total=300),
+        further(speech, 10, *planned[10:], total=300),
+        further(speech, 110, speech.run("newest"), speech.run("older"), total=300),
+    ]
+    newest = remote.play(remote.deployment.get_newest_dag_run("d"), *turns)
+    assert newest is not None
+    assert newest.run_id == "newest"
+
+
+def test_airflow_2_0_lists_them_from_its_end() -> None:
+    remote, speech = meet(V1_OLDEST)
+    planned, first = planned_runs(speech, 100), [speech.run(f"n{number}") for number in range(10)]
+    turns = [
+        speech.newest(*first, total=113),
+        further(speech, 103, *planned[90:], total=113, limit=10),
+        speech.newest(*first, total=113),
+        further(speech, 3, *first[3:], *planned[:90], total=113),
+    ]
+    newest = remote.play(remote.deployment.get_newest_dag_run("d"), *turns)
+    assert newest is not None
+    assert newest.run_id == "n9"
+
+
+def test_a_remote_that_plans_without_end_is_not_read_without_end() -> None:
+    remote, speech = meet(V1)
+    turns = [speech.newest(*planned_runs(speech, 10), total=10**9)]
+    turns += [further(speech, 10 + 100 * page, *planned_runs(speech, 100), total=10**9) for page in range(5)]
+    assert remote.play(remote.deployment.get_newest_dag_run("d"), *turns) is None
 
 
 @every_version

@@ -94,6 +94,12 @@ class Local:
         wish = {"dag_run_id": self._run_id(dag_id), "task_ids": ["trigger"], "dry_run": False, "only_failed": False}
         self.ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=wish)
 
+    def delete_run(self, dag_id: str) -> None:
+        """Delete the DAG run of a DAG, as a person does."""
+        path = f"{self._base}/dags/{dag_id}/dagRuns/{quote(self._run_id(dag_id), safe='')}"
+        answer = self._session.delete(path, timeout=120)
+        assert answer.status_code == 204, f"DELETE {path} → {answer.status_code}: {answer.text[:2000]}"
+
     def _run_id(self, dag_id: str) -> str:
         run = self.run(dag_id)
         assert run, f"{dag_id} has no run"

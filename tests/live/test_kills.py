@@ -64,6 +64,15 @@ def test_a_person_who_ends_the_task_ends_its_run(cancelled: Cancelled, act: str,
         waiting.until({"failed": 1}, [waiting.cancelled_state] * 2)
 
 
+@pytest.mark.parametrize("mode", BOTH)
+def test_a_person_who_deletes_the_local_run_ends_its_remote_run(on: Stage, mode: str) -> None:
+    (waiting,) = on.start(("held", mode))
+    waiting.until_it_waits()
+    on.local.delete_run(waiting.dag_id)
+    # A DAG that runs once may be run again after that.
+    wait_until(lambda: waiting.cancelled_state in waiting.remote_states(), waiting.describe)
+
+
 def says_if_it_cannot_cancel(waiting: Waiting) -> None:
     if waiting.cancelled_state != "failed":
         wait_until(lambda: "Could not cancel run" in waiting.log(), waiting.describe)
