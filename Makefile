@@ -27,6 +27,8 @@ SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
 LONG := $(FAULTS) $(TASKS) $(SOAK) $(HOSTILE)
 NOT_LIVE := -m 'not live and not matrix and not browser'
+# One process per core; PYTEST_ARGS='-n 0' for a debugger.
+PARALLEL := --numprocesses auto --dist worksteal
 # Conversations per version of Airflow that `make fuzz` tries; the unit tests try 500.
 FUZZ_CASES ?= 30000
 FUZZ_SEED ?= 0
@@ -54,10 +56,14 @@ demo: ## two real deployments, one triggers a DAG in the other
 	@$(BEGIN) venv .dev/demo --group demo
 	@touch $@
 
-# First, what is missing on this machine; last, what was not run for that reason.
+# First, what is missing on this machine; last, what was not run for that reason, and how long each part took.
+PARTS := lint docs unit-newest unit-oldest package browser live
+
 test: ## lint, docs, unit, package, browser and live
 	@$(BEGIN) test
-	@$(MAKE) --no-print-directory lint docs unit package browser live; code=$$?; $(BEGIN) report; exit $$code
+	@code=0; took=""; for part in $(PARTS); do start=$$(date +%s); $(MAKE) --no-print-directory $$part || code=$$?; \
+	  took="$$took, $$part $$(($$(date +%s) - start)) s"; echo "Took so far: $${took#, }."; [ $$code = 0 ] || break; done; \
+	  $(BEGIN) report; exit $$code
 
 venv: .venv/.ready ## make .venv: the tools, Airflow and this package
 
@@ -79,9 +85,7 @@ lint: venv ## format, lint, types, and the one direction of imports
 unit: unit-newest unit-oldest ## the tests that need no deployment, in the newest and the oldest Airflow
 
 unit-newest: venv
-	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run $(PYTEST) $(NOT_LIVE) $(UNIT)
-	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m pytest $(NOT_LIVE) $(PARALLEL) --cov --cov-report= $(UNIT) $(PYTEST_ARGS)
 	@# Every branch is to be tested; what recent changes left out is listed by this report, and goes before 100 is asked for again.
 	$(BIN)/coverage report --include 'astronomer_remote/api/*' --fail-under 98
 	$(BIN)/coverage report --omit 'astronomer_remote/api/*' --fail-under 85
@@ -95,7 +99,7 @@ unit-oldest-now:
 	set -e; env=$$($(BIN)/python -m dev env $(OLDEST) --project --extra pytest); \
 	  $(BIN)/python -m dev.uv pip install --quiet --python "$$env/bin/python" --resolution lowest-direct $(FLOORS:%=--upgrade-package %) \
 	    'apache-airflow==$(OLDEST)' --requirements pyproject.toml --group test; \
-	  "$$env/bin/python" $(PYTEST) $(NOT_LIVE) $(filter-out tests/fuzz tests/dev,$(UNIT))
+	  "$$env/bin/python" -m pytest $(NOT_LIVE) $(PARALLEL) $(filter-out tests/fuzz tests/dev,$(UNIT)) $(PYTEST_ARGS)
 
 live: venv ## the tests that start real deployments and run DAGs in them, against three remotes
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live $(LONG:%=--ignore tests/live/%)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -13,6 +14,8 @@ from dev.loopback import bypass_proxy
 from dev.missing import Missing
 
 LOOPBACK = ("127.", "::1", "localhost")
+# Airflow 2.11's, and that of Airflow 3's task SDK.
+MODULES_WITH_A_MASKER = ("airflow.utils.log.secrets_masker", "airflow.sdk.log")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,6 +31,21 @@ def no_network() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_locally)
         yield
+
+
+@pytest.fixture(autouse=True)
+def forgotten_secrets() -> Any:
+    """
+    Let Airflow forget after each test what it masks in logs.
+
+    It compiles one pattern of all secrets again with each new one, which thousands of logins make slow.
+    """
+    yield
+    for name in MODULES_WITH_A_MASKER:
+        module = sys.modules.get(name)
+        if module is not None:
+            masker = module._secrets_masker()
+            masker.patterns, masker.replacer = set(), None
 
 
 def pytest_configure() -> None:
