@@ -309,7 +309,7 @@ async def was_trigger_stopped_by_a_person(ti: Any, run_id: str) -> bool:
         return False
     # Of a task that was cleared, Airflow 3 shows the states up to its next try. It shows the same of one that another
     # triggerer has sent back to a worker, and of that one's next try.
-    return not await _has_another_try_taken_over(ti, run_id, resumed=local.state == "running")
+    return not await _goes_on_elsewhere(ti, run_id, local)
 
 
 async def was_trigger_given_up(ti: Any, run_id: str) -> bool:
@@ -321,7 +321,7 @@ async def was_trigger_given_up(ti: Any, run_id: str) -> bool:
     local = await sync_to_async(_local_state)(ti)
     if local.max_tries is not None or local.state == "up_for_retry":
         return local.is_past(ti)
-    return local.exists and local.state != "deferred" and await _has_another_try_taken_over(ti, run_id, resumed=False)
+    return local.exists and local.state != "deferred" and await _goes_on_elsewhere(ti, run_id, local)
 
 
 def publish_try(ti: Any) -> None:
@@ -337,18 +337,17 @@ SECONDS_UNTIL_PUBLISHED = 8
 """How long the mark of a try that has begun is waited for; it is written once the remote run is there."""
 
 
-async def _has_another_try_taken_over(ti: Any, run_id: str, *, resumed: bool) -> bool:
+async def _goes_on_elsewhere(ti: Any, run_id: str, local: LocalState) -> bool:
     """
-    Whether the try that a trigger waits for is over, and a later one goes on with its remote run.
+    Whether the task goes on with its remote run in a worker, or in a later try.
 
     A try that begins deletes what XCom has of the one before, and writes its own once it has its remote run. Until
     then, in doubt, the run is left alone. A try that was cleared gets another run, and writes that one's id.
-
-    :param resumed: whether this try itself may have come back from another triggerer, and goes on with the run.
     """
     for _ in range(SECONDS_UNTIL_PUBLISHED):
         number = await sync_to_async(_xcom)(ti, RUN_TRY)
-        if number == ti.try_number and not resumed:
+        # What runs with the mark of this try has come back from another triggerer, or has not written its own yet.
+        if number == ti.try_number and local.state != "running":
             return False
         if number not in (None, ti.try_number):
             return bool(await sync_to_async(_xcom)(ti, "trigger_run_id") == run_id)
