@@ -71,7 +71,7 @@ class Waiting:
     @property
     def remote_state(self) -> str:
         """The state of its remote run while that lasts."""
-        return "running" if self.name == "held" or self.stage.remote.version < (2, 0) else "queued"
+        return "running" if self.name in ("held", "cleared_again") or self.stage.remote.version < (2, 0) else "queued"
 
     @property
     def cancelled_state(self) -> str:
