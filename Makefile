@@ -21,7 +21,7 @@ BIN := .venv/bin
 PYTEST := -m pytest $(PYTEST_ARGS)
 UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract tests/airflow tests/fuzz tests/dev)
 # They have targets of their own.
-FAULTS := test_faults.py test_kills.py
+FAULTS := test_faults.py test_kills.py test_old_remotes.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
@@ -113,7 +113,7 @@ tasks: venv ## the operators for pools and DAGs in tasks of real deployments
 fuzz: venv ## every operation and task against many replies that are changed at random; FUZZ_CASES, FUZZ_SEED
 	$(BIN)/python $(PYTEST) -s -m fuzz tests/fuzz --fuzz-cases $(FUZZ_CASES) --fuzz-seed $(FUZZ_SEED)
 
-hostile: venv ## a remote that means harm, against real triggerers and workers on PostgreSQL
+hostile: venv ## a remote that means harm, and workers and triggerers that are suspended, on PostgreSQL
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(HOSTILE:%=tests/live/%)
 
 soak: venv ## two hundred tasks while a fifth of all requests fails; a thousand that wait in one triggerer
