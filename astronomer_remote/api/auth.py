@@ -19,7 +19,7 @@ from typing import Any
 from astronomer_remote.api.errors import AuthenticationFailed, PassingError, UnexpectedReply
 from astronomer_remote.api.models import Generation, Version
 from astronomer_remote.api.settings import AUTO, Settings, is_token_text
-from astronomer_remote.api.wire import Flow, Request, Response
+from astronomer_remote.api.wire import LARGE_JSON, Flow, Request, Response
 
 Deliver = Callable[[Request], Flow[Response]]
 """Sends a request with the conversation's patience; what it returns is an answer, whatever its status."""
@@ -54,8 +54,9 @@ class Authentication:
     def refused(self, response: Response) -> bool:
         """Whether a reply says that the credentials were not accepted, rather than that a permission is missing."""
         # Airflow 2.11 answers missing and wrong credentials with 403 and no detail; with a detail it is a permission.
-        nameless = response.is_airflow_error and _detail(response) is None
-        return _says_unauthorized(response) or (response.status == 403 and nameless)
+        if response.status != 403:
+            return _says_unauthorized(response)
+        return response.is_airflow_error and _detail(response) is None
 
     @property
     def issued(self) -> tuple[str, ...]:
@@ -190,8 +191,9 @@ class AirflowLogin(Authentication):
 
     def refused(self, response: Response) -> bool:
         # Airflow says it in JSON; a page is that of a gateway, which knows nothing of this token.
-        named = response.is_airflow_error and _names_the_credentials(response)
-        return _says_unauthorized(response) or (response.status == 403 and named)
+        if response.status != 403:
+            return _says_unauthorized(response)
+        return response.is_airflow_error and _names_the_credentials(response)
 
     @property
     def issued(self) -> tuple[str, ...]:
@@ -231,13 +233,14 @@ def static(settings: Settings) -> StaticHeader | None:
 
 def _access_token(reply: Response, login: str) -> str:
     try:
-        token = reply.json()["access_token"] if reply.status in (200, 201) else None
+        granted = reply.status in (200, 201) and len(reply.body) <= LARGE_JSON
+        token = reply.json()["access_token"] if granted else None
     except (ValueError, KeyError, TypeError):
         token = None
     if isinstance(token, str) and is_token_text(token) and len(token) <= LONGEST_TOKEN:
         return token
     facts: dict[str, Any] = {"status": reply.status, "method": "POST", "path": LOGIN_PATH}
-    if reply.is_airflow_error and reply.status in (400, 401, 403, 422):
+    if reply.status in (400, 401, 403, 422) and reply.is_airflow_error:
         raise AuthenticationFailed(
             f"The remote did not accept the connection's login {login!r}. Check the connection's login and password.",
             **facts,
@@ -246,7 +249,7 @@ def _access_token(reply: Response, login: str) -> str:
         f"Could not log in as {login!r}. This deployment may not let users log in with a password; give the "
         "connection an API token instead."
     )
-    if reply.is_airflow_error and reply.status >= 400:
+    if reply.status >= 400 and reply.is_airflow_error:
         raise AuthenticationFailed(why, **facts)
     # Airflow itself says no in JSON; whatever else this is comes and goes with a gateway.
     raise UnexpectedReply(f"{why} Or a proxy or login page stands before it.", **facts)

@@ -31,12 +31,30 @@ from astronomer_remote.api.errors import (
     ReplyTooLarge,
     UnexpectedReply,
 )
-from astronomer_remote.api.paging import MOST_ENTRIES, MOST_PAGES, READINGS, PageAt, Reading
+from astronomer_remote.api.paging import (
+    LARGEST_BARE_LISTING,
+    LARGEST_LISTING,
+    MOST_ENTRIES,
+    MOST_PAGES,
+    READINGS,
+    PageAt,
+    Reading,
+)
 from astronomer_remote.api.redaction import Redaction
 from astronomer_remote.api.refusals import refuses
 from astronomer_remote.api.retry import PASSING_STATUSES, RetryPolicy, http_date
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, send
+from astronomer_remote.api.wire import (
+    LARGE_JSON,
+    Flow,
+    Reload,
+    Request,
+    Response,
+    Sleep,
+    TransportError,
+    compute,
+    send,
+)
 
 T = TypeVar("T")
 
@@ -102,17 +120,26 @@ class Conversation:
         :param attempts_at_missing: how often it is sent at most if a page of status 404 comes back.
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.errors`.
         """
+        return (yield from self._ask(exchange, attempts_at_missing=attempts_at_missing))[0]
+
+    def _ask(self, exchange: Exchange[T], *, attempts_at_missing: int | None = None) -> Flow[tuple[T, int]]:
+        """The same. :return: what was read, and how many bytes the reply had."""
         patience, attempt = Patience(self), 0
         while True:
             attempt += 1
             response = yield from self.respond(exchange.request)
             try:
                 replies.check(exchange, response)
-                return replies.read(exchange, response)
+                return (yield from self._read(exchange, response)), len(response.body)
             except UnexpectedReply as error:
                 if not exchange.request.may_repeat or (error.status == 404 and attempt == attempts_at_missing):
                     raise
                 yield from patience.bear(error)
+
+    def _read(self, exchange: Exchange[T], response: Response) -> Flow[T]:
+        if len(response.body) > LARGE_JSON:
+            return (yield from compute(lambda: replies.read_beside(exchange, response)))
+        return replies.read(exchange, response)
 
     def ask_all(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[list[T]]:
         """
@@ -154,11 +181,16 @@ class Conversation:
         return reading
 
     def read_on(self, reading: Reading[T], pages: int = MOST_PAGES) -> Flow[None]:
-        """Read a listing to its end, or so many pages of it; nothing more of one that is too long."""
+        """
+        Read a listing to its end, or so many pages of it; nothing more of one that is too long.
+
+        :raises NotSupported: if its entries are larger than is read.
+        """
         while not reading.over and reading.pages < pages and reading.total <= MOST_ENTRIES:
             exchange = reading.next()
             try:
-                reading.add((yield from self.ask(exchange)))
+                page, size = yield from self._ask(exchange)
+                reading.add(page, size)
             except ReplyTooLarge as error:
                 reading.shrink(error.message)
             except PermanentError as error:
@@ -169,6 +201,13 @@ class Conversation:
                 self._widens = False
                 reading.narrow()
             self._report_unreadable(exchange.operation, reading.unreadable)
+            most = LARGEST_BARE_LISTING if exchange.unread else LARGEST_LISTING
+            if reading.bytes > most:
+                raise NotSupported(
+                    f"Could not {exchange.operation}: {len(reading.items)} of {reading.total} entries are more than "
+                    f"{most // 2**20} MB, which is the most that is read of a listing. Ask for fewer of them, for "
+                    "example those of one logical_date, or for each by its id."
+                )
 
     def _report_unreadable(self, operation: str, reasons: Sequence[str]) -> None:
         """Log once what could not be read of a listing."""
@@ -295,6 +334,8 @@ class Conversation:
                 self._note_time(response)
                 if response.status not in PASSING_STATUSES:
                     replies.check_size(request, response)
+                    if response.status >= 400 and len(response.body) > LARGE_JSON:
+                        response = yield from compute(response.parse)
                     return response
                 failure = replies.unavailable(request, response, datetime.fromtimestamp(self.clock(), timezone.utc))
                 harmless = response.status == 429

@@ -41,7 +41,7 @@ class Diagnosis:
 
     def _running(self, run: DagRun) -> Flow[int]:
         dialect = yield from self._conversation.dialect()
-        page = yield from self._ask(lambda: dialect.dag_runs(run.dag_id, newest_first=dialect.orders_runs))
+        page = yield from self._ask(lambda: dialect.dag_runs(run.dag_id, newest_first=dialect.orders_runs, bare=True))
         return sum(each.state == "running" for each in page.items) if page else 0
 
     def _ask(self, exchange: Callable[[], Exchange[T]]) -> Flow[T | None]:

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import dropwhile
+from itertools import dropwhile, islice
 from typing import Any
 
 from astronomer_remote.api import untrusted
@@ -20,8 +20,23 @@ COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 FOLD = re.compile(r"::(end)?group::")
 """Where Airflow's UI folds a log."""
 
+LONGEST_LINES = 16 * 1024
+"""Characters at the beginning of a log, or of one value in a record, that are looked at."""
+
 LONGEST_END = 256 * 1024
 """Bytes at the end of a log among which its last lines are looked for."""
+
+MOST_RECORDS = 2000
+"""Records at the end of a reply that are looked at: far more than lines are told of one."""
+
+MOST_LINES = 5000
+"""Lines at the end of a reply after which no further record is looked at."""
+
+MOST_FRAMES = 300
+"""Frames of a traceback that are told."""
+
+MOST_CAUSES = 20
+"""Errors that led to one that are told."""
 
 MOST_HOSTS = 100
 """Of how many hosts a log may be made up: each try of a task ran on one, or on a few."""
@@ -49,11 +64,15 @@ class LogPart:
     :param lines: without those about where the log was found, which differ from reply to reply.
     :param token: what makes the remote go on after them, if it says.
     :param error: which of the lines tell the last exception, if it is known.
+    :param first: the first line of the reply, if it is not the first one here.
+    :param cut: whether lines of the reply's beginning are missing here, since it is very long.
     """
 
     lines: tuple[str, ...]
     token: str | None = None
     error: range = range(0)
+    first: str = ""
+    cut: bool = False
 
 
 def text_lines(log: bytes, count: int) -> list[str]:
@@ -91,9 +110,29 @@ def text_part(body: Any) -> LogPart:
         logs = list(_second_of_pairs(content))
     except (ValueError, SyntaxError):
         logs = [content]
-    # The lines about sources stand between folds.
-    lines = _cleaned(line for log in logs for line in log.splitlines())
-    return LogPart(tuple(dropwhile(lambda line: line.startswith(SOURCES), lines)), body.get("continuation_token"))
+    first, cut = "", sum(map(len, logs)) > LONGEST_END
+    if cut:
+        beginning = "\n".join(log[:LONGEST_LINES] for log in logs[:1])
+        first = next(_without_sources(beginning.splitlines()), "")
+        left = LONGEST_END
+        for number in range(len(logs) - 1, -1, -1):
+            logs[number] = _end_of_text(logs[number], left)
+            left -= len(logs[number])
+    lines = _without_sources(line for log in logs for line in log.splitlines())
+    return LogPart(tuple(lines), body.get("continuation_token"), first=first, cut=cut)
+
+
+def _without_sources(lines: Iterable[str]) -> Iterator[str]:
+    """Lines as they are told, without those about sources, which stand between folds."""
+    return dropwhile(lambda line: line.startswith(SOURCES), _cleaned(lines))
+
+
+def _end_of_text(text: str, length: int) -> str:
+    """The last whole lines of a text; of a single one its end."""
+    if len(text) <= length:
+        return text
+    end = text[-length:] if length else ""
+    return end.partition("\n")[2] or end
 
 
 def _second_of_pairs(text: str) -> Iterator[str]:
@@ -139,14 +178,29 @@ def record_part(body: Any) -> LogPart:
     folds = [str(record.get("event")) if isinstance(record, dict) else str(record) for record in records[:100]]
     if folds and folds[0].startswith("::group::"):
         records = records[folds.index("::endgroup::") + 1 if "::endgroup::" in folds else 0 :]
-    lines: list[str] = []
-    error = range(0)
-    for record in records:
-        begins = len(lines)
-        lines += _cleaned(_lines_of(record))
-        if isinstance(record, dict) and record.get("error_detail"):
-            error = range(begins, len(lines))
-    return LogPart(tuple(lines), body.get("continuation_token"), error)
+    found: list[list[str]] = []
+    error_at, count, at = -1, 0, len(records)
+    while at > 0 and count < MOST_LINES and len(found) < MOST_RECORDS:
+        at -= 1
+        found.append([*_cleaned(_lines_of(records[at]))])
+        count += len(found[-1])
+        if error_at < 0 and _tells_error(records[at]):
+            error_at = len(found) - 1
+    cut = at > 0
+    first = next(_cleaned(_lines_of(records[0])), "") if cut else ""
+    if error_at < 0:
+        # It may stand long before what a task printed.
+        errors = (record for record in reversed(records[:at]) if _tells_error(record))
+        found += [[*_cleaned(_lines_of(record))] for record in islice(errors, 1)]
+        error_at = len(found) - 1 if len(found) > len(records) - at else -1
+    lines = [line for part in reversed(found) for line in part]
+    begins = sum(map(len, found[error_at + 1 :]))
+    error = range(begins, begins + len(found[error_at])) if error_at >= 0 else range(0)
+    return LogPart(tuple(lines), body.get("continuation_token"), error, first, cut)
+
+
+def _tells_error(record: Any) -> bool:
+    return isinstance(record, dict) and bool(record.get("error_detail"))
 
 
 def _end_of(log: bytes) -> list[str]:
@@ -166,15 +220,15 @@ def _record(line: str) -> Any:
 def _lines_of(record: Any) -> Iterator[str]:
     """A record as text."""
     if not isinstance(record, dict):
-        yield str(record)
+        yield str(record)[:LONGEST_LINES]
         return
-    event = str(record.get("event", ""))
-    more = [f"{name}={value!r}" for name, value in record.items() if name not in LEFT_OUT and value is not None]
+    event = _end_of_text(str(record.get("event", "")), LONGEST_LINES)
+    more = [f"{name}={value!r}"[:LONGEST_LINES] for name, value in record.items() if _is_told(name, value)]
     head = (record.get("timestamp"), str(record.get("level") or "").upper(), event, *more)
     yield from " ".join(str(part) for part in head if part).splitlines()
     details = record.get("error_detail")
     # The error that ended it comes first, and then what caused it.
-    for error in reversed(details if isinstance(details, list) else []):
+    for error in reversed(details[:MOST_CAUSES] if isinstance(details, list) else []):
         if isinstance(error, dict):
             yield from _traceback(error)
 
@@ -183,10 +237,15 @@ def _traceback(error: Mapping[str, Any]) -> Iterator[str]:
     frames = error.get("frames")
     if isinstance(frames, list) and frames:
         yield "Traceback (most recent call last):"
-        for frame in frames:
+        for frame in frames[-MOST_FRAMES:]:
             if isinstance(frame, dict):
                 yield f'  File "{frame.get("filename")}", line {frame.get("lineno")}, in {frame.get("name")}'
-    yield from f"{error.get('exc_type')}: {error.get('exc_value')}".splitlines()
+    yield from f"{error.get('exc_type')}: {error.get('exc_value')}"[:LONGEST_LINES].splitlines()
+
+
+def _is_told(name: str, value: Any) -> bool:
+    """Whether a field of a record has no place of its own, and says something."""
+    return name not in LEFT_OUT and value is not None
 
 
 def _last(lines: Sequence[str], count: int) -> list[str]:
@@ -195,6 +254,6 @@ def _last(lines: Sequence[str], count: int) -> list[str]:
 
 def _cleaned(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
-        text = COLOUR.sub("", line).replace("\t", "    ").rstrip()
+        text = COLOUR.sub("", line[:LONGEST_LINES]).replace("\t", "    ").rstrip()
         if text and not FOLD.search(text):
             yield untrusted.readable(text, LONGEST_LINE)

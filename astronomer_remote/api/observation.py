@@ -62,14 +62,15 @@ class Observer:
         self._mapped: set[tuple[str, str]] = set()
         self._listing_refused_until = 0.0
 
-    def look(self, wanted: Wanted) -> Flow[Observation]:
+    def look(self, wanted: Wanted, *, bare: bool = False) -> Flow[Observation]:
         """
         Look once.
 
+        :param bare: without the confs and notes of runs.
         :raises DagRunVanished: if the run was seen before and is there no more.
         """
         try:
-            runs, dag_is_missing = (yield from self._find(wanted)), False
+            runs, dag_is_missing = (yield from self._find(wanted, bare=bare)), False
         except DagNotFound as error:
             if wanted.exists:
                 raise _vanished(wanted, error) from None
@@ -128,11 +129,11 @@ class Observer:
                 return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
             yield Sleep(min(poke_interval, left))
 
-    def look_for(self, waiter: Waiter) -> Flow[None]:
-        """Look once for somebody who waits, and let him know."""
+    def look_for(self, waiter: Waiter, *, bare: bool = False) -> Flow[None]:
+        """Look once for somebody who waits, and let him know. :param bare: without the confs and notes of runs."""
         clock = self._conversation.clock
         try:
-            waiter.see((yield from self.look(waiter.wanted)), clock())
+            waiter.see((yield from self.look(waiter.wanted, bare=bare)), clock())
             yield from self._explain_queueing(waiter)
             yield from self._explain_absence(waiter)
         except PassingError as error:
@@ -166,12 +167,12 @@ class Observer:
                 waiter.tell(f"Run {run.run_id} is still {run.state}: {reason}.")
         waiter.queued_since = None
 
-    def _find(self, wanted: Wanted) -> Flow[dict[str, DagRun | None]]:
+    def _find(self, wanted: Wanted, *, bare: bool) -> Flow[dict[str, DagRun | None]]:
         """The runs that are waited for, by what to call them."""
         if wanted.run_id is not None:
-            return {f"run {wanted.run_id}": (yield from self._find_by_id(wanted, wanted.run_id))}
+            return {f"run {wanted.run_id}": (yield from self._find_by_id(wanted, wanted.run_id, bare=bare))}
         if wanted.newest:
-            newest = yield from self._runs.newest(wanted.dag_id)
+            newest = yield from self._runs.newest(wanted.dag_id, bare=bare)
             if newest and not is_addressable(newest.run_id):
                 raise NotSupported(
                     f"The newest run of DAG {wanted.dag_id!r} is {newest.run_id!r}, an id that no Airflow API can "
@@ -183,13 +184,13 @@ class Observer:
             if wanted.match_by == BY_DATA_INTERVAL_END:
                 found[f"run of {date}"] = yield from self.dated_runs.of_interval_end(wanted.dag_id, date)
                 continue
-            of_date = yield from self._runs.all(wanted.dag_id, date)
+            of_date = yield from self._runs.all(wanted.dag_id, date, bare=bare)
             found[f"run of {date}"] = of_date[0] if of_date else None
         return found
 
-    def _find_by_id(self, wanted: Wanted, run_id: str) -> Flow[DagRun | None]:
+    def _find_by_id(self, wanted: Wanted, run_id: str, *, bare: bool) -> Flow[DagRun | None]:
         try:
-            return (yield from self._runs.get(wanted.dag_id, run_id))
+            return (yield from self._runs.get(wanted.dag_id, run_id, bare=bare))
         except DagRunNotFound as error:
             if not wanted.exists:
                 return None

@@ -19,6 +19,12 @@ MOST_ENTRIES = 100_000
 MOST_PAGES = 2_000
 """Pages of a listing that are read at most."""
 
+LARGEST_LISTING = 64 * 1024 * 1024
+"""Bytes of all pages of a listing that are read at most: the entries are kept as they are."""
+
+LARGEST_BARE_LISTING = 512 * 1024 * 1024
+"""The same where only a few fields of each entry are kept."""
+
 READINGS = 4
 """How often a listing is read that changes meanwhile."""
 
@@ -62,7 +68,7 @@ class Reading(Generic[T]):
         self._found: dict[Hashable, T] = {}
         self._offset = self.pages = 0
         self._steady = True
-        self.total = 0
+        self.total = self.bytes = 0
         self.unreadable: list[str] = []
         self.over = False
 
@@ -79,8 +85,9 @@ class Reading(Generic[T]):
         """The exchange for the next page."""
         return self._page(self._offset, self._limit)
 
-    def add(self, page: Page[T]) -> None:
-        """Take note of a page."""
+    def add(self, page: Page[T], size: int = 0) -> None:
+        """Take note of a page. :param size: bytes of the reply that it came in."""
+        self.bytes += size
         if self.pages == 0 and self._widest > self._limit and page.total > page.entries:
             # One page holds the listing as it was at one moment. Room is left for what is added meanwhile.
             self._largest = self._limit = min(self._widest, page.total + page.total // 10 + PAGE)

@@ -79,6 +79,11 @@ def read(exchange: Exchange[T], response: Response) -> T:
         ) from None
 
 
+def read_beside(exchange: Exchange[T], response: Response) -> T:
+    """The same as :func:`read` for a large body, in a thread of its own: it lets other threads have their turn."""
+    return read(exchange, response if exchange.text else response.parse(exchange.unread))
+
+
 def detail(response: Response) -> str | None:
     """The server's own words, shortened. Each generation has its own place for them."""
     try:

@@ -17,6 +17,7 @@ from astronomer_remote.api.errors import (
     DagRunNotFound,
     PassingError,
     RemoteError,
+    ReplyTooLarge,
     RequestRefused,
 )
 from astronomer_remote.api.ids import UNSAFE_IN_RUN_ID, is_marked, marked_note, microsecond_of, run_id_of_repetition
@@ -214,10 +215,21 @@ class Runs:
                 failure.message = f"{failure.message} {MAYBE_THE_CONF}"
             yield from self._conversation.pause(failure, attempt, started, by_time=passing)
 
-    def get(self, dag_id: str, run_id: str) -> Flow[DagRun]:
-        """Read one run. :raises DagRunNotFound: if there is none."""
+    def get(self, dag_id: str, run_id: str, *, bare: bool = False) -> Flow[DagRun]:
+        """
+        Read one run.
+
+        :param bare: without its conf and note.
+        :raises DagRunNotFound: if there is none.
+        """
         dialect = yield from self._conversation.dialect()
-        return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id)))
+        try:
+            return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id, bare=bare)))
+        except ReplyTooLarge as error:
+            if bare or not dialect.selects_fields:
+                raise
+            log.warning("Run %r of DAG %r is read without its conf and note: %s", run_id, dag_id, error)
+        return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id, bare=True)))
 
     def get_seen(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """
@@ -239,12 +251,12 @@ class Runs:
         except DagRunNotFound:
             return None
 
-    def all(self, dag_id: str, logical_date: str | None = None) -> Flow[list[DagRun]]:
-        """Every run of a DAG, or every one of a logical date."""
+    def all(self, dag_id: str, logical_date: str | None = None, *, bare: bool = False) -> Flow[list[DagRun]]:
+        """Every run of a DAG, or every one of a logical date. :param bare: without their confs and notes."""
         dialect = yield from self._conversation.dialect()
 
         def page(offset: int, limit: int) -> Exchange[Page[DagRun]]:
-            return dialect.dag_runs(dag_id, logical_date=logical_date, offset=offset, limit=limit)
+            return dialect.dag_runs(dag_id, logical_date=logical_date, bare=bare, offset=offset, limit=limit)
 
         found = yield from self._conversation.ask_all(page, run_key)
         # Airflow 3 ignores what it does not know in a query.
@@ -252,7 +264,7 @@ class Runs:
 
     def ended(self, dag_ids: Sequence[str], *, since: float, bound: float) -> Flow[list[DagRun]]:
         """
-        The runs of several DAGs that ended since a moment, whoever made them.
+        The runs of several DAGs that ended since a moment, whoever made them, without their confs and notes.
 
         :param since: seconds since the epoch, by the remote's clock.
         :param bound: no run wanted is of an earlier date.
@@ -269,19 +281,21 @@ class Runs:
         ended: list[DagRun] = []
         for dag_id in dag_ids:
             try:
-                runs = yield from self.all(dag_id)
+                runs = yield from self.all(dag_id, bare=True)
             except DagNotFound:
                 # A DAG that does not exist (yet) must not hide what ended in the others.
                 continue
             ended += [run for run in runs if run.finished]
         return ended
 
-    def newest(self, dag_id: str) -> Flow[DagRun | None]:
+    def newest(self, dag_id: str, *, bare: bool = False) -> Flow[DagRun | None]:
         """
         The newest run of a DAG: the one that was made last or, in Airflow 3, the one that was due last.
 
         One that is planned for later does not count, as long as it has not begun. Of more than
         :data:`MOST_PLANNED` runs, those that were made last are looked through.
+
+        :param bare: without its conf and note.
         """
         dialect = yield from self._conversation.dialect()
         now = self._conversation.remote_clock() + SECONDS_PLANNED
@@ -289,10 +303,10 @@ class Runs:
         while looked < MOST_PLANNED:
             if dialect.orders_runs:
                 due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
-                ordered = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, limit=limit, offset=looked)
+                ordered = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, bare=bare, limit=limit, offset=looked)
                 page = yield from self._conversation.ask(ordered)
             else:
-                page = yield from self._from_the_end(dag_id, dialect, limit, looked)
+                page = yield from self._from_the_end(dag_id, dialect, limit, looked, bare=bare)
             newest = next((run for run in page.items if not _is_planned(run, now)), None)
             looked += limit
             if newest or looked >= page.total:
@@ -300,13 +314,16 @@ class Runs:
             limit = PAGE
         return None
 
-    def _from_the_end(self, dag_id: str, dialect: Dialect, limit: int, offset: int) -> Flow[Page[DagRun]]:
+    def _from_the_end(
+        self, dag_id: str, dialect: Dialect, limit: int, offset: int, *, bare: bool
+    ) -> Flow[Page[DagRun]]:
         """A page of a listing of Airflow 2.0, which lists runs in the order they were made; the last one first."""
-        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=FIRST_LOOK))
+        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, bare=bare, limit=FIRST_LOOK))
         if page.total > FIRST_LOOK:
             end = max(page.total - offset, 1)
             first = max(end - limit, 0)
-            page = yield from self._conversation.ask(dialect.dag_runs(dag_id, limit=end - first, offset=first))
+            last = dialect.dag_runs(dag_id, bare=bare, limit=end - first, offset=first)
+            page = yield from self._conversation.ask(last)
         return replace(page, items=page.items[::-1])
 
     def cancel(self, dag_id: str, run_id: str) -> Flow[DagRun]:

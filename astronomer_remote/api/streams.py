@@ -77,18 +77,23 @@ class Stream:
 
     def take(self, part: LogPart) -> list[str]:
         """What is to be told of a reply: what is new in it, as far as that is bearable."""
-        goes_on = self.token is not None and part.lines[:1] != (self.first,)
-        new = part.lines if goes_on else self._untold(part.lines)
+        begins = part.first or next(iter(part.lines), "")
+        goes_on = self.token is not None and begins != self.first
+        new = part.lines if goes_on else self._untold(part)
         self.token, self.over, self.large = part.token, self.ended, len(new) >= LARGE_REPLY
         if not new:
             return []
-        self.first = self.first or new[0]
+        self.first = self.first or begins
         self.told, self.last = self.told + len(new), new[-1]
         name = name_and_try(self.instance)
         return [f"{name}: {line}" for line in _shortened(new, part)]
 
-    def _untold(self, lines: Sequence[str]) -> Sequence[str]:
+    def _untold(self, part: LogPart) -> Sequence[str]:
         """What comes after the lines that were told, in a whole log."""
+        lines = part.lines
+        if part.cut:
+            ends = (number for number in range(len(lines), 0, -1) if lines[number - 1] == self.last)
+            return lines[next(ends, 0) :]
         if not self.told or lines[self.told - 1 : self.told] == (self.last,):
             return lines[self.told :]
         # Where the log is found changes when a task ends, and with that perhaps the order of lines of one moment.

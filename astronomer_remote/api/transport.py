@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import requests
@@ -34,7 +35,7 @@ from astronomer_remote import __version__
 from astronomer_remote.api.deadlines import DeadlinePassed, deadline, limit
 from astronomer_remote.api.network import Proxy, ca_file_of, client_certificate_of, proxy_of, tls_context
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import LARGE_JSON, Flow, Request, Response, Sleep, Step, TransportError
+from astronomer_remote.api.wire import Compute, Flow, Request, Response, Sleep, Step, TransportError
 
 T = TypeVar("T")
 
@@ -150,6 +151,8 @@ class SyncDriver:
             return self._send(step)
         if isinstance(step, Sleep):
             return self._sleep(min(step.seconds, max(self._ends - time.monotonic(), 0.0)))
+        if isinstance(step, Compute):
+            return step.run()
         settings = self._reload()
         if settings != self._settings:
             self._settings = settings
@@ -238,6 +241,9 @@ class AsyncDriver:
             return await self._send(step)
         if isinstance(step, Sleep):
             return await self._sleep(step.seconds)
+        if isinstance(step, Compute):
+            async with _one_at_a_time():
+                return await asyncio.to_thread(step.run)
         settings = await self._reload()
         if settings != self._settings:
             self._tls = await asyncio.to_thread(tls_context, settings)
@@ -271,10 +277,7 @@ class AsyncDriver:
                 content, named = received.end(), _named(reply.headers)
         except Exception as error:  # noqa: BLE001  # whatever a reply makes the library raise
             return _failure(error, proxy, (settings.connect_timeout, settings.read_timeout, LONGEST_REPLY))
-        response = Response(reply.status, named, content, received.truncated)
-        if response.is_json and len(content) > LARGE_JSON:
-            return await asyncio.to_thread(response.parse)
-        return response
+        return Response(reply.status, named, content, received.truncated)
 
 
 def configure(session: requests.Session, settings: Settings) -> requests.Session:
@@ -316,6 +319,19 @@ async def async_driver(settings: Settings, reload: Callable[[], Awaitable[Settin
         auto_decompress=False,
     ) as session:
         yield AsyncDriver(session, settings, reload=reload, tls=tls)
+
+
+_COMPUTING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _one_at_a_time() -> asyncio.Lock:
+    """
+    What lets one large reply of an event loop be read at a time.
+
+    Several threads would not read them sooner, since only one runs Python at a time, but would need the memory of all
+    of them and let the event loop wait for its turn longer.
+    """
+    return _COMPUTING.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 def _limit(request: Request, status: int) -> int:

@@ -47,25 +47,25 @@ TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 """What has to be known of JSON to see how deeply it is nested; nothing in it repeats, so that nothing backtracks."""
 
 
-def loads(body: bytes, parse: Callable[[str], Any] = json.loads) -> Any:
+def loads(body: bytes, parse: Callable[..., Any] = json.loads) -> Any:
     """
     Parse JSON, with text that can be stored.
 
     What is nested too deeply to be parsed is replaced by a text that says so, so that one such value in a listing does
     not hide the others. Integers with too many digits for Python become text.
 
-    :param parse: what parses JSON.
+    :param parse: what parses JSON; takes ``parse_int`` like :func:`json.loads`.
     :raises ValueError: when it is no JSON.
     """
     text = body.decode(json.detect_encoding(body), errors="replace")
     try:
         value = parse(text)
     except RecursionError:
-        value = json.loads(_pruned(text), parse_int=_integer)
+        value = parse(_pruned(text), parse_int=_integer)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        value = _with_long_integers(text)
+        value = _with_long_integers(text, parse)
     return _mapped_text(value, storable_text) if ESCAPED_UNSTORABLE.search(text) else value
 
 
@@ -169,11 +169,11 @@ def _mapped_text(value: Any, change: Callable[[str], str]) -> Any:
     return root[0]
 
 
-def _with_long_integers(text: str) -> Any:
+def _with_long_integers(text: str, parse: Callable[..., Any]) -> Any:
     try:
-        return json.loads(text, parse_int=_integer)
+        return parse(text, parse_int=_integer)
     except RecursionError:
-        return json.loads(_pruned(text), parse_int=_integer)
+        return parse(_pruned(text), parse_int=_integer)
 
 
 def _integer(digits: str) -> int | str:

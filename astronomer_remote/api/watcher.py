@@ -319,7 +319,7 @@ class Watcher:
                 if refusals.of_all:
                     waiter.end(refusals.of_all)
                     return
-                await driver.run(self._deployment.observer.look_for(waiter))
+                await driver.run(self._deployment.observer.look_for(waiter, bare=True))
                 refusals.note(waiter)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one run must not end the waits for others
             waiter.end(error)

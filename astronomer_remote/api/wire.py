@@ -2,7 +2,7 @@
 What a conversation with a remote consists of: requests, replies, pauses; and no I/O at all.
 
 A conversation is written once, as a generator (a *flow*). It yields what it wants done next, a
-:class:`Request`, a :class:`Sleep` or a :class:`Reload`, and is resumed with the outcome, or with a
+:class:`Request`, a :class:`Sleep`, a :class:`Reload` or a :class:`Compute`, and is resumed with the outcome, or with a
 :class:`TransportError` thrown in. Two small drivers in :mod:`astronomer_remote.api.transport` carry flows
 out, one over ``requests``, one over ``aiohttp``.
 """
@@ -10,8 +10,9 @@ out, one over ``requests``, one over ``aiohttp``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -34,8 +35,8 @@ LARGEST_REPLY = 32 * 1024 * 1024
 
 UNPARSED: Any = object()
 
-LARGE_JSON = 256 * 1024
-"""Bytes of JSON from which on it is parsed beside an event loop, not in it."""
+LARGE_JSON = 64 * 1024
+"""Bytes of a reply's body, whatever its type, from which on it is read beside an event loop, not in it."""
 
 
 @dataclass(frozen=True)
@@ -150,50 +151,107 @@ class Response:
             raise self.parsed
         return untrusted.loads(self.body) if self.parsed is UNPARSED else self.parsed
 
-    def parse(self) -> Response:
-        """The same reply with its JSON parsed, one entry of a listing after the other; for a thread of its own."""
+    def parse(self, skip: Collection[str] = ()) -> Response:
+        """
+        The same reply with its JSON parsed, in steps between which other threads run; for a thread of its own.
+
+        :param skip: names of what need not be kept, see :func:`json_in_steps`.
+        """
         try:
-            return replace(self, parsed=untrusted.loads(self.body, json_in_steps))
+            return replace(self, parsed=untrusted.loads(self.body, partial(json_in_steps, skip=skip)))
         except ValueError as error:
             return replace(self, parsed=error)
 
 
-def json_in_steps(text: str) -> Any:
+def json_in_steps(text: str, *, skip: Collection[str] = (), parse_int: Callable[[str], Any] | None = None) -> Any:
     """
-    Parse JSON like :func:`json.loads`, one entry of a listing after the other.
+    Parse JSON like :func:`json.loads`, in steps of at most 64 KiB.
 
-    Python's parser lets no other thread run until it is done. Between two entries, others have their turn.
+    Python's parser lets no other thread run until it is done. Between two steps, others have their turn.
 
+    :param skip: names whose values are not kept where they, or what they are a part of, are larger than a step.
+    :param parse_int: what reads an integer.
     :raises ValueError: when it is no JSON.
     """
-    value, end = _value_at(text, 0, depth=2)
+    steps = _Steps(text, frozenset(skip), json.JSONDecoder(parse_int=parse_int))
+    value, end = steps.value(0)
     if text[_after_space(text, end) :]:
         raise ValueError(f"more than one JSON value: {end}")
     return value
 
 
-def _value_at(text: str, at: int, *, depth: int) -> tuple[Any, int]:
-    """The JSON value at a position, and where it ends. :param depth: levels of containers gone through here."""
-    at = _after_space(text, at)
-    opening = text[at : at + 1]
-    if depth == 0 or opening not in ("{", "["):
-        return _DECODER.raw_decode(text, at)
-    closing = "}" if opening == "{" else "]"
-    found: list[Any] = []
-    named: dict[str, Any] = {}
-    at = _after_space(text, at + 1)
-    while text[at : at + 1] != closing:
-        if found or named:
-            at = _after_space(text, _expect(text, at, ","))
-        if opening == "[":
-            value, at = _value_at(text, at, depth=depth - 1)
-            found.append(value)
-        else:
-            _expect(text, at, '"')
-            name, at = _DECODER.raw_decode(text, at)
-            named[name], at = _value_at(text, _expect(text, _after_space(text, at), ":"), depth=depth - 1)
-        at = _after_space(text, at)
-    return (found if opening == "[" else named), at + 1
+class _Steps:
+    """
+    Reads JSON values one after the other from a window that moves over a text.
+
+    What does not fit into the window is gone through part by part.
+    """
+
+    def __init__(self, text: str, skip: Collection[str], decoder: json.JSONDecoder) -> None:
+        self._text = text
+        self._skip = skip
+        self._decoder = decoder
+        self._base = 0
+        self._window = text[:LARGE_JSON]
+
+    def value(self, at: int, *, keep: bool = True) -> tuple[Any, int]:
+        """The value at a position, and where it ends. :param keep: whether it matters what comes out."""
+        at = _after_space(self._text, at)
+        small = self._small(at)
+        if small:
+            return small
+        opening = self._text[at : at + 1]
+        if opening == "{":
+            return self._object(at + 1, keep=keep)
+        return self._list(at + 1, keep=keep) if opening == "[" else self._decoder.raw_decode(self._text, at)
+
+    def _small(self, at: int) -> tuple[Any, int] | None:
+        """A value that fits into the window, which is moved for it if need be."""
+        for base in (self._base, at):
+            if base != self._base:
+                self._base, self._window = base, self._text[base : base + LARGE_JSON]
+            try:
+                found, end = self._decoder.raw_decode(self._window, at - base)
+            except json.JSONDecodeError:
+                continue
+            # A number may go on behind the window.
+            if self._window[end : end + 1] not in ("", ".", "e", "E") or base + end == len(self._text):
+                return found, base + end
+        return None
+
+    def _list(self, at: int, *, keep: bool) -> tuple[list[Any], int]:
+        found: list[Any] = []
+        at = _after_space(self._text, at)
+        more = self._text[at : at + 1] != "]"
+        while more:
+            value, at = self.value(at, keep=keep)
+            if keep:
+                found.append(value)
+            at, more = self._next(at, "]")
+        return found, at + 1
+
+    def _object(self, at: int, *, keep: bool) -> tuple[dict[str, Any], int]:
+        found: dict[str, Any] = {}
+        at = _after_space(self._text, at)
+        more = self._text[at : at + 1] != "}"
+        while more:
+            _expect(self._text, at, '"')
+            name, at = self._decoder.raw_decode(self._text, at)
+            at = _expect(self._text, _after_space(self._text, at), ":")
+            kept = keep and name not in self._skip
+            value, at = self.value(at, keep=kept)
+            if kept:
+                found[name] = value
+            at, more = self._next(at, "}")
+            at = _after_space(self._text, at)
+        return found, at + 1
+
+    def _next(self, at: int, closing: str) -> tuple[int, bool]:
+        """Where the next entry of a container begins, or the container ends. :raises ValueError: if neither does."""
+        at = _after_space(self._text, at)
+        if self._text[at : at + 1] == closing:
+            return at, False
+        return _expect(self._text, at, ","), True
 
 
 def _after_space(text: str, at: int) -> int:
@@ -207,9 +265,6 @@ def _expect(text: str, at: int, character: str) -> int:
     if text[at : at + 1] != character:
         raise ValueError(f"{character!r} expected: {at}")
     return at + 1
-
-
-_DECODER = json.JSONDecoder()
 
 
 class TransportError(Exception):
@@ -240,7 +295,25 @@ class Reload:
     """Wish for the connection's settings read anew, after its secret was refused."""
 
 
-Step: TypeAlias = Request | Sleep | Reload
+@dataclass(frozen=True)
+class Compute:
+    """
+    Wish for the result of a calculation that may take long, made beside an event loop.
+
+    :param work: what is calculated. Its exception is handed back like a result: only a transport may throw.
+    """
+
+    work: Callable[[], Any]
+
+    def run(self) -> Any:
+        """Calculate. :return: the result, or the exception."""
+        try:
+            return self.work()
+        except Exception as error:  # noqa: BLE001  # raised again in the flow
+            return error
+
+
+Step: TypeAlias = Request | Sleep | Reload | Compute
 Flow: TypeAlias = Generator[Step, Any, T]
 
 
@@ -248,6 +321,15 @@ def send(request: Request) -> Flow[Response]:
     """Yield a request and name the type of what comes back, which the type of a generator cannot."""
     response: Response = yield request
     return response
+
+
+def compute(work: Callable[[], T]) -> Flow[T]:
+    """Calculate beside an event loop what may take long. :raises: what the calculation raises."""
+    outcome = yield Compute(work)
+    if isinstance(outcome, Exception):
+        raise outcome
+    result: T = outcome
+    return result
 
 
 def path(*segments: str) -> str:

@@ -105,7 +105,11 @@ class RunSpeaker(RestSpeaker):
 
     def get_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
         dag, run = self.run(dag_id, run_id)
-        return Answer(200, self.tell_run(dag.look(run)))
+        return Answer(200, self.tell_some(dag.look(run), asked))
+
+    def tell_some(self, run: FakeRun, asked: Asked) -> dict[str, Any]:
+        """What is told of a run that is asked for, or listed, by a GET; a part of it where that can be asked for."""
+        return self.tell_run(run)
 
     def list_runs(self, asked: Asked, dag_id: str) -> Answer:
         runs = self.look_at([*self.contents.dags.values()] if dag_id == "~" else self.dags_to_list_runs_of(dag_id))
@@ -171,7 +175,7 @@ class RunSpeaker(RestSpeaker):
                 continue
             runs.sort(key=lambda run: str(self.date_of(run, name) or ""), reverse=field.startswith("-"))
         if limit is None:
-            return self.page("dag_runs", runs, self.tell_run, asked)
+            return self.page("dag_runs", runs, lambda run: self.tell_some(run, asked), asked)
         chosen = [self.tell_run(run) for run in runs[offset:][:limit]]
         return Answer(200, {"dag_runs": chosen, "total_entries": len(runs)})
 

@@ -19,7 +19,7 @@ from astronomer_remote.api.errors import RemoteError
 from astronomer_remote.api.models import Generation, utc_text
 from astronomer_remote.api.retry import RetryPolicy
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError
+from astronomer_remote.api.wire import Compute, Flow, Reload, Request, Response, Sleep, TransportError
 
 T = TypeVar("T")
 
@@ -29,6 +29,22 @@ EXPERIMENTAL, V1_OLDEST, V1_OLD, V1, V2_OLDEST, V2 = "1.10.15", "2.0.2", "2.2.5"
 VERSIONS = (EXPERIMENTAL, V1_OLDEST, V1_OLD, V1, V2_OLDEST, V2)
 STABLE = VERSIONS[1:]
 DATE = "2026-11-22T07:00:00Z"
+
+
+def only(version: str) -> str:
+    """What asks for a run, or several, without their confs and notes, in a query that goes on."""
+    fields = (
+        "dag_id",
+        "dag_run_id",
+        "state",
+        "logical_date",
+        "start_date",
+        "end_date",
+        "run_type",
+        "data_interval_end",
+    )
+    takes_fields = (2, 9) <= tuple(int(part) for part in version.split(".")) < (3,)
+    return "".join(f"&fields={name}" for name in fields) if takes_fields else ""
 
 
 # Answers
@@ -164,6 +180,8 @@ class Remote:
                     self.clock.now += step.seconds
                 elif isinstance(step, Reload):
                     outcome = answer_reload()
+                elif isinstance(step, Compute):
+                    outcome = step.run()
                 else:
                     self.requests.append(step)
                     outcome = answer_request(step)

@@ -10,7 +10,7 @@ from astronomer_remote.api.dated_runs import MOST_PAGES, PAGE_OF_RUNS
 from astronomer_remote.api.errors import NotSupported
 from astronomer_remote.api.models import DagRun
 from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, Verdict, Wanted
-from tests.api.script import DATE, EXPERIMENTAL, V1, V1_OLD, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok
+from tests.api.script import DATE, EXPERIMENTAL, V1, V1_OLD, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, only
 
 BEFORE, AFTER = "2026-11-21T07:00:00Z", "2026-11-23T07:00:00Z"
 WANTED = Wanted("d", logical_dates=(DATE,))
@@ -24,7 +24,9 @@ def listing(version: str, *runs: dict[str, Any], earlier: bool = True, limit: in
     """The runs up to the date, or from it on."""
     speech, date = Speech(version), DATE.replace(":", "%3A")
     way, order = ("lte", "-") if earlier else ("gte", "")
-    query = f"limit={limit}&offset={offset}&{field(version)}_{way}={date}&order_by={order}{field(version)}"
+    query = (
+        f"limit={limit}&offset={offset}{only(version)}&{field(version)}_{way}={date}&order_by={order}{field(version)}"
+    )
     return Turn(f"GET {speech.runs_path}?{query}", ok({"dag_runs": list(runs), "total_entries": len(runs)}))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
 from astronomer_remote.api.wire import Flow, Response
-from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, plain
+from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, only, plain
 
 HEALTHY = {"scheduler": {"status": "healthy"}}
 HEALTH = {EXPERIMENTAL: "/health", V1_OLDEST: "/api/v1/health", V1: "/api/v1/health", V2: "/api/v2/monitor/health"}
@@ -43,7 +43,7 @@ def questions(version: str, *, dag: Any = None, health: Any = None, runs: Any = 
         order = "" if version == V1_OLDEST else f"&order_by={'-run_after' if version == V2 else '-id'}"
         body = {"dag_runs": [speech.run(f"r{n}", state) for n, state in enumerate(runs)], "total_entries": len(runs)}
         reply = runs if isinstance(runs, Response) else ok(body)
-        turns.append(Turn(f"GET {speech.runs_path}?limit=100&offset=0{order}", reply))
+        turns.append(Turn(f"GET {speech.runs_path}?limit=100&offset=0{only(version)}{order}", reply))
     return turns
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astronomer_remote.api import wire
 from astronomer_remote.api.dialects.base import Exchange, Page, page_of
 from astronomer_remote.api.errors import (
     ListingChanged,
@@ -206,20 +207,48 @@ JSON = st.recursive(
 )
 
 
-@given(JSON, st.sampled_from([None, 1, "\t"]))
-def test_json_in_steps_is_what_python_reads(value: Any, indent: Any) -> None:
-    assert json_in_steps(json.dumps(value, indent=indent)) == json.loads(json.dumps(value))
+STEPS = st.sampled_from([1, 2, 5, 13, 100])
+"""Characters of a step, instead of 64 KiB."""
 
 
-@given(st.text(alphabet='{}[]",:0 1atrue\n'))
-def test_what_is_no_json_is_none_in_steps_either(text: str) -> None:
-    try:
-        expected = json.loads(text)
-    except ValueError:
-        with pytest.raises(ValueError, match=r": \d+|line \d+"):
-            json_in_steps(text)
-    else:
-        assert json_in_steps(text) == expected
+@given(JSON, st.sampled_from([None, 1, "\t"]), STEPS)
+def test_json_in_steps_is_what_python_reads(value: Any, indent: Any, step: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "LARGE_JSON", step)
+        assert json_in_steps(json.dumps(value, indent=indent)) == json.loads(json.dumps(value))
+
+
+@given(st.text(alphabet='{}[]",:0 1atrue\n'), STEPS)
+def test_what_is_no_json_is_none_in_steps_either(text: str, step: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "LARGE_JSON", step)
+        try:
+            expected = json.loads(text)
+        except ValueError:
+            with pytest.raises(ValueError, match=r": \d+|line \d+"):
+                json_in_steps(text)
+        else:
+            assert json_in_steps(text) == expected
+
+
+def test_no_step_is_longer_than_it_may_be_and_what_is_skipped_is_never_built() -> None:
+    values = {"n": 1, "conf": {"a": [[1, "x"]] * 50_000}, "rest": [list(range(100))] * 1_000, "text": "y" * 200_000}
+    text = json.dumps(values)
+    decoder, longest = json.JSONDecoder(), 0
+
+    class Watched(json.JSONDecoder):
+        def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+            nonlocal longest
+            found, end = decoder.raw_decode(s, idx)
+            # A text is copied, and not taken apart.
+            longest = longest if isinstance(found, str) else max(longest, end - idx)
+            return found, end
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json, "JSONDecoder", Watched)
+        assert json_in_steps(text) == values
+        assert json_in_steps(text, skip={"conf"}) == {name: values[name] for name in ("n", "rest", "text")}
+    assert longest <= wire.LARGE_JSON
 
 
 def test_a_parsed_reply_is_the_reply() -> None:
@@ -228,7 +257,7 @@ def test_a_parsed_reply_is_the_reply() -> None:
     parsed = reply.parse()
     assert parsed == reply
     assert parsed.parsed == parsed.json() == reply.json()
-    for body, words in ((b"{", "Expecting property name"), (b"x", "Expecting value"), (b"1 2", "Extra data")):
+    for body, words in ((b"{", "expected: 1"), (b"x", "Expecting value"), (b"1 2", "more than one")):
         with pytest.raises(ValueError, match=words):
             Response(200, {}, body).parse().json()
     deep = Response(200, {}, b'{"runs": [' + b'{"a": ' * 100_000 + b"1" + b"}" * 100_000 + b'], "n": 1}').parse()

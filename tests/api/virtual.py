@@ -21,7 +21,7 @@ from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.waiting import Outcome, Wanted
 from astronomer_remote.api.watcher import watch
 from astronomer_remote.api.watching import seconds_of
-from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, Step, TransportError
+from astronomer_remote.api.wire import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
 from tests.api.script import OPEN, answer, ok
 
 if TYPE_CHECKING:
@@ -233,12 +233,14 @@ class Driver:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    async def _carry_out(self, step: Step) -> Response | Settings | None:
+    async def _carry_out(self, step: Step) -> Any:
         if isinstance(step, Sleep):
             await asyncio.sleep(step.seconds)
             return None
         if isinstance(step, Reload):
             return OPEN
+        if isinstance(step, Compute):
+            return step.run()
         assert isinstance(step, Request)
         self.sent += 1
         return await self._world.deliver(step)

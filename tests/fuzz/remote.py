@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError
+from astronomer_remote.api.wire import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Answer, Asked
 from tests.fuzz.mutations import spoil
@@ -64,9 +64,11 @@ class HostileRemote:
         finally:
             flow.close()
 
-    def carry_out(self, step: Request | Sleep | Reload) -> Any:
+    def carry_out(self, step: Step) -> Any:
         if isinstance(step, Sleep):
             return self.sleep(step.seconds)
+        if isinstance(step, Compute):
+            return step.run()
         return self.settings if isinstance(step, Reload) else self.send(step)
 
     def sleep(self, seconds: float) -> None:

@@ -19,7 +19,7 @@ from astronomer_remote.api import pool_watcher, watcher
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, SyncDriver
-from astronomer_remote.api.wire import Sleep, Step
+from astronomer_remote.api.wire import Compute, Sleep, Step
 from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks import astronomer
 from astronomer_remote.hooks.astronomer import AstronomerHook
@@ -148,6 +148,8 @@ class World:
     async def _carry_out(self, step: Step) -> Any:
         if isinstance(step, Sleep):
             return await asyncio.sleep(step.seconds)
+        if isinstance(step, Compute):
+            return step.run()
         await asyncio.sleep(0.01)
         return self.remote.carry_out(step)
 

@@ -31,7 +31,7 @@ from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.network import ca_file_of, proxy_of, tls_context
 from astronomer_remote.api.settings import Settings
 from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
-from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, path, send
+from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, compute, path, send
 from tests.transport.server import Answer, Received, Server, answering, reply, serving, tunnel
 
 T = TypeVar("T")
@@ -109,6 +109,40 @@ def ask(*requests_: Request) -> Flow[list[Any]]:
 def quick(server: Server | str, **more: Any) -> Settings:
     url = server if isinstance(server, str) else server.url
     return Settings(url, **{"connect_timeout": 5.0, "read_timeout": 5.0, **more})
+
+
+# What takes long
+
+
+def test_what_takes_long_is_calculated_in_another_thread_than_the_event_loops_and_one_after_the_other(
+    serve: Any,
+) -> None:
+    settings, threads, under_way, most = quick(serve()), set[int](), 0, 0
+
+    def work() -> int:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        threads.add(threading.get_ident())
+        time.sleep(0.01)
+        under_way -= 1
+        return 1
+
+    async def reload() -> Settings:
+        return settings
+
+    async def main() -> list[int]:
+        async with async_driver(settings, reload) as one, async_driver(settings, reload) as other:
+            return await asyncio.gather(*(driver.run(compute(work)) for driver in [one, other] * 5))
+
+    assert asyncio.run(main()) == [1] * 10
+    assert threading.get_ident() not in threads
+    assert most == 1
+
+
+def test_what_fails_in_a_calculation_fails_in_the_conversation(run: Run, serve: Any) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(compute(lambda: 1 // 0), quick(serve()))
 
 
 # What is sent and what comes back

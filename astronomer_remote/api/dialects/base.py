@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -50,6 +50,7 @@ class Exchange(Generic[T]):
     :param missing_status: the HTTP status that says so.
     :param hint: what to do if the remote refuses it to everybody.
     :param text: whether the reply is no JSON: ``read`` gets its bytes.
+    :param unread: names of fields of the reply that ``read`` does not look at; large ones are not even parsed.
     """
 
     request: Request
@@ -60,6 +61,7 @@ class Exchange(Generic[T]):
     missing_status: int = 404
     hint: str = ""
     text: bool = False
+    unread: Collection[str] = ()
 
     def reading(self, read: Callable[[Any], U], operation: str | None = None) -> Exchange[U]:
         """The same request, for something else that its reply tells."""
@@ -72,6 +74,7 @@ class Exchange(Generic[T]):
             self.missing_status,
             self.hint,
             self.text,
+            self.unread,
         )
 
     def once(self) -> Exchange[T]:
@@ -151,6 +154,9 @@ class Dialect:
     tells_use_of_pools = True
     """Whether a pool's occupied and open slots are told."""
 
+    selects_fields = False
+    """Whether a run can be read without its conf and note: with ``fields``, which only Airflow 2.9 to 2.11 take."""
+
     waiting_states: frozenset[str] = frozenset({"queued"})
     """States of a run that has not begun."""
 
@@ -180,8 +186,8 @@ class Dialect:
         """Make a DAG run."""
         self._refuse("trigger a DAG run")
 
-    def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
-        """Read one DAG run."""
+    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Exchange[DagRun]:
+        """Read one DAG run. :param bare: without its conf and note, which may be many megabytes."""
         self._refuse("read a DAG run")
 
     def dag_runs(
@@ -191,6 +197,7 @@ class Dialect:
         logical_date: str | None = None,
         newest_first: bool = False,
         due_by: str | None = None,
+        bare: bool = False,
         limit: int = PAGE,
         offset: int = 0,
     ) -> Exchange[Page[DagRun]]:
@@ -198,20 +205,21 @@ class Dialect:
         List DAG runs of a DAG, those of one logical date if it is given.
 
         :param due_by: without those that are to run later, as far as the remote can leave them out.
+        :param bare: without their confs and notes.
         """
         self._refuse("list DAG runs")
 
     def runs_near(
         self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
     ) -> Exchange[Page[DatedRun]]:
-        """List the runs of a DAG that are dated up to a date, or from it on, the nearest first."""
+        """List the runs of a DAG that are dated up to a date, or from it on, the nearest first, without their confs."""
         self._refuse("list DAG runs by date")
 
     def ended_runs(
         self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0
     ) -> Exchange[Page[DagRun]]:
         """
-        List the runs of several DAGs that ended since a moment.
+        List the runs of several DAGs that ended since a moment, without their confs and notes.
 
         :param bound: no run wanted is of an earlier date; it lets the remote's database use an index.
         """

@@ -12,7 +12,7 @@ from astronomer_remote.api.dialects.v2 import V2Dialect
 from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteError, UnexpectedReply
 from astronomer_remote.api.models import LONGEST_VERSION, Generation, Version
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Flow, Request, Response
+from astronomer_remote.api.wire import LARGE_JSON, Flow, Request, Response
 
 LONGEST_TYPE = 50
 """Characters that an error repeats of what a reply calls itself."""
@@ -55,7 +55,7 @@ def dialect(settings: Settings, deliver: Deliver, static: Authentication | None)
 
 
 def _recognise(settings: Settings, generation: Generation, reply: Response) -> Dialect | None:
-    if reply.status != 200:
+    if reply.status != 200 or len(reply.body) > LARGE_JSON:
         return None
     try:
         body = reply.json()

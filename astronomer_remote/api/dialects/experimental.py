@@ -83,7 +83,7 @@ class ExperimentalDialect(Dialect):
 
         return Exchange(request, read, f"trigger DAG {intent.dag_id!r}", missing=DagNotFound)
 
-    def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
+    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Exchange[DagRun]:
         listing = self.dag_runs(dag_id)
 
         def read(body: Any) -> DagRun:
@@ -101,6 +101,7 @@ class ExperimentalDialect(Dialect):
         logical_date: str | None = None,
         newest_first: bool = False,
         due_by: str | None = None,
+        bare: bool = False,
         limit: int = PAGE,
         offset: int = 0,
     ) -> Exchange[Page[DagRun]]:

@@ -32,6 +32,21 @@ from astronomer_remote.api.wire import LARGEST_ENTRY, LARGEST_PAGE, LARGEST_REPL
 
 T = TypeVar("T")
 
+LONGEST_TRACE = 16 * 1024
+"""Characters that are kept of the end of a stack trace, where the error stands."""
+
+BULK_OF_TASKS = ("rendered_fields", "executor_config", "note", "trigger", "triggerer_job", "dag_version")
+"""Fields of a task instance that may be long, and that nothing here reads."""
+
+BULK = ("conf", "note")
+"""Fields of a run that a user may make as long as he likes, and that a wait has no use for."""
+
+BARE_FIELDS = (
+    *("dag_id", "dag_run_id", "state", "logical_date", "start_date", "end_date"),
+    *("run_type", "data_interval_end"),
+)
+"""All the others that are read of a run, where a reply can be asked to hold no more."""
+
 
 class RestDialect(Dialect, ABC):
     """The stable REST API; subclasses hold what differs."""
@@ -81,10 +96,15 @@ class RestDialect(Dialect, ABC):
     def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
         """The fields of a trigger that not every version has."""
 
-    def dag_run(self, dag_id: str, run_id: str) -> Exchange[DagRun]:
-        request = Request("GET", self._run_path(dag_id, run_id))
+    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Exchange[DagRun]:
+        request = Request("GET", self._run_path(dag_id, run_id), self._selection(bare=bare))
         operation = f"read run {run_id!r} of DAG {dag_id!r}"
-        return Exchange(request, self._reader_of_run(dag_id, run_id), operation, "Viewer", DagRunNotFound)
+        read = about(self.read_bare_run if bare else self.read_run, dag_id=dag_id, dag_run_id=run_id)
+        return Exchange(request, read, operation, "Viewer", DagRunNotFound, unread=BULK if bare else ())
+
+    def _selection(self, *, bare: bool) -> dict[str, Any]:
+        """What asks for no more of a run than is read, where the remote can leave something out."""
+        return {"fields": list(BARE_FIELDS)} if bare and self.selects_fields else {}
 
     def dag_runs(
         self,
@@ -93,10 +113,11 @@ class RestDialect(Dialect, ABC):
         logical_date: str | None = None,
         newest_first: bool = False,
         due_by: str | None = None,
+        bare: bool = False,
         limit: int = PAGE,
         offset: int = 0,
     ) -> Exchange[Page[DagRun]]:
-        query: dict[str, Any] = {"limit": limit, "offset": offset}
+        query: dict[str, Any] = {"limit": limit, "offset": offset, **self._selection(bare=bare)}
         if logical_date:
             query |= {f"{self.date_field}_gte": logical_date, f"{self.date_field}_lte": logical_date}
         if newest_first:
@@ -104,10 +125,9 @@ class RestDialect(Dialect, ABC):
         if due_by:
             query |= self.due_query(due_by)
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "dagRuns"), query)
-        listing = self._listing(
-            request, "dag_runs", about(self.read_run, dag_id=dag_id), f"list runs of DAG {dag_id!r}"
-        )
-        return replace(listing, missing=DagNotFound)
+        read = about(self.read_bare_run if bare else self.read_run, dag_id=dag_id)
+        listing = self._listing(request, "dag_runs", read, f"list runs of DAG {dag_id!r}")
+        return replace(listing, missing=DagNotFound, unread=BULK if bare else ())
 
     def due_query(self, due_by: str) -> dict[str, Any]:
         """What leaves out runs that are to run later."""
@@ -116,16 +136,16 @@ class RestDialect(Dialect, ABC):
     def runs_near(
         self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
     ) -> Exchange[Page[DatedRun]]:
-        query: dict[str, Any] = {"limit": limit, "offset": offset}
+        query: dict[str, Any] = {"limit": limit, "offset": offset, **self._selection(bare=True)}
         query[f"{self.date_field}_{'lte' if earlier else 'gte'}"] = date
         query["order_by"] = f"-{self.date_field}" if earlier else self.date_field
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "dagRuns"), query)
 
         def read(body: Any) -> DatedRun:
-            return DatedRun(self.read_run(body), date_if_any(body, "data_interval_end"))
+            return DatedRun(self.read_bare_run(body), date_if_any(body, "data_interval_end"))
 
         listing = self._listing(request, "dag_runs", about(read, dag_id=dag_id), f"list runs of DAG {dag_id!r}")
-        return replace(listing, missing=DagNotFound)
+        return replace(listing, missing=DagNotFound, unread=BULK)
 
     def ended_runs(
         self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0
@@ -142,7 +162,8 @@ class RestDialect(Dialect, ABC):
             # What ends meanwhile is added at the end, so that no page misses a run.
             body["order_by"] = "end_date"
         request = Request("POST", self.at("dags", "~", "dagRuns", "list"), body=body, repeatable=True)
-        return self._listing(request, "dag_runs", self.read_run, "list the runs that ended")
+        listing = self._listing(request, "dag_runs", self.read_bare_run, "list the runs that ended")
+        return replace(listing, unread=BULK)
 
     def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
         request = Request("PATCH", self._run_path(dag_id, run_id), body={"state": state})
@@ -159,6 +180,12 @@ class RestDialect(Dialect, ABC):
 
     def read_run(self, body: Any) -> DagRun:
         """A run as the remote tells it."""
+        run, conf = self.read_bare_run(body), body.get("conf")
+        storable = untrusted.storable(conf) if isinstance(conf, dict) else None
+        return replace(run, conf=storable, note=text_if_any(body, "note"))
+
+    def read_bare_run(self, body: Any) -> DagRun:
+        """A run without its conf and note."""
         run = DagRun(
             dag_id=named(body, "dag_id"),
             run_id=named(body, "dag_run_id"),
@@ -168,8 +195,6 @@ class RestDialect(Dialect, ABC):
             start_date=date_if_any(body, "start_date"),
             end_date=date_if_any(body, "end_date"),
             run_type=named_if_any(body, "run_type"),
-            conf=untrusted.storable(conf) if isinstance(conf := body.get("conf"), dict) else None,
-            note=text_if_any(body, "note"),
         )
         return replace(run, url=self.run_url(run))
 
@@ -194,7 +219,9 @@ class RestDialect(Dialect, ABC):
 
     def import_failures(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[ImportFailure]]:
         def item(entry: Any) -> ImportFailure:
-            return ImportFailure(untrusted.readable(text(entry, "filename")), text_if_any(entry, "stack_trace") or "")
+            return ImportFailure(
+                untrusted.readable(text(entry, "filename")), (text_if_any(entry, "stack_trace") or "")[-LONGEST_TRACE:]
+            )
 
         query = {"limit": limit, "offset": offset} if offset else {"limit": limit}
         request = Request("GET", self.at("importErrors"), query)
@@ -226,7 +253,8 @@ class RestDialect(Dialect, ABC):
             request = Request("GET", f"{self._run_path(run.dag_id, run.run_id)}/taskInstances", query)
         # Who asks for one state concludes something from what comes; the reply to another request must not pass for it.
         read = read_task_instance if state is None else about(read_task_instance, state=state)
-        return self._listing(request, "task_instances", _about_run(read, run), f"list tasks of run {run.run_id!r}")
+        listing = self._listing(request, "task_instances", _about_run(read, run), f"list tasks of run {run.run_id!r}")
+        return replace(listing, unread=BULK_OF_TASKS)
 
     def fields_of_run(self, run: DagRun) -> dict[str, Any]:
         """What narrows a listing of task instances down to those of one run."""
@@ -252,7 +280,8 @@ class RestDialect(Dialect, ABC):
             "page_offset": offset,
         }
         request = Request("POST", self._all_task_instances, body=body, repeatable=True)
-        return self._listing(request, "task_instances", read_task_instance, "list the tasks that ended")
+        listing = self._listing(request, "task_instances", read_task_instance, "list the tasks that ended")
+        return replace(listing, unread=BULK_OF_TASKS)
 
     def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
         headers = {"Accept": self.log_type}

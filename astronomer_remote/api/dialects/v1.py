@@ -38,6 +38,7 @@ class V1Dialect(RestDialect):
         self.takes_notes = version >= (2, 5)
         self.tells_data_intervals = version >= (2, 3)
         self.tells_values = version >= (2, 10)
+        self.selects_fields = version >= (2, 9)
         self.breaks_on_tasks_of_triggered_dag = version.numbers[:2] == (2, 2)
         self.breaks_on_refused_conf = (2, 3) <= version.numbers[:2] < (2, 9)
         self.lists_ended_tasks = version >= (2, 8)

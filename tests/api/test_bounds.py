@@ -1,0 +1,249 @@
+"""What a remote sends costs little, however much it sends: of the memory, and of the event loop that reads it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api import conversation, replies, untrusted
+from astronomer_remote.api.auth import AirflowLogin
+from astronomer_remote.api.dialects import detect
+from astronomer_remote.api.errors import NotSupported, RemoteError, ReplyTooLarge
+from astronomer_remote.api.logs import LONGEST_END, LONGEST_LINES, MOST_LINES, MOST_RECORDS, record_part, text_part
+from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.paging import LARGEST_BARE_LISTING, LARGEST_LISTING
+from astronomer_remote.api.streams import LINES_PER_LOOK, Stream
+from astronomer_remote.api.waiting import Wanted
+from astronomer_remote.api.wire import LARGE_JSON, LARGEST_ENTRY, Compute, Flow, Request, Response
+from tests.api.script import DATE, OPEN, STABLE, V1, V2, Remote, Speech, ok, only
+
+RUN = DagRun("d", "r")
+TASK = TaskInstance("t", try_number=1)
+LONG = {"k": "x" * LARGE_JSON}
+
+Told = Callable[[Remote], Flow[Any]]
+
+# What is read beside the event loop
+
+READS: dict[str, tuple[Told, Any]] = {
+    "a run": (lambda to: to.deployment.get_dag_run("d", "r"), {"dag_id": "d", "dag_run_id": "r", "conf": LONG}),
+    "a look of a wait": (
+        lambda to: to.deployment.observer.look(Wanted("d", run_id="r"), bare=True),
+        {"dag_id": "d", "dag_run_id": "r", "conf": LONG},
+    ),
+    "a listing": (
+        lambda to: to.deployment.list_dag_runs("d"),
+        {"dag_runs": [{"dag_id": "d", "dag_run_id": "r", "conf": LONG}], "total_entries": 1},
+    ),
+    "runs that ended": (
+        lambda to: to.deployment.runs.ended(["d"], since=0, bound=0),
+        {"dag_runs": [{"dag_id": "d", "dag_run_id": "r", "conf": LONG}], "total_entries": 1},
+    ),
+    "a log": (lambda to: log_of(to), {"content": [{"event": "x" * LARGE_JSON}], "continuation_token": None}),
+    "a call": (lambda to: to.deployment.call("GET", "/plugins"), LONG),
+    "a refusal": (lambda to: to.deployment.call("GET", "/plugins"), {"detail": "x" * LARGE_JSON}),
+}
+
+
+def log_of(remote: Remote) -> Flow[Any]:
+    dialect = yield from remote.conversation.dialect()
+    return (yield from remote.conversation.ask(dialect.log_part(RUN, TASK)))
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html", ""])
+@pytest.mark.parametrize("name", READS)
+def test_a_large_reply_is_parsed_beside_the_event_loop_whatever_it_calls_itself(
+    monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    beside: list[bool] = []
+    computing = False
+    loads, read, run = untrusted.loads, replies.read, Compute.run
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            beside.append(computing)
+            return function(*args)
+
+        return call
+
+    def compute(step: Compute) -> Any:
+        nonlocal computing
+        computing = True
+        try:
+            return run(step)
+        finally:
+            computing = False
+
+    remote = Remote(version=V2)
+    monkeypatch.setattr(untrusted, "loads", watched(loads))
+    monkeypatch.setattr(replies, "read", watched(read))
+    monkeypatch.setattr(Compute, "run", compute)
+    flow, body = READS[name]
+    reply = Response(403 if "detail" in body else 200, {"content-type": kind}, json.dumps(body).encode())
+    try:
+        remote.carry_out(flow(remote), lambda _: reply)
+    except RemoteError:
+        assert kind != "application/json" or name == "a refusal"
+    assert beside
+    assert all(beside)
+
+
+def test_what_is_calculated_beside_the_event_loop_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(body: Any) -> Any:
+        raise ZeroDivisionError
+
+    remote = Remote(version=V2)
+    dialect = remote.play(remote.conversation.dialect())
+    exchange = dialect.dag_run("d", "r").reading(broken)
+    with pytest.raises(ZeroDivisionError):
+        remote.carry_out(remote.conversation.ask(exchange), lambda _: ok(LONG))
+
+
+@pytest.mark.parametrize("path", ["/api/v2/version", "/auth/token"])
+def test_what_is_far_too_long_to_be_a_version_or_a_token_is_not_parsed_at_all(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(Response, "json", lambda _: pytest.fail("parsed"))
+    long = Response(200, {"content-type": "application/json"}, json.dumps(LONG).encode())
+    assert len(long.body) > LARGE_JSON
+    remote = Remote(OPEN)
+
+    def deliver(request: Request) -> Flow[Response]:
+        yield from ()
+        return long
+
+    flow: Flow[Any] = (
+        detect.dialect(OPEN, deliver, None) if "version" in path else AirflowLogin("u", "p").prepare(0, deliver)
+    )
+    with pytest.raises(RemoteError):
+        remote.carry_out(flow, lambda _: long)
+
+
+# What is kept of runs
+
+HEAVY = {"conf": {"k": ["x" * 1000] * 100}, "note": "n" * 1000}
+
+
+@pytest.mark.parametrize("version", STABLE)
+def test_of_runs_that_ended_neither_conf_nor_note_is_kept(version: str) -> None:
+    remote, speech = Remote(version=version), Speech(version)
+    runs = [speech.run(f"r{n}", "success", end_date=DATE, **HEAVY) for n in range(100)]
+    reply = ok({"dag_runs": runs, "total_entries": len(runs)})
+    assert len(reply.body) > LARGE_JSON
+    ended = remote.carry_out(remote.deployment.runs.ended(["d"], since=0, bound=0), lambda _: reply)
+    assert [(run.run_id, run.conf, run.note) for run in ended] == [(f"r{n}", None, None) for n in range(100)]
+
+
+@pytest.mark.parametrize("version", STABLE)
+@pytest.mark.parametrize(
+    "wanted", [Wanted("d", run_id="r"), Wanted("d", newest=True), Wanted("d", logical_dates=(DATE,))], ids=str
+)
+def test_a_wait_in_a_triggerer_keeps_neither_conf_nor_note_of_its_run(version: str, wanted: Wanted) -> None:
+    remote, run = Remote(version=version), Speech(version).run("r", **HEAVY)
+
+    def reply(request: Request) -> Response:
+        return ok(run if request.path.endswith("/r") else {"dag_runs": [run], "total_entries": 1})
+
+    seen = remote.carry_out(remote.deployment.observer.look(wanted, bare=True), reply).run
+    assert seen
+    assert (seen.run_id, seen.conf, seen.note) == ("r", None, None)
+    whole = remote.carry_out(remote.deployment.observer.look(wanted), reply).run
+    assert whole
+    assert (whole.conf, whole.note) == (HEAVY["conf"], HEAVY["note"])
+
+
+def test_a_wait_asks_for_no_more_than_it_needs_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("2.8.4", "2.9.3", V1, V2):
+        remote, speech = Remote(version=version), Speech(version)
+        look = remote.deployment.observer.look(Wanted("d", run_id="r"), bare=True)
+        remote.carry_out(look, lambda _, speech=speech: ok(speech.run("r")))  # type: ignore[misc]
+        assert remote.requests[-1].target.partition("?")[2] == only(version).lstrip("&")
+
+
+def test_a_run_that_is_too_large_is_read_without_its_conf_where_it_can_be(caplog: pytest.LogCaptureFixture) -> None:
+    def reply(request: Request) -> Response:
+        return ok(Speech(V1).run("r")) if request.query else Response(200, {}, b"{", truncated=True)
+
+    remote = Remote(version=V1)
+    with caplog.at_level(logging.WARNING):
+        run = remote.carry_out(remote.deployment.get_dag_run("d", "r"), reply)
+    assert (run.run_id, run.conf) == ("r", None)
+    assert f"without its conf and note: The reply is larger than this package reads ({LARGEST_ENTRY}" in caplog.text
+    for version in ("2.8.4", V2):
+        remote = Remote(version=version)
+        with pytest.raises(ReplyTooLarge):
+            remote.carry_out(remote.deployment.get_dag_run("d", "r"), reply)
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_listing_is_bounded_by_the_bytes_of_all_its_pages_together(
+    monkeypatch: pytest.MonkeyPatch, bare: bool
+) -> None:
+    assert LARGEST_LISTING < LARGEST_BARE_LISTING
+    monkeypatch.setattr(conversation, "LARGEST_LISTING", 2**20)
+    monkeypatch.setattr(conversation, "LARGEST_BARE_LISTING", 2 * 2**20)
+    remote, most, page = Remote(version=V2), (2 if bare else 1) * 2**20, 2**17
+
+    def reply(request: Request) -> Response:
+        asked = request.body or request.query
+        offset, limit = (asked.get(name, asked.get(f"page_{name}")) for name in ("offset", "limit"))
+        runs = [Speech(V2).run(f"r{n}") for n in range(offset, offset + limit)]
+        found = ok({"dag_runs": runs, "total_entries": 100_000})
+        return Response(200, found.headers, found.body + b" " * (page - len(found.body)))
+
+    flow: Flow[Any] = remote.deployment.list_dag_runs("d")
+    if bare:
+        flow = remote.deployment.runs.ended(["d"], since=0, bound=0)
+    with pytest.raises(NotSupported, match=f"of 100000 entries are more than {most // 2**20} MB.*for each by its id"):
+        remote.carry_out(flow, reply)
+    assert len(remote.requests) == most // page + 1
+
+
+# Logs
+
+
+def told(stream: Stream, part: Any) -> list[str]:
+    return [line.removeprefix("t: ") for line in stream.take(part)]
+
+
+def test_of_a_very_long_part_of_a_log_only_the_end_is_taken_apart() -> None:
+    lines = [f"line {number}" for number in range(200_000)]
+    part = text_part({"content": repr([("h", "*** Found it\n" + "\n".join(lines))]), "continuation_token": None})
+    assert part.cut
+    assert part.first == "line 0"
+    assert sum(map(len, part.lines)) <= LONGEST_END
+    assert part.lines == tuple(lines[-len(part.lines) :])
+    part = record_part({"content": [{"event": line} for line in lines]})
+    assert (part.cut, part.first, part.lines) == (True, "line 0", tuple(lines[-MOST_RECORDS:]))
+    part = record_part({"content": [{"event": "one"}, {"event": "\n".join(lines)}, {"event": "\n".join(lines[:9000])}]})
+    assert (part.cut, part.first) == (True, "one") or len(part.lines) <= 2 * MOST_LINES
+    assert all(len(line) <= LONGEST_LINES for line in part.lines)
+
+
+@pytest.mark.parametrize("form", ["text", "records"])
+@pytest.mark.parametrize("token", [None, "t"])
+def test_a_very_long_log_that_comes_whole_each_time_is_told_once(form: str, token: str | None) -> None:
+    def part(count: int) -> Any:
+        lines = [f"line {number}" for number in range(count)]
+        if form == "text":
+            return text_part({"content": repr([("h", "\n".join(lines))]), "continuation_token": token})
+        return record_part({"content": [{"event": line} for line in lines], "continuation_token": token})
+
+    stream = Stream(TASK)
+    assert told(stream, part(50_000))[-1] == "line 49999"
+    assert told(stream, part(50_000)) == []
+    assert told(stream, part(50_003)) == ["line 50000", "line 50001", "line 50002"]
+    # So much more came that none of what was told is left in it.
+    assert told(stream, part(150_000))[1:] == [f"line {number}" for number in range(150_000 - LINES_PER_LOOK, 150_000)]
+
+
+def test_the_error_is_told_although_very_much_was_printed_after_it() -> None:
+    failed = {"event": "Task failed", "error_detail": [{"exc_type": "E", "exc_value": "boom"}]}
+    more = [{"event": f"line {number}"} for number in range(3 * MOST_RECORDS)]
+    part = record_part({"content": [{"event": "first"}, failed, *more]})
+    assert [part.lines[number] for number in part.error] == ["Task failed", "E: boom"]
+    assert told(Stream(TASK), part)[1:3] == ["Task failed", "E: boom"]
