@@ -7,8 +7,9 @@ Nothing here asks anybody; :mod:`astronomer_remote.api.pools` and :mod:`astronom
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from astronomer_remote.api import untrusted
@@ -25,6 +26,13 @@ CREATE, UPDATE, DELETE = "create", "update", "delete"
 
 DONE, FAILED, LEFT, OCCUPIED = "done", "failed", "not done", "kept, since it was occupied meanwhile"
 """What has become of a change; one that failed may have been done nevertheless, if only the reply was lost."""
+
+
+MOST_TOLD = 200
+"""Changes, and kept pools, that are told in a log and handed on as XCom."""
+
+LARGEST_DIFF = 256 * 1024
+"""Bytes of a diff as JSON that are handed on as XCom."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Change:
         return self.action == DELETE, self.takes_away
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, as it goes to XCom."""
+        """Plain JSON."""
         return {
             "pool": self.name,
             "action": self.action,
@@ -91,21 +99,50 @@ class Plan:
     kept: Mapping[str, str] = field(default_factory=dict)
     same: int = 0
 
+    def for_xcom(self, outcomes: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """
+        Plain JSON of at most :data:`LARGEST_DIFF` bytes: a remote decides how many pools it has.
+
+        :param outcomes: what has become of each change, by pool.
+        :return: as :meth:`as_dict`; where not all changes and kept pools fit, the first ones and ``left_out``, which
+            says how many of each are missing. Texts are cut.
+        """
+        most = MOST_TOLD
+        while True:
+            some = replace(self, changes=self.changes[:most], kept=dict(islice(self.kept.items(), most)))
+            told = untrusted.shortened(some.as_dict(outcomes))
+            missing = {"changes": len(self.changes) - len(some.changes), "kept": len(self.kept) - len(some.kept)}
+            if any(missing.values()):
+                told["left_out"] = missing
+            if untrusted.size(told) <= LARGEST_DIFF:
+                return told
+            most //= 2
+
     def as_dict(self, outcomes: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """Plain JSON, as it goes to XCom. :param outcomes: what has become of each change, by pool."""
+        """Plain JSON. :param outcomes: what has become of each change, by pool."""
         changes = [
             {**change.as_dict(), **({"outcome": outcomes[change.name]} if outcomes is not None else {})}
             for change in self.changes
         ]
         return {"changes": changes, "kept": dict(self.kept), "same": self.same}
 
-    def table(self) -> str:
-        """The plan for a person to read."""
-        rows = [(change.action, change.name, *(_cell(change, name) for name in FIELDS)) for change in self.changes]
+    def table(self, most: int | None = None) -> str:
+        """
+        The plan for a person to read.
+
+        :param most: how many changes are told, and how many pools that are kept for the same reason, default all.
+        """
+        told = self.changes[:most]
+        rows = [(change.action, change.name, *(_cell(change, name) for name in FIELDS)) for change in told]
         lines = [table(("action", "pool", *FIELDS), rows)] if rows else []
-        for reason in sorted(set(self.kept.values())):
-            names = ", ".join(untrusted.readable(name) or '""' for name, why in self.kept.items() if why == reason)
-            lines.append(f"kept, {untrusted.readable(reason)}: {names}")
+        if len(told) < len(self.changes):
+            lines.append(f"and {len(self.changes) - len(told)} more")
+        reasons = sorted(set(self.kept.values()))
+        for reason in reasons[:most]:
+            names = [untrusted.readable(name) or '""' for name, why in self.kept.items() if why == reason]
+            lines.append(f"kept, {untrusted.readable(reason)}: {enumerated(names, most)}")
+        if len(reasons[:most]) < len(reasons):
+            lines.append(f"kept, for {len(reasons) - len(reasons[:most])} more reasons: others")
         lines.append(f"{len(self.changes)} to change, {self.same} as declared, {len(self.kept)} kept undeclared")
         return "\n".join(lines)
 
@@ -231,6 +268,12 @@ def _parse_one(name: Any, value: Any) -> Pool:
         if isinstance(given.get(key), str) and untrusted.storable_text(given[key]) != given[key]:
             raise InvalidSettings(f"Pool {name!r}: {key} holds a null character or half a character.")
     return Pool(name, **given)
+
+
+def enumerated(names: Sequence[str], most: int | None = None) -> str:
+    """Names in a line. :param most: how many of them, default all."""
+    left = len(names) - len(names[:most])
+    return ", ".join(names[:most]) + (f" and {left} more" if left else "")
 
 
 LONGEST_CELL = 200

@@ -23,6 +23,7 @@ from astronomer_remote.api.pool_plan import (
     PoolsChanged,
     check_fields,
     check_slots,
+    enumerated,
     plan,
 )
 from astronomer_remote.api.pools import WITHOUT_KNOWING, Pools, refuse_unknown_use
@@ -30,6 +31,10 @@ from astronomer_remote.api.wire import Flow
 
 CHANGES_AT_ONCE = 100
 """How many pools one request changes at most, where it can change several: it must end before a proxy gives it up."""
+
+
+CHANGES_TOLD = 20
+"""How many changes of each outcome an error names."""
 
 
 @dataclass
@@ -57,7 +62,7 @@ class Progress:
         for outcome in (DONE, FAILED, LEFT, OCCUPIED):
             changes = [str(change) for change in self.plan.changes if self.outcomes[change.name] == outcome]
             if changes:
-                parts.append(f"{outcome}: {', '.join(changes)}")
+                parts.append(f"{outcome}: {enumerated(changes, CHANGES_TOLD)}")
         return "; ".join(parts)
 
 

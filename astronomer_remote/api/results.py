@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -56,6 +55,7 @@ class Results:
         """
         yield from self.check()
         found: dict[str, Any] = {}
+        size = 0
         instances: list[TaskInstance] | None = None
         for task_id in task_ids:
             values: dict[str, Any] = {}
@@ -63,15 +63,12 @@ class Results:
                 value, there = yield from self._value(run, task_id, key, -1)
                 if not there:
                     instances = instances if instances is not None else (yield from self._instances(run))
-                    value = yield from self._of_instances(run, task_id, key, instances)
+                    value = yield from self._of_instances(run, task_id, key, instances, size)
+                size += untrusted.size(value)
+                _check_size(run, size)
                 values[key] = value
             found[task_id] = values if keys else values[RETURN_VALUE]
-        size = len(json.dumps(found))
-        if size > LARGEST_RESULTS:
-            raise NotSupported(
-                f"The results of run {run.run_id!r} are {size} bytes of JSON, and {LARGEST_RESULTS} are the most that "
-                "are handed on. Let its tasks return where their data is, rather than the data."
-            )
+        _check_size(run, untrusted.size(found))
         return found
 
     def all_skipped(self, run: DagRun) -> Flow[bool]:
@@ -98,8 +95,14 @@ class Results:
             )
         return [each for each in reading.items if each.state != REMOVED]
 
-    def _of_instances(self, run: DagRun, task_id: str, key: str, instances: Sequence[TaskInstance]) -> Flow[Any]:
-        """The values of a mapped task; ``None`` if the task is none, and so has no such value."""
+    def _of_instances(
+        self, run: DagRun, task_id: str, key: str, instances: Sequence[TaskInstance], size: int
+    ) -> Flow[Any]:
+        """
+        The values of a mapped task; ``None`` if the task is none, and so has no such value.
+
+        :param size: bytes of the results that were read before.
+        """
         indexes = sorted(each.map_index for each in instances if each.task_id == task_id)
         if not indexes:
             raise NotFound(f"Run {run.run_id!r} of DAG {run.dag_id!r} has no task {task_id!r}, whose result is wanted.")
@@ -113,6 +116,8 @@ class Results:
         values = []
         for index in indexes:
             value, _ = yield from self._value(run, task_id, key, index)
+            size += untrusted.size(value)
+            _check_size(run, size)
             values.append(value)
         return values
 
@@ -124,6 +129,15 @@ class Results:
         except NotFound:
             return None, False
         return _plain(value, f"XCom {key!r} of task {task_id!r} in run {run.run_id!r}"), True
+
+
+def _check_size(run: DagRun, size: int) -> None:
+    """:raises NotSupported: if results are too large; at once, before more of them are read."""
+    if size > LARGEST_RESULTS:
+        raise NotSupported(
+            f"The results of run {run.run_id!r} are {size} bytes of JSON or more, and {LARGEST_RESULTS} are the most "
+            "that are handed on. Let its tasks return where their data is, rather than the data."
+        )
 
 
 def _plain(value: Any, name: str, levels: int = untrusted.DEEPEST) -> Any:

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from astronomer_remote.api import untrusted
 from astronomer_remote.api.errors import InvalidSettings
 from astronomer_remote.api.models import Pool
-from astronomer_remote.api.pool_plan import FIELDS, check_fields, check_slots
+from astronomer_remote.api.pool_plan import FIELDS, MOST_TOLD, check_fields, check_slots
 from astronomer_remote.api.pool_sync import Progress
 from astronomer_remote.api.pools import refuse_default
 from astronomer_remote.arguments import Readers, boolean, description, is_nothing, required_pool, text, whole
@@ -247,7 +247,8 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
     :param dry_run: only log and return the diff, default ``False``.
     :param astronomer_conn_id: connection of the deployment to change, default ``astronomer_default`` (templated).
     :return: the diff as a dict of plain JSON: ``changes`` (``pool``, ``action``, ``fields``, ``before``, ``after`` and,
-        unless a dry run, ``outcome``), ``kept`` (reasons by pool) and ``same``.
+        unless a dry run, ``outcome``), ``kept`` (reasons by pool) and ``same``. It holds the first 200 changes and
+        kept pools, and 256 KiB at most; ``left_out`` says how many of each are missing then.
     """
 
     template_fields: Sequence[str] = (
@@ -311,18 +312,20 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
         found = self.hook.converse(
             lambda deployment: deployment.pool_sync.plan(declared, prune=prune, force=self.force, fields=self.fields)
         )
-        self.log.info("Pools of %s, compared with what is declared:\n%s", self.astronomer_conn_id, found.table())
+        self.log.info(
+            "Pools of %s, compared with what is declared:\n%s", self.astronomer_conn_id, found.table(MOST_TOLD)
+        )
         if dry_run:
-            return untrusted.shortened(found.as_dict())
+            return found.for_xcom()
         progress = Progress(found)
         try:
             self.hook.converse(
                 lambda deployment: deployment.pool_sync.apply(found, force=self.force, progress=progress)
             )
         except RemoteError:
-            context["ti"].xcom_push(key="diff", value=untrusted.shortened(found.as_dict(progress.outcomes)))
+            context["ti"].xcom_push(key="diff", value=found.for_xcom(progress.outcomes))
             raise
-        return untrusted.shortened(found.as_dict(progress.outcomes))
+        return found.for_xcom(progress.outcomes)
 
     def _declared(self) -> list[Pool]:
         from astronomer_remote import pool_files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,14 +13,18 @@ import pytest
 from astronomer_remote.api import conversation, replies, untrusted
 from astronomer_remote.api.auth import AirflowLogin
 from astronomer_remote.api.dialects import detect
+from astronomer_remote.api.dialects.base import MOST_COMPONENTS
 from astronomer_remote.api.errors import NotSupported, RemoteError, ReplyTooLarge
 from astronomer_remote.api.logs import LONGEST_END, LONGEST_LINES, MOST_LINES, MOST_RECORDS, record_part, text_part
-from astronomer_remote.api.models import DagRun, TaskInstance
+from astronomer_remote.api.models import DagRun, Pool, TaskInstance
 from astronomer_remote.api.paging import LARGEST_BARE_LISTING, LARGEST_LISTING
+from astronomer_remote.api.pool_plan import LARGEST_DIFF, MOST_TOLD, plan
+from astronomer_remote.api.pool_sync import Progress
+from astronomer_remote.api.results import LARGEST_RESULTS
 from astronomer_remote.api.streams import LINES_PER_LOOK, Stream
 from astronomer_remote.api.waiting import Wanted
 from astronomer_remote.api.wire import LARGE_JSON, LARGEST_ENTRY, Compute, Flow, Request, Response
-from tests.api.script import DATE, OPEN, STABLE, V1, V2, Remote, Speech, ok, only
+from tests.api.script import DATE, OPEN, STABLE, V1, V2, Remote, Speech, answer, ok, only
 
 RUN = DagRun("d", "r")
 TASK = TaskInstance("t", try_number=1)
@@ -247,3 +252,66 @@ def test_the_error_is_told_although_very_much_was_printed_after_it() -> None:
     part = record_part({"content": [{"event": "first"}, failed, *more]})
     assert [part.lines[number] for number in part.error] == ["Task failed", "E: boom"]
     assert told(Stream(TASK), part)[1:3] == ["Task failed", "E: boom"]
+
+
+# What is handed on, where a remote decides of how many things it tells
+
+POOLS = [Pool(f"p{n}", n, "d" * 2000, include_deferred=False, occupied_slots=n % 2) for n in range(5_000)]
+
+
+@pytest.mark.parametrize("outcomes", [False, True])
+@pytest.mark.parametrize("name", ["p", "p" * 900])
+def test_a_diff_of_very_many_pools_is_handed_on_and_logged_in_part_with_the_number_of_the_rest(
+    name: str, outcomes: bool
+) -> None:
+    pools = [replace(pool, name=name + pool.name) for pool in POOLS]
+    found = plan(pools, [], prune=True)
+    progress = Progress(found)
+    diff = found.for_xcom(progress.outcomes if outcomes else None)
+    count = len(diff["changes"])
+    assert untrusted.size(diff) <= LARGEST_DIFF
+    assert (count == MOST_TOLD) is (name == "p") or outcomes
+    assert diff["left_out"] == {"changes": 2_500 - count, "kept": 2_500 - len(diff["kept"])}
+    assert [each["pool"] for each in diff["changes"]] == [change.name for change in found.changes[:count]]
+    assert len(found.table().splitlines()) > 2_500
+    lines = found.table(MOST_TOLD).splitlines()
+    assert f"and {2_500 - MOST_TOLD} more" in lines
+    assert len(lines) < 2 * MOST_TOLD + 10
+    assert "not done: delete" in progress.told()
+    assert progress.told().endswith("and 2480 more")
+
+
+def test_a_diff_of_a_few_pools_is_handed_on_as_a_whole() -> None:
+    found = plan(POOLS[:3], [Pool("new", 1)], prune=True)
+    assert found.for_xcom() == untrusted.shortened(found.as_dict())
+    assert "left_out" not in found.for_xcom()
+
+
+def test_kept_pools_of_one_reason_and_of_very_many_are_told_in_part() -> None:
+    same = plan(POOLS, []).table(MOST_TOLD)
+    assert same.splitlines()[0].endswith(f" and {5_000 - MOST_TOLD} more")
+    many = plan([replace(pool, occupied_slots=n + 1) for n, pool in enumerate(POOLS)], [], prune=True).table(MOST_TOLD)
+    assert len(many.splitlines()) == MOST_TOLD + 2
+    assert f"kept, for {5_000 - MOST_TOLD} more reasons: others" in many
+
+
+def test_results_are_refused_before_all_of_them_are_read() -> None:
+    remote = Remote(version=V2)
+    instances = [{"task_id": "t", "map_index": n, "state": "success"} for n in range(100)]
+
+    def reply(request: Request) -> Response:
+        if request.path.endswith("/taskInstances"):
+            return ok({"task_instances": instances, "total_entries": 100})
+        if "map_index" not in request.query:
+            return answer(404, {"detail": "XCom entry not found"})
+        return ok({"key": "return_value", "value": "x" * (LARGEST_RESULTS // 3)})
+
+    with pytest.raises(NotSupported, match="bytes of JSON or more"):
+        remote.carry_out(remote.deployment.results.of(RUN, ["t"]), reply)
+    assert sum("map_index" in request.query for request in remote.requests) == 3
+
+
+def test_of_very_many_components_the_health_of_some_is_told() -> None:
+    remote = Remote(version=V2)
+    reply = ok({f"c{n}": {"status": "healthy"} for n in range(10_000)})
+    assert len(remote.carry_out(remote.deployment.get_health(), lambda _: reply).components) == MOST_COMPONENTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Generic, NoReturn, TypeVar
 
 from astronomer_remote.api.errors import NotFound, NotSupported, RemoteError
@@ -32,6 +33,9 @@ LONGEST_REASON = 200
 PAGE = 100
 """Items asked for at once: the most that Airflow gives by default (``[api] maximum_page_limit``)."""
 
+
+MOST_COMPONENTS = 20
+"""Components of a deployment whose health is told; Airflow has five."""
 
 UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 """What reading a reply raises that is not what Airflow sends."""
@@ -375,7 +379,8 @@ def page_of(entries: Any, read: Callable[[Any], T], total: int) -> Page[T]:
 
 def health_of(body: Mapping[str, Any]) -> Health:
     """Every generation tells its health in the same shape."""
-    found = {name: component.get("status") for name, component in body.items() if isinstance(component, dict)}
+    told = islice(body.items(), MOST_COMPONENTS)
+    found = {name: component.get("status") for name, component in told if isinstance(component, dict)}
     # What is neither a text nor nothing is no state of a component.
     return Health({name: status for name, status in found.items() if status is None or isinstance(status, str)})
 
