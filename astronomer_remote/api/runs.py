@@ -303,7 +303,9 @@ class Runs:
         while looked < MOST_PLANNED:
             if dialect.orders_runs:
                 due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
-                ordered = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, bare=bare, limit=limit, offset=looked)
+                ordered = dialect.dag_runs(
+                    dag_id, newest_first=True, due_by=due_by, bare=bare, limit=limit, offset=looked
+                )
                 page = yield from self._conversation.ask(ordered)
             else:
                 page = yield from self._from_the_end(dag_id, dialect, limit, looked, bare=bare)
