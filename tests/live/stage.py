@@ -71,7 +71,7 @@ class Waiting:
     @property
     def remote_state(self) -> str:
         """The state of its remote run while that lasts."""
-        return "running" if self.name in ("held", "cleared_again") or self.stage.remote.version < (2, 0) else "queued"
+        return "running" if self.name == "held" or self.stage.remote.version < (2, 0) else "queued"
 
     @property
     def cancelled_state(self) -> str:
@@ -228,9 +228,11 @@ class Stage:
     def opened(self) -> Iterator[None]:
         """Let remote runs end, which otherwise none does."""
         self.remote.make_pool("gate", 128)
-        self.remote.pause("queued", False)
+        for dag_id in ("queued", "parked"):
+            self.remote.pause(dag_id, False)
         yield
-        self.remote.pause("queued", True)
+        for dag_id in ("queued", "parked"):
+            self.remote.pause(dag_id, True)
         self.remote.drop_pool("gate")
 
 

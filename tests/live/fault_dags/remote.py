@@ -36,6 +36,8 @@ with DAG("fails", **OPTIONS) as fails:
     Refuse(task_id="refuse")
 # Its runs are queued until it is unpaused.
 queued = DAG("queued", is_paused_upon_creation=True, **OPTIONS)
+with DAG("parked", is_paused_upon_creation=True, **OPTIONS) as parked:
+    Nothing(task_id="nothing")
 # Its runs are running until there is a pool of this name.
 with DAG("held", **OPTIONS) as held:
     Nothing(task_id="wait", pool="gate")

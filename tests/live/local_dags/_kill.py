@@ -40,7 +40,7 @@ def overtaken(given: Given) -> None:
 
 def cleared_again(given: Given) -> None:
     # A run of a DAG without tasks cannot be cleared.
-    waits("held", wait_timeout=SECOND_TRY_HAS_TIME, on_retry="clear")
+    waits("parked", wait_timeout=SECOND_TRY_HAS_TIME, on_retry="clear")
 
 
 def overdue(given: Given) -> None:
