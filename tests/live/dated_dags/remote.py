@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+import pendulum
 from airflow import DAG, __version__
 from airflow.models import BaseOperator
 
@@ -17,11 +18,11 @@ class Nothing(BaseOperator):
         pass
 
 
-# Of the hours from 0:00 and from 1:00.
+# Of the hours from 0:00 and from 1:00. With a schedule, 2.2 takes no other zones than pendulum's.
 with DAG(
     "hourly",
-    start_date=datetime(2024, 1, 5, 0, tzinfo=timezone.utc),
-    end_date=datetime(2024, 1, 5, 1, tzinfo=timezone.utc),
+    start_date=pendulum.datetime(2024, 1, 5, 0, tz="UTC"),
+    end_date=pendulum.datetime(2024, 1, 5, 1, tz="UTC"),
     catchup=True,
     **{SCHEDULE: "0 * * * *"},
 ) as hourly:
