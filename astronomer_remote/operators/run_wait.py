@@ -122,9 +122,11 @@ class WaitsForItsRun(Explains):
         self.remember(context, run_id)
         run = self.hook.converse(lambda deployment: deployment.runs.get_seen(self.trigger_dag_id, run_id))
         publish_run(context, run)
-        # Its failure is the trigger's doing then, if that may cancel it.
+        # Its failure is the trigger's doing then, if that may cancel it. A scheduler at work on the run at that moment
+        # may write success over it, as its tasks were skipped.
         over = self.allowed_states if self.cancel_on_kill else (*self.allowed_states, *self.failed_states)
-        if ended.verdict is Verdict.TIMEOUT and run.state not in over:
+        cancelled = self.cancel_on_kill and ended.run is not None and ended.run.state == "failed"
+        if ended.verdict is Verdict.TIMEOUT and (cancelled or run.state not in over):
             raise self._timed_out(run, ended.summary)
         return self.wait_for(run, context, resumed=True)
 

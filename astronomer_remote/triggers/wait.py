@@ -198,9 +198,10 @@ class RemoteWaitTrigger(BaseTrigger):
         if await self._is_stopped(in_doubt=True):
             await self._cancel("its task was ended")
 
-    async def _cancel(self, why: str) -> None:
+    async def _cancel(self, why: str) -> DagRun | None:
+        """Cancel the remote run, if the task made it. :return: it as it is afterwards, ``None`` if that failed."""
         if not self.cancel_on_kill:
-            return
+            return None
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
         hook = AstronomerHook(self.astronomer_conn_id)
@@ -209,8 +210,9 @@ class RemoteWaitTrigger(BaseTrigger):
             run = await asyncio.wait_for(hook.async_cancel_dag_run(dag_id, run_id), SECONDS_TO_CANCEL)
         except (RemoteError, asyncio.TimeoutError) as error:
             self.log.warning("Could not cancel run %s of DAG %s in the remote: %s", run_id, dag_id, error)
-        else:
-            self.log.info("Cancelled run %s in the remote, since %s: %s", run_id, why, run.url)
+            return None
+        self.log.info("Cancelled run %s in the remote, since %s: %s", run_id, why, run.url)
+        return run
 
     async def _find_out_why(self) -> None:
         """Before 3.3: cancel the remote run if it was a person that ended the task, and not a restart."""
@@ -265,11 +267,12 @@ class RemoteWaitTrigger(BaseTrigger):
             return WaitEvent.of_error(error)
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not reach the database as it is
             return WaitEvent.of_unexpected(error, self.log)
+        run = outcome.run
         if outcome.verdict is Verdict.TIMEOUT:
             self.log.warning(
                 "The time is over, and this is how things stand: %s", outcome.summary or "nothing is known"
             )
             # Airflow 2 does not let a task come back whose execution_timeout is over.
             if not await self._is_given_up():
-                await self._cancel("its time is over")
-        return WaitEvent(outcome.verdict, outcome.summary, outcome.run)
+                run = await self._cancel("its time is over") or run
+        return WaitEvent(outcome.verdict, outcome.summary, run)

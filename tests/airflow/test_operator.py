@@ -684,6 +684,22 @@ def test_a_run_that_ended_at_the_last_moment_did_not_time_out(remote: FakeDeploy
     assert come_back(deferred, made, context, event)["state"] == "success"
 
 
+def test_a_run_that_was_cancelled_for_its_time_is_no_success_whatever_its_scheduler_says(
+    remote: FakeDeployment,
+) -> None:
+    # A scheduler that is at work on the run when its tasks are skipped writes success over its state.
+    made = operator(wait_for_completion=True, deferrable=True, wait_timeout=60)
+    context = local_task(made).context()
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(context)
+    (run,) = AstronomerHook().list_dag_runs("quick")
+    assert run.state == "success"
+    outline = {**run.outline, "state": "failed"}
+    event = {"verdict": "timeout", "summary": "", "run": outline, "error": None}
+    with pytest.raises(WaitTimeout):
+        come_back(deferred.value, made, context, event)
+
+
 @pytest.mark.parametrize(("ours", "error"), [(True, WaitTimeout), (False, DagRunFailed)])
 def test_a_run_that_failed_after_the_deadline_was_cancelled_if_it_may_be(
     remote: FakeDeployment, ours: bool, error: type[Exception]

@@ -553,7 +553,7 @@ def test_a_kill_ends_the_run_if_the_task_made_it(going: FakeDeployment, ours: bo
 def test_a_deadline_ends_the_run_if_the_task_made_it(going: FakeDeployment, ours: bool, state: str) -> None:
     # Airflow 2 ends a task whose execution_timeout is over without letting it come back.
     event = event_of(trigger("slow", cancel_on_kill=ours, deadline=time.time()))
-    assert (event["verdict"], state_of(going)) == ("timeout", state)
+    assert (event["verdict"], event["run"]["state"], state_of(going)) == ("timeout", state, state)
 
 
 def test_a_kill_that_fails_says_so_and_raises_nothing(going: FakeDeployment, add_connection: Any) -> None:
