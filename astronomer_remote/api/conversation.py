@@ -324,7 +324,7 @@ class Conversation:
         while True:
             attempt += 1
             try:
-                response = replace((yield from send(request)), redact=self.redact)
+                response = self._guarded(request, (yield from send(request)))
             except TransportError as error:
                 # A proxy's refusal, which it is part of, may repeat what the proxy was shown.
                 error.reason = self.redact(error.reason)
@@ -342,6 +342,15 @@ class Conversation:
             if not (request.may_repeat or harmless):
                 raise failure
             yield from self.pause(failure, attempt, started)
+
+    def _guarded(self, request: Request, response: Response) -> Response:
+        """A reply that hides our secrets in whatever of it goes on to people and databases."""
+        return replace(
+            response,
+            redact=self.redact,
+            clean=lambda value: self._redaction.hide_in(value, self.settings, request),
+            clean_text=lambda text: self._redaction.hide_in_bytes(text, self.settings),
+        )
 
     def _note_time(self, response: Response) -> None:
         date = http_date(response.headers.get("date", ""))

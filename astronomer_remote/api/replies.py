@@ -59,7 +59,7 @@ def read(exchange: Exchange[T], response: Response) -> T:
     request = exchange.request
     facts: dict[str, Any] = {"status": response.status, "method": request.method, "path": request.path}
     if exchange.text and not response.is_page:
-        return exchange.read(response.body)
+        return exchange.read(response.clean_text(response.body))
     try:
         body = response.json() if response.body.strip() else None
     except ValueError:
@@ -70,7 +70,7 @@ def read(exchange: Exchange[T], response: Response) -> T:
             **facts,
         ) from None
     try:
-        return exchange.read(body)
+        return exchange.read(response.clean(body))
     except UNREADABLE as error:
         raise UnexpectedReply(
             f"Could not {exchange.operation}: the reply is not what Airflow sends "

@@ -95,6 +95,10 @@ def _text(value: Any) -> str | list[str]:
     return [str(each) for each in value] if isinstance(value, (list, tuple)) else str(value)
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 @dataclass(frozen=True)
 class Response:
     """
@@ -105,6 +109,8 @@ class Response:
     :param body: the body's bytes.
     :param truncated: whether the body was longer than the limit and was cut.
     :param redact: hides secrets in a part of the reply that is shown to a person: it may repeat the request.
+    :param clean: hides secrets in the body's JSON, or a part of it.
+    :param clean_text: the same for a body that is text.
     :param parsed: the body as JSON, or the error if it is none, where that was parsed already.
     """
 
@@ -113,6 +119,8 @@ class Response:
     body: bytes = field(default=b"", repr=False)
     truncated: bool = False
     redact: Callable[[str], str] = field(default=str, repr=False, compare=False)
+    clean: Callable[[Any], Any] = field(default=_as_it_is, repr=False, compare=False)
+    clean_text: Callable[[bytes], bytes] = field(default=_as_it_is, repr=False, compare=False)
     parsed: Any = field(default=UNPARSED, repr=False, compare=False)
 
     @property

@@ -142,3 +142,59 @@ def test_a_remote_cannot_have_words_hidden_or_memory_filled(monkeypatch: pytest.
     kept.add(f"issued-secret-number-{number}" for number in range(MOST_ISSUED))
     assert kept.hide("x" * 16, Settings(URL)) == "x" * 16
     assert kept.hide(f"issued-secret-number-{MOST_ISSUED - 1}", Settings(URL)) == "***"
+
+
+QUESTION = Request("GET", "/api/v2/pools")
+
+
+def in_data(value: Any, secret: str, request: Request = QUESTION) -> Any:
+    return Redaction().hide_in(value, Settings(URL, password=secret), request)
+
+
+def test_secrets_in_data_are_hidden_in_texts_and_names_however_deep() -> None:
+    deep: Any = "a s3cret-word"
+    for _ in range(5000):
+        deep = [deep]
+    value = {"s3cret-word": [1, None, True, {"a": "s3cret%2Dword s3cret-word"}], "deep": deep}
+    hidden = in_data(value, "s3cret-word")
+    assert hidden["***"] == [1, None, True, {"a": "s3cret%2Dword ***"}]
+    found = hidden["deep"]
+    while isinstance(found, list):
+        (found,) = found
+    assert found == "a ***"
+    # What was read is left as it is, for whoever reads it otherwise.
+    assert "s3cret-word" in value
+
+
+@pytest.mark.parametrize("secret", ["running", "airflow", "20260101", "a-1", "a" * 15])
+def test_data_keeps_what_may_be_an_ordinary_word_or_number(secret: str) -> None:
+    assert in_data({"state": secret}, secret) == {"state": secret}
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "a" * 16, "1" * 16, "zq55&w"])
+def test_data_keeps_no_other_secret(secret: str) -> None:
+    assert in_data({"state": f"<{secret}>"}, secret) == {"state": "<***>"}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("GET", "/api/v2/dags/team-7-etl/dagRuns"),
+        Request("GET", "/api/v2/dags/team%2D7-etl/dagRuns"),
+        Request("POST", "/api/v2/dags/~/dagRuns/list", body={"dag_ids": ["team-7-etl"]}),
+    ],
+)
+def test_an_id_that_the_request_names_is_kept_whole(request_: Request) -> None:
+    assert in_data({"dag_id": "team-7-etl"}, "team-7", request_) == {"dag_id": "team-7-etl"}
+
+
+def test_a_conf_names_nothing() -> None:
+    request = Request("POST", "/api/v2/dags/d/dagRuns", body={"conf": {"key": "s3cret-word"}})
+    assert in_data({"note": "s3cret-word"}, "s3cret-word", request) == {"note": "***"}
+    listed = Request("POST", "/api/v2/x", body=["s3cret-word"])
+    assert in_data({"note": "s3cret-word"}, "s3cret-word", listed) == {"note": "s3cret-word"}
+
+
+def test_logs_that_are_plain_text_hold_no_secret() -> None:
+    settings = Settings(URL, password="pä55wörd")
+    assert Redaction().hide_in_bytes("x pä55wörd y".encode(), settings) == b"x *** y"

@@ -66,7 +66,7 @@ def _recognise(settings: Settings, generation: Generation, reply: Response) -> D
     if generation is Generation.EXPERIMENTAL:
         return ExperimentalDialect(settings.base_url, None) if body.get("status") == "OK" else None
     text = body.get("version")
-    version = Version(text if isinstance(text, str) else "")
+    version = Version(reply.redact(text) if isinstance(text, str) else "")
     if not version.numbers or len(version.text) > LONGEST_VERSION or not version.text.isprintable():
         return None
     if generation is Generation.V1:
