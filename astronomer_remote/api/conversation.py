@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from functools import partial
-from typing import TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 from astronomer_remote.api import auth, replies
 from astronomer_remote.api.dialects import detect
@@ -57,6 +57,7 @@ from astronomer_remote.api.wire import (
 )
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Conversation:
         self._skew = 0.0
         self._reported: set[str] = set()
         self._widens = True
+        self._budget: Budget | None = None
         self._redaction = Redaction()
 
     def redact(self, text: str) -> str:
@@ -120,11 +122,14 @@ class Conversation:
         :param attempts_at_missing: how often it is sent at most if a page of status 404 comes back.
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.errors`.
         """
-        return (yield from self._ask(exchange, attempts_at_missing=attempts_at_missing))[0]
+        return (yield from self._ask(exchange, attempts_at_missing))[0]
 
-    def _ask(self, exchange: Exchange[T], *, attempts_at_missing: int | None = None) -> Flow[tuple[T, int]]:
+    def _ask(self, exchange: Exchange[T], attempts_at_missing: int | None = None) -> Flow[tuple[T, int]]:
         """The same. :return: what was read, and how many bytes the reply had."""
-        patience, attempt = Patience(self), 0
+        return (yield from self.sharing(self._until_answered(exchange, attempts_at_missing)))
+
+    def _until_answered(self, exchange: Exchange[T], attempts_at_missing: int | None) -> Flow[tuple[T, int]]:
+        attempt = 0
         while True:
             attempt += 1
             response = yield from self.respond(exchange.request)
@@ -134,7 +139,7 @@ class Conversation:
             except UnexpectedReply as error:
                 if not exchange.request.may_repeat or (error.status == 404 and attempt == attempts_at_missing):
                     raise
-                yield from patience.bear(error)
+                yield from self.pause(error)
 
     def _read(self, exchange: Exchange[T], response: Response) -> Flow[T]:
         if len(response.body) > LARGE_JSON:
@@ -168,6 +173,9 @@ class Conversation:
         :return: the last reading, which may not have seen all of it.
         :raises NotSupported: if it is longer than is read.
         """
+        return (yield from self.sharing(self._until_whole(page, key, widest)))
+
+    def _until_whole(self, page: PageAt[T], key: Callable[[T], Hashable], widest: int) -> Flow[Reading[T]]:
         for number in range(READINGS):
             reading = Reading(page, key, widest=widest * 2**number if widest > PAGE and self._widens else 0)
             yield from self.read_on(reading)
@@ -186,11 +194,16 @@ class Conversation:
 
         :raises NotSupported: if its entries are larger than is read.
         """
+        yield from self.sharing(self._read_on(reading, pages))
+
+    def _read_on(self, reading: Reading[T], pages: int) -> Flow[None]:
         while not reading.over and reading.pages < pages and reading.total <= MOST_ENTRIES:
             exchange = reading.next()
             try:
                 page, size = yield from self._ask(exchange)
                 reading.add(page, size)
+                if self._budget is not None:
+                    self._budget.advance(self.clock())
             except ReplyTooLarge as error:
                 reading.shrink(error.message)
             except PermanentError as error:
@@ -217,6 +230,9 @@ class Conversation:
 
     def respond(self, request: Request) -> Flow[Response]:
         """Send a request with patience and credentials. :return: the reply, whatever its status."""
+        return (yield from self.sharing(self._respond(request)))
+
+    def _respond(self, request: Request) -> Flow[Response]:
         if not request.authenticated:
             return (yield from self._deliver(request))
         renewed = reloaded = False
@@ -290,25 +306,52 @@ class Conversation:
         )
 
     def _patiently(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
-        patience = Patience(self)
+        return (yield from self.sharing(self._until_expected(flow)))
+
+    def _until_expected(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
         while True:
             try:
                 return (yield from flow())
             except UnexpectedReply as error:
-                yield from patience.bear(error)
+                # A gateway's page comes and goes like its 503.
+                yield from self.pause(error)
 
-    def pause(self, failure: RemoteError, attempt: int, started: float, *, by_time: bool = False) -> Flow[None]:
+    def sharing(self, flow: Flow[T]) -> Flow[T]:
         """
-        Wait before another attempt.
+        Carry out a flow all of whose requests share one budget of retries.
 
-        :param attempt: number of the attempt that failed, from 1.
-        :param started: when the first attempt started.
-        :param by_time: whether only the time since then limits the attempts, not their number.
+        Within another such flow it is the budget of that one: no budget begins again inside another. Several flows of
+        a conversation may be under way at once, each with a budget of its own.
+        """
+        if self._budget is not None:
+            return (yield from flow)
+        budget = Budget(self._retry, self.clock())
+        outcome: Any = None
+        try:
+            while True:
+                self._budget = budget
+                try:
+                    step = flow.throw(outcome) if isinstance(outcome, TransportError) else flow.send(outcome)
+                except StopIteration as end:
+                    return cast("T", end.value)
+                finally:
+                    self._budget = None
+                try:
+                    outcome = yield step
+                except TransportError as error:
+                    outcome = error
+        finally:
+            flow.close()
+
+    def pause(self, failure: RemoteError, *, by_time: bool = False) -> Flow[None]:
+        """
+        Wait before another attempt. Without a budget, see :meth:`sharing`, there is none.
+
+        :param by_time: whether only the time limits the attempts, not their number.
         :raises RemoteError: the failure itself, once the limit is reached.
         """
-        asked = failure.retry_after if isinstance(failure, RemoteUnavailable) else None
-        number = min(attempt, max(1, self._retry.attempts - 1)) if by_time else attempt
-        wait = self._retry.wait(number, self.clock() - started, self._jitter(), asked)
+        asked, budget = failure.retry_after if isinstance(failure, RemoteUnavailable) else None, self._budget
+        wait = budget.wait(self.clock(), self._jitter(), asked, by_time=by_time) if budget else None
         if wait is None:
             raise failure
         yield Sleep(wait)
@@ -320,9 +363,7 @@ class Conversation:
         A request that may not be repeated is, only if it certainly did nothing: it never left, or the remote
         said that it takes no more for now.
         """
-        started, attempt = self.clock(), 0
         while True:
-            attempt += 1
             try:
                 response = self._guarded(request, (yield from send(request)))
             except TransportError as error:
@@ -341,7 +382,7 @@ class Conversation:
                 harmless = response.status == 429
             if not (request.may_repeat or harmless):
                 raise failure
-            yield from self.pause(failure, attempt, started)
+            yield from self.pause(failure)
 
     def _guarded(self, request: Request, response: Response) -> Response:
         """A reply that hides our secrets in whatever of it goes on to people and databases."""
@@ -360,16 +401,44 @@ class Conversation:
             self._skew = skew
 
 
-class Patience:
-    """With replies that are not an Airflow's: a gateway's page comes and goes like its 503."""
+class Budget:
+    """
+    How often, and how long, one operation may still be tried again, whatever requests it consists of.
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
-        self._attempts = 0
-        self._since: float | None = None
+    :param retry: how patient it is.
+    :param now: the local time, in seconds since the epoch.
+    """
 
-    def bear(self, failure: UnexpectedReply) -> Flow[None]:
-        """Wait before another attempt. :raises UnexpectedReply: the failure itself, once patience is at its end."""
-        self._attempts += 1
-        self._since = self._conversation.clock() if self._since is None else self._since
-        yield from self._conversation.pause(failure, self._attempts, self._since)
+    def __init__(self, retry: RetryPolicy, now: float) -> None:
+        self._retry = retry
+        self._since = now
+        self._failures = 0
+        self._lost = 0.0
+
+    def wait(self, now: float, jitter: float, asked: float | None, *, by_time: bool) -> float | None:
+        """
+        Seconds to wait after a failure, or ``None`` to give up.
+
+        :param asked: for how many seconds the remote wants to be left alone.
+        :param by_time: whether only the time limits the attempts.
+        """
+        self._failures += 1
+        number = min(self._failures, max(1, self._retry.attempts - 1)) if by_time else self._failures
+        return self._retry.wait(number, self._lost + now - self._since, jitter, asked)
+
+    def advance(self, now: float) -> None:
+        """Take note that a part of a long operation is done: the time it took counts only as far as attempts failed."""
+        self._lost += now - self._since if self._failures else 0.0
+        self._since, self._failures = now, 0
+
+
+def one_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
+    """Let all requests of a flow share one budget of retries; it is a method of what has a conversation."""
+
+    @wraps(method)
+    def flow(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        talker: Any = args[0]
+        shared: Flow[T] = talker._conversation.sharing(method(*args, **kwargs))
+        return shared
+
+    return flow

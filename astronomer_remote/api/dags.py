@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.conversation import Conversation, one_budget
 from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
 from astronomer_remote.api.errors import DagIsPaused, DagNotFound, NotFound, PassingError, RemoteError
 from astronomer_remote.api.models import Dag, ImportFailure
@@ -30,6 +30,7 @@ class Dags:
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
 
+    @one_budget
     def get(self, dag_id: str) -> Flow[Dag]:
         """Read one DAG. :raises DagNotFound: if there is none."""
         dialect = yield from self._conversation.dialect()
@@ -38,6 +39,7 @@ class Dags:
         except DagNotFound as error:
             raise (yield from self.explain_missing(dag_id, error)) from None
 
+    @one_budget
     def is_paused(self, dag_id: str) -> Flow[bool]:
         """Whether a DAG is paused. :raises DagNotFound: if there is none."""
         dialect = yield from self._conversation.dialect()
@@ -56,6 +58,7 @@ class Dags:
                 "fail_when_dag_is_paused off."
             )
 
+    @one_budget
     def set_paused(self, dag_id: str, *, paused: bool) -> Flow[None]:
         """Pause or unpause a DAG."""
         dialect = yield from self._conversation.dialect()
@@ -63,6 +66,7 @@ class Dags:
             yield from self.get(dag_id)
         yield from self._conversation.ask(dialect.set_paused(dag_id, paused=paused))
 
+    @one_budget
     def check_existence(self, dag_id: str, task_ids: Sequence[str], task_group_id: str | None) -> Flow[None]:
         """
         Make sure that a DAG has certain tasks.
@@ -106,6 +110,7 @@ class Dags:
             return None
         return refused_param(params, conf)
 
+    @one_budget
     def explain_missing(self, dag_id: str, error: DagNotFound) -> Flow[DagNotFound]:
         """Add to a missing DAG what the remote says of DAG files it could not parse, as far as it tells."""
         dialect = yield from self._conversation.dialect()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.conversation import Conversation, one_budget
 from astronomer_remote.api.dialects.base import Exchange
 from astronomer_remote.api.errors import DagNotFound, RemoteError
 from astronomer_remote.api.models import DagRun, DatedRun, parse_date, same_moment, utc_text
@@ -32,6 +32,7 @@ class DatedRuns:
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
 
+    @one_budget
     def of_interval_end(self, dag_id: str, date: str) -> Flow[DagRun | None]:
         """
         The scheduled run whose data interval ends at a date, however its Airflow dates runs.
@@ -58,6 +59,7 @@ class DatedRuns:
                 return None
         return None
 
+    @one_budget
     def why_none(self, wanted: Wanted) -> Flow[str]:
         """Why there may be no run that is waited for, in a line for the log; ``""`` if the remote shows no reason."""
         dialect = yield from self._conversation.dialect()

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.conversation import Conversation, one_budget
 from astronomer_remote.api.dated_runs import DatedRuns
 from astronomer_remote.api.diagnosis import Diagnosis
 from astronomer_remote.api.dialects.base import Dialect
@@ -62,6 +62,7 @@ class Observer:
         self._mapped: set[tuple[str, str]] = set()
         self._listing_refused_until = 0.0
 
+    @one_budget
     def look(self, wanted: Wanted, *, bare: bool = False) -> Flow[Observation]:
         """
         Look once.
@@ -129,6 +130,7 @@ class Observer:
                 return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
             yield Sleep(min(poke_interval, left))
 
+    @one_budget
     def look_for(self, waiter: Waiter, *, bare: bool = False) -> Flow[None]:
         """Look once for somebody who waits, and let him know. :param bare: without the confs and notes of runs."""
         clock = self._conversation.clock

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.conversation import Conversation, one_budget
 from astronomer_remote.api.errors import Conflict, NotFound, NotSupported
 from astronomer_remote.api.models import Pool
 from astronomer_remote.api.pool_plan import FIELDS, check_slots, compare, row
@@ -73,6 +73,7 @@ class Loans:
         self._conversation = conversation
         self._pools = pools
 
+    @one_budget
     def record(self, wanted: Pool, *, temporary: bool = False, force: bool = False, anew: bool = False) -> Flow[Loan]:
         """
         Note how a pool is before it is changed, and change nothing.
@@ -105,6 +106,7 @@ class Loans:
         dialect.update_pool(replace(there, slots=wanted.slots), frozenset({"slots"}))
         return Loan(Pool(there.name, **row(there)), Pool(there.name, wanted.slots))
 
+    @one_budget
     def take(self, loan: Loan) -> Flow[bool]:
         """
         Change a pool as was noted.
@@ -124,6 +126,7 @@ class Loans:
             yield from self._pools.update(wanted.name, slots=wanted.slots)
         return True
 
+    @one_budget
     def give_back(self, loan: Loan, *, if_changed: str = "fail") -> Flow[str]:
         """
         Put a pool back as it was.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.conversation import Conversation, one_budget
 from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
 from astronomer_remote.api.errors import (
     Conflict,
@@ -104,6 +104,7 @@ class Pools:
         except NotFound:
             return None
 
+    @one_budget
     def create(self, pool: Pool, *, retrying: bool = False) -> Flow[Pool]:
         """
         Create a pool, once however often its request or reply is lost on the way.
@@ -117,9 +118,8 @@ class Pools:
         exchange = dialect.create_pool(pool)
         if dialect.overwrites_pools and (there := (yield from self._find_ours(pool, ours=retrying))):
             return there
-        started, attempt, uncertain = self._conversation.clock(), 0, retrying
+        uncertain = retrying
         while True:
-            attempt += 1
             try:
                 return (yield from self._conversation.ask(exchange))
             except (Conflict, PassingError) as error:
@@ -129,7 +129,7 @@ class Pools:
                 return there
             if isinstance(failure, Conflict):
                 raise failure
-            yield from self._conversation.pause(failure, attempt, started)
+            yield from self._conversation.pause(failure)
 
     def _find_ours(self, pool: Pool, *, ours: bool) -> Flow[Pool | None]:
         """
@@ -168,6 +168,7 @@ class Pools:
             return current
         return (yield from self._conversation.ask(dialect.update_pool(wanted, frozenset(change.fields))))
 
+    @one_budget
     def obtain(self, pool: Pool) -> Flow[Pool]:
         """Create a pool unless there is one of its name, which is left as it is."""
         for _ in range(ROUNDS):
@@ -180,6 +181,7 @@ class Pools:
                 return there
         raise failure
 
+    @one_budget
     def ensure(self, pool: Pool) -> Flow[Change | None]:
         """
         Create a pool or change it, so that it is as wanted.
@@ -201,6 +203,7 @@ class Pools:
                 return change
         raise failure
 
+    @one_budget
     def apply(self, change: Change) -> Flow[None]:
         """
         Carry out a change that was found necessary.
@@ -216,12 +219,14 @@ class Pools:
             dialect = yield from self._conversation.dialect()
             yield from self._conversation.ask(dialect.update_pool(change.after, frozenset(change.fields)))
 
+    @one_budget
     def delete(self, name: str) -> Flow[None]:
         """Delete a pool, whatever goes on in it. :raises NotFound: if there is none."""
         dialect = yield from self._conversation.dialect()
         refuse_default(name)
         yield from self._conversation.ask(dialect.delete_pool(name))
 
+    @one_budget
     def remove(self, name: str, *, force: bool = False) -> Flow[bool]:
         """
         Delete a pool that nobody uses, if it is there.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.conversation import Conversation, one_budget
 from astronomer_remote.api.dags import Dags
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page
 from astronomer_remote.api.errors import (
@@ -105,6 +105,7 @@ class Runs:
         self._conversation = conversation
         self._dags = dags
 
+    @one_budget
     def obtain(self, intent: TriggerIntent, if_exists: IfExists = REFUSE) -> Flow[Triggered]:
         """
         Make the run that an intent stands for, or find the one that was made for it before.
@@ -139,6 +140,7 @@ class Runs:
                 return triggered
             number += 1
 
+    @one_budget
     def find_own(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[DagRun | None]:
         """The run of an intent's id, if it is there and is known to have been made for the intent."""
         dialect = yield from self._conversation.dialect()
@@ -169,6 +171,7 @@ class Runs:
             return run
         return replace(run, note=note)
 
+    @one_budget
     def trigger(self, intent: TriggerIntent) -> Flow[Triggered]:
         """
         Make one run, however often its request or reply is lost.
@@ -178,9 +181,8 @@ class Runs:
         :raises Conflict: if the remote says that there is such a run already, and does not show one for a while.
         """
         dialect = yield from self._conversation.dialect()
-        started, attempt, uncertain, conf_checked = self._conversation.clock(), 0, False, False
+        uncertain = conf_checked = False
         while True:
-            attempt += 1
             wish = self._dated(_noted(intent, dialect), dialect)
             try:
                 run = yield from self._conversation.ask(dialect.trigger(wish))
@@ -213,8 +215,9 @@ class Runs:
             passing = isinstance(failure, PassingError)
             if broken is failure:
                 failure.message = f"{failure.message} {MAYBE_THE_CONF}"
-            yield from self._conversation.pause(failure, attempt, started, by_time=passing)
+            yield from self._conversation.pause(failure, by_time=passing)
 
+    @one_budget
     def get(self, dag_id: str, run_id: str, *, bare: bool = False) -> Flow[DagRun]:
         """
         Read one run.
@@ -231,6 +234,7 @@ class Runs:
             log.warning("Run %r of DAG %r is read without its conf and note: %s", run_id, dag_id, error)
         return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id, bare=True)))
 
+    @one_budget
     def get_seen(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """
         Read a run that was there a moment ago: a remote that reads from a copy of its database may lag behind.
@@ -288,6 +292,7 @@ class Runs:
             ended += [run for run in runs if run.finished]
         return ended
 
+    @one_budget
     def newest(self, dag_id: str, *, bare: bool = False) -> Flow[DagRun | None]:
         """
         The newest run of a DAG: the one that was made last or, in Airflow 3, the one that was due last.
@@ -328,6 +333,7 @@ class Runs:
             page = yield from self._conversation.ask(last)
         return replace(page, items=page.items[::-1])
 
+    @one_budget
     def cancel(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """
         Set a run to failed, which ends its tasks, unless it has ended already.
@@ -347,6 +353,7 @@ class Runs:
             run = (yield from self.find(dag_id, run_id)) or changed
         return run or changed
 
+    @one_budget
     def clear(self, run: DagRun, *, only_failed: bool = False) -> Flow[DagRun]:
         """
         Let a run, or only its failed tasks, run again under the same run id; once, if the reply is lost on the way.
@@ -355,9 +362,7 @@ class Runs:
         :return: the run as it is afterwards.
         """
         dialect = yield from self._conversation.dialect()
-        started, attempt = self._conversation.clock(), 0
         while True:
-            attempt += 1
             failure: PassingError | None = None
             try:
                 yield from self._conversation.ask(dialect.clear_run(run, only_failed=only_failed))
@@ -366,7 +371,7 @@ class Runs:
             now = yield from self._changed(run, SECONDS_UNTIL_SHOWN if failure is None else ())
             if failure is None or _course(now) != _course(run):
                 return now
-            yield from self._conversation.pause(failure, attempt, started)
+            yield from self._conversation.pause(failure)
 
     def _changed(self, before: DagRun, waits: Sequence[float]) -> Flow[DagRun]:
         """
@@ -384,6 +389,7 @@ class Runs:
             run = yield from self.get(before.dag_id, before.run_id)
         return run
 
+    @one_budget
     def delete(self, dag_id: str, run_id: str) -> Flow[None]:
         """
         Delete a run, once if the reply is lost on the way.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.conversation import Conversation, one_budget
 from astronomer_remote.api.dialects.base import Exchange, Page
 from astronomer_remote.api.errors import (
     AccessDenied,
@@ -53,6 +53,7 @@ class Telling:
         if not dialect.lists_task_instances:
             raise dialect.cannot("show the logs of a run's tasks")
 
+    @one_budget
     def tell(self, waiter: Waiter) -> Flow[None]:
         """Tell what has changed, now and then."""
         dialect = yield from self._conversation.dialect()
@@ -70,6 +71,7 @@ class Telling:
             waiter.telling_due = now + 10 * SECONDS_BETWEEN_PROGRESS if passing else math.inf
             _warn(waiter, error)
 
+    @one_budget
     def rest(self, waiter: Waiter) -> Flow[None]:
         """Tell, once the wait is over, what was written into the logs since the last look."""
         run = waiter.run

@@ -1,0 +1,206 @@
+"""No budget of retries begins again inside another: what an operation costs at most, however its requests fail."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.conversation import Budget, Conversation
+from astronomer_remote.api.errors import RemoteError, Unreachable
+from astronomer_remote.api.models import Pool, TriggerIntent
+from astronomer_remote.api.retry import RetryPolicy
+from astronomer_remote.api.runs import SECONDS_BEFORE_CANCEL, SECONDS_UNTIL_SHOWN, IfExists
+from astronomer_remote.api.waiting import Wanted
+from astronomer_remote.api.wire import Flow, Request, Response, Sleep, TransportError
+from tests.api.script import DATE, LOST, OPEN, UNSENT, V1, V2, Remote, Speech, answer, ok, page, plain
+
+RETRY = RetryPolicy()
+FIXED = sum(SECONDS_UNTIL_SHOWN) + sum(SECONDS_BEFORE_CANCEL)
+"""Seconds that are waited for a run to be shown, and before its state is set."""
+
+FAILURES = [plain(503, ""), plain(429, ""), page(), page(502), page(404), LOST, UNSENT]
+"""What may pass: it is answered in place of the deployment, or nothing is."""
+
+SWALLOWED = 3
+"""Requests whose failure does not end an operation, as it can do without their replies."""
+
+INTENT = TriggerIntent("d", "r", logical_date=DATE)
+POOL = Pool("p", 1)
+
+OPERATIONS: dict[str, Callable[[Remote], Flow[Any]]] = {
+    "read a run": lambda to: to.deployment.get_dag_run("d", "r"),
+    "read a run that was there": lambda to: to.deployment.runs.get_seen("d", "r"),
+    "cancel a run": lambda to: to.deployment.cancel_dag_run("d", "r"),
+    "clear a run": lambda to: to.deployment.clear_dag_run("d", "r"),
+    "delete a run": lambda to: to.deployment.delete_dag_run("d", "r"),
+    "find the newest run": lambda to: to.deployment.get_newest_dag_run("d"),
+    "look for runs": lambda to: to.deployment.observer.look(Wanted("d", logical_dates=(DATE,) * 3)),
+    "look for tasks": lambda to: to.deployment.observer.look(Wanted("d", run_id="r", task_ids=("a", "b", "c"))),
+    "look for an interval": lambda to: to.deployment.observer.dated_runs.of_interval_end("d", DATE),
+    "read a DAG": lambda to: to.deployment.get_dag("d"),
+    "check a DAG": lambda to: to.deployment.dags.check_existence("d", ["a", "b"], "g"),
+    "create a pool": lambda to: to.deployment.create_pool("p", 1),
+    "ensure a pool": lambda to: to.deployment.pools.ensure(POOL),
+    "remove a pool": lambda to: to.deployment.pools.remove("p"),
+}
+
+LOGINS = {
+    "none": OPEN,
+    "password": replace(OPEN, login="u", password="p", authentication="auto"),
+}
+
+
+class Adversary:
+    """A remote that answers by chance, more often wrongly than not."""
+
+    def __init__(self, version: str, seed: int, wrong: float) -> None:
+        self.speech = Speech(version)
+        self.chance = random.Random(f"{version} {seed}")
+        self.wrong = wrong
+        self.failures = 0
+
+    def __call__(self, request: Request) -> Response | TransportError:
+        if self.chance.random() < self.wrong:
+            self.failures += 1
+            return self.chance.choice(FAILURES)
+        return self._rightly(request)
+
+    def _rightly(self, request: Request) -> Response:
+        if request.path.endswith("/version"):
+            is_it = request.path.startswith(self.speech.base)
+            return ok({"version": self.speech.version}) if is_it else page(404)
+        if request.path == "/auth/token":
+            return ok({"access_token": "t"})
+        if request.path.startswith("/login"):
+            return plain(500, "broken")
+        listed = request.path.rpartition("/")[2]
+        if listed in ("dagRuns", "list", "taskInstances", "importErrors", "pools") and request.method != "PATCH":
+            names = {"dagRuns": "dag_runs", "taskInstances": "task_instances", "importErrors": "import_errors"}
+            return ok({names.get(listed, listed): [], "total_entries": 0})
+        run = self.speech.run(state=self.chance.choice(["running", "success"]))
+        missing = answer(404, {"detail": "not found"})
+        return self.chance.choice([missing, ok(run), ok({"name": "p", "slots": 2, "occupied_slots": 0})])
+
+
+def cost(flow: Callable[[Remote], Flow[Any]], version: str, seed: int, login: str) -> tuple[Adversary, Remote]:
+    remote, adversary = Remote(LOGINS[login]), Adversary(version, seed, 0.3 + seed % 6 / 10)
+    with suppress(RemoteError):
+        remote.carry_out(flow(remote), adversary, lambda: LOGINS[login])
+    return adversary, remote
+
+
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize("version", [V1, V2])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_fails_as_often_as_one_budget_allows_and_takes_no_longer(
+    name: str, version: str, login: str
+) -> None:
+    for seed in range(60):
+        adversary, remote = cost(OPERATIONS[name], version, seed, login)
+        # Finding out what it talks to comes before, with a budget of its own; the remote is asked thrice there.
+        detecting = sum(request.path.endswith(("/version", "/test")) for request in remote.requests)
+        assert adversary.failures <= 2 * RETRY.attempts + detecting + SWALLOWED
+        others = len(remote.requests) - detecting
+        assert others <= 4 * RETRY.attempts, [request.path for request in remote.requests]
+        assert sum(remote.sleeps) <= 2 * RETRY.total_seconds + FIXED
+
+
+def test_a_run_that_was_there_is_read_with_one_budget() -> None:
+    """Four reads, of which each found out after five failures that there is none, were 24 requests in 62 seconds."""
+    remote = Remote(version=V2)
+    answers = ([plain(503, "")] * 5 + [Speech(V2).no_run()]) * 4
+
+    with pytest.raises(RemoteError):
+        remote.carry_out(remote.deployment.runs.get_seen("d", "r"), lambda _: answers.pop(0))
+    assert len(remote.requests) == RETRY.attempts + 1
+    assert sum(remote.sleeps) < 20
+
+
+def test_a_trigger_is_bounded_by_one_time_whatever_happens_to_its_requests() -> None:
+    for seed in range(200):
+        remote, adversary = Remote(version=V2), Adversary(V2, seed, 0.5 + seed % 5 / 10)
+        with suppress(RemoteError):
+            remote.carry_out(remote.deployment.runs.obtain(INTENT, IfExists(attempt=9)), adversary)
+        assert sum(remote.sleeps) <= RETRY.total_seconds + FIXED
+        posts = sum(request.method == "POST" for request in remote.requests)
+        assert posts <= len(remote.sleeps) + 1
+
+
+def test_pages_and_failures_in_turn_count_together() -> None:
+    remote = Remote(version=V2)
+    answers = ([plain(503, "")] * 5 + [page()]) * 6
+    with pytest.raises(RemoteError):
+        remote.carry_out(remote.deployment.get_dag_run("d", "r"), lambda _: answers.pop(0))
+    assert len(remote.requests) == RETRY.attempts
+
+
+def test_a_long_listing_bears_failures_all_along_but_not_for_longer_than_one_budget() -> None:
+    def listing(failures: int) -> Remote:
+        remote, left = Remote(version=V2), [failures]
+
+        def reply(request: Request) -> Response | TransportError:
+            remote.clock.now += 1
+            if left[0]:
+                left[0] -= 1
+                return LOST
+            left[0] = failures
+            offset, limit = request.query["offset"], request.query["limit"]
+            runs = [Speech(V2).run(f"r{n}") for n in range(offset, min(offset + limit, 3_000))]
+            return ok({"dag_runs": runs, "total_entries": 3_000})
+
+        remote.carry_out(remote.deployment.list_dag_runs("d"), reply)
+        return remote
+
+    assert len(listing(1).requests) == 60
+    assert len(listing(0).requests) == 30
+    with pytest.raises(RemoteError):
+        listing(5)
+
+
+def test_flows_of_a_conversation_that_are_under_way_at_once_have_budgets_of_their_own() -> None:
+    conversation = Conversation(OPEN, clock=lambda: 0.0, jitter=lambda: 0.0)
+    seen: list[Budget | None] = []
+
+    def inner() -> Flow[None]:
+        seen.append(conversation._budget)
+        yield Sleep(1)
+        seen.append(conversation._budget)
+
+    def outer() -> Flow[None]:
+        yield from conversation.sharing(inner())
+        yield from conversation.sharing(inner())
+
+    flows = [conversation.sharing(outer()) for _ in range(2)]
+    for _ in range(2):
+        for flow in flows:
+            next(flow)
+            assert conversation._budget is None
+    assert len({id(budget) for budget in seen}) == 2
+    assert None not in seen
+    flows[0].close()
+    assert conversation._budget is None
+
+
+def test_a_budget_counts_failures_in_a_row_and_the_time_that_they_took() -> None:
+    budget = Budget(RetryPolicy(attempts=3, total_seconds=100, first_wait=1), 0.0)
+    assert budget.wait(10, 0, None, by_time=False) == 0.5
+    budget.advance(20)
+    # What goes well takes as long as it takes.
+    budget.advance(1_000)
+    assert budget.wait(1_078, 0, None, by_time=False) == 0.5
+    assert budget.wait(1_078, 0, None, by_time=False) == 1.0
+    assert budget.wait(1_078, 0, None, by_time=False) is None
+    assert budget.wait(1_078, 0, None, by_time=True) is not None
+    assert budget.wait(1_080, 0, None, by_time=True) is None
+
+
+def test_without_a_budget_nothing_is_tried_again() -> None:
+    remote = Remote(version=V2)
+    with pytest.raises(Unreachable):
+        remote.carry_out(remote.conversation.pause(Unreachable("x")), lambda _: LOST)
+    assert remote.sleeps == []
