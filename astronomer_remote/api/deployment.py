@@ -255,7 +255,7 @@ class Deployment(PoolOperations):
         except (NotFound, UnexpectedReply) as error:
             if error.status != 404:
                 raise
-            error.message = f"{error.message} The API of {dialect.label} may not have this endpoint."
+            error.message = f"{error.message} {dialect.label} may not have this endpoint."
             if dialect.generation is not Generation.EXPERIMENTAL or isinstance(error, NotFound):
                 raise
             # It answers a path that it does not know with a page, as a gateway does that does not find it.
