@@ -37,11 +37,18 @@ try:
 except ImportError:
     from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef,import-not-found]
 
+try:
+    # Airflow 3.2 moved it.
+    from airflow.sdk.exceptions import TaskDeferralError
+except ImportError:
+    from airflow.exceptions import TaskDeferralError  # type: ignore[no-redef]
+
 __all__ = [
     "NOTSET",
     "TRIGGERS_HEAR_OF_KILLS",
     "ArgNotSet",
     "LocalState",
+    "TaskDeferralError",
     "connection_of_a_command",
     "connection_parts",
     "data_interval_end",

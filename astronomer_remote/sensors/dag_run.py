@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -31,7 +32,7 @@ from astronomer_remote.compat import data_interval_end, determine_kwargs, logica
 from astronomer_remote.exceptions import DagRunFailed, DagRunVanished, PassingError, airflow_exceptions
 from astronomer_remote.explained import Explains
 from astronomer_remote.links import RemoteDagRunLink, publish_run
-from astronomer_remote.sensors.deferral import WaitsInTriggerer
+from astronomer_remote.sensors.deferral import Limit, WaitsInTriggerer
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         self._existence_checked = False
         self._held_on_to: Wanted | None = None
         self._looks_in_vain = 0
+        self._looked = False
         self._missing_since: float | None = None
         whole_run = not (external_task_id or external_task_ids or external_task_group_id)
         known = DAG_RUN_STATES if whole_run else TASK_STATES
@@ -182,30 +184,43 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         if len(named) != len(set(named)):
             raise InvalidSettings("A state may stand in only one of allowed_states, skipped_states and failed_states.")
 
-    def execute(self, context: Context) -> Any:  # noqa: RET503  # to defer is to raise
+    def execute(self, context: Context) -> Any:
         if not self.deferrable:
             return super().execute(context)
-        limit = self.limit(context)
-        with self.as_in_a_worker():
+        return self._look_and_defer(context, self.limit(context))
+
+    def _look_and_defer(self, context: Context, limit: Limit, begin: float | None = None) -> None:
+        with self.as_in_a_worker(may_go_on=False):
             wanted = self._wanted(context)
-            if self._poke_for(wanted, context):
-                return None
+        self._looked = False
+        if begin is None:
+            with self.as_in_a_worker():
+                if self._poke_for(wanted, context):
+                    return
         wanted = self._held_on_to or wanted
         if limit.deadline <= time.time():
             self.time_out(limit.name, f"still waiting for {wanted}")
+        if not self._looked:
+            # It may have ended at any time.
+            wanted = replace(wanted, since=0.0)
         trigger = RemoteWaitTrigger(
             astronomer_conn_id=self.astronomer_conn_id,
             wanted=wanted.as_dict(),
             poke_interval=float(self.poke_interval),
             deadline=limit.deadline,
+            begin=begin,
         )
-        self.wait_in_triggerer(trigger, context, "execute_complete", limited_by=limit.name)
+        self.wait_in_triggerer(trigger, context, "execute_complete", limited_by=limit.name, deadline=limit.deadline)
+
+    def wait_again(self, context: Context, limit: Limit, begin: float) -> None:
+        self._look_and_defer(context, limit, begin)
 
     def poke(self, context: Context) -> bool:
         return self._poke_for(self._held_on_to or self._wanted(context), context)
 
     def _poke_for(self, wanted: Wanted, context: Context) -> bool:
         observation = self._observe(wanted, context)
+        self._looked = observation is not None
         if observation is None:
             return False
         # The newest run stays the one that was newest, and a run that was seen must not vanish.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +11,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
-    AirflowNotFoundException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
 )
 
+from astronomer_remote.compat import TaskDeferralError
 from astronomer_remote.connected import Connected, began
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+
+DEADLINE = "deadline"
+"""Under which name a deferral says when it ends at the latest."""
+
+ENDS_SILENCE = (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException)
+"""What ``silent_fail`` does not keep silent, and ``soft_fail`` makes a skip of."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,11 @@ class WaitsInTriggerer(Connected):
 
     timeout: float
     execution_timeout: timedelta | None
+    poke_interval: float
     soft_fail: bool
     never_fail: bool
+    silent_fail: bool
+    log: Any
 
     def limit(self, context: Context) -> Limit:
         """
@@ -72,32 +84,60 @@ class WaitsInTriggerer(Connected):
         raise AirflowTaskTimeout(said) if by_airflow else AirflowSensorTimeout(said)
 
     @contextmanager
-    def as_in_a_worker(self) -> Iterator[None]:
+    def as_in_a_worker(self, *, may_go_on: bool = True) -> Iterator[None]:
         """
-        Heed ``soft_fail`` and ``never_fail`` in the look before a deferral.
+        Apply ``soft_fail``, ``never_fail`` and ``silent_fail`` to the look before a deferral.
 
         Airflow does so for the looks of a sensor that waits in a worker, in ``BaseSensorOperator.execute``, and the
-        rules are those of there: ``soft_fail`` is for timeouts and for what a retry cannot change.
+        rules are those of there: ``soft_fail`` is for timeouts and for what a retry cannot change, ``silent_fail``
+        for everything else.
+
+        :param may_go_on: whether the wait can go on after an error that ``silent_fail`` keeps silent.
         """
         try:
             yield
         except AirflowSkipException:
             raise
-        except (AirflowSensorTimeout, AirflowTaskTimeout, AirflowFailException) as error:
-            if self.soft_fail or self.never_fail:
-                name = "soft_fail" if self.soft_fail else "never_fail"
-                raise AirflowSkipException(f"Skipping due to {name}: {error}") from error
-            raise
         except Exception as error:
-            if self.never_fail:
-                raise AirflowSkipException(f"Skipping due to never_fail: {error}") from error
-            raise
+            if not (may_go_on and self._is_silent(error)):
+                self._end(error)
+            self.log.exception("A look failed, and silent_fail says to go on")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Come back from the triggerer. A connection that is not there is no soft failure in a worker, either."""
+        """
+        Come back from the triggerer, by the rules of a sensor that waits in a worker.
+
+        Airflow's own differ by version: ``never_fail`` counts from 3.0 on, ``soft_fail`` skips for every error, and
+        ``silent_fail`` is not known.
+        """
+        kwargs = dict(next_kwargs or {})
+        deadline = kwargs.pop(DEADLINE, None)
         try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except AirflowSkipException as skip:
-            if isinstance(skip.__cause__, AirflowNotFoundException) and not self.never_fail:
-                raise skip.__cause__ from None
+            return super().resume_execution(next_method, kwargs, context)
+        except TaskDeferralError:
+            # The trigger itself came to no end, for which a worker knows no rule.
             raise
+        except AirflowException as raised:
+            skipped = isinstance(raised, AirflowSkipException)
+            error = raised.__cause__ if skipped else raised
+            if not isinstance(error, AirflowException) or isinstance(error, TaskDeferralError):
+                raise
+            if not self._is_silent(error):
+                self._end(error)
+            self.log.exception("The wait failed, and silent_fail says to go on")
+        limit = Limit(deadline, kwargs.get("limited_by", "timeout")) if deadline else self.limit(context)
+        return self.wait_again(context, limit, time.time() + self.poke_interval)
+
+    @abstractmethod
+    def wait_again(self, context: Context, limit: Limit, begin: float) -> Any:
+        """Wait in the triggerer. :param begin: when to look first, in seconds since the epoch."""
+
+    def _is_silent(self, error: Exception) -> bool:
+        return self.silent_fail and not isinstance(error, ENDS_SILENCE)
+
+    def _end(self, error: Exception) -> NoReturn:
+        by_rule = self.soft_fail and isinstance(error, ENDS_SILENCE)
+        if by_rule or self.never_fail:
+            name = "soft_fail" if by_rule else "never_fail"
+            raise AirflowSkipException(f"Skipping due to {name}: {error}") from error
+        raise error

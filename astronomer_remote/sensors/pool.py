@@ -14,7 +14,7 @@ from astronomer_remote.api.waiting import Verdict
 from astronomer_remote.arguments import Readers, boolean, required_pool, room
 from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import PassingError, airflow_exceptions
-from astronomer_remote.sensors.deferral import WaitsInTriggerer
+from astronomer_remote.sensors.deferral import Limit, WaitsInTriggerer
 from astronomer_remote.triggers.pool import RemotePoolTrigger
 from astronomer_remote.triggers.wait import WaitEvent
 
@@ -70,6 +70,9 @@ class RemotePoolSlotSensor(WaitsInTriggerer, BaseSensorOperator):
         with self.as_in_a_worker():
             if self.poke(context):
                 return None
+        return self._defer(context, limit)
+
+    def _defer(self, context: Context, limit: Limit, begin: float | None = None) -> None:
         if limit.deadline <= time.time():
             self.time_out(limit.name, f"there is no such room in pool {self.pool_name!r}")
         trigger = RemotePoolTrigger(
@@ -77,8 +80,12 @@ class RemotePoolSlotSensor(WaitsInTriggerer, BaseSensorOperator):
             wanted=self._wanted().as_dict(),
             poke_interval=float(self.poke_interval),
             deadline=limit.deadline,
+            begin=begin,
         )
-        return self.wait_in_triggerer(trigger, context, "execute_complete", limited_by=limit.name)
+        self.wait_in_triggerer(trigger, context, "execute_complete", limited_by=limit.name, deadline=limit.deadline)
+
+    def wait_again(self, context: Context, limit: Limit, begin: float) -> None:
+        self._defer(context, limit, begin)
 
     def poke(self, context: Context) -> bool:
         wanted = self._wanted()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,6 +24,7 @@ class RemotePoolTrigger(BaseTrigger):
     :param wanted: a :class:`~astronomer_remote.api.pool_waiting.RoomWanted` as a dict.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
+    :param begin: when to look first, in seconds since the epoch, default at once.
     """
 
     def __init__(
@@ -32,12 +34,14 @@ class RemotePoolTrigger(BaseTrigger):
         wanted: dict[str, Any],
         poke_interval: float,
         deadline: float | None = None,
+        begin: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # so in Airflow
         self.astronomer_conn_id = astronomer_conn_id
         self.wanted = wanted
         self.poke_interval = poke_interval
         self.deadline = deadline
+        self.begin = begin
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -47,6 +51,7 @@ class RemotePoolTrigger(BaseTrigger):
                 "wanted": self.wanted,
                 "poke_interval": self.poke_interval,
                 "deadline": self.deadline,
+                "begin": self.begin,
             },
         )
 
@@ -58,6 +63,7 @@ class RemotePoolTrigger(BaseTrigger):
         yield TriggerEvent(event.as_dict())  # type: ignore[no-untyped-call]  # so in Airflow
 
     async def _wait(self) -> WaitEvent:
+        await asyncio.sleep(max(0.0, (self.begin or 0.0) - time.time()))
         await load_http_libraries()
         from astronomer_remote.api.pool_watcher import watch_pool
         from astronomer_remote.hooks.astronomer import AstronomerHook

@@ -148,6 +148,7 @@ class RemoteWaitTrigger(BaseTrigger):
     :param wanted: a :class:`~astronomer_remote.api.waiting.Wanted` as a dict.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
+    :param begin: when to look first, in seconds since the epoch, default at once.
     :param cancel_on_kill: whether the remote run was made by this task, so that it is cancelled when somebody ends
         the task while it waits, or the deadline passes.
     """
@@ -160,12 +161,14 @@ class RemoteWaitTrigger(BaseTrigger):
         poke_interval: float,
         deadline: float | None = None,
         cancel_on_kill: bool = False,
+        begin: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # so in Airflow
         self.astronomer_conn_id = astronomer_conn_id
         self.wanted = wanted
         self.poke_interval = poke_interval
         self.deadline = deadline
+        self.begin = begin
         self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -176,6 +179,7 @@ class RemoteWaitTrigger(BaseTrigger):
                 "wanted": self.wanted,
                 "poke_interval": self.poke_interval,
                 "deadline": self.deadline,
+                "begin": self.begin,
                 "cancel_on_kill": self.cancel_on_kill,
             },
         )
@@ -248,6 +252,7 @@ class RemoteWaitTrigger(BaseTrigger):
         return given_up
 
     async def _wait(self) -> WaitEvent:
+        await asyncio.sleep(max(0.0, (self.begin or 0.0) - time.time()))
         await load_http_libraries()
         from astronomer_remote.api.watcher import watch
         from astronomer_remote.hooks.astronomer import AstronomerHook

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
     AirflowSensorTimeout,
@@ -23,7 +25,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
 
-from astronomer_remote.api import watching
+from astronomer_remote.api import errors, watching
 from astronomer_remote.compat import AIRFLOW_3, looks_before_reschedules
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
@@ -38,9 +40,21 @@ from astronomer_remote.exceptions import (
 )
 from astronomer_remote.links import RemoteDagRunLink
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+from astronomer_remote.sensors.deferral import Limit
 from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from astronomer_remote.testing import FakeDeployment
-from tests.airflow.local import DATE, AirflowRescheduleException, in_dag, local_task, resume, through_the_database
+from astronomer_remote.triggers.wait import WaitEvent
+from tests.airflow.local import (
+    DATE,
+    AirflowRescheduleException,
+    come_back,
+    in_dag,
+    local_task,
+    only_event,
+    restored,
+    resume,
+    through_the_database,
+)
 
 Start = Callable[..., FakeDeployment]
 
@@ -731,6 +745,122 @@ def test_a_connection_that_only_the_triggerer_lacks_is_no_soft_failure(
     monkeypatch.delenv("AIRFLOW_CONN_ASTRONOMER_DEFAULT")
     with pytest.raises(AirflowNotFoundException, match="astronomer_default"):
         resume(deferred.value, made, context)
+
+
+RULES = [
+    # What BaseSensorOperator makes of what a look raises, where the sensor waits in a worker.
+    ({}, AirflowFailException("for good"), AirflowFailException),
+    ({"soft_fail": True}, AirflowFailException("for good"), AirflowSkipException),
+    ({"never_fail": True}, AirflowFailException("for good"), AirflowSkipException),
+    ({"silent_fail": True}, AirflowFailException("for good"), AirflowFailException),
+    ({}, AirflowException("perhaps"), AirflowException),
+    ({"soft_fail": True}, AirflowException("perhaps"), AirflowException),
+    ({"never_fail": True}, AirflowException("perhaps"), AirflowSkipException),
+    ({"silent_fail": True}, AirflowException("perhaps"), None),
+    ({"silent_fail": True, "never_fail": True}, AirflowException("perhaps"), None),
+    ({"silent_fail": True, "soft_fail": True}, AirflowException("perhaps"), None),
+    ({"silent_fail": True}, AirflowSkipException("skip"), AirflowSkipException),
+    ({"silent_fail": True}, AirflowTaskTimeout("time"), AirflowTaskTimeout),
+    ({"soft_fail": True}, AirflowSensorTimeout("time"), AirflowSkipException),
+]
+
+
+@pytest.mark.parametrize(
+    ("softly", "error", "expected"),
+    RULES,
+    ids=[f"{'+'.join(softly)} {type(error).__name__}" for softly, error, _ in RULES],
+)
+@pytest.mark.parametrize("where", ["a worker", "the look before a deferral", "the triggerer"])
+@BOTH_SENSORS
+def test_an_error_ends_a_wait_by_the_same_rules_wherever_it_comes_up(
+    remote: FakeDeployment,
+    make: Any,
+    where: str,
+    softly: dict[str, Any],
+    error: Exception,
+    expected: type[Exception] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remote.add_run("quick", "today", logical_date=TODAY)
+    made = make(deferrable=where != "a worker", timeout=600, poke_interval=0.01, **softly)
+    context = local_task(made).context()
+    failures = [error]
+
+    def fail(*_: Any, **__: Any) -> bool:
+        if failures:
+            raise failures.pop()
+        return True
+
+    def wait() -> Any:
+        if where == "the triggerer":
+            monkeypatch.setattr(type(made), "execute_complete", fail)
+            return made.resume_execution("execute_complete", {"event": {}, "limited_by": "timeout"}, context)
+        monkeypatch.setattr(type(made), "poke", fail)
+        monkeypatch.setattr(type(made), "_poke_for", fail, raising=False)
+        return made.execute(context)
+
+    if expected is not None:
+        with pytest.raises(expected) as caught:
+            wait()
+        assert type(caught.value) is expected
+    elif where == "a worker":
+        wait()
+    else:
+        with pytest.raises(TaskDeferred) as deferred:
+            wait()
+        # It goes on where its next look is due, and ends when it would have ended.
+        _, arguments = deferred.value.trigger.serialize()
+        assert arguments["deadline"] == pytest.approx(time.time() + 600, abs=60)
+        monkeypatch.undo()
+    assert not failures
+
+
+@BOTH_SENSORS
+def test_a_wait_that_goes_on_silently_keeps_its_deadline_and_looks_an_interval_later(
+    remote: FakeDeployment, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(deferrable=True, timeout=600, poke_interval=30, silent_fail=True)
+    context = local_task(made).context()
+    with pytest.raises(TaskDeferred) as first:
+        made.execute(context)
+    event = WaitEvent.of_error(errors.Unreachable("No reply")).as_dict()
+    with pytest.raises(TaskDeferred) as second:
+        come_back(first.value, made, context, event)
+    before, after = (deferred.value.trigger.serialize()[1] for deferred in (first, second))
+    assert before["begin"] is None
+    assert after["begin"] == pytest.approx(time.time() + 30, abs=10)
+    assert after["deadline"] == before["deadline"]
+    # Nobody has looked in the meantime, so that it may have ended at any moment.
+    assert after["wanted"].get("since", 0.0) == 0.0
+    assert second.value.kwargs["deadline"] == before["deadline"]
+    monkeypatch.setattr(time, "time", lambda: before["deadline"] + 1)
+    with pytest.raises(AirflowSensorTimeout):
+        come_back(second.value, made, context, event)
+
+
+@BOTH_SENSORS
+def test_a_trigger_begins_when_it_is_told_to(remote: FakeDeployment, make: Any) -> None:
+    remote.add_run("quick", "today", logical_date=TODAY)
+    made = make(deferrable=True, timeout=600, silent_fail=True, **({"slots": 1} if make is pool_sensor else {}))
+    context = local_task(made).context()
+    asked = len(remote.requests)
+    with pytest.raises(TaskDeferred) as deferred:
+        made.wait_again(context, Limit(time.time() + 60, "timeout"), time.time() + 0.3)
+    assert len(remote.requests) == asked
+    began = time.monotonic()
+    asyncio.run(only_event(restored(deferred.value.trigger)))
+    assert time.monotonic() - began >= 0.25
+
+
+def test_a_run_that_ended_while_its_sensor_could_not_look_is_found(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.add_run("quick", "today", logical_date=TODAY)
+    made = sensor(deferrable=True, timeout=600)
+    monkeypatch.setattr(type(made), "_observe", lambda *_: None)
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(local_task(made).context())
+    assert deferred.value.trigger.serialize()[1]["wanted"]["since"] == 0.0
 
 
 # Modes
