@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -317,14 +318,19 @@ def test_the_event_loop_is_never_held_up(remote: FakeDeployment) -> None:
         waiting = asyncio.create_task(only_event(trigger("slow")))
         # What is imported and set up at the first request is not what this is about.
         await heard(remote, 3)
+        # The time of this thread alone counts: the remote has threads of its own, and the machine may be busy.
         longest = 0.0
         while not waiting.done():
-            before = time.process_time()
+            before = time.thread_time()
             await asyncio.sleep(0)
-            longest = max(longest, time.process_time() - before)
+            longest = max(longest, time.thread_time() - before)
         return longest
 
-    assert asyncio.run(beside()) < 0.2
+    gc.disable()  # All that other tests have left is nobody's business here.
+    try:
+        assert asyncio.run(beside()) < 0.2
+    finally:
+        gc.enable()
 
 
 def test_many_waits_of_one_triggerer_all_end(any_remote: FakeDeployment) -> None:
