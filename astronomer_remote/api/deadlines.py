@@ -80,9 +80,6 @@ class _Incoming(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def fileno(self) -> int:
-        return self._raw.fileno()
-
     def readinto(self, buffer: Any) -> int | None:
         with _in_time(self._sock, self._timeout, self._ends):
             return self._raw.readinto(buffer)

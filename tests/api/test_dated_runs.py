@@ -158,3 +158,21 @@ def test_a_wait_says_once_why_nothing_is_found_if_there_is_a_reason(version: str
     outcome = remote.play(wait, *looks, reason, speech.get(), speech.get())
     assert outcome.verdict is Verdict.TIMEOUT
     assert len([line for line in told if "has no such DAG yet" in line]) == lines
+
+
+def test_a_look_finds_the_run_of_an_interval() -> None:
+    wanted = Wanted("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
+    remote = Remote(version=V2)
+    turn = listing(V2, scheduled(V2, "it", DATE, state="success"), limit=PAGE_OF_RUNS)
+    observation = remote.play(remote.deployment.observer.look(wanted), turn)
+    assert observation.things == {f"run of {DATE}": ["success"]}
+    assert observation.run is not None
+    assert observation.run.run_id == "it"
+
+
+def test_a_look_at_a_date_finds_nothing_where_there_is_no_dag() -> None:
+    remote, speech = Remote(version=V2), Speech(V2)
+    missing = Turn(speech.of_date().expected, speech.no_dag())
+    observation = remote.play(remote.deployment.observer.look(WANTED), missing)
+    assert observation.things == {f"run of {DATE}": []}
+    assert observation.dag_is_missing

@@ -570,6 +570,8 @@ RUN = DagRun("d", "r")
         ("health", ()),
         ("config", ()),
         ("endpoint", ("/x",)),
+        ("set_run_note", ("d", "r", "n")),
+        ("dag_params", ("d",)),
     ],
 )
 def test_a_dialect_that_does_not_know_an_operation_refuses_it_by_name(name: str, arguments: Any) -> None:
@@ -580,7 +582,7 @@ def test_a_dialect_that_does_not_know_an_operation_refuses_it_by_name(name: str,
         getattr(Mute(URL, None), name)(*arguments)
 
 
-@pytest.mark.parametrize("name", ["set_paused", "clear_run", "ended_runs", "ended_tasks", "task_log"])
+@pytest.mark.parametrize("name", ["set_paused", "clear_run", "ended_runs", "ended_tasks", "task_log", "runs_near"])
 def test_a_dialect_that_knows_nothing_refuses_what_takes_more_words_too(name: str) -> None:
     class Mute(Dialect):
         generation = Speech(V2).generation
@@ -591,6 +593,7 @@ def test_a_dialect_that_knows_nothing_refuses_what_takes_more_words_too(name: st
         "ended_runs": {"since": DATE, "bound": DATE},
         "ended_tasks": {"run_ids": ["r"], "since": DATE},
         "task_log": {"instance": TaskInstance("t"), "lines": 20},
+        "runs_near": {"date": DATE, "earlier": True},
     }
     with pytest.raises(NotSupported):
         getattr(Mute(URL, None), name)("d", **options[name])

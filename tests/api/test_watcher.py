@@ -263,6 +263,22 @@ def test_tasks_newest_runs_and_states_on_the_way_are_waited_for_too(remote: Remo
     assert {outcome.verdict for outcome in asyncio.run(main())} == {Verdict.SUCCESS}
 
 
+def test_who_waits_for_a_date_looks_once_a_run_of_it_is_listed_as_ended(remote: Remote) -> None:
+    run = remote.trigger(logical_date="2026-11-22T07:00:00Z")
+
+    async def main() -> Outcome:
+        wanted = Wanted("d", logical_dates=("2026-11-22T07:00:00Z",), since=time.time() - 1)
+        wait = asyncio.ensure_future(remote.watch(wanted))
+        await until(lambda: remote.listings() >= 2)
+        remote.fake.finish("d", run.run_id, "success")
+        return await wait
+
+    outcome = asyncio.run(main())
+    assert outcome.verdict is Verdict.SUCCESS
+    assert outcome.run is not None
+    assert outcome.run.run_id == run.run_id
+
+
 def test_a_cancelled_wait_leaves_the_others_alone(remote: Remote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+import aiohttp
 import pytest
 import requests
 
@@ -1181,3 +1182,10 @@ def test_the_drivers_sleep_as_told() -> None:
         SyncDriver(session, settings, reload=lambda: settings, sleep=slept.append).run(flow())
     asyncio.run(AsyncDriver(None, settings, reload=settings_anew, sleep=sleep).run(flow()))  # type: ignore[arg-type]
     assert slept == [3, 3]
+
+
+def test_a_reply_with_too_many_header_fields_is_no_reply() -> None:
+    fields = {f"x-{number}": "" for number in range(transport.MOST_FIELDS)}
+    assert len(transport._named(fields)) == transport.MOST_FIELDS
+    with pytest.raises(aiohttp.ClientPayloadError):
+        transport._named({**fields, "one-more": ""})
