@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from astronomer_remote.api.conversation import Conversation, one_budget
 from astronomer_remote.api.dialects.base import Exchange
-from astronomer_remote.api.errors import DagNotFound, RemoteError
+from astronomer_remote.api.errors import DagNotFound, RemoteError, ReplyTooLarge
 from astronomer_remote.api.models import DagRun, DatedRun, parse_date, same_moment, utc_text
 from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, NO_SUCH_DAG, Wanted
 from astronomer_remote.api.wire import Flow
@@ -43,10 +43,19 @@ class DatedRuns:
         dialect = yield from self._conversation.dialect()
         if not dialect.tells_data_intervals:
             raise dialect.cannot("tell which run has a data interval", "Airflow 2.3 and later can.")
-        for page in range(MOST_PAGES):
+        looked, limit = 0, PAGE_OF_RUNS
+        while looked < MOST_PAGES * PAGE_OF_RUNS:
             # A run is dated by the start of its interval, or by its end, and so never later than that.
-            listing = dialect.runs_near(dag_id, date, earlier=True, limit=PAGE_OF_RUNS, offset=page * PAGE_OF_RUNS)
-            found = yield from self._conversation.ask(listing)
+            listing = dialect.runs_near(dag_id, date, earlier=True, limit=limit, offset=looked)
+            try:
+                found = yield from self._conversation.ask(listing)
+            except ReplyTooLarge:
+                # The confs of so many runs are too much for one reply.
+                if limit == 1:
+                    raise
+                limit //= 2
+                continue
+            looked += limit
             for each in found.items:
                 if each.run.run_type not in RUNS_WITH_A_SCHEDULE or each.data_interval_end is None:
                     continue
@@ -55,7 +64,7 @@ class DatedRuns:
                 if _moment(each.data_interval_end) < _moment(date):
                     # Of a schedule, an earlier date has an earlier interval.
                     return None
-            if found.entries < PAGE_OF_RUNS:
+            if found.entries < limit:
                 return None
         return None
 

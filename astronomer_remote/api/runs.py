@@ -304,29 +304,39 @@ class Runs:
         """
         dialect = yield from self._conversation.dialect()
         now = self._conversation.remote_clock() + SECONDS_PLANNED
-        looked, limit = 0, FIRST_LOOK
+        looked, limit, largest = 0, FIRST_LOOK, PAGE
         while looked < MOST_PLANNED:
-            if dialect.orders_runs:
-                due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
-                ordered = dialect.dag_runs(
-                    dag_id, newest_first=True, due_by=due_by, bare=bare, limit=limit, offset=looked
-                )
-                page = yield from self._conversation.ask(ordered)
-            else:
-                page = yield from self._from_the_end(dag_id, dialect, limit, looked, bare=bare)
+            try:
+                page = yield from self._newest_ones(dag_id, dialect, now, limit, looked, bare=bare)
+            except ReplyTooLarge:
+                # The confs of so many runs are too much for one reply.
+                if limit == 1:
+                    raise
+                limit = largest = limit // 2
+                continue
             newest = next((run for run in page.items if not _is_planned(run, now)), None)
             looked += limit
             if newest or looked >= page.total:
                 return newest
-            limit = PAGE
+            limit = largest
         return None
+
+    def _newest_ones(
+        self, dag_id: str, dialect: Dialect, now: float, limit: int, offset: int, *, bare: bool
+    ) -> Flow[Page[DagRun]]:
+        """A page of a listing that begins with the newest run."""
+        if not dialect.orders_runs:
+            return (yield from self._from_the_end(dag_id, dialect, limit, offset, bare=bare))
+        due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
+        ordered = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, bare=bare, limit=limit, offset=offset)
+        return (yield from self._conversation.ask(ordered))
 
     def _from_the_end(
         self, dag_id: str, dialect: Dialect, limit: int, offset: int, *, bare: bool
     ) -> Flow[Page[DagRun]]:
         """A page of a listing of Airflow 2.0, which lists runs in the order they were made; the last one first."""
-        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, bare=bare, limit=FIRST_LOOK))
-        if page.total > FIRST_LOOK:
+        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, bare=bare, limit=min(limit, FIRST_LOOK)))
+        if page.total > min(limit, FIRST_LOOK):
             end = max(page.total - offset, 1)
             first = max(end - limit, 0)
             last = dialect.dag_runs(dag_id, bare=bare, limit=end - first, offset=first)

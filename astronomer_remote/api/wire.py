@@ -24,7 +24,13 @@ LENGTH_OF_A_BEGINNING = 16 * 1024
 """Bytes of a page within which its title stands."""
 
 LARGEST_ENTRY = 32 * 1024 * 1024
-"""Bytes of a reply about one thing that are read: a run's conf may be many megabytes."""
+"""
+Bytes of a reply about one thing that are read: a run's conf may be many megabytes.
+
+Airflow 2.9 to 2.11 can leave the conf out of a run that is read or listed by GET (``fields``), and are asked to. No
+other version can, nor can ``POST /dags/~/dagRuns/list`` of any: there, a run of more than this cannot be read, and is
+left out of listings.
+"""
 
 LARGEST_PAGE = 8 * 1024 * 1024
 """Bytes of a page of a listing that are read; a longer one is asked for again in smaller pages. As Python objects,

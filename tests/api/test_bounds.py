@@ -315,3 +315,39 @@ def test_of_very_many_components_the_health_of_some_is_told() -> None:
     remote = Remote(version=V2)
     reply = ok({f"c{n}": {"status": "healthy"} for n in range(10_000)})
     assert len(remote.carry_out(remote.deployment.get_health(), lambda _: reply).components) == MOST_COMPONENTS
+
+
+# Runs whose confs are too much for one reply
+
+
+@pytest.mark.parametrize("version", STABLE)
+@pytest.mark.parametrize("most", [0, 1, 3, 7])
+def test_the_newest_run_and_that_of_an_interval_are_looked_for_in_smaller_pages(version: str, most: int) -> None:
+    remote, speech = Remote(version=version), Speech(version)
+    made = [speech.run(f"r{n}", "success", start_date=DATE, run_type="manual") for n in range(20)]
+    wanted = {**made[10], "dag_run_id": "scheduled", "run_type": "scheduled", "data_interval_end": DATE}
+
+    def reply(request: Request) -> Response:
+        offset, limit = request.query["offset"], request.query["limit"]
+        if limit > most:
+            return Response(200, {}, b"{", truncated=True)
+        ordered = made if "order_by" not in request.query else made[::-1]
+        runs = [*ordered[:10], wanted, *ordered[10:]] if "_lte" in "".join(request.query) else ordered
+        return ok({"dag_runs": runs[offset:][:limit], "total_entries": len(runs)})
+
+    def newest() -> DagRun | None:
+        return remote.carry_out(remote.deployment.get_newest_dag_run("d"), reply)
+
+    def of_interval() -> DagRun | None:
+        return remote.carry_out(remote.deployment.observer.dated_runs.of_interval_end("d", DATE), reply)
+
+    looks = [newest, of_interval] if version in (V1, V2) else [newest]
+    if not most:
+        for look in looks:
+            with pytest.raises(ReplyTooLarge):
+                look()
+        return
+    found = [look() for look in looks]
+    assert [run and run.run_id for run in found][1:] == ["scheduled"] * (len(looks) - 1)
+    assert found[0]
+    assert found[0].run_id in ("r19", "scheduled")
