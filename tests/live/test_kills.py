@@ -243,6 +243,8 @@ def test_fifty_end_well(on: Stage, fifty: Waiting) -> None:
 
 
 def test_a_person_who_deletes_the_local_run_ends_its_remote_run(on: Stage) -> None:
+    if on.remote.version < (2, 2):
+        pytest.skip("nothing can be cancelled there")
     # The last one: a scheduler of Airflow 3 may stumble over a running run that is gone.
     both = on.start(*(("held", mode) for mode in BOTH))
     for each in both:
@@ -254,10 +256,7 @@ def test_a_person_who_deletes_the_local_run_ends_its_remote_run(on: Stage) -> No
         # A DAG that runs once may be run again after that. With SQLite, a scheduler that is at work on the run may
         # write success over its failure, as its tasks were skipped.
         return all(
-            each.proxy.requests("PATCH") > 0 and {each.cancelled_state, "success"} & {*each.remote_states()}
-            if each.cancelled_state == "failed"
-            else "Could not cancel run" in each.log()
-            for each in both
+            each.proxy.requests("PATCH") > 0 and {"failed", "success"} & {*each.remote_states()} for each in both
         )
 
     wait_until(cancelled, both[1].describe, timeout=180)
