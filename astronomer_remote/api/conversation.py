@@ -202,8 +202,8 @@ class Conversation:
             try:
                 page, size = yield from self._ask(exchange)
                 reading.add(page, size)
-                if self._budget is not None:
-                    self._budget.advance(self.clock())
+                # There is one, since :meth:`read_on` shares one.
+                cast("Budget", self._budget).advance(self.clock())
             except ReplyTooLarge as error:
                 reading.shrink(error.message)
             except PermanentError as error:
