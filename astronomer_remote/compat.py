@@ -44,6 +44,7 @@ except ImportError:
     from airflow.exceptions import TaskDeferralError  # type: ignore[no-redef]
 
 __all__ = [
+    "MOST_MASKED",
     "NOTSET",
     "TRIGGERS_HEAR_OF_KILLS",
     "ArgNotSet",
@@ -234,8 +235,19 @@ async def off_the_loop(read: Callable[[], T]) -> T:
     return await asyncio.shield(reading())
 
 
+MOST_MASKED = 200
+"""
+How many issued secrets a process has Airflow mask. Airflow forgets none, and with each it compiles a pattern of all
+again: a remote that issues a new one with every reply would slow down a triggerer without limit. A token is issued about
+once a day, and what a remote sends back is cleared of all secrets in any case.
+"""
+
+
 def mask_issued_secret(secret: str) -> None:
     """Have Airflow mask a token or cookie in logs; on an event loop as soon as a thread can do it."""
+    if secret in _MASKED or len(_MASKED) >= MOST_MASKED:
+        return
+    _MASKED.add(secret)
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -254,6 +266,7 @@ async def issued_secrets_masked() -> None:
 
 
 _MASKINGS: set[asyncio.Task[None]] = set()
+_MASKED: set[str] = set()
 
 
 def triggerer_stats() -> Any:

@@ -46,6 +46,9 @@ def forgotten_secrets() -> Any:
         if module is not None:
             masker = module._secrets_masker()
             masker.patterns, masker.replacer = set(), None
+    compat = sys.modules.get("astronomer_remote.compat")
+    if compat is not None:
+        compat._MASKED.clear()
 
 
 def pytest_configure() -> None:

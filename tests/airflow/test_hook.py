@@ -17,7 +17,13 @@ from astronomer_remote import get_provider_info
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.models import Generation
 from astronomer_remote.api.settings import Settings
-from astronomer_remote.compat import AIRFLOW_3, connection_parts, parts_of_tested_connection
+from astronomer_remote.compat import (
+    AIRFLOW_3,
+    MOST_MASKED,
+    connection_parts,
+    mask_issued_secret,
+    parts_of_tested_connection,
+)
 from astronomer_remote.exceptions import (
     AccessDenied,
     AuthenticationFailed,
@@ -416,6 +422,14 @@ def test_whatever_is_secret_is_masked_in_every_log(
     last = remote.received[-1].headers
     issued = last.get("authorization", "").removeprefix("Bearer ") or last["cookie"].removeprefix("session=")
     assert issued in masked
+
+
+def test_a_remote_that_issues_secrets_without_end_slows_down_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    masked: list[str] = []
+    monkeypatch.setattr("astronomer_remote.compat.mask_secret", masked.append)
+    for number in range(3 * MOST_MASKED):
+        mask_issued_secret(f"token {number % (2 * MOST_MASKED)}")
+    assert masked == [f"token {number}" for number in range(MOST_MASKED)]
 
 
 # The Test button

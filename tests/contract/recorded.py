@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote, unquote
 
 from astronomer_remote.api.conversation import Conversation
 from astronomer_remote.api.deployment import Deployment
@@ -22,6 +25,10 @@ T = TypeVar("T")
 FOLDER = Path(__file__).parent / "replies"
 BASE_URL = "http://airflow.test"
 """What stands for the deployment's URL."""
+
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d(?::|%3A)\d\d(?::|%3A)\d\d\.\d{3}")
+AT_ONCE = timedelta(seconds=1)
+"""Longer than any flow takes by the clock of a recording."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,47 @@ def _clock(started: float) -> Callable[[], float]:
     return lambda: round(started + next(ticks) / 1000, 3)
 
 
-def replay(flow: Flow[T], exchanges: list[Exchanged]) -> T:
+class Moments:
+    """
+    Which moment of a recording is which one now.
+
+    A flow that chooses a date takes it from a clock, which shows another time if the code looks at it more often than
+    it did when the recording was made. That is no difference in what is said.
+    """
+
+    def __init__(self) -> None:
+        self._now: dict[str, str] = {}
+        """By the recorded moment, both to the millisecond."""
+
+    def meet(self, said: Any, recorded: Any) -> None:
+        """Learn from two requests that should be the same, as plain JSON."""
+        pairs = zip(*(map(unquote, MOMENT.findall(json.dumps(each))) for each in (recorded, said)), strict=False)
+        for then, now in pairs:
+            if abs(datetime.fromisoformat(then) - datetime.fromisoformat(now)) < AT_ONCE:
+                self._now.setdefault(then, now)
+
+    def as_recorded(self, said: Any) -> Any:
+        """What was said, in plain JSON, with the recorded moments."""
+        return _replaced(said, {now: then for then, now in self._now.items()})
+
+    def as_now(self, response: Response) -> Response:
+        """A recorded reply with the moments of now."""
+        body = _replaced(response.body.decode(), self._now)
+        return replace(response, body=body.encode())
+
+
+def _replaced(value: Any, moments: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        # In a URL, its colons are quoted.
+        quoted = {quote(before): quote(after) for before, after in moments.items()}
+        return MOMENT.sub(lambda found: (moments | quoted).get(found[0], found[0]), value)
+    return json.loads(_replaced(json.dumps(value), moments))
+
+
+def replay(flow: Flow[T], exchanges: list[Exchanged], moments: Moments | None = None) -> T:
     """Run a flow on recorded replies; it must send exactly the recorded requests."""
     left: Iterator[Exchanged] = iter(exchanges)
+    moments = moments or Moments()
     outcome: Any = None
     while True:
         try:
@@ -157,6 +202,8 @@ def replay(flow: Flow[T], exchanges: list[Exchanged]) -> T:
         outcome = None
         if isinstance(step, Request):
             exchanged = next(left, None)
-            assert exchanged, f"it asks for more than was recorded: {described(step)}"
-            assert described(step) == exchanged.request
-            outcome = exchanged.response
+            said = described(step)
+            assert exchanged, f"it asks for more than was recorded: {said}"
+            moments.meet(said, exchanged.request)
+            assert moments.as_recorded(said) == exchanged.request
+            outcome = moments.as_now(exchanged.response)

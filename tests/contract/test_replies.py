@@ -35,8 +35,9 @@ def test_a_conversation_goes_as_it_went_with_a_real_deployment(version: str, nam
     recording = recorded.replies(version)[name]
     flow = TABLE[name].play(deployment(version, recording.started))
     if TABLE[name].possible(numbers(version)):
-        outcome = recorded.plain(recorded.replay(flow, recording.exchanges))
-        assert outcome == recording.outcome
+        moments = recorded.Moments()
+        outcome = recorded.plain(recorded.replay(flow, recording.exchanges, moments))
+        assert moments.as_recorded(outcome) == recording.outcome
     else:
         with pytest.raises(NotSupported):
             recorded.replay(flow, recording.exchanges)
