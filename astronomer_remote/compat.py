@@ -238,8 +238,8 @@ async def off_the_loop(read: Callable[[], T]) -> T:
 MOST_MASKED = 200
 """
 How many issued secrets a process has Airflow mask. Airflow forgets none, and with each it compiles a pattern of all
-again: a remote that issues a new one with every reply would slow down a triggerer without limit. A token is issued about
-once a day, and what a remote sends back is cleared of all secrets in any case.
+again: a remote that issues a new one with every reply would slow down a triggerer without limit. A token is issued
+about once a day, and what a remote sends back is cleared of all secrets in any case.
 """
 
 
