@@ -1,9 +1,18 @@
-"""How Hypothesis goes about these tests."""
+"""How Hypothesis goes about these tests, and what they leave out."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from astronomer_remote.api import redaction
 
 # A machine that is busy with other things must not make a law look broken.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def no_masking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's masking of logs is not what these tests are about, and thousands of logins make it slow."""
+    monkeypatch.setattr(redaction, "on_issued", [])

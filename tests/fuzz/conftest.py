@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from astronomer_remote.api import redaction
 from tests.airflow.conftest import not_rescheduled_yet  # noqa: F401  # a fixture
 
 
@@ -21,3 +22,9 @@ def fuzz_cases(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def fuzz_seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--fuzz-seed"))
+
+
+@pytest.fixture(autouse=True)
+def no_masking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow's masking of logs is not what these tests are about, and thousands of logins make it slow."""
+    monkeypatch.setattr(redaction, "on_issued", [])
