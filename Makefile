@@ -111,7 +111,7 @@ tasks: venv ## the operators for pools and DAGs in tasks of real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(TASKS:%=tests/live/%)
 
 fuzz: venv ## every operation and task against many replies that are changed at random; FUZZ_CASES, FUZZ_SEED
-	$(BIN)/python $(PYTEST) -s -m fuzz tests/fuzz --fuzz-cases $(FUZZ_CASES) --fuzz-seed $(FUZZ_SEED)
+	$(BIN)/python -m pytest -rP -m fuzz $(PARALLEL) tests/fuzz --fuzz-cases $(FUZZ_CASES) --fuzz-seed $(FUZZ_SEED) $(PYTEST_ARGS)
 
 hostile: venv ## a remote that means harm, and workers and triggerers that are suspended, on PostgreSQL
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(HOSTILE:%=tests/live/%)
