@@ -86,9 +86,9 @@ unit: unit-newest unit-oldest ## the tests that need no deployment, in the newes
 
 unit-newest: venv
 	$(BIN)/python -m pytest $(NOT_LIVE) $(PARALLEL) --cov --cov-report= $(UNIT) $(PYTEST_ARGS)
-	@# Every branch is to be tested; what recent changes left out is listed by this report, and goes before 100 is asked for again.
-	$(BIN)/coverage report --include 'astronomer_remote/api/*' --fail-under 99
-	$(BIN)/coverage report --omit 'astronomer_remote/api/*' --fail-under 85
+	@# What the protocol's code does in each case is decided there, so every branch of it has a test; some are races, which a slow machine may end the other way.
+	$(BIN)/coverage report --include 'astronomer_remote/api/*' --precision 1 --fail-under 99.9
+	$(BIN)/coverage report --omit 'astronomer_remote/api/*' --fail-under 95
 
 # With the oldest dependencies, too, that pyproject.toml allows: a floor that nothing stands on does not stay true.
 # Asking for pytest makes this an environment apart from those that deployments run in.
