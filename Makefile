@@ -102,7 +102,7 @@ unit-oldest-now:
 	  "$$env/bin/python" -m pytest $(NOT_LIVE) $(PARALLEL) $(filter-out tests/fuzz tests/dev,$(UNIT)) $(PYTEST_ARGS)
 
 live: venv ## the tests that start real deployments and run DAGs in them, against three remotes
-	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live $(LONG:%=--ignore tests/live/%)
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live tests/dev $(LONG:%=--ignore tests/live/%)
 
 faults: venv ## workers, triggerers, schedulers and remotes that are ended while tasks wait, and the table of faults
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(FAULTS:%=tests/live/%)
