@@ -40,6 +40,9 @@ ESCAPED_UNSTORABLE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, line separators, what reverses the direction of text, and halves of surrogate pairs."""
 
+INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+"""What has no width: a reader takes two texts for the same that differ in it. Joiners stay, which emoji are made of."""
+
 FOLD = re.compile(r"::(?=(?:end)?group)|##(?=\[(?:end)?group)")
 """Begins what Airflow's log viewer folds a log at, wherever it stands in a line."""
 
@@ -114,7 +117,7 @@ def readable(text: object, limit: int = LONGEST_LINE) -> str:
     :param limit: characters to keep; an ellipsis stands for the rest.
     """
     # Cut before it is looked through; what is made visible below takes more room.
-    shown = FOLD.sub(lambda found: " ".join(found[0]), UNSAFE.sub(_visible, str(text)[: limit + 1]))
+    shown = INVISIBLE.sub(_visible, _harmless(str(text)[: limit + 1]))
     return shown if len(shown) <= limit else f"{shown[:limit]}…"
 
 
@@ -124,7 +127,10 @@ def name(value: Any) -> Any:
 
     No API can address a name with a control character, so that nothing is lost when it is made visible.
     """
-    return readable(value, LONGEST_NAME) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    shown = _harmless(value[: LONGEST_NAME + 1])
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}…"
 
 
 def sentence(text: object, limit: int = LONGEST_LINE) -> str:
@@ -138,6 +144,11 @@ def _cut(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _cut(each) for key, each in value.items()}
     return [_cut(each) for each in value] if isinstance(value, list) else value
+
+
+def _harmless(text: str) -> str:
+    """The text without what acts on a terminal, a log or its viewer."""
+    return FOLD.sub(lambda found: " ".join(found[0]), UNSAFE.sub(_visible, text))
 
 
 def _visible(found: re.Match[str]) -> str:

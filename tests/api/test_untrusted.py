@@ -135,6 +135,7 @@ def test_nothing_readable_acts_on_a_terminal(text: str) -> None:
         ("a\x1b[2Jb", "a\\x1b[2Jb"),
         ("ok\n[2026-01-01] {x.py:1} INFO - all is well", "ok\\n[2026-01-01] {x.py:1} INFO - all is well"),
         ("a\r\x9bK\x7f\u202eb\u2028\ud800", "a\\r\\x9bK\\x7f\\u202eb\\u2028\\ud800"),
+        ("\ufeffa\u200bb\u200e", "\\ufeffa\\u200bb\\u200e"),
         ("::group::x", ": :group::x"),
         (":::group::: ::endgroup::", ":: :group::: : :endgroup::"),
         ("###[group]x ##[endgroup]", "## #[group]x # #[endgroup]"),

@@ -207,6 +207,8 @@ sys.exit(demo.main())
 
 
 def begin(code: str, tmp_path: Path) -> subprocess.Popen[str]:
+    # A shell lets what it starts in the background ignore Ctrl-C.
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{code}"
     env = os.environ | {"PYTHONPATH": str(ROOT), "ASTRONOMER_REMOTE_DEV_HOME": str(tmp_path)}
     return subprocess.Popen(
         [sys.executable, "-u", "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
