@@ -188,20 +188,26 @@ class Deployment:
         self._stopped = False
         bypass_proxy()
         installed = self._install()
-        if self._stopped:  # by another thread
-            raise StartError(f"{self.name} ({self.version}) was stopped before it had started")
+        self._check_not_stopped()
         if self._on_server:
             self._server = self._resources.enter_context(postgres())
             self._overrides[DATABASE_VARIABLE] = self._server.dsn(driver="postgresql+psycopg2")
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=subfolder("run")))
         try:
             self._fill(installed)
+            self._check_not_stopped()
             self._report(f"starting {', '.join(self._wanted)}")
             self._components = Components(self._folder, f"{self.name} ({self.version})", keep=self._keep)
+            self._check_not_stopped()
             self._start_components()
         except BaseException:
             self.stop()
             raise
+
+    def _check_not_stopped(self) -> None:
+        """Fail if another thread has stopped it meanwhile, which could not end what was not there yet."""
+        if self._stopped:
+            raise StartError(f"{self.name} ({self.version}) was stopped before it had started")
 
     def _fill(self, installed: Path) -> None:
         assert self._folder is not None

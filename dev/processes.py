@@ -36,7 +36,11 @@ class Processes:
             start_new_session=True,  # a Ctrl-C in the terminal is this process's to handle, in order
         )
         self.pid = self._supervisor.pid
-        self._reply()
+        try:
+            self._reply()
+        except BaseException:
+            self.end()
+            raise
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         """Start a component and return its pid."""

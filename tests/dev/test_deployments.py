@@ -218,3 +218,16 @@ def test_a_port_that_somebody_else_takes_first_is_given_up_for_another(
         monkeypatch.setattr(deployments, "free_port", lambda: next(ports, None) or free_port())
         with Deployment(version, name="port", components=[Version.parse(version).web]) as deployment:
             assert deployment.url != f"http://127.0.0.1:{port}"
+
+
+def test_a_deployment_that_is_stopped_while_its_home_is_prepared_leaves_no_supervisor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deployment = Deployment("3.3.2", name="stopped")
+    monkeypatch.setattr(deployment, "_install", lambda: tmp_path)
+    monkeypatch.setattr(deployment, "_fill", lambda installed: deployment.stop())
+    monkeypatch.setattr(deployment, "_start_components", lambda: pytest.fail("it was stopped"))
+    with pytest.raises(StartError, match="stopped before it had started"):
+        deployment.start()
+
+    assert not deployment.alive
