@@ -22,6 +22,7 @@ from astronomer_remote.api.wire import Flow
 from dev.deployments import Deployment, StartError
 from dev.login import login_problem
 from dev.places import ROOT
+from dev.pythons import pythons
 from dev.supervisor import descendants
 
 T = TypeVar("T")
@@ -126,6 +127,8 @@ def running(deployments: list[Deployment], started: Callable[[Deployment], None]
     :raises StartError, InstallError, PrepareError: for the first that does not come up.
     """
     outcomes: queue.SimpleQueue[tuple[Deployment, BaseException | None]] = queue.SimpleQueue()
+    # Remembered from here on: a start that is ended while it looks for them would find none, and remember that.
+    pythons()
     # They are daemons: what a thread waits for, such as another process that installs the same, holds up no end.
     threads = [threading.Thread(target=_start, args=(each, outcomes), daemon=True) for each in deployments]
     others = descendants({os.getpid()})
