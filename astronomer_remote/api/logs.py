@@ -27,16 +27,16 @@ LONGEST_END = 256 * 1024
 """Bytes at the end of a log among which its last lines are looked for."""
 
 MOST_RECORDS = 2000
-"""Records at the end of a reply that are looked at: far more than lines are told of one."""
+"""Records at the end of a reply that are looked at: far more than the lines that are shown of one."""
 
 MOST_LINES = 5000
 """Lines at the end of a reply after which no further record is looked at."""
 
 MOST_FRAMES = 300
-"""Frames of a traceback that are told."""
+"""Frames of a traceback that are shown."""
 
 MOST_CAUSES = 20
-"""Errors that led to one that are told."""
+"""How many of the errors that led to one are shown."""
 
 MOST_HOSTS = 100
 """Of how many hosts a log may be made up: each try of a task ran on one, or on a few."""
@@ -123,7 +123,7 @@ def text_part(body: Any) -> LogPart:
 
 
 def _without_sources(lines: Iterable[str]) -> Iterator[str]:
-    """Lines as they are told, without those about sources, which stand between folds."""
+    """Lines as they are shown, without those about sources, which stand between folds."""
     return dropwhile(lambda line: line.startswith(SOURCES), _cleaned(lines))
 
 

@@ -132,7 +132,7 @@ class Observer:
 
     @one_budget
     def look_for(self, waiter: Waiter, *, bare: bool = False) -> Flow[None]:
-        """Look once for somebody who waits, and let him know. :param bare: without the confs and notes of runs."""
+        """Poll once for a waiter, and notify it. :param bare: without the confs and notes of runs."""
         clock = self._conversation.clock
         try:
             waiter.see((yield from self.look(waiter.wanted, bare=bare)), clock())

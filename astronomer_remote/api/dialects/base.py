@@ -35,7 +35,7 @@ PAGE = 100
 
 
 MOST_COMPONENTS = 20
-"""Components of a deployment whose health is told; Airflow has five."""
+"""Components of a deployment whose health is shown; Airflow has five."""
 
 UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 """What reading a reply raises that is not what Airflow sends."""
@@ -379,8 +379,8 @@ def page_of(entries: Any, read: Callable[[Any], T], total: int) -> Page[T]:
 
 def health_of(body: Mapping[str, Any]) -> Health:
     """Every generation tells its health in the same shape."""
-    told = islice(body.items(), MOST_COMPONENTS)
-    found = {name: component.get("status") for name, component in told if isinstance(component, dict)}
+    first = islice(body.items(), MOST_COMPONENTS)
+    found = {name: component.get("status") for name, component in first if isinstance(component, dict)}
     # What is neither a text nor nothing is no state of a component.
     return Health({name: status for name, status in found.items() if status is None or isinstance(status, str)})
 
