@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
-from astronomer_remote.api.models import plain_json, utc_text
-from astronomer_remote.api.pool_waiting import RoomWanted
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.ids import LONGEST_POOL_NAME, checked
+from astronomer_remote.api.protocol.models import plain_json, utc_text
 from astronomer_remote.compat import NOTSET
 
 LONGEST_LIST = 100_000

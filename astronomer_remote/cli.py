@@ -64,7 +64,7 @@ def list_pools(arguments: argparse.Namespace) -> None:
     if arguments.output == "json":
         _print_json([pool.as_dict() for pool in pools])
         return
-    from astronomer_remote.api.pool_plan import table
+    from astronomer_remote.api.pools.diff import table
 
     columns = ("name", "slots", "occupied_slots", "open_slots", "include_deferred", "description")
     rows = [["-" if pool[column] is None else str(pool[column]) for column in columns] for pool in map(vars, pools)]
@@ -84,7 +84,7 @@ def sync(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         diff(arguments)
         return
-    from astronomer_remote.api.pool_sync import Progress
+    from astronomer_remote.api.pools.sync import Progress
 
     plan = _plan(arguments)
     if arguments.output == "table":
@@ -164,9 +164,9 @@ def _guarded(function: Callable[[argparse.Namespace], None]) -> Callable[[argpar
 
 
 def _plan(arguments: argparse.Namespace) -> Any:
-    from astronomer_remote import pool_files
-    from astronomer_remote.api import pool_plan
-    from astronomer_remote.api.errors import InvalidSettings
+    from astronomer_remote.api.pools import files
+    from astronomer_remote.api.protocol.errors import InvalidSettings
+    from astronomer_remote.api.protocol.pool_changes import FIELDS
     from astronomer_remote.exceptions import airflow_exceptions
 
     with airflow_exceptions():
@@ -174,8 +174,8 @@ def _plan(arguments: argparse.Namespace) -> Any:
             raise InvalidSettings("Give the declaration by either --file or --source-conn-id.")
         if arguments.source_conn_id == arguments.conn_id:
             raise InvalidSettings(f"--source-conn-id and --conn-id are both {arguments.conn_id!r}.")
-        fields = arguments.fields.split(",") if arguments.fields else pool_plan.FIELDS
-        declared = pool_files.read(arguments.file) if arguments.file else _hook(arguments.source_conn_id).list_pools()
+        fields = arguments.fields.split(",") if arguments.fields else FIELDS
+        declared = files.read(arguments.file) if arguments.file else _hook(arguments.source_conn_id).list_pools()
     return _hook(arguments.conn_id).converse(
         lambda deployment: deployment.pool_sync.plan(
             declared, prune=arguments.prune, force=arguments.force, fields=fields
@@ -195,7 +195,7 @@ def _hook(conn_id: str) -> Any:
 
 
 def _print_json(value: Any) -> None:
-    from astronomer_remote.api.untrusted import UNSAFE
+    from astronomer_remote.api.protocol.untrusted import UNSAFE
 
     text = json.dumps(value, indent=2, ensure_ascii=False)
     # JSON leaves some of what acts on a terminal as it is; its own line breaks stay.

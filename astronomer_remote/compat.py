@@ -186,7 +186,7 @@ def intent_identity(context: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def connection_parts(connection: Connection) -> dict[str, Any]:
-    """A connection's plain values, as :meth:`astronomer_remote.api.settings.Settings.parse` takes them."""
+    """A connection's plain values, as :meth:`astronomer_remote.api.protocol.settings.Settings.parse` takes them."""
     return {
         "host": connection.host,
         "schema": connection.schema,

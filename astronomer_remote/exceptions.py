@@ -28,8 +28,8 @@ What a DAG author catches.
         ├── DagRunFailed              the remote run ended badly; retries apply
         └── WaitTimeout               the wait took too long; retries apply
 
-Each class is the one of the same name in :mod:`astronomer_remote.api.errors`, which says what it means, made an
-Airflow exception: the code that speaks to the remote knows no Airflow.
+Each class is the one of the same name in :mod:`astronomer_remote.api.protocol.errors`, which says what it means, made
+an Airflow exception: the code that speaks to the remote knows no Airflow.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from contextlib import contextmanager
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from astronomer_remote.api import errors, untrusted
+from astronomer_remote.api.protocol import errors, untrusted
 
 
 class RemoteError(errors.RemoteError, AirflowException): ...

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskInstanceKey
 
-    from astronomer_remote.api.models import DagRun
+    from astronomer_remote.api.protocol.models import DagRun
 
 REMOTE_RUN_URL = "remote_run_url"
 """XCom key of the page of the remote run."""

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 import requests
 
 from astronomer_remote.api.deployment import Deployment as Conversations
-from astronomer_remote.api.pool_plan import parse, table
-from astronomer_remote.api.pool_sync import Progress
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import SyncDriver, configure
-from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.pools.diff import parse, table
+from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from dev.deployments import Deployment
 
 VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from astronomer_remote.api.pool_plan import table
+from astronomer_remote.api.pools.diff import table
 from benchmarks.measuring import Figures, Measurement
 
 HEADERS = (

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import requests
 
-from astronomer_remote.api.pool_plan import table
+from astronomer_remote.api.pools.diff import table
 from benchmarks.machine import cpu_seconds, machine
 from dev.deployments import Deployment
 from dev.places import ROOT

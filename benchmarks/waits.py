@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 
 import aiohttp
 
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.waiting import Wanted
-from astronomer_remote.api.watcher import watch
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting.target import Wanted
+from astronomer_remote.api.watch.watcher import watch
 
 Job: TypeAlias = "dict[str, Any]"
 FINISHED = ("success", "failed")

@@ -21,8 +21,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from astronomer_remote.api.errors import NotFound, RemoteError
-from astronomer_remote.api.models import FINISHED_TASK_STATES, DagRun
+from astronomer_remote.api.protocol.errors import NotFound, RemoteError
+from astronomer_remote.api.protocol.models import FINISHED_TASK_STATES, DagRun
 from dev.deployments import Deployment, StartError
 from dev.environments import InstallError
 from dev.needs import LOCAL, REMOTE, demo_versions

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from astronomer_remote.api import deployment as api
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import SyncDriver, configure
-from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from dev.deployments import Deployment, StartError
 from dev.login import login_problem
 from dev.places import ROOT

@@ -18,7 +18,7 @@ from astronomer_remote import get_provider_info as info
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
-from astronomer_remote.api.models import DagRun, Pool, TriggerIntent, Version
+from astronomer_remote.api.protocol.models import DagRun, Pool, TriggerIntent, Version
 from astronomer_remote.get_provider_info import get_provider_info
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from tests.live.table import PAIRS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from astronomer_remote.api import errors
+from astronomer_remote.api.protocol import errors
 from astronomer_remote.exceptions import BY_NAME
 from tests.live import fault_table, kill_table
 from tests.live.fault_cases import CASES, MODES, VERSIONS

@@ -40,15 +40,15 @@ def test_the_package_keeps_its_contracts(package: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "imported"),
     [
-        ("api/models.py", "airflow.models"),
-        ("api/models.py", "astronomer_remote.get_provider_info"),
-        ("api/errors.py", "astronomer_remote.api.auth"),
-        ("api/wire.py", "astronomer_remote.api.errors"),
-        ("api/transport.py", "astronomer_remote.api.conversation"),
-        ("api/transport.py", "astronomer_remote.api.runs"),
-        ("api/retry.py", "astronomer_remote.api.auth"),
+        ("api/protocol/models.py", "airflow.models"),
+        ("api/protocol/models.py", "astronomer_remote.get_provider_info"),
+        ("api/dialects/base.py", "astronomer_remote.api.client.client"),
+        ("api/protocol/flow.py", "astronomer_remote.api.dialects.base"),
+        ("api/transport/drivers.py", "astronomer_remote.api.client.client"),
+        ("api/transport/drivers.py", "astronomer_remote.api.runs.runs"),
+        ("api/client/client.py", "astronomer_remote.api.watch.watcher"),
         ("hooks/other.py", "astronomer_remote.operators.other"),
-        ("sensors/other.py", "astronomer_remote.operators.other"),
+        ("operators/other.py", "astronomer_remote.sensors.other"),
         ("compat.py", "astronomer_remote.hooks.other"),
     ],
 )

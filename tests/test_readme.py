@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from astronomer_remote import get_provider_info
-from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.protocol.settings import Settings
 from tests.live.plan import MATRIX
 
 ROOT = Path(__file__).parents[1]

@@ -11,12 +11,16 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.dags import Dags
-from astronomer_remote.api.description import Description
+from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.connection_test import Description
 from astronomer_remote.api.dialects.base import Exchange
-from astronomer_remote.api.errors import InvalidSettings, NotFound, UnexpectedReply
-from astronomer_remote.api.models import (
+from astronomer_remote.api.pools.loans import Loans
+from astronomer_remote.api.pools.operations import PoolOperations
+from astronomer_remote.api.pools.pools import Pools
+from astronomer_remote.api.pools.sync import PoolSync
+from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, UnexpectedReply
+from astronomer_remote.api.protocol.flow import LARGEST_REPLY, Flow, Request
+from astronomer_remote.api.protocol.models import (
     Dag,
     DagRun,
     Generation,
@@ -27,18 +31,14 @@ from astronomer_remote.api.models import (
     plain_json,
     utc_text,
 )
-from astronomer_remote.api.observation import Observer
-from astronomer_remote.api.pool_loans import Loans
-from astronomer_remote.api.pool_operations import PoolOperations
-from astronomer_remote.api.pool_sync import PoolSync
-from astronomer_remote.api.pools import Pools
-from astronomer_remote.api.reasons import Reasons
-from astronomer_remote.api.results import Results
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.runs import IfExists, Runs
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.telling import Telling
-from astronomer_remote.api.wire import LARGEST_REPLY, Flow, Request
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.runs.dags import Dags
+from astronomer_remote.api.runs.follow import Telling
+from astronomer_remote.api.runs.poll import Observer
+from astronomer_remote.api.runs.reasons import Reasons
+from astronomer_remote.api.runs.runs import IfExists, Runs
+from astronomer_remote.api.runs.xcoms import Results
 
 NOW = "now"
 """A logical date that stands for the time of the request."""

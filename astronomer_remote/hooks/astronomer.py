@@ -14,12 +14,12 @@ from requests.auth import AuthBase
 
 from astronomer_remote import get_provider_info as provider
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.redaction import on_issued
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
-from astronomer_remote.api.wire import Flow
-from astronomer_remote.api.within import is_within
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.redaction import on_issued
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.protocol.within import is_within
+from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, async_driver, configure
 from astronomer_remote.compat import (
     connection_parts,
     issued_secrets_masked,

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import DagRun
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.arguments import Readers, boolean, is_nothing, required_id
-from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import DagRunNotFound, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
-from astronomer_remote.operators.between import between
+from astronomer_remote.operators.connected import Connected
 from astronomer_remote.operators.pool import IF_MISSING, one_of
+from astronomer_remote.operators.setup_teardown import between
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from astronomer_remote.api.deployment import Deployment
-    from astronomer_remote.api.wire import Flow
+    from astronomer_remote.api.protocol.flow import Flow
 
 
 def _was_paused(value: Any, name: str) -> bool:
@@ -156,7 +156,7 @@ class RemoteClearDagRunOperator(_DagRunOperator):
     :param external_run_id: the run (templated).
     :param only_failed: only its failed and upstream-failed tasks, default ``False``.
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
-    :return: the run as a dict of plain JSON (see :class:`astronomer_remote.api.models.DagRun`).
+    :return: the run as a dict of plain JSON (see :class:`astronomer_remote.api.protocol.models.DagRun`).
     """
 
     def __init__(self, *, only_failed: bool = False, **kwargs: Any) -> None:
@@ -178,7 +178,7 @@ class RemoteCancelDagRunOperator(_DagRunOperator):
     :param external_dag_id: DAG of the remote (templated).
     :param external_run_id: the run (templated).
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
-    :return: the run as a dict of plain JSON (see :class:`astronomer_remote.api.models.DagRun`).
+    :return: the run as a dict of plain JSON (see :class:`astronomer_remote.api.protocol.models.DagRun`).
     """
 
     def execute(self, context: Context) -> dict[str, Any]:

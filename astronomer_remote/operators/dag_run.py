@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.runs import ON_RETRY
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.runs.runs import ON_RETRY
 from astronomer_remote.arguments import DAG_RUN_STATES, Readers, boolean, seconds, states
 from astronomer_remote.compat import NOTSET, ArgNotSet
 from astronomer_remote.exceptions import DagRunAlreadyExists, airflow_exceptions
@@ -96,7 +96,7 @@ class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, Bas
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
     :param openlineage_inject_parent_info: accepted for compatibility; no lineage is sent to the remote yet.
     :return: the run id or, after waiting, the run as a dict of plain JSON
-        (see :class:`astronomer_remote.api.models.DagRun`).
+        (see :class:`astronomer_remote.api.protocol.models.DagRun`).
     :raises DagRunAlreadyExists: if somebody else's run of this run id or logical date exists.
     :raises DagRunFailed: if the run ends in one of ``failed_states``; Airflow's retries apply.
     :raises PermanentError: for what a retry cannot mend, see :mod:`astronomer_remote.exceptions`.

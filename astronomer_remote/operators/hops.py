@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from astronomer_remote.api.errors import InvalidSettings
+from astronomer_remote.api.protocol.errors import InvalidSettings
 
 HOPS = "astronomer_remote_hops"
 """Key of a run's conf: the DAGs that were triggered on the way to it, itself the last."""

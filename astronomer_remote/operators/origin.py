@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from astronomer_remote.api.ids import LONGEST_NOTE
+from astronomer_remote.api.protocol.ids import LONGEST_NOTE
 from astronomer_remote.compat import map_index, task_page
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 ROOM_FOR_MARK = 50
-"""Characters of a note that are left for :func:`astronomer_remote.api.ids.marked_note`."""
+"""Characters of a note that are left for :func:`astronomer_remote.api.protocol.ids.marked_note`."""
 
 
 def origin(context: Context) -> str:

@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from astronomer_remote.api import untrusted
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import Pool
-from astronomer_remote.api.pool_plan import FIELDS, MOST_TOLD, check_fields, check_slots
-from astronomer_remote.api.pool_sync import Progress
-from astronomer_remote.api.pools import refuse_default
+from astronomer_remote.api.pools.diff import MOST_TOLD, check_fields, check_slots
+from astronomer_remote.api.pools.pools import refuse_default
+from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.models import Pool
+from astronomer_remote.api.protocol.pool_changes import FIELDS
 from astronomer_remote.arguments import Readers, boolean, description, is_nothing, required_pool, text, whole
-from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import NotFound, RemoteError, airflow_exceptions
+from astronomer_remote.operators.connected import Connected
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from astronomer_remote.api.deployment import Deployment
-    from astronomer_remote.api.wire import Flow
+    from astronomer_remote.api.protocol.flow import Flow
 
 IF_EXISTS = ("fail", "skip", "update")
 IF_MISSING = ("skip", "fail")
@@ -70,7 +71,7 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
     :param if_exists: what to do about a pool of this name that somebody else made: ``fail`` (default), ``skip`` (leave
         it as it is; the task succeeds) or ``update`` (bring it in line with what is given here).
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
-    :return: the pool as a dict of plain JSON (see :class:`astronomer_remote.api.models.Pool`).
+    :return: the pool as a dict of plain JSON (see :class:`astronomer_remote.api.protocol.models.Pool`).
     :raises Conflict: if there is a pool of this name, and ``if_exists`` is ``fail``.
     """
 
@@ -128,7 +129,7 @@ class RemoteUpdatePoolOperator(Connected, BaseOperator):
     :param description: its new description; default as it is (templated).
     :param include_deferred: whether deferred tasks hold slots of it; default as it is.
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
-    :return: the pool as a dict of plain JSON (see :class:`astronomer_remote.api.models.Pool`).
+    :return: the pool as a dict of plain JSON (see :class:`astronomer_remote.api.protocol.models.Pool`).
     :raises NotFound: if there is no such pool.
     """
 
@@ -328,13 +329,13 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
         return found.for_xcom(progress.outcomes)
 
     def _declared(self) -> list[Pool]:
-        from astronomer_remote import pool_files
+        from astronomer_remote.api.pools import files
 
         if self.source_conn_id is not None:
             return self.new_hook(self.source_conn_id).list_pools()
         if self.pools_file is not None:
-            return pool_files.read(self.pools_file)
-        return pool_files.from_text(self.pools)
+            return files.read(self.pools_file)
+        return files.from_text(self.pools)
 
 
 def one_of(value: str, name: str, known: Collection[str]) -> None:

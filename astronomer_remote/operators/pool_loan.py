@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import Pool
-from astronomer_remote.api.pool_loans import IF_CHANGED, Loan
+from astronomer_remote.api.pools.loans import IF_CHANGED, Loan
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.arguments import Readers, required_pool
 from astronomer_remote.arguments import description as text_of_description
 from astronomer_remote.compat import was_cleared
-from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import airflow_exceptions
-from astronomer_remote.operators.between import between
+from astronomer_remote.operators.connected import Connected
 from astronomer_remote.operators.pool import one_of, size
+from astronomer_remote.operators.setup_teardown import between
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

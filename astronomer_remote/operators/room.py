@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.streams import told_to
-from astronomer_remote.api.waiting import Verdict
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.waiting.log_stream import told_to
+from astronomer_remote.api.waiting.target import Verdict
 from astronomer_remote.arguments import Readers, optional_pool, optional_room
-from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import WaitTimeout, airflow_exceptions
+from astronomer_remote.operators.connected import Connected
 from astronomer_remote.triggers.pool import RemotePoolTrigger
 from astronomer_remote.triggers.wait import WaitEvent
 

@@ -6,10 +6,10 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.ids import digest_of_intent, run_id_of_intent
-from astronomer_remote.api.models import TriggerIntent
-from astronomer_remote.api.runs import IfExists, Triggered
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.ids import digest_of_intent, run_id_of_intent
+from astronomer_remote.api.protocol.models import TriggerIntent
+from astronomer_remote.api.runs.runs import IfExists, Triggered
 from astronomer_remote.arguments import (
     Readers,
     boolean,
@@ -22,7 +22,7 @@ from astronomer_remote.arguments import (
     text,
 )
 from astronomer_remote.compat import NOTSET, intent_identity, map_index, try_number
-from astronomer_remote.connected import Connected
+from astronomer_remote.operators.connected import Connected
 from astronomer_remote.operators.hops import HOPS, next_hop
 from astronomer_remote.operators.origin import origin
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from astronomer_remote.api.deployment import Deployment
-    from astronomer_remote.api.wire import Flow
+    from astronomer_remote.api.protocol.flow import Flow
 
 
 class MakesItsRun(Connected):

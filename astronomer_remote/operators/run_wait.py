@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import DagRun
-from astronomer_remote.api.streams import told_to
-from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.models import DagRun
+from astronomer_remote.api.waiting.log_stream import told_to
+from astronomer_remote.api.waiting.target import Observation, Outcome, Verdict, Wanted, judge
 from astronomer_remote.arguments import Readers, boolean, ids, optional_seconds, seconds, texts
 from astronomer_remote.compat import publish_try, was_given_up, was_stopped_by_a_person
-from astronomer_remote.connected import began
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
-from astronomer_remote.explained import Explains
 from astronomer_remote.links import publish_run
+from astronomer_remote.operators.connected import began
+from astronomer_remote.operators.explained import Explains
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
 
 if TYPE_CHECKING:

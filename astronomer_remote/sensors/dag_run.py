@@ -13,11 +13,11 @@ from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseSensorOperator
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
-from astronomer_remote.api import watching
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import DagRun, utc_text
-from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, BY_LOGICAL_DATE, Verdict, Wanted, judge
-from astronomer_remote.api.watching import LOOKS_BEFORE_EXPLAINING
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.models import DagRun, utc_text
+from astronomer_remote.api.waiting import waiter
+from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, BY_LOGICAL_DATE, Verdict, Wanted, judge
+from astronomer_remote.api.waiting.waiter import LOOKS_BEFORE_EXPLAINING
 from astronomer_remote.arguments import (
     DAG_RUN_STATES,
     TASK_STATES,
@@ -30,17 +30,17 @@ from astronomer_remote.arguments import (
 )
 from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date, looks_before_reschedules
 from astronomer_remote.exceptions import DagRunFailed, DagRunVanished, PassingError, airflow_exceptions
-from astronomer_remote.explained import Explains
 from astronomer_remote.links import RemoteDagRunLink, publish_run
-from astronomer_remote.sensors.deferral import Limit, WaitsInTriggerer
+from astronomer_remote.operators.deferral import Limit, WaitsInTriggerer
+from astronomer_remote.operators.explained import Explains
 from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from astronomer_remote.api.deployment import Deployment
-    from astronomer_remote.api.waiting import Observation
-    from astronomer_remote.api.wire import Flow
+    from astronomer_remote.api.protocol.flow import Flow
+    from astronomer_remote.api.waiting.target import Observation
 
 MATCH_BY = (BY_LOGICAL_DATE, BY_DATA_INTERVAL_END)
 
@@ -253,7 +253,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         except DagRunVanished as error:
             # A remote that reads from a copy of its database may lag behind; the triggerer waits as long.
             self._missing_since = self._missing_since or time.monotonic()
-            if time.monotonic() - self._missing_since >= watching.SECONDS_BEFORE_GONE:
+            if time.monotonic() - self._missing_since >= waiter.SECONDS_BEFORE_GONE:
                 raise
             self.log.warning("The run counts as deleted if that lasts: %s", error)
             return None

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseSensorOperator
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.waiting import Verdict
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.waiting.target import Verdict
 from astronomer_remote.arguments import Readers, boolean, required_pool, room
-from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import PassingError, airflow_exceptions
-from astronomer_remote.sensors.deferral import Limit, WaitsInTriggerer
+from astronomer_remote.operators.connected import Connected
+from astronomer_remote.operators.deferral import Limit, WaitsInTriggerer
 from astronomer_remote.triggers.pool import RemotePoolTrigger
 from astronomer_remote.triggers.wait import WaitEvent
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from astronomer_remote.api.models import FINISHED_TASK_STATES
+from astronomer_remote.api.protocol.models import FINISHED_TASK_STATES
 
 FINISHED = ("success", "failed")
 FAILED = ("failed", "upstream_failed")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
-from astronomer_remote.api.models import Version
+from astronomer_remote.api.protocol.models import Version
 from astronomer_remote.testing.contents import FINISHED, READER, Accounts, Contents, FakeDag, FakePool, FakeRun, now
 from astronomer_remote.testing.experimental import ExperimentalSpeaker
 from astronomer_remote.testing.server import Answer, Asked, Server

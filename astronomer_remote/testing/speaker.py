@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from astronomer_remote.api.models import Version, parse_date
+from astronomer_remote.api.protocol.models import Version, parse_date
 from astronomer_remote.testing.contents import READER, Accounts, Contents, FakeDag, FakePool, FakeRun
 from astronomer_remote.testing.server import Answer, Asked
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.streams import told_to
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.waiting.log_stream import told_to
 from astronomer_remote.triggers.wait import ENDS_A_WAIT, WaitEvent, load_http_libraries, settle
 
 
@@ -21,7 +21,7 @@ class RemotePoolTrigger(BaseTrigger):
     It only ever reads. Its arguments are plain JSON and the id of a connection; no secret is among them.
 
     :param astronomer_conn_id: connection of type ``astronomer``.
-    :param wanted: a :class:`~astronomer_remote.api.pool_waiting.RoomWanted` as a dict.
+    :param wanted: a :class:`~astronomer_remote.api.pools.target.RoomWanted` as a dict.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
     :param begin: when to look first, in seconds since the epoch, default at once.
@@ -65,7 +65,7 @@ class RemotePoolTrigger(BaseTrigger):
     async def _wait(self) -> WaitEvent:
         await asyncio.sleep(max(0.0, (self.begin or 0.0) - time.time()))
         await load_http_libraries()
-        from astronomer_remote.api.pool_watcher import watch_pool
+        from astronomer_remote.api.watch.pool_watcher import watch_pool
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
         hook = AstronomerHook(self.astronomer_conn_id)

@@ -13,11 +13,11 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from astronomer_remote.api import errors, untrusted
-from astronomer_remote.api.errors import LONGEST_MESSAGE
-from astronomer_remote.api.models import OUTLINE, DagRun
-from astronomer_remote.api.streams import told_to
-from astronomer_remote.api.waiting import Verdict, Wanted
+from astronomer_remote.api.protocol import errors, untrusted
+from astronomer_remote.api.protocol.errors import LONGEST_MESSAGE
+from astronomer_remote.api.protocol.models import OUTLINE, DagRun
+from astronomer_remote.api.waiting.log_stream import told_to
+from astronomer_remote.api.waiting.target import Verdict, Wanted
 from astronomer_remote.compat import (
     TRIGGERS_HEAR_OF_KILLS,
     triggerer_stats,
@@ -145,7 +145,7 @@ class RemoteWaitTrigger(BaseTrigger):
     among them.
 
     :param astronomer_conn_id: connection of type ``astronomer``.
-    :param wanted: a :class:`~astronomer_remote.api.waiting.Wanted` as a dict.
+    :param wanted: a :class:`~astronomer_remote.api.waiting.target.Wanted` as a dict.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
     :param begin: when to look first, in seconds since the epoch, default at once.
@@ -254,7 +254,7 @@ class RemoteWaitTrigger(BaseTrigger):
     async def _wait(self) -> WaitEvent:
         await asyncio.sleep(max(0.0, (self.begin or 0.0) - time.time()))
         await load_http_libraries()
-        from astronomer_remote.api.watcher import watch
+        from astronomer_remote.api.watch.watcher import watch
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
         hook = AstronomerHook(self.astronomer_conn_id)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from airflow import __version__ as airflow_version
 
-from astronomer_remote.api.untrusted import UNSAFE
+from astronomer_remote.api.protocol.untrusted import UNSAFE
 from astronomer_remote.cli import get_commands, main
 from astronomer_remote.testing import FakeDeployment
 

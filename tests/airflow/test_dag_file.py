@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.waiting import Wanted
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.waiting.target import Wanted
 
 CODE = """
 import inspect, json, sys

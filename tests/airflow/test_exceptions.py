@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from astronomer_remote import exceptions
-from astronomer_remote.api import errors
+from astronomer_remote.api.protocol import errors
 
 CAUSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.RemoteError)]
 RAISED = [each for each in CAUSES if not each.__subclasses__() or each in (errors.NotFound, errors.Conflict)]

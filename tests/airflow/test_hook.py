@@ -15,8 +15,8 @@ import requests
 
 from astronomer_remote import get_provider_info
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.models import Generation
-from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.protocol.models import Generation
+from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.compat import (
     AIRFLOW_3,
     MOST_MASKED,

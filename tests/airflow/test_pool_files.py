@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.pool_files import LARGEST_FILE, from_text, read
+from astronomer_remote.api.pools.files import LARGEST_FILE, from_text, read
+from astronomer_remote.api.protocol.errors import InvalidSettings
 
 
 @pytest.mark.parametrize("ending", ["json", "yaml"])

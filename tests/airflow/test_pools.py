@@ -23,7 +23,7 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from astronomer_remote.api.models import Pool
+from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.exceptions import (
     AccessDenied,
     Conflict,

@@ -21,8 +21,8 @@ from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSens
 from airflow.triggers.base import BaseTrigger
 
 from astronomer_remote import __version__, get_provider_info
-from astronomer_remote.api.models import Generation
-from astronomer_remote.api.settings import AUTHENTICATIONS, AUTO, Settings
+from astronomer_remote.api.protocol.models import Generation
+from astronomer_remote.api.protocol.settings import AUTHENTICATIONS, AUTO, Settings
 
 AIRFLOW = tuple(int(part) for part in airflow_version.split(".")[:2])
 INFO = get_provider_info.get_provider_info()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
-from astronomer_remote import explained
 from astronomer_remote.exceptions import DagRunFailed, InvalidSettings
+from astronomer_remote.operators import explained
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
 from astronomer_remote.testing import FakeDeployment

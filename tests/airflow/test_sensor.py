@@ -25,7 +25,8 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
 
-from astronomer_remote.api import errors, watching
+from astronomer_remote.api.protocol import errors
+from astronomer_remote.api.waiting import waiter
 from astronomer_remote.compat import AIRFLOW_3, looks_before_reschedules
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
@@ -39,8 +40,8 @@ from astronomer_remote.exceptions import (
     UnexpectedReply,
 )
 from astronomer_remote.links import RemoteDagRunLink
+from astronomer_remote.operators.deferral import Limit
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
-from astronomer_remote.sensors.deferral import Limit
 from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.triggers.wait import WaitEvent
@@ -557,7 +558,7 @@ def test_a_dag_that_is_not_there_yet_is_waited_for(
 def test_a_dag_that_goes_away_with_its_run_is_no_timeout(
     start: Start, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "SECONDS_BEFORE_GONE", 0.1)
+    monkeypatch.setattr(waiter, "SECONDS_BEFORE_GONE", 0.1)
     remote = start("1.10.15")
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "mine", state="running")
@@ -657,7 +658,7 @@ def test_a_remote_that_stays_down_ends_in_the_sensors_timeout(remote: FakeDeploy
 def test_a_named_run_that_vanishes_is_no_timeout(
     remote: FakeDeployment, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "SECONDS_BEFORE_GONE", 0.1)
+    monkeypatch.setattr(waiter, "SECONDS_BEFORE_GONE", 0.1)
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "mine", state="running")
     made = sensor(external_dag_id="slow", external_run_id="mine", deferrable=deferrable, timeout=30)

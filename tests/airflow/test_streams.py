@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from astronomer_remote.api.streams import told_to
+from astronomer_remote.api.waiting.log_stream import told_to
 from astronomer_remote.exceptions import DagRunFailed, InvalidSettings, NotSupported
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment

@@ -16,9 +16,9 @@ from unittest.mock import create_autospec
 import pytest
 from airflow.models.trigger import Trigger
 
-from astronomer_remote.api.models import DagRun
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.waiting import Wanted
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.models import DagRun
+from astronomer_remote.api.waiting.target import Wanted
 from astronomer_remote.compat import (
     RUN_TRY,
     TRIGGERS_HEAR_OF_KILLS,
@@ -120,9 +120,9 @@ def test_a_wait_that_another_version_began_ends_with_a_clear_error(remote: FakeD
 @pytest.mark.parametrize(
     ("watcher", "made"),
     [
-        ("astronomer_remote.api.watcher.watch", trigger()),
+        ("astronomer_remote.api.watch.watcher.watch", trigger()),
         (
-            "astronomer_remote.api.pool_watcher.watch_pool",
+            "astronomer_remote.api.watch.pool_watcher.watch_pool",
             RemotePoolTrigger(
                 astronomer_conn_id="astronomer_default", wanted=RoomWanted("p").as_dict(), poke_interval=1
             ),

@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
 import astronomer_remote
 from astronomer_remote.compat import NOTSET
-from astronomer_remote.connected import Connected
 from astronomer_remote.exceptions import InvalidSettings
+from astronomer_remote.operators.connected import Connected
 from astronomer_remote.operators.pool import RemoteUpdatePoolOperator
 from tests.airflow.local import LocalTask, local_task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from astronomer_remote.api import redaction
+from astronomer_remote.api.protocol import redaction
 
 # A machine that is busy with other things must not make a law look broken.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from astronomer_remote.api.models import Generation
-from astronomer_remote.api.wire import Flow, Request, Response, TransportError
+from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
+from astronomer_remote.api.protocol.models import Generation
 from tests.api.script import Remote, answer, ok, plain
 
 T = TypeVar("T")

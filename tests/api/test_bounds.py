@@ -10,20 +10,29 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api import conversation, replies, untrusted
-from astronomer_remote.api.auth import AirflowLogin
+from astronomer_remote.api.client import client as conversation
+from astronomer_remote.api.client import responses
+from astronomer_remote.api.client.paging import LARGEST_BARE_LISTING, LARGEST_LISTING
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import MOST_COMPONENTS
-from astronomer_remote.api.errors import NotSupported, RemoteError, ReplyTooLarge
-from astronomer_remote.api.logs import LONGEST_END, LONGEST_LINES, MOST_LINES, MOST_RECORDS, record_part, text_part
-from astronomer_remote.api.models import DagRun, Pool, TaskInstance
-from astronomer_remote.api.paging import LARGEST_BARE_LISTING, LARGEST_LISTING
-from astronomer_remote.api.pool_plan import LARGEST_DIFF, MOST_TOLD, plan
-from astronomer_remote.api.pool_sync import Progress
-from astronomer_remote.api.results import LARGEST_RESULTS
-from astronomer_remote.api.streams import LINES_PER_LOOK, Stream
-from astronomer_remote.api.waiting import Wanted
-from astronomer_remote.api.wire import LARGE_JSON, LARGEST_ENTRY, Compute, Flow, Request, Response
+from astronomer_remote.api.dialects.logs import (
+    LONGEST_END,
+    LONGEST_LINES,
+    MOST_LINES,
+    MOST_RECORDS,
+    record_part,
+    text_part,
+)
+from astronomer_remote.api.pools.diff import LARGEST_DIFF, MOST_TOLD, plan
+from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.auth import AirflowLogin
+from astronomer_remote.api.protocol.errors import NotSupported, RemoteError, ReplyTooLarge
+from astronomer_remote.api.protocol.flow import LARGE_JSON, LARGEST_ENTRY, Compute, Flow, Request, Response
+from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance
+from astronomer_remote.api.runs.xcoms import LARGEST_RESULTS
+from astronomer_remote.api.waiting.log_stream import LINES_PER_LOOK, Stream
+from astronomer_remote.api.waiting.target import Wanted
 from tests.api.script import DATE, OPEN, STABLE, V1, V2, Remote, Speech, answer, ok, only
 
 RUN = DagRun("d", "r")
@@ -66,7 +75,7 @@ def test_a_large_reply_is_parsed_beside_the_event_loop_whatever_it_calls_itself(
 ) -> None:
     beside: list[bool] = []
     computing = False
-    loads, read, run = untrusted.loads, replies.read, Compute.run
+    loads, read, run = untrusted.loads, responses.read, Compute.run
 
     def watched(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
@@ -85,7 +94,7 @@ def test_a_large_reply_is_parsed_beside_the_event_loop_whatever_it_calls_itself(
 
     remote = Remote(version=V2)
     monkeypatch.setattr(untrusted, "loads", watched(loads))
-    monkeypatch.setattr(replies, "read", watched(read))
+    monkeypatch.setattr(responses, "read", watched(read))
     monkeypatch.setattr(Compute, "run", compute)
     flow, body = READS[name]
     reply = Response(403 if "detail" in body else 200, {"content-type": kind}, json.dumps(body).encode())

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.conversation import Budget, Conversation
-from astronomer_remote.api.errors import RemoteError, Unreachable
-from astronomer_remote.api.models import Pool, TriggerIntent
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.runs import SECONDS_BEFORE_CANCEL, SECONDS_UNTIL_SHOWN, IfExists
-from astronomer_remote.api.waiting import Wanted
-from astronomer_remote.api.wire import Flow, Request, Response, Sleep, TransportError
+from astronomer_remote.api.client.client import Budget, Conversation
+from astronomer_remote.api.protocol.errors import RemoteError, Unreachable
+from astronomer_remote.api.protocol.flow import Flow, Request, Response, Sleep, TransportError
+from astronomer_remote.api.protocol.models import Pool, TriggerIntent
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.runs.runs import SECONDS_BEFORE_CANCEL, SECONDS_UNTIL_SHOWN, IfExists
+from astronomer_remote.api.waiting.target import Wanted
 from tests.api.script import DATE, LOST, OPEN, UNSENT, V1, V2, Remote, Speech, answer, ok, page, plain
 
 RETRY = RetryPolicy()

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.dated_runs import MOST_PAGES, PAGE_OF_RUNS
-from astronomer_remote.api.errors import NotSupported
-from astronomer_remote.api.models import DagRun
-from astronomer_remote.api.waiting import BY_DATA_INTERVAL_END, Verdict, Wanted
+from astronomer_remote.api.protocol.errors import NotSupported
+from astronomer_remote.api.protocol.models import DagRun
+from astronomer_remote.api.runs.dated_runs import MOST_PAGES, PAGE_OF_RUNS
+from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, Verdict, Wanted
 from tests.api.script import DATE, EXPERIMENTAL, V1, V1_OLD, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, only
 
 BEFORE, AFTER = "2026-11-21T07:00:00Z", "2026-11-23T07:00:00Z"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import parse_date, utc_text
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.models import parse_date, utc_text
 
 BERLIN = timezone(timedelta(hours=2))
 

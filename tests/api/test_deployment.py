@@ -8,7 +8,7 @@ import pytest
 
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.dialects.rest import RestDialect
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
     Conflict,
@@ -22,9 +22,9 @@ from astronomer_remote.api.errors import (
     RequestRefused,
     UnexpectedReply,
 )
-from astronomer_remote.api.models import DagRun, Pool, TaskInstance, TriggerIntent
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Response
+from astronomer_remote.api.protocol.flow import Response
+from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, TriggerIntent
+from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import (
     DATE,
     EXPERIMENTAL,

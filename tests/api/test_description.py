@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from astronomer_remote.api.errors import RemoteUnavailable
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.protocol.errors import RemoteUnavailable
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import EXPERIMENTAL, OPEN, URL, V2, Remote, Turn, answer, ok
 
 FORBIDDEN = answer(403, {"detail": "Forbidden"})

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteUnavailable, UnexpectedReply
-from astronomer_remote.api.models import Generation, Version
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Response
+from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.protocol.flow import Response
+from astronomer_remote.api.protocol.models import Generation, Version
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import LOST, OPEN, URL, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain, with_secret
 
 V2_PROBE, V1_PROBE = "GET /api/v2/version", "GET /api/v1/version"

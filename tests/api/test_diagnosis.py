@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.wire import Flow, Response
+from astronomer_remote.api.protocol.flow import Flow, Response
+from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
 from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, only, plain
 
 HEALTHY = {"scheduler": {"status": "healthy"}}

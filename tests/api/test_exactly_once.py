@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import DagRunAlreadyExists
-from astronomer_remote.api.models import TriggerIntent, same_moment
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.runs import IfExists
-from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.wire import Flow, Request, Response, TransportError
+from astronomer_remote.api.protocol.errors import DagRunAlreadyExists
+from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
+from astronomer_remote.api.protocol.models import TriggerIntent, same_moment
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.runs.runs import IfExists
+from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
 from tests.api.script import VERSIONS, Remote, Speech, answer, ok, page, plain
 
 FAULTS = (

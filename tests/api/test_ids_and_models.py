@@ -13,15 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.ids import (
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.flow import Request, Response, path
+from astronomer_remote.api.protocol.ids import (
     LONGEST_ID,
     checked,
     digest_of_intent,
     run_id_of_intent,
     run_id_of_repetition,
 )
-from astronomer_remote.api.models import (
+from astronomer_remote.api.protocol.models import (
     LARGEST_CONF,
     DagRun,
     Generation,
@@ -31,7 +32,6 @@ from astronomer_remote.api.models import (
     same_moment,
     utc_text,
 )
-from astronomer_remote.api.wire import Request, Response, path
 
 ids = st.text(min_size=1, max_size=300)
 any_text = st.text(max_size=50)

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.client.responses import check, detail, read
 from astronomer_remote.api.dialects.experimental import ExperimentalDialect
+from astronomer_remote.api.dialects.logs import record_lines, record_part, text_lines, text_part
 from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
-from astronomer_remote.api.errors import InvalidSettings, NotFound
-from astronomer_remote.api.failure import FailedTask, FailureReport
-from astronomer_remote.api.logs import record_lines, record_part, text_lines, text_part
-from astronomer_remote.api.models import DagRun, Pool, TaskInstance, Version
-from astronomer_remote.api.pool_plan import plan
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.progress import progress_line
-from astronomer_remote.api.replies import check, detail, read
-from astronomer_remote.api.streams import Caution, Stream, told_to
-from astronomer_remote.api.untrusted import UNSAFE
-from astronomer_remote.api.waiting import Observation
-from astronomer_remote.api.wire import Response
+from astronomer_remote.api.pools.diff import plan
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound
+from astronomer_remote.api.protocol.flow import Response
+from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, Version
+from astronomer_remote.api.protocol.untrusted import UNSAFE
+from astronomer_remote.api.runs.failure import FailedTask, FailureReport
+from astronomer_remote.api.waiting.log_stream import Caution, Stream, told_to
+from astronomer_remote.api.waiting.progress import progress_line
+from astronomer_remote.api.waiting.target import Observation
 from tests.api.script import DATE
 
 EVIL = "\x1b]0;gone\x07\r\n[2026-01-01T00:00:00] {x.py:1} INFO - all is well ::group::x ##[group]y \u202e\ud800\x9b"

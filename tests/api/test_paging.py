@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api import wire
+from astronomer_remote.api.client.paging import MOST_ENTRIES, MOST_PAGES, READINGS
 from astronomer_remote.api.dialects.base import Exchange, Page, page_of
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.protocol import flow as wire
+from astronomer_remote.api.protocol.errors import (
     ListingChanged,
     NotSupported,
     RemoteError,
@@ -21,9 +22,7 @@ from astronomer_remote.api.errors import (
     ReplyTooLarge,
     UnexpectedReply,
 )
-from astronomer_remote.api.paging import MOST_ENTRIES, MOST_PAGES, READINGS
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.wire import (
+from astronomer_remote.api.protocol.flow import (
     LARGEST_ENTRY,
     LARGEST_PAGE,
     UNPARSED,
@@ -32,6 +31,7 @@ from astronomer_remote.api.wire import (
     TransportError,
     json_in_steps,
 )
+from astronomer_remote.api.protocol.retry import RetryPolicy
 from tests.api.script import V1, V2, Remote, answer, ok
 
 Told = Callable[[int, int], dict[str, Any]]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
     InvalidSettings,
@@ -16,8 +16,8 @@ from astronomer_remote.api.errors import (
     RemoteUnavailable,
     Unreachable,
 )
-from astronomer_remote.api.models import Pool
-from astronomer_remote.api.wire import Flow, Request, Response
+from astronomer_remote.api.protocol.flow import Flow, Request, Response
+from astronomer_remote.api.protocol.models import Pool
 from tests.api.pool_remote import PoolRemote, Reply, at
 from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLD, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import Conflict, InvalidSettings, NotFound, NotSupported, PoolIsOccupied
-from astronomer_remote.api.models import Pool
-from astronomer_remote.api.pool_loans import Loan
+from astronomer_remote.api.pools.loans import Loan
+from astronomer_remote.api.protocol.errors import Conflict, InvalidSettings, NotFound, NotSupported, PoolIsOccupied
+from astronomer_remote.api.protocol.models import Pool
 from tests.api.pool_remote import PoolRemote
 from tests.api.script import EXPERIMENTAL, V1, V2, V2_OLDEST, VERSIONS
 

@@ -9,17 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.pools.diff import Plan, compare, parse, plan, row, table
+from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.protocol.errors import (
     InvalidSettings,
     NotSupported,
     RemoteError,
     RemoteUnavailable,
     RequestRefused,
 )
-from astronomer_remote.api.models import Pool
-from astronomer_remote.api.pool_plan import FIELDS, Change, Plan, compare, parse, plan, row, table
-from astronomer_remote.api.pool_sync import Progress
-from astronomer_remote.api.wire import Request
+from astronomer_remote.api.protocol.flow import Request
+from astronomer_remote.api.protocol.models import Pool
+from astronomer_remote.api.protocol.pool_changes import FIELDS, Change
 from tests.api.pool_remote import PoolRemote, Reply, at
 from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer, ok
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api import pool_watcher
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.pools.pools import Pools
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
     InvalidSettings,
@@ -22,13 +23,12 @@ from astronomer_remote.api.errors import (
     UnexpectedReply,
     Unreachable,
 )
-from astronomer_remote.api.models import Pool
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.pool_watcher import PoolListings, watch_pool
-from astronomer_remote.api.pools import Pools
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.waiting import Outcome, Verdict
-from astronomer_remote.api.wire import Flow, Request, Sleep
+from astronomer_remote.api.protocol.flow import Flow, Request, Sleep
+from astronomer_remote.api.protocol.models import Pool
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting.target import Outcome, Verdict
+from astronomer_remote.api.watch import pool_watcher
+from astronomer_remote.api.watch.pool_watcher import PoolListings, watch_pool
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Answer
 from tests.api.pool_remote import PoolRemote

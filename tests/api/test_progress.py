@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api import teller, telling
-from astronomer_remote.api.models import TaskInstance
-from astronomer_remote.api.progress import TOLD_AT_ONCE, progress_line
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.watcher import watch
+from astronomer_remote.api.protocol.models import TaskInstance
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.runs import follow as telling
+from astronomer_remote.api.waiting.progress import TOLD_AT_ONCE, progress_line
+from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.watch import follower as teller
+from astronomer_remote.api.watch.watcher import watch
 from astronomer_remote.testing import FakeDeployment
 from tests.api.script import EXPERIMENTAL, LOST, V1, V2, Remote, Speech, Turn, answer, ok
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import AccessDenied
-from astronomer_remote.api.failure import LARGEST_REPORT, FailedTask, FailureReport
-from astronomer_remote.api.logs import LONGEST_END, LONGEST_LINE, record_lines, text_lines
-from astronomer_remote.api.models import DagRun, TaskInstance
-from astronomer_remote.api.reasons import PAGES, TASKS_TOLD
-from astronomer_remote.api.wire import Response
+from astronomer_remote.api.dialects.logs import LONGEST_END, LONGEST_LINE, record_lines, text_lines
+from astronomer_remote.api.protocol.errors import AccessDenied
+from astronomer_remote.api.protocol.flow import Response
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance
+from astronomer_remote.api.runs.failure import LARGEST_REPORT, FailedTask, FailureReport
+from astronomer_remote.api.runs.reasons import PAGES, TASKS_TOLD
 from tests.api.script import EXPERIMENTAL, STABLE, V1, V2, Remote, Turn, answer, ok, page
 
 RUN = DagRun("d", "r", "failed", logical_date="2026-11-22T07:00:00Z", url="https://airflow.example.com/d/r")

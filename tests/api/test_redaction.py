@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 import pytest
 
-from astronomer_remote.api import redaction
-from astronomer_remote.api.errors import RemoteError
-from astronomer_remote.api.redaction import MOST_ISSUED, Redaction
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Request, Response
+from astronomer_remote.api.protocol import redaction
+from astronomer_remote.api.protocol.errors import RemoteError
+from astronomer_remote.api.protocol.flow import Request, Response
+from astronomer_remote.api.protocol.redaction import MOST_ISSUED, Redaction
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import URL, V1, V1_OLD, V2, Remote, answer, ok, page, plain
 
 PASSWORD, TOKEN, GATEWAY, COOKIE = 'zq"55&wörd', "eyJhbGciOi.t0ken.issued", "g4teway-value", "c00kie-of-a-session"

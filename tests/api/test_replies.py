@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api import replies
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.client import responses
+from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
     DagNotFound,
@@ -25,9 +25,9 @@ from astronomer_remote.api.errors import (
     RequestRefused,
     UnexpectedReply,
 )
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Request, Response, TransportError
+from astronomer_remote.api.protocol.flow import Request, Response, TransportError
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import EXPERIMENTAL, URL, V1, V2, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain
 
 GET_RUN = "GET /api/v2/dags/d/dagRuns/r"
@@ -142,20 +142,20 @@ def test_a_body_larger_than_the_limit_is_refused() -> None:
     ],
 )
 def test_each_generation_has_its_own_place_for_the_servers_words(body: Any, words: str | None) -> None:
-    said = replies.detail(answer(400, body))
+    said = responses.detail(answer(400, body))
     assert (said is None) if words is None else (said is not None and said.startswith(words))
     assert "s3cret" not in (said or "")
 
 
 def test_plain_words_of_the_server_are_repeated_and_pages_are_not() -> None:
-    assert replies.detail(plain(403, " Forbidden ")) == "Forbidden"
-    assert replies.detail(plain(403, "")) is None
-    assert replies.detail(page(403)) is None
+    assert responses.detail(plain(403, " Forbidden ")) == "Forbidden"
+    assert responses.detail(plain(403, "")) is None
+    assert responses.detail(page(403)) is None
 
 
 def test_long_words_of_the_server_are_shortened() -> None:
     for body in ({"detail": "x" * 5_000}, {"detail": [{"loc": ["x"], "msg": "y" * 5_000}]}):
-        said = replies.detail(answer(400, body))
+        said = responses.detail(answer(400, body))
         assert said is not None
         assert len(said) == 1_001
         assert said.endswith("…")
@@ -180,7 +180,7 @@ json_values = st.recursive(
 
 @given(json_values)
 def test_the_servers_words_are_found_in_whatever_json_it_sends(body: Any) -> None:
-    said = replies.detail(answer(400, body))
+    said = responses.detail(answer(400, body))
     assert said is None or 0 < len(said) <= 1_001
 
 
@@ -247,7 +247,7 @@ def test_no_secret_shows_in_any_error_of_a_conversation(version: str) -> None:
 
 def test_no_reply_names_the_proxy_that_was_used() -> None:
     lost = TransportError("nothing more came for 30 s", proxy="http://proxy:3128 (the environment's HTTPS_PROXY)")
-    error = replies.unreachable(Settings(URL), Request("GET", "/x"), lost)
+    error = responses.unreachable(Settings(URL), Request("GET", "/x"), lost)
     assert error.message == (
         f"No reply from {URL} through the proxy http://proxy:3128 (the environment's HTTPS_PROXY): nothing more came "
         "for 30 s. Check the connection's host, the proxy, whether NO_PROXY must name the host, the network between "

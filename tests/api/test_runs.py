@@ -9,7 +9,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.protocol.errors import (
     Conflict,
     DagNotFound,
     DagRunAlreadyExists,
@@ -21,10 +21,10 @@ from astronomer_remote.api.errors import (
     UnexpectedReply,
     Unreachable,
 )
-from astronomer_remote.api.ids import marked_note
-from astronomer_remote.api.models import TriggerIntent, utc_text
-from astronomer_remote.api.runs import IfExists, Triggered
-from astronomer_remote.api.wire import Flow, Request, Response, TransportError
+from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
+from astronomer_remote.api.protocol.ids import marked_note
+from astronomer_remote.api.protocol.models import TriggerIntent, utc_text
+from astronomer_remote.api.runs.runs import IfExists, Triggered
 from tests.api.script import (
     DATE,
     EXPERIMENTAL,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.models import Generation
-from astronomer_remote.api.settings import AUTHENTICATIONS, Settings
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.models import Generation
+from astronomer_remote.api.protocol.settings import AUTHENTICATIONS, Settings
 
 HOST = "https://airflow.example.com"
 

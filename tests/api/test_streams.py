@@ -11,18 +11,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api import teller, telling
-from astronomer_remote.api.errors import NotSupported
-from astronomer_remote.api.logs import LogPart, _second_of_pairs, record_part, text_part
-from astronomer_remote.api.models import DagRun, TaskInstance
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.streams import LARGE_REPLY, LINES_PER_LOOK, MOST_STREAMS, Caution, Stream, Streams, told_to
-from astronomer_remote.api.telling import MOST_REPLIES, PAGES, SECONDS_FOR_THE_REST
-from astronomer_remote.api.transport import AsyncDriver
-from astronomer_remote.api.waiting import Verdict, Wanted
-from astronomer_remote.api.watcher import REQUESTS_AT_ONCE, watch
-from astronomer_remote.api.watching import Waiter
-from astronomer_remote.api.wire import Response
+from astronomer_remote.api.dialects.logs import LogPart, _second_of_pairs, record_part, text_part
+from astronomer_remote.api.protocol.errors import NotSupported
+from astronomer_remote.api.protocol.flow import Response
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.runs import follow as telling
+from astronomer_remote.api.runs.follow import MOST_REPLIES, PAGES, SECONDS_FOR_THE_REST
+from astronomer_remote.api.transport.drivers import AsyncDriver
+from astronomer_remote.api.waiting.log_stream import (
+    LARGE_REPLY,
+    LINES_PER_LOOK,
+    MOST_STREAMS,
+    Caution,
+    Stream,
+    Streams,
+    told_to,
+)
+from astronomer_remote.api.waiting.target import Verdict, Wanted
+from astronomer_remote.api.waiting.waiter import Waiter
+from astronomer_remote.api.watch import follower as teller
+from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, watch
 from astronomer_remote.testing import FakeDeployment
 from tests.api.script import EXPERIMENTAL, LOST, STABLE, V1, V2, Remote, Speech, Turn, answer, ok
 

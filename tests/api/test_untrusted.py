@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api import untrusted
+from astronomer_remote.api.protocol import untrusted
 
 TEXTS = st.text(st.characters(codec=None, exclude_categories=()), max_size=30)
 VALUES = st.recursive(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
     DagRunVanished,
@@ -19,12 +19,12 @@ from astronomer_remote.api.errors import (
     RemoteUnavailable,
     UnexpectedReply,
 )
-from astronomer_remote.api.observation import SECONDS_OF_PATIENCE
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.ticks import SECONDS_BETWEEN_WIDE_TICKS
-from astronomer_remote.api.waiting import NO_SUCH_DAG, Observation, Outcome, Verdict, Wanted, judge
-from astronomer_remote.api.watching import SECONDS_BEFORE_GONE
-from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.runs.poll import SECONDS_OF_PATIENCE
+from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_TICKS
+from astronomer_remote.api.waiting.target import NO_SUCH_DAG, Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE
 from tests.api.script import (
     DATE,
     EXPERIMENTAL,
@@ -294,7 +294,7 @@ def test_a_task_that_is_not_mapped_is_read_alone_however_many_instances_its_run_
 
 
 def test_of_how_many_tasks_it_is_remembered_that_they_are_mapped_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("astronomer_remote.api.observation.MOST_KNOWN_AS_MAPPED", 0)
+    monkeypatch.setattr("astronomer_remote.api.runs.poll.MOST_KNOWN_AS_MAPPED", 0)
     remote, speech = meet(V2)
     for _ in range(2):
         turns = [instance_turn(speech, "m"), instances_turn(speech, instance("m", map_index=0))]

@@ -11,17 +11,17 @@ from typing import Any, cast
 import pytest
 import requests
 
-from astronomer_remote.api import watcher as module
-from astronomer_remote.api import watching
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.errors import AuthenticationFailed, DagRunVanished, RemoteError, Unreachable
-from astronomer_remote.api.models import DagRun
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import SyncDriver, configure
-from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.watcher import Watcher, watch
-from astronomer_remote.api.watching import Waiter
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunVanished, RemoteError, Unreachable
+from astronomer_remote.api.protocol.models import DagRun
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.waiting import waiter
+from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.waiter import Waiter
+from astronomer_remote.api.watch import watcher as module
+from astronomer_remote.api.watch.watcher import Watcher, watch
 from astronomer_remote.testing import FakeDeployment
 
 VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
@@ -333,7 +333,7 @@ def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: Remote) -> 
 
 
 def test_a_run_that_somebody_deletes_ends_its_wait_alone(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "SECONDS_BEFORE_GONE", 2 * INTERVAL)
+    monkeypatch.setattr(waiter, "SECONDS_BEFORE_GONE", 2 * INTERVAL)
     runs = [remote.trigger() for _ in range(2)]
 
     async def main() -> None:
@@ -468,7 +468,7 @@ async def _result(wait: Awaitable[Outcome]) -> Outcome:
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Single requests are not repeated: what is tested is the patience of the wait."""
-    from astronomer_remote.api.retry import RetryPolicy
+    from astronomer_remote.api.protocol.retry import RetryPolicy
 
     monkeypatch.setattr(RetryPolicy, "wait", lambda *_: None)
 

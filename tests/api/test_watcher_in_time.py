@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.errors import AccessDenied, AuthenticationFailed
-from astronomer_remote.api.ticks import (
+from astronomer_remote.api.protocol.errors import AccessDenied, AuthenticationFailed
+from astronomer_remote.api.protocol.flow import Request, Response
+from astronomer_remote.api.waiting.schedule import (
     FAILURES_BEFORE_PROBE,
     LONGEST_PAUSE_WHILE_AWAY,
     MOST_REFUSALS,
     SECONDS_BETWEEN_WIDE_TICKS,
 )
-from astronomer_remote.api.waiting import Outcome
-from astronomer_remote.api.watcher import REQUESTS_AT_ONCE, Watcher
-from astronomer_remote.api.watching import SECONDS_BEFORE_GONE
-from astronomer_remote.api.wire import Request, Response
+from astronomer_remote.api.waiting.target import Outcome
+from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE
+from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, Watcher
 from tests.api.script import answer, ok, page, plain
 from tests.api.virtual import EPOCH, LISTING, World, inhabit, moment
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import Unreachable
-from astronomer_remote.api.models import DagRun, TaskInstance
-from astronomer_remote.api.ticks import (
+from astronomer_remote.api.protocol.errors import Unreachable
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance
+from astronomer_remote.api.waiting.schedule import (
     MOST_CHECKS,
     OUTLIERS,
     OVERLAP,
@@ -25,8 +25,8 @@ from astronomer_remote.api.ticks import (
     pause,
     plan,
 )
-from astronomer_remote.api.waiting import Observation, Outcome, Verdict, Wanted
-from astronomer_remote.api.watching import Waiter, seconds_of
+from astronomer_remote.api.waiting.target import Observation, Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.waiter import Waiter, seconds_of
 
 NOW = 1_800_000_000.0
 TODAY = "2027-01-15T07:00:00Z"

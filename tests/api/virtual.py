@@ -13,15 +13,15 @@ from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from astronomer_remote.api import watcher
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.client.client import Conversation
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.waiting import Outcome, Wanted
-from astronomer_remote.api.watcher import watch
-from astronomer_remote.api.watching import seconds_of
-from astronomer_remote.api.wire import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
+from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting.target import Outcome, Wanted
+from astronomer_remote.api.waiting.waiter import seconds_of
+from astronomer_remote.api.watch import watcher
+from astronomer_remote.api.watch.watcher import watch
 from tests.api.script import OPEN, answer, ok
 
 if TYPE_CHECKING:

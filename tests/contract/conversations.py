@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
     Conflict,
@@ -29,11 +29,11 @@ from astronomer_remote.api.errors import (
     RemoteError,
     RequestRefused,
 )
-from astronomer_remote.api.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, utc_text
-from astronomer_remote.api.runs import IfExists, Triggered
-from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.watching import Waiter
-from astronomer_remote.api.wire import Flow, Reload, Sleep
+from astronomer_remote.api.protocol.flow import Flow, Reload, Sleep
+from astronomer_remote.api.protocol.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, utc_text
+from astronomer_remote.api.runs.runs import IfExists, Triggered
+from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.waiter import Waiter
 
 Numbers = tuple[int, ...]
 

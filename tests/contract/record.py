@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 import pytest
 import requests
 
-from astronomer_remote.api.errors import NotSupported
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import SyncDriver, configure
-from astronomer_remote.api.wire import Flow, Request, Response
+from astronomer_remote.api.protocol.errors import NotSupported
+from astronomer_remote.api.protocol.flow import Flow, Request, Response
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from dev.deployments import ROOT, Deployment
 from tests.contract.conversations import TABLE
 from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, document, plain

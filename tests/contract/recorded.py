@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.client.client import Conversation
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.errors import RemoteError
-from astronomer_remote.api.retry import RetryPolicy
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Flow, Request, Response
+from astronomer_remote.api.protocol.errors import RemoteError
+from astronomer_remote.api.protocol.flow import Flow, Request, Response
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ import requests
 
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.dialects.base import Dialect, Exchange
-from astronomer_remote.api.errors import NotSupported
-from astronomer_remote.api.models import DagRun, Pool, TaskInstance, TriggerIntent
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import SyncDriver, configure
+from astronomer_remote.api.protocol.errors import NotSupported
+from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, TriggerIntent
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import SyncDriver, configure
 
 ROLES = ("Viewer", "User", "Op", "Admin")
 """The roles that both generations have, each with all that the one before it may."""

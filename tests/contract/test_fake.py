@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.errors import NotSupported
-from astronomer_remote.api.transport import SyncDriver, configure
-from astronomer_remote.api.wire import Flow, Request, Response
+from astronomer_remote.api.protocol.errors import NotSupported
+from astronomer_remote.api.protocol.flow import Flow, Request, Response
+from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from astronomer_remote.testing import FakeDeployment
 from tests.contract import recorded
 from tests.contract.conversations import TABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from astronomer_remote.api.dialects.base import Dialect
-from astronomer_remote.api.errors import NotSupported
+from astronomer_remote.api.protocol.errors import NotSupported
 from tests.contract import recorded
 from tests.contract.conversations import TABLE
 from tests.contract.roles import EXCHANGES, least

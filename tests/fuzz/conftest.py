@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from astronomer_remote.api import redaction
+from astronomer_remote.api.protocol import redaction
 from tests.airflow.conftest import not_rescheduled_yet  # noqa: F401  # a fixture
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from astronomer_remote.api.wire import Response
+from astronomer_remote.api.protocol.flow import Response
 
 DEEP = 2_000
 

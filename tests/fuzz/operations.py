@@ -13,11 +13,11 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.models import Pool, TriggerIntent
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.runs import IfExists
-from astronomer_remote.api.waiting import Verdict, Wanted
-from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.models import Pool, TriggerIntent
+from astronomer_remote.api.runs.runs import IfExists
+from astronomer_remote.api.waiting.target import Verdict, Wanted
 from tests.fuzz.remote import HostileRemote
 
 DATE = "2026-05-04T00:00:00+00:00"

@@ -6,10 +6,10 @@ from random import Random
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode
 
-from astronomer_remote.api.conversation import Conversation
+from astronomer_remote.api.client.client import Conversation
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
+from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
+from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Answer, Asked
 from tests.fuzz.mutations import spoil

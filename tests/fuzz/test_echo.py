@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api import redaction
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import Request, Response, TransportError
+from astronomer_remote.api.protocol import redaction
+from astronomer_remote.api.protocol.flow import Request, Response, TransportError
+from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.testing import FakeDeployment
 from tests.fuzz.operations import OPERATIONS, furnish
 from tests.fuzz.remote import URL, Endless, HostileRemote

@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.errors import AccessDenied, DagIsPaused, NotSupported, RemoteError
+from astronomer_remote.api.protocol.errors import AccessDenied, DagIsPaused, NotSupported, RemoteError
 from tests.fuzz.operations import METHODS, OPERATIONS, check_storable, check_types, furnish
 from tests.fuzz.remote import Endless, HostileRemote
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
-from astronomer_remote.api import pool_watcher, watcher
-from astronomer_remote.api.conversation import Conversation
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import AsyncDriver, SyncDriver
-from astronomer_remote.api.wire import Compute, Sleep, Step
+from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.protocol.flow import Compute, Sleep, Step
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver
+from astronomer_remote.api.watch import pool_watcher, watcher
 from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks import astronomer
 from astronomer_remote.hooks.astronomer import AstronomerHook

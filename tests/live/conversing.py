@@ -9,9 +9,9 @@ from typing import TypeVar
 import requests
 
 from astronomer_remote.api.deployment import Deployment as Conversations
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import SyncDriver, configure
-from astronomer_remote.api.wire import Flow
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from dev.deployments import Deployment
 from dev.settings import DATABASE_FILE
 from tests.live.plan import numbers

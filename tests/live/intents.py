@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from astronomer_remote.api import transport
-from astronomer_remote.api.settings import Settings
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport import drivers as transport
 from astronomer_remote.exceptions import PermanentError, RemoteError
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from dev.deployments import Deployment

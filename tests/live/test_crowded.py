@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from astronomer_remote.api.failure import LARGEST_REPORT
-from astronomer_remote.api.streams import LINES_PER_LOOK
-from astronomer_remote.api.waiting import Outcome, Verdict, Wanted
-from astronomer_remote.api.wire import Flow, Request, Response
+from astronomer_remote.api.protocol.flow import Flow, Request, Response
+from astronomer_remote.api.runs.failure import LARGEST_REPORT
+from astronomer_remote.api.waiting.log_stream import LINES_PER_LOOK
+from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
 from dev.deployments import Deployment
 from tests.contract.record import listen
 from tests.live.conversing import Conversing

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import AccessDenied, DagNotFound, DagRunNotFound, NotSupported
+from astronomer_remote.api.protocol.errors import AccessDenied, DagNotFound, DagRunNotFound, NotSupported
 from dev.deployments import Deployment
 from tests.live.conversing import VERSIONS, Conversing
 from tests.live.waiting import wait_until

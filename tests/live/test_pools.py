@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.errors import (
+from astronomer_remote.api.pools.diff import parse
+from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
     InvalidSettings,
@@ -18,14 +21,11 @@ from astronomer_remote.api.errors import (
     PoolIsOccupied,
     RequestRefused,
 )
-from astronomer_remote.api.models import Pool
-from astronomer_remote.api.pool_plan import parse
-from astronomer_remote.api.pool_sync import Progress
-from astronomer_remote.api.pool_waiting import RoomWanted
-from astronomer_remote.api.pool_watcher import watch_pool
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.waiting import Outcome, Verdict
-from astronomer_remote.api.wire import Request, Response, TransportError
+from astronomer_remote.api.protocol.flow import Request, Response, TransportError
+from astronomer_remote.api.protocol.models import Pool
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting.target import Outcome, Verdict
+from astronomer_remote.api.watch.pool_watcher import watch_pool
 from dev.deployments import Deployment
 from tests.live.conversing import VERSIONS, Conversing
 
@@ -324,14 +324,14 @@ def test_a_declaration_is_met_in_one_run_and_the_next_changes_nothing(at: PoolsO
 
 
 def test_a_real_export_is_a_declaration_that_changes_nothing(at: PoolsOf, tmp_path: Any) -> None:
-    from astronomer_remote import pool_files
+    from astronomer_remote.api.pools import files
 
     at.run(at.remote.create_pool("p", 3))
     path = tmp_path / "pools.json"
     command = ("pool", "-e", str(path)) if at.version < (2,) else ("pools", "export", str(path))
     at.deployment.run(*command)
     assert json.loads(path.read_text())["p"]["slots"] == 3
-    plan = at.run(at.remote.pool_sync.plan(pool_files.read(path), prune=True))
+    plan = at.run(at.remote.pool_sync.plan(files.read(path), prune=True))
     assert (plan.changes, plan.same) == ((), 2)
 
 

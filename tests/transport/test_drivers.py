@@ -27,12 +27,22 @@ import aiohttp
 import pytest
 import requests
 
-from astronomer_remote.api import transport
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.network import ca_file_of, proxy_of, tls_context
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.transport import AsyncDriver, SyncDriver, async_driver, configure
-from astronomer_remote.api.wire import Flow, Reload, Request, Response, Sleep, TransportError, compute, path, send
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.flow import (
+    Flow,
+    Reload,
+    Request,
+    Response,
+    Sleep,
+    TransportError,
+    compute,
+    path,
+    send,
+)
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport import drivers as transport
+from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, async_driver, configure
+from astronomer_remote.api.transport.network import ca_file_of, proxy_of, tls_context
 from tests.transport.server import Answer, Received, Server, answering, reply, serving, tunnel
 
 T = TypeVar("T")

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Generic, NoReturn, TypeVar
 
-from astronomer_remote.api.errors import NotFound, NotSupported, RemoteError
-from astronomer_remote.api.logs import LogPart
-from astronomer_remote.api.models import (
+from astronomer_remote.api.dialects.logs import LogPart
+from astronomer_remote.api.protocol.errors import NotFound, NotSupported, RemoteError
+from astronomer_remote.api.protocol.flow import Request
+from astronomer_remote.api.protocol.models import (
     Dag,
     DagRun,
     DatedRun,
@@ -21,8 +22,7 @@ from astronomer_remote.api.models import (
     TriggerIntent,
     Version,
 )
-from astronomer_remote.api.pool_plan import Change, PoolsChanged
-from astronomer_remote.api.wire import Request
+from astronomer_remote.api.protocol.pool_changes import Change, PoolsChanged
 
 T = TypeVar("T")
 U = TypeVar("U")

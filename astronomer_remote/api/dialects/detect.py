@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from astronomer_remote.api.auth import Authentication, Deliver
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.dialects.experimental import ExperimentalDialect
 from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
-from astronomer_remote.api.errors import AccessDenied, NotFound, RemoteError, UnexpectedReply
-from astronomer_remote.api.models import LONGEST_VERSION, Generation, Version
-from astronomer_remote.api.settings import Settings
-from astronomer_remote.api.wire import LARGE_JSON, Flow, Request, Response
+from astronomer_remote.api.protocol.auth import Authentication, Deliver
+from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, RemoteError, UnexpectedReply
+from astronomer_remote.api.protocol.flow import LARGE_JSON, Flow, Request, Response
+from astronomer_remote.api.protocol.models import LONGEST_VERSION, Generation, Version
+from astronomer_remote.api.protocol.settings import Settings
 
 LONGEST_TYPE = 50
 """Characters that an error repeats of what a reply calls itself."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from astronomer_remote.api.errors import InvalidSettings
-from astronomer_remote.api.within import stays_below
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.within import stays_below
 
 NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9_.~%:/?@!$&'()*+,;=-]")
 """Characters that a URL cannot hold unless they are quoted."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from astronomer_remote.api import untrusted
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing, page_of
 from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.dialects.readers import (
@@ -19,9 +18,11 @@ from astronomer_remote.api.dialects.readers import (
     text_if_any,
     whole_number,
 )
-from astronomer_remote.api.errors import DagNotFound, DagRunNotFound, RemoteError
-from astronomer_remote.api.ids import checked
-from astronomer_remote.api.models import (
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import DagNotFound, DagRunNotFound, RemoteError
+from astronomer_remote.api.protocol.flow import LARGEST_REPLY, Request, path, quoted
+from astronomer_remote.api.protocol.ids import checked
+from astronomer_remote.api.protocol.models import (
     Dag,
     DagRun,
     DatedRun,
@@ -34,7 +35,6 @@ from astronomer_remote.api.models import (
     same_moment,
     utc_text,
 )
-from astronomer_remote.api.wire import LARGEST_REPLY, Request, path, quoted
 
 PREFIX = "/api/experimental"
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from astronomer_remote.api import untrusted
 from astronomer_remote.api.dialects.base import AnotherReply
-from astronomer_remote.api.models import Dag, Pool, TaskInstance, utc_text
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.models import Dag, Pool, TaskInstance, utc_text
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from astronomer_remote.api import untrusted
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing, page_of
 from astronomer_remote.api.dialects.endpoints import endpoint_below
+from astronomer_remote.api.dialects.logs import LogPart
 from astronomer_remote.api.dialects.readers import (
     about,
     date_if_any,
@@ -24,11 +24,20 @@ from astronomer_remote.api.dialects.readers import (
     text_if_any,
     whole_number,
 )
-from astronomer_remote.api.errors import DagNotFound, DagRunNotFound
-from astronomer_remote.api.ids import LONGEST_POOL_NAME, checked
-from astronomer_remote.api.logs import LogPart
-from astronomer_remote.api.models import Dag, DagRun, DatedRun, Health, ImportFailure, Pool, TaskInstance, TriggerIntent
-from astronomer_remote.api.wire import LARGEST_ENTRY, LARGEST_PAGE, LARGEST_REPLY, Request, path
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import DagNotFound, DagRunNotFound
+from astronomer_remote.api.protocol.flow import LARGEST_ENTRY, LARGEST_PAGE, LARGEST_REPLY, Request, path
+from astronomer_remote.api.protocol.ids import LONGEST_POOL_NAME, checked
+from astronomer_remote.api.protocol.models import (
+    Dag,
+    DagRun,
+    DatedRun,
+    Health,
+    ImportFailure,
+    Pool,
+    TaskInstance,
+    TriggerIntent,
+)
 
 T = TypeVar("T")
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from astronomer_remote.api.dialects.base import PAGE, Exchange, Page, nothing
+from astronomer_remote.api.dialects.logs import text_lines, text_part
 from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
-from astronomer_remote.api.ids import checked
-from astronomer_remote.api.logs import text_lines, text_part
-from astronomer_remote.api.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, Version
-from astronomer_remote.api.wire import Request, quoted
+from astronomer_remote.api.protocol.flow import Request, quoted
+from astronomer_remote.api.protocol.ids import checked
+from astronomer_remote.api.protocol.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, Version
 
 
 class V1Dialect(RestDialect):

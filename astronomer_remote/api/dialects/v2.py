@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from astronomer_remote.api.dialects.base import Exchange, nothing
+from astronomer_remote.api.dialects.logs import record_lines, record_part
 from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
-from astronomer_remote.api.logs import record_lines, record_part
-from astronomer_remote.api.models import DagRun, Generation, Pool, TriggerIntent, Version
-from astronomer_remote.api.pool_plan import CREATE, DEFAULT_POOL, DELETE, UPDATE, Change, PoolsChanged
-from astronomer_remote.api.wire import Request, quoted
+from astronomer_remote.api.protocol.flow import Request, quoted
+from astronomer_remote.api.protocol.models import DagRun, Generation, Pool, TriggerIntent, Version
+from astronomer_remote.api.protocol.pool_changes import CREATE, DEFAULT_POOL, DELETE, UPDATE, Change, PoolsChanged
 
 
 class V2Dialect(RestDialect):

@@ -1,0 +1,445 @@
+"""
+How any request is carried out: with patience, with credentials, and with one reading of the reply.
+
+Everything above asks :meth:`Conversation.ask` with an :class:`~astronomer_remote.api.dialects.base.Exchange`;
+nothing else in the package knows what 403 means or when to try again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from astronomer_remote.api.client import responses
+from astronomer_remote.api.client.paging import (
+    LARGEST_BARE_LISTING,
+    LARGEST_LISTING,
+    MOST_ENTRIES,
+    MOST_PAGES,
+    READINGS,
+    PageAt,
+    Reading,
+)
+from astronomer_remote.api.client.refusals import refuses
+from astronomer_remote.api.dialects import detect
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange
+from astronomer_remote.api.protocol import auth
+from astronomer_remote.api.protocol.errors import (
+    AuthenticationFailed,
+    ListingChanged,
+    NotSupported,
+    PassingError,
+    PermanentError,
+    RemoteError,
+    RemoteUnavailable,
+    ReplyTooLarge,
+    UnexpectedReply,
+)
+from astronomer_remote.api.protocol.flow import (
+    LARGE_JSON,
+    Flow,
+    Reload,
+    Request,
+    Response,
+    Sleep,
+    TransportError,
+    compute,
+    send,
+)
+from astronomer_remote.api.protocol.redaction import Redaction
+from astronomer_remote.api.protocol.retry import PASSING_STATUSES, RetryPolicy, http_date
+from astronomer_remote.api.protocol.settings import Settings
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+log = logging.getLogger(__name__)
+
+MOST_REPORTED = 100
+"""Of how many listings it is logged that a part of them could not be read."""
+
+LARGEST_SKEW = 366 * 86400.0
+"""Seconds by which a remote's clock may be off."""
+
+
+class Conversation:
+    """
+    What is remembered while talking to one remote: how it is spoken to and who we are to it.
+
+    :param settings: where the remote is and how to reach it.
+    :param retry: how patiently a single request is repeated.
+    :param clock: seconds since the epoch; only differences, the expiry of tokens and dates in ``Retry-After`` depend
+        on it.
+    :param jitter: a random number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        retry: RetryPolicy | None = None,
+        clock: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings
+        self._retry = retry or RetryPolicy()
+        self.clock = clock
+        self._jitter = jitter
+        self._dialect: Dialect | None = None
+        self._authentication: auth.Authentication | None = None
+        self._skew = 0.0
+        self._reported: set[str] = set()
+        self._widens = True
+        self._budget: Budget | None = None
+        self._redaction = Redaction()
+
+    def redact(self, text: str) -> str:
+        """Hide the secrets of the connection and those that the remote has issued."""
+        return self._redaction.hide(text, self.settings)
+
+    def remote_clock(self) -> float:
+        """The remote's time in seconds since the epoch, to a second, as its replies tell it."""
+        return self.clock() + self._skew
+
+    def dialect(self) -> Flow[Dialect]:
+        """How the remote is spoken to, found out once and remembered."""
+        if self._dialect is None:
+            self._dialect = yield from self._patiently(
+                lambda: detect.dialect(self.settings, self._deliver, auth.static(self.settings))
+            )
+        return self._dialect
+
+    def ask(self, exchange: Exchange[T], attempts_at_missing: int | None = None) -> Flow[T]:
+        """
+        Send an exchange's request and read its reply, again if that is not an Airflow's and nothing speaks against it.
+
+        :param attempts_at_missing: how often it is sent at most if a page of status 404 comes back.
+        :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.protocol.errors`.
+        """
+        return (yield from self._ask(exchange, attempts_at_missing))[0]
+
+    def _ask(self, exchange: Exchange[T], attempts_at_missing: int | None = None) -> Flow[tuple[T, int]]:
+        """The same. :return: what was read, and how many bytes the reply had."""
+        return (yield from self.sharing(self._until_answered(exchange, attempts_at_missing)))
+
+    def _until_answered(self, exchange: Exchange[T], attempts_at_missing: int | None) -> Flow[tuple[T, int]]:
+        attempt = 0
+        while True:
+            attempt += 1
+            response = yield from self.respond(exchange.request)
+            try:
+                responses.check(exchange, response)
+                return (yield from self._read(exchange, response)), len(response.body)
+            except UnexpectedReply as error:
+                if not exchange.request.may_repeat or (error.status == 404 and attempt == attempts_at_missing):
+                    raise
+                yield from self.pause(error)
+
+    def _read(self, exchange: Exchange[T], response: Response) -> Flow[T]:
+        if len(response.body) > LARGE_JSON:
+            return (yield from compute(lambda: responses.read_beside(exchange, response)))
+        return responses.read(exchange, response)
+
+    def ask_all(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[list[T]]:
+        """
+        Read a whole listing; entries that cannot be read are left out of it.
+
+        :param page: as in :meth:`read_all`, like the others.
+        :raises ListingChanged: if it was not seen as a whole.
+        :raises NotSupported: if it is longer than is read.
+        """
+        reading = yield from self.read_all(page, key, widest=widest)
+        if not reading.whole:
+            raise ListingChanged(
+                f"Could not {reading.next().operation}: it changed each of the {READINGS} times it was read, so that "
+                f"not all of its {reading.total} entries are known."
+            )
+        return reading.items
+
+    def read_all(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[Reading[T]]:
+        """
+        Read a listing, again if it changes meanwhile.
+
+        :param page: makes the exchange for a page, from its offset and its number of entries.
+        :param key: what tells two entries apart.
+        :param widest: entries of a page if the listing does not fit into one of the usual size; twice as many each
+            time it is read again.
+        :return: the last reading, which may not have seen all of it.
+        :raises NotSupported: if it is longer than is read.
+        """
+        return (yield from self.sharing(self._until_whole(page, key, widest)))
+
+    def _until_whole(self, page: PageAt[T], key: Callable[[T], Hashable], widest: int) -> Flow[Reading[T]]:
+        for number in range(READINGS):
+            reading = Reading(page, key, widest=widest * 2**number if widest > PAGE and self._widens else 0)
+            yield from self.read_on(reading)
+            if reading.total > MOST_ENTRIES:
+                raise NotSupported(
+                    f"Could not {reading.next().operation}: there are {reading.total} entries, and {MOST_ENTRIES} are "
+                    "the most that are read."
+                )
+            if reading.whole:
+                break
+        return reading
+
+    def read_on(self, reading: Reading[T], pages: int = MOST_PAGES) -> Flow[None]:
+        """
+        Read a listing to its end, or so many pages of it; nothing more of one that is too long.
+
+        :raises NotSupported: if its entries are larger than is read.
+        """
+        yield from self.sharing(self._read_on(reading, pages))
+
+    def _read_on(self, reading: Reading[T], pages: int) -> Flow[None]:
+        while not reading.over and reading.pages < pages and reading.total <= MOST_ENTRIES:
+            exchange = reading.next()
+            try:
+                page, size = yield from self._ask(exchange)
+                reading.add(page, size)
+                # There is one, since :meth:`read_on` shares one.
+                cast("Budget", self._budget).advance(self.clock())
+            except ReplyTooLarge as error:
+                reading.shrink(error.message)
+            except PermanentError as error:
+                # Larger pages are asked for by another request, which not everybody may send.
+                if not (reading.widened and refuses(error)):
+                    raise
+                log.debug("The remote gives a listing in small pages only: %s", error)
+                self._widens = False
+                reading.narrow()
+            self._report_unreadable(exchange.operation, reading.unreadable)
+            most = LARGEST_BARE_LISTING if exchange.unread else LARGEST_LISTING
+            if reading.bytes > most:
+                raise NotSupported(
+                    f"Could not {exchange.operation}: {len(reading.items)} of {reading.total} entries are more than "
+                    f"{most // 2**20} MB, which is the most that is read of a listing. Ask for fewer of them, for "
+                    "example those of one logical_date, or for each by its id."
+                )
+
+    def _report_unreadable(self, operation: str, reasons: Sequence[str]) -> None:
+        """Log once what could not be read of a listing."""
+        if reasons and operation not in self._reported and len(self._reported) < MOST_REPORTED:
+            self._reported.add(operation)
+            log.warning("Could not %s in full; what cannot be read is left out, for example: %s", operation, reasons[0])
+
+    def respond(self, request: Request) -> Flow[Response]:
+        """Send a request with patience and credentials. :return: the reply, whatever its status."""
+        return (yield from self.sharing(self._respond(request)))
+
+    def _respond(self, request: Request) -> Flow[Response]:
+        if not request.authenticated:
+            return (yield from self._deliver(request))
+        renewed = reloaded = False
+        while True:
+            authentication = yield from self._authenticate()
+            shown = authentication.headers()
+            response = yield from self._deliver(request.with_headers(shown))
+            if not authentication.refused(response) or (yield from self._is_known(response, shown)):
+                return response
+            # Another flow of this conversation may have met the same refusal, and renewed meanwhile.
+            stale = authentication is not self._authentication or authentication.headers() != shown
+            if not renewed and (stale or authentication.renew()):
+                renewed = True
+            elif reloaded or not (yield from self._reload()):
+                raise self._refusal(request, response)
+            else:
+                renewed, reloaded = False, True
+
+    def authorization(self) -> Flow[dict[str, str]]:
+        """Headers that authenticate a request which somebody else sends."""
+        authentication = yield from self._authenticate()
+        return dict(authentication.headers())
+
+    def _authenticate(self) -> Flow[auth.Authentication]:
+        dialect = yield from self.dialect()
+        reloaded = False
+        while True:
+            if self._authentication is None:
+                self._authentication = auth.choose(self.settings, dialect.generation, dialect.version)
+            authentication = self._authentication
+            try:
+                yield from self._patiently(partial(authentication.prepare, self.clock(), self._deliver))
+            except AuthenticationFailed:
+                if reloaded or not (yield from self._reload()):
+                    raise
+                reloaded = True
+            else:
+                self._redaction.add(authentication.issued)
+                return authentication
+
+    def _is_known(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
+        """
+        Whether a refusal is about a permission after all, and not about who we are.
+
+        Where the one is answered like the other, something is asked that nearly every account may read.
+        """
+        dialect = yield from self.dialect()
+        if response.status != 403 or not shown or dialect.tells_unknown_from_forbidden:
+            return False
+        proof = yield from self._deliver(dialect.proof().request.with_headers(shown))
+        return proof.status == 200
+
+    def _reload(self) -> Flow[bool]:
+        """After a refusal: read the connection anew, as its secret may have been changed meanwhile."""
+        before = self.settings
+        settings: Settings = yield Reload()
+        self.settings, self._authentication = settings, None
+        if (settings.base_url, settings.generation) != (before.base_url, before.generation):
+            # It leads to another deployment now, which may be of another generation.
+            self._dialect = None
+        return settings != before
+
+    def _refusal(self, request: Request, response: Response) -> AuthenticationFailed:
+        detail = responses.detail(response)
+        return AuthenticationFailed(
+            responses.authentication_advice(self.settings, response, self._dialect),
+            status=response.status,
+            method=request.method,
+            path=request.path,
+            detail=detail,
+        )
+
+    def _patiently(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
+        return (yield from self.sharing(self._until_expected(flow)))
+
+    def _until_expected(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
+        while True:
+            try:
+                return (yield from flow())
+            except UnexpectedReply as error:
+                # A gateway's page comes and goes like its 503.
+                yield from self.pause(error)
+
+    def sharing(self, flow: Flow[T]) -> Flow[T]:
+        """
+        Carry out a flow all of whose requests share one budget of retries.
+
+        Within another such flow it is the budget of that one: no budget begins again inside another. Several flows of
+        a conversation may be under way at once, each with a budget of its own.
+        """
+        if self._budget is not None:
+            return (yield from flow)
+        budget = Budget(self._retry, self.clock())
+        outcome: Any = None
+        try:
+            while True:
+                self._budget = budget
+                try:
+                    step = flow.throw(outcome) if isinstance(outcome, TransportError) else flow.send(outcome)
+                except StopIteration as end:
+                    return cast("T", end.value)
+                finally:
+                    self._budget = None
+                try:
+                    outcome = yield step
+                except TransportError as error:
+                    outcome = error
+        finally:
+            flow.close()
+
+    def pause(self, failure: RemoteError, *, by_time: bool = False) -> Flow[None]:
+        """
+        Wait before another attempt. Without a budget, see :meth:`sharing`, there is none.
+
+        :param by_time: whether only the time limits the attempts, not their number.
+        :raises RemoteError: the failure itself, once the limit is reached.
+        """
+        asked, budget = failure.retry_after if isinstance(failure, RemoteUnavailable) else None, self._budget
+        wait = budget.wait(self.clock(), self._jitter(), asked, by_time=by_time) if budget else None
+        if wait is None:
+            raise failure
+        yield Sleep(wait)
+
+    def _deliver(self, request: Request) -> Flow[Response]:
+        """
+        Send a request, again if need be.
+
+        A request that may not be repeated is, only if it certainly did nothing: it never left, or the remote
+        said that it takes no more for now.
+        """
+        while True:
+            try:
+                response = self._guarded(request, (yield from send(request)))
+            except TransportError as error:
+                # A proxy's refusal, which it is part of, may repeat what the proxy was shown.
+                error.reason = self.redact(error.reason)
+                failure: PassingError = responses.unreachable(self.settings, request, error)
+                harmless = not error.sent
+            else:
+                self._note_time(response)
+                if response.status not in PASSING_STATUSES:
+                    responses.check_size(request, response)
+                    if response.status >= 400 and len(response.body) > LARGE_JSON:
+                        response = yield from compute(response.parse)
+                    return response
+                failure = responses.unavailable(request, response, datetime.fromtimestamp(self.clock(), timezone.utc))
+                harmless = response.status == 429
+            if not (request.may_repeat or harmless):
+                raise failure
+            yield from self.pause(failure)
+
+    def _guarded(self, request: Request, response: Response) -> Response:
+        """A reply that hides our secrets in whatever of it goes on to people and databases."""
+        return replace(
+            response,
+            redact=self.redact,
+            clean=lambda value: self._redaction.hide_in(value, self.settings, request),
+            clean_text=lambda text: self._redaction.hide_in_bytes(text, self.settings),
+        )
+
+    def _note_time(self, response: Response) -> None:
+        date = http_date(response.headers.get("date", ""))
+        skew = date.timestamp() - self.clock() if date else math.inf
+        # What is further off is no clock, and would lead to dates that cannot be calculated with.
+        if abs(skew) < LARGEST_SKEW:
+            self._skew = skew
+
+
+class Budget:
+    """
+    How often, and how long, one operation may still be tried again, whatever requests it consists of.
+
+    :param retry: how patient it is.
+    :param now: the local time, in seconds since the epoch.
+    """
+
+    def __init__(self, retry: RetryPolicy, now: float) -> None:
+        self._retry = retry
+        self._since = now
+        self._failures = 0
+        self._lost = 0.0
+
+    def wait(self, now: float, jitter: float, asked: float | None, *, by_time: bool) -> float | None:
+        """
+        Seconds to wait after a failure, or ``None`` to give up.
+
+        :param asked: for how many seconds the remote wants to be left alone.
+        :param by_time: whether only the time limits the attempts.
+        """
+        self._failures += 1
+        number = min(self._failures, max(1, self._retry.attempts - 1)) if by_time else self._failures
+        return self._retry.wait(number, self._lost + now - self._since, jitter, asked)
+
+    def advance(self, now: float) -> None:
+        """Take note that a part of a long operation is done: the time it took counts only as far as attempts failed."""
+        self._lost += now - self._since if self._failures else 0.0
+        self._since, self._failures = now, 0
+
+
+def one_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
+    """Let all requests of a flow share one budget of retries; it is a method of what has a conversation."""
+
+    @wraps(method)
+    def flow(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
+        talker: Any = args[0]
+        shared: Flow[T] = talker._conversation.sharing(method(*args, **kwargs))
+        return shared
+
+    return flow

@@ -1,0 +1,127 @@
+"""One reading of a listing that comes page by page, and whether it saw all of it: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeAlias, TypeVar
+
+from astronomer_remote.api.dialects.base import PAGE, Exchange, Page
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance
+
+T = TypeVar("T")
+
+PageAt: TypeAlias = Callable[[int, int], Exchange[Page[T]]]
+"""Makes the exchange for a page of a listing, from its offset and its number of entries."""
+
+MOST_ENTRIES = 100_000
+"""Entries of a listing that are read at most."""
+
+MOST_PAGES = 2_000
+"""Pages of a listing that are read at most."""
+
+LARGEST_LISTING = 64 * 1024 * 1024
+"""Bytes of all pages of a listing that are read at most: the entries are kept as they are."""
+
+LARGEST_BARE_LISTING = 512 * 1024 * 1024
+"""The same where only a few fields of each entry are kept."""
+
+READINGS = 4
+"""How often a listing is read that changes meanwhile."""
+
+
+INSTANCES_AT_ONCE = 2000
+"""How many task instances are asked for at once of a run that has more than a page of them: one page of a few megabytes
+is as they were at one moment, and costs the remote less than twenty small ones."""
+
+InstanceKey: TypeAlias = "tuple[str | None, str | None, str, int]"
+
+
+def instance_key(instance: TaskInstance) -> InstanceKey:
+    """What tells a task instance from others."""
+    return instance.dag_id, instance.run_id, instance.task_id, instance.map_index
+
+
+def run_key(run: DagRun) -> tuple[str, str]:
+    """What tells a run from others."""
+    return run.dag_id, run.run_id
+
+
+class Reading(Generic[T]):
+    """
+    What one reading of a listing has found so far.
+
+    Airflow 2 lists task instances in no order: with PostgreSQL, a row that changes moves. Between two pages it may
+    move to one that was read already, so that it is missing, or to one that comes later, so that it comes twice.
+    Airflow 3 has an order, and there, too, rows come and go, and move when a task is tried again.
+
+    :param page: makes the exchange for a page.
+    :param key: what tells two entries apart.
+    :param limit: entries of a page.
+    :param widest: entries of a page where the listing does not fit into one of the usual size.
+    """
+
+    def __init__(self, page: PageAt[T], key: Callable[[T], Hashable], *, limit: int = PAGE, widest: int = 0) -> None:
+        self._page = page
+        self._key = key
+        self._largest = self._limit = limit
+        self._widest = widest
+        self._found: dict[Hashable, T] = {}
+        self._offset = self.pages = 0
+        self._steady = True
+        self.total = self.bytes = 0
+        self.unreadable: list[str] = []
+        self.over = False
+
+    @property
+    def items(self) -> list[T]:
+        return list(self._found.values())
+
+    @property
+    def whole(self) -> bool:
+        """Whether every entry was seen, once."""
+        return self.over and self._steady and len(self._found) + len(self.unreadable) == self._offset == self.total
+
+    def next(self) -> Exchange[Page[T]]:
+        """The exchange for the next page."""
+        return self._page(self._offset, self._limit)
+
+    def add(self, page: Page[T], size: int = 0) -> None:
+        """Take note of a page. :param size: bytes of the reply that it came in."""
+        self.bytes += size
+        if self.pages == 0 and self._widest > self._limit and page.total > page.entries:
+            # One page holds the listing as it was at one moment. Room is left for what is added meanwhile.
+            self._largest = self._limit = min(self._widest, page.total + page.total // 10 + PAGE)
+            self._widest = 0
+            return
+        before = len(self._found) + len(self.unreadable)
+        self._found.update((self._key(item), item) for item in page.items)
+        self.unreadable += page.unreadable
+        self._steady = self._steady and page.total >= self.total
+        self.total, self.pages = page.total, self.pages + 1
+        self._advance(page.entries, new=len(self._found) + len(self.unreadable) - before)
+
+    @property
+    def widened(self) -> bool:
+        """Whether it is read in pages of more than the usual size."""
+        return self._largest > PAGE
+
+    def narrow(self) -> None:
+        """Go on with pages of the usual size, since the remote refuses larger ones."""
+        self._widest, self._largest, self._limit = 0, PAGE, PAGE
+
+    def shrink(self, reason: str) -> None:
+        """Ask for smaller pages, since the last one was too large a reply. :param reason: what was wrong with it."""
+        self._widest = 0
+        if self._limit > 1:
+            self._limit //= 2
+            return
+        self.pages += 1
+        self.unreadable.append(reason)
+        self.total = max(self.total, self._offset + 1)
+        self._advance(1, new=1)
+
+    def _advance(self, entries: int, *, new: int) -> None:
+        self._offset += entries
+        # A remote that repeats a page has no more of them, whatever total it claims.
+        self.over = new == 0 or self._offset >= self.total
+        self._limit = min(self._largest, 2 * self._limit)

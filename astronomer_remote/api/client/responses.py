@@ -1,0 +1,207 @@
+"""Reads replies: either a model comes out, or the one error that fits, with a sentence on what to do."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, TypeVar
+
+from astronomer_remote.api.dialects.base import UNREADABLE, Dialect, Exchange
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import (
+    LONGEST_DETAIL,
+    AccessDenied,
+    Conflict,
+    RemoteError,
+    RemoteUnavailable,
+    ReplyTooLarge,
+    RequestRefused,
+    UnexpectedReply,
+    Unreachable,
+)
+from astronomer_remote.api.protocol.flow import LENGTH_OF_A_BEGINNING, Request, Response, TransportError
+from astronomer_remote.api.protocol.models import Generation
+from astronomer_remote.api.protocol.retry import retry_after_seconds
+from astronomer_remote.api.protocol.settings import Settings
+
+T = TypeVar("T")
+
+CAUSES: dict[int, type[RemoteError]] = {403: AccessDenied, 409: Conflict}
+
+
+def check(exchange: Exchange[T], response: Response) -> None:
+    """Raise the error that fits a reply, if it is one."""
+    request, operation = exchange.request, exchange.operation
+    if 200 <= response.status < 300:
+        return
+    said = detail(response)
+    if 300 <= response.status < 400:
+        cause: type[RemoteError] = UnexpectedReply
+        why = (
+            "The remote redirects instead of answering, to "
+            f"{_without_query(response)}; redirects are not followed. "
+            "The connection's host may be wrong, or the credentials are missing."
+        )
+    elif response.status >= 500:
+        cause = RemoteUnavailable
+        why = f"Could not {operation}: the remote could not answer now{_instead(response)}."
+    elif not _is_airflows(request, response):
+        cause = UnexpectedReply
+        why = f"Could not {operation}: {_kind(response)} came back where JSON was due ({_title(response)})."
+    else:
+        missing = response.status == exchange.missing_status
+        cause = exchange.missing if missing else CAUSES.get(response.status, RequestRefused)
+        why = f"Could not {operation}{_advice(404 if missing else response.status, exchange, said)}"
+    raise cause(why, status=response.status, method=request.method, path=request.path, detail=said)
+
+
+def read(exchange: Exchange[T], response: Response) -> T:
+    """Turn the body of a good reply into what the exchange promises."""
+    request = exchange.request
+    facts: dict[str, Any] = {"status": response.status, "method": request.method, "path": request.path}
+    if exchange.text and not response.is_page:
+        return exchange.read(response.clean_text(response.body))
+    try:
+        body = response.json() if response.body.strip() else None
+    except ValueError:
+        page = f" but a page ({_title(response)})" if response.is_page else ""
+        raise UnexpectedReply(
+            f"Could not {exchange.operation}: the reply is not JSON{page}. A proxy or login page may stand before "
+            "the deployment, or the connection's host is not an Airflow.",
+            **facts,
+        ) from None
+    try:
+        return exchange.read(response.clean(body))
+    except UNREADABLE as error:
+        raise UnexpectedReply(
+            f"Could not {exchange.operation}: the reply is not what Airflow sends "
+            f"({type(error).__name__}: {_short(response, str(error))}).",
+            **facts,
+        ) from None
+
+
+def read_beside(exchange: Exchange[T], response: Response) -> T:
+    """The same as :func:`read` for a large body, in a thread of its own: it lets other threads have their turn."""
+    return read(exchange, response if exchange.text else response.parse(exchange.unread))
+
+
+def detail(response: Response) -> str | None:
+    """The server's own words, shortened. Each generation has its own place for them."""
+    try:
+        body = response.json()
+    except ValueError:
+        return None if response.is_page else _short(response, response.beginning()) or None
+    said = (body.get("detail") or body.get("error") or body.get("title")) if isinstance(body, dict) else body
+    if isinstance(said, list):
+        said = "; ".join(_problem(item) for item in said)
+    elif isinstance(said, dict):
+        said = said.get("message") if said.get("reason") is None else said["reason"]
+    return _short(response, str(said)) if said else None
+
+
+def unreachable(settings: Settings, request: Request, error: TransportError) -> Unreachable:
+    """The error for a request that got no reply."""
+    by_way_of = f" through the proxy {error.proxy}" if error.proxy else ""
+    check = "the proxy, whether NO_PROXY must name the host, " if error.proxy else ""
+    return Unreachable(
+        f"No reply from {settings.base_url}{by_way_of}: {error.reason}. Check the connection's host, {check}the "
+        "network between the two deployments, and whether the remote is up.",
+        method=request.method,
+        path=request.path,
+    )
+
+
+def unavailable(request: Request, response: Response, now: datetime) -> RemoteUnavailable:
+    """The error for a remote that is overloaded or broken for now. :param now: the local time."""
+    error = RemoteUnavailable(
+        f"The remote could not answer now (HTTP {response.status}).",
+        status=response.status,
+        method=request.method,
+        path=request.path,
+        detail=detail(response),
+    )
+    error.retry_after = retry_after_seconds(response.headers, now)
+    return error
+
+
+def check_size(request: Request, response: Response) -> None:
+    """:raises ReplyTooLarge: for a reply that was cut; of an error, its beginning is enough."""
+    if response.truncated and response.status < 400:
+        raise ReplyTooLarge(
+            f"The reply is larger than this package reads ({request.largest_reply} bytes), or does not end.",
+            status=response.status,
+            method=request.method,
+            path=request.path,
+        )
+
+
+def authentication_advice(settings: Settings, response: Response, dialect: Dialect | None) -> str:
+    """What to do about credentials that were refused."""
+    who = f"login {settings.login!r}" if settings.login else "token or key" if settings.password else None
+    if who is None:
+        return "The remote wants credentials, and the connection holds none: give it login and password, or a token."
+    advice = f"The remote did not accept the connection's {who}"
+    if response.status == 403 and dialect is not None and dialect.generation is Generation.V1:
+        advice += ", or the account lacks every permission: Airflow 2.11 answers both with 403 and no reason"
+    return f"{advice}. Check the connection's login, password and authentication; a token may have expired."
+
+
+def _advice(status: int, exchange: Exchange[Any], said: str | None) -> str:
+    # A configuration that is hidden from everybody is refused with 403 as well, but with a reason.
+    if status == 403 and said not in (None, "Forbidden"):
+        return f": the remote does not allow it. {exchange.hint}".rstrip()
+    if status == 403:
+        role = exchange.least_role
+        least = f"; of Airflow's own roles, {role} is the least that may" if role else ""
+        return f": the account behind the connection lacks the permission{least}."
+    return {
+        404: ": there is no such thing, or the account may not see it.",
+        405: ": this version of Airflow does not offer it.",
+        409: ": it conflicts with what is there.",
+    }.get(status, ": the remote refused the request.")
+
+
+def _problem(item: Any) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    where = item.get("loc")
+    return f"{'.'.join(map(str, where)) if isinstance(where, list) else where}: {item.get('msg')}"
+
+
+def _is_airflows(request: Request, response: Response) -> bool:
+    """Whether a refusal is the deployment's own, rather than that of a gateway before it, which may pass."""
+    if response.is_airflow_error:
+        return True
+    # Airflow 1.10 refuses in a single word of text whoever may not use its API at all.
+    return request.path.startswith("/api/experimental") and response.status in (401, 403) and not response.is_page
+
+
+def _kind(response: Response) -> str:
+    if response.is_page:
+        return "an HTML page"
+    return "an error that is not Airflow's" if response.is_json else "something else"
+
+
+def _instead(response: Response) -> str:
+    return f", but an HTML page came back ({_title(response)})" if response.is_page else ""
+
+
+def _title(response: Response) -> str:
+    """What a page calls itself. It is searched step by step: regular expressions take long for some pages."""
+    page = response.body[:LENGTH_OF_A_BEGINNING]
+    # Bytes have the same length in lower case.
+    lower = page.lower()
+    start = lower.find(b">", lower.find(b"<title")) + 1 if b"<title" in lower else 0
+    end = lower.find(b"</title", start) if start else -1
+    if end < 0:
+        return "without a title"
+    return f"titled {_short(response, page[start:end].decode(errors='replace'))!r}"
+
+
+def _without_query(response: Response) -> str:
+    location = response.headers.get("location", "nowhere").partition("?")[0]
+    return repr(_short(response, location))
+
+
+def _short(response: Response, text: str) -> str:
+    # Redacted before it is cut: a part of a secret would not be recognised.
+    return untrusted.sentence(response.redact(text[:LENGTH_OF_A_BEGINNING]), LONGEST_DETAIL)

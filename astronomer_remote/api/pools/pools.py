@@ -1,0 +1,275 @@
+"""Conversations about pools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from astronomer_remote.api.client.client import Conversation, one_budget
+from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
+from astronomer_remote.api.pools.diff import check_slots, compare
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.errors import (
+    Conflict,
+    InvalidSettings,
+    NotFound,
+    PassingError,
+    PoolIsOccupied,
+    UnexpectedReply,
+)
+from astronomer_remote.api.protocol.flow import Flow, Sleep
+from astronomer_remote.api.protocol.models import Pool
+from astronomer_remote.api.protocol.pool_changes import DEFAULT_POOL, Change
+from astronomer_remote.api.waiting.target import Outcome, Verdict
+
+WITHOUT_KNOWING = "Delete with force, if that is no matter."
+
+SECONDS_OF_PATIENCE = 600.0
+"""How long a remote may be out of reach while room is waited for."""
+
+ROUNDS = 3
+"""How often somebody else may change a pool between our reading and our writing before we give up."""
+
+
+class Pools:
+    """Pools of one deployment."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def all(self) -> Flow[list[Pool]]:
+        """List every pool."""
+        dialect = yield from self._conversation.dialect()
+
+        def page(offset: int, limit: int) -> Exchange[Page[Pool]]:
+            return dialect.pools(offset=offset, limit=limit)
+
+        return (yield from self._conversation.ask_all(page, lambda pool: pool.name))
+
+    def all_with_use(self) -> Flow[list[Pool]]:
+        """List every pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
+        refuse_unknown_use((yield from self._conversation.dialect()))
+        return (yield from self.all())
+
+    def get(self, name: str) -> Flow[Pool]:
+        """Read one pool. :raises NotFound: if there is none."""
+        dialect = yield from self._conversation.dialect()
+        return (yield from self._conversation.ask(dialect.pool(name)))
+
+    def look(self, name: str) -> Flow[Pool]:
+        """Read one pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
+        refuse_unknown_use((yield from self._conversation.dialect()))
+        return (yield from self.get(name))
+
+    def wait(
+        self,
+        wanted: RoomWanted,
+        *,
+        poke_interval: float,
+        deadline: float | None,
+        told: Callable[[str], None],
+    ) -> Flow[Outcome]:
+        """
+        Wait until a pool has room.
+
+        :param poke_interval: seconds between two looks.
+        :param deadline: when to give up, in seconds since the epoch.
+        :param told: gets a line whenever something changed.
+        :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OF_PATIENCE`.
+        """
+        clock = self._conversation.clock
+        reached, summary = clock(), ""
+        while True:
+            try:
+                pool = yield from self.look(wanted.pool)
+            except PassingError as error:
+                if clock() - reached > SECONDS_OF_PATIENCE:
+                    raise
+                told(f"Waiting on, although the remote could not be asked: {error}")
+            else:
+                reached, before, summary = clock(), summary, wanted.summary(pool)
+                if summary != before:
+                    told(summary)
+                if wanted.is_in(pool):
+                    return Outcome(Verdict.SUCCESS, summary)
+            left = poke_interval if deadline is None else deadline - clock()
+            if left <= 0:
+                return Outcome(Verdict.TIMEOUT, summary)
+            yield Sleep(min(poke_interval, left))
+
+    def find(self, name: str) -> Flow[Pool | None]:
+        """Read one pool, or ``None`` if there is none."""
+        try:
+            return (yield from self.get(name))
+        except NotFound:
+            return None
+
+    @one_budget
+    def create(self, pool: Pool, *, retrying: bool = False) -> Flow[Pool]:
+        """
+        Create a pool, once however often its request or reply is lost on the way.
+
+        :param retrying: whether this is a further attempt at the same wish, so that a pool that is there and just as
+            wanted was made by the one before.
+        :raises Conflict: if there is one of this name.
+        """
+        check_slots(pool.slots)
+        dialect = yield from self._conversation.dialect()
+        exchange = dialect.create_pool(pool)
+        if dialect.overwrites_pools and (there := (yield from self._find_ours(pool, ours=retrying))):
+            return there
+        uncertain = retrying
+        while True:
+            try:
+                return (yield from self._conversation.ask(exchange))
+            except (Conflict, PassingError) as error:
+                failure = error
+            uncertain = uncertain or isinstance(failure, PassingError)
+            if uncertain and (there := (yield from self._find_ours(pool, ours=True))):
+                return there
+            if isinstance(failure, Conflict):
+                raise failure
+            yield from self._conversation.pause(failure)
+
+    def _find_ours(self, pool: Pool, *, ours: bool) -> Flow[Pool | None]:
+        """
+        Read a pool that was to be created, if it is there.
+
+        :param ours: whether one that is just as wanted may be the outcome of our own request.
+        :raises Conflict: if one is there that is not ours.
+        """
+        there = yield from self.find(pool.name)
+        if there and not (ours and compare(there, pool) is None):
+            raise Conflict(f"The remote has a pool {pool.name!r} already, of {there.slots} slots.")
+        return there
+
+    def update(
+        self,
+        name: str,
+        *,
+        slots: int | None = None,
+        description: str | None = None,
+        include_deferred: bool | None = None,
+    ) -> Flow[Pool]:
+        """Change what is given of a pool, and nothing else."""
+        if slots is not None:
+            check_slots(slots)
+        given = {"slots": slots, "description": description, "include_deferred": include_deferred}
+        changed = {key: value for key, value in given.items() if value is not None}
+        if not changed:
+            raise InvalidSettings("Name at least one of slots, description and include_deferred to change.")
+        dialect = yield from self._conversation.dialect()
+        current = yield from self.get(name)
+        wanted = replace(current, **changed)  # type: ignore[arg-type]  # mypy sees one type for all fields
+        # What the generation cannot do is refused, even if there is nothing to do.
+        dialect.update_pool(wanted, frozenset(changed))
+        change = compare(current, wanted)
+        if change is None:
+            return current
+        return (yield from self._conversation.ask(dialect.update_pool(wanted, frozenset(change.fields))))
+
+    @one_budget
+    def obtain(self, pool: Pool) -> Flow[Pool]:
+        """Create a pool unless there is one of its name, which is left as it is."""
+        for _ in range(ROUNDS):
+            try:
+                return (yield from self.create(pool))
+            except Conflict as error:
+                failure = error
+            # Somebody may delete it again before it is read.
+            if there := (yield from self.find(pool.name)):
+                return there
+        raise failure
+
+    @one_budget
+    def ensure(self, pool: Pool) -> Flow[Change | None]:
+        """
+        Create a pool or change it, so that it is as wanted.
+
+        :param pool: what it shall be; ``None`` in a field leaves it as it is.
+        :return: what was changed, ``None`` if nothing was.
+        """
+        check_slots(pool.slots)
+        for _ in range(ROUNDS):
+            change = compare((yield from self.find(pool.name)), pool)
+            if change is None:
+                return None
+            try:
+                yield from self.apply(change)
+            except (Conflict, NotFound) as error:
+                # Somebody else created or deleted it since it was read.
+                failure = error
+            else:
+                return change
+        raise failure
+
+    @one_budget
+    def apply(self, change: Change) -> Flow[None]:
+        """
+        Carry out a change that was found necessary.
+
+        :raises Conflict: if a pool to be created is there meanwhile.
+        :raises NotFound: if a pool to be updated is gone meanwhile.
+        """
+        if change.after is None:
+            yield from self._vanish(change.name)
+        elif change.before is None:
+            yield from self.create(change.after)
+        else:
+            dialect = yield from self._conversation.dialect()
+            yield from self._conversation.ask(dialect.update_pool(change.after, frozenset(change.fields)))
+
+    @one_budget
+    def delete(self, name: str) -> Flow[None]:
+        """Delete a pool, whatever goes on in it. :raises NotFound: if there is none."""
+        dialect = yield from self._conversation.dialect()
+        refuse_default(name)
+        yield from self._conversation.ask(dialect.delete_pool(name))
+
+    @one_budget
+    def remove(self, name: str, *, force: bool = False) -> Flow[bool]:
+        """
+        Delete a pool that nobody uses, if it is there.
+
+        :param force: delete it even if tasks hold slots of it.
+        :return: whether it was there.
+        :raises PoolIsOccupied: if tasks hold slots of it.
+        :raises NotSupported: on 1.10, which does not tell whether they do, unless forced.
+        """
+        refuse_default(name)
+        dialect = yield from self._conversation.dialect()
+        if not force:
+            refuse_unknown_use(dialect, WITHOUT_KNOWING)
+        pool = yield from self.find(name)
+        if pool is None:
+            return False
+        if pool.occupied_slots is None and not force:
+            raise UnexpectedReply(
+                f"The remote does not tell how many slots of pool {name!r} are occupied, so that it is not deleted. "
+                f"{WITHOUT_KNOWING}"
+            )
+        if pool.occupied_slots and not force:
+            raise PoolIsOccupied(
+                f"{pool.occupied_slots} of the {pool.slots} slots of pool {name!r} are occupied. Wait for its tasks to "
+                "end, or delete it with force: what waits for a slot of it then never runs."
+            )
+        yield from self._vanish(name)
+        return True
+
+    def _vanish(self, name: str) -> Flow[None]:
+        # The request is sent again when its reply is lost: then, too, the pool is gone.
+        with suppress(NotFound):
+            yield from self.delete(name)
+
+
+def refuse_unknown_use(dialect: Dialect, instead: str = "") -> None:
+    """:raises NotSupported: by a generation that does not tell how many slots of a pool are in use."""
+    if not dialect.tells_use_of_pools:
+        raise dialect.cannot("tell whether slots of a pool are occupied", instead)
+
+
+def refuse_default(name: str) -> None:
+    """:raises InvalidSettings: for the pool that Airflow needs."""
+    if name == DEFAULT_POOL:
+        raise InvalidSettings("Airflow does not let anybody delete default_pool.")

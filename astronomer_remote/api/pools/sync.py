@@ -1,0 +1,190 @@
+"""The conversation that makes a remote's pools match a declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.pools.diff import (
+    DONE,
+    FAILED,
+    LEFT,
+    OCCUPIED,
+    Plan,
+    check_fields,
+    check_slots,
+    enumerated,
+    plan,
+)
+from astronomer_remote.api.pools.pools import WITHOUT_KNOWING, Pools, refuse_unknown_use
+from astronomer_remote.api.protocol.errors import Conflict, NotFound, RemoteError, RequestRefused
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.models import Pool
+from astronomer_remote.api.protocol.pool_changes import CREATE, DELETE, FIELDS, Change, PoolsChanged
+
+CHANGES_AT_ONCE = 100
+"""How many pools one request changes at most, where it can change several: it must end before a proxy gives it up."""
+
+
+CHANGES_TOLD = 20
+"""How many changes of each outcome an error names."""
+
+
+@dataclass
+class Progress:
+    """
+    How far a synchronisation has come.
+
+    :param plan: what there is to do.
+    :param outcomes: what has become of each change, by pool.
+    """
+
+    plan: Plan
+    outcomes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.outcomes = {change.name: LEFT for change in self.plan.changes}
+
+    def mark(self, outcome: str, changes: Iterable[Change]) -> None:
+        """Take note of what has become of changes."""
+        self.outcomes.update({change.name: outcome for change in changes})
+
+    def told(self) -> str:
+        """Exactly what was done and what was not."""
+        parts = []
+        for outcome in (DONE, FAILED, LEFT, OCCUPIED):
+            changes = [str(change) for change in self.plan.changes if self.outcomes[change.name] == outcome]
+            if changes:
+                parts.append(f"{outcome}: {enumerated(changes, CHANGES_TOLD)}")
+        return "; ".join(parts)
+
+
+class PoolSync:
+    """Makes a remote's pools match a declaration."""
+
+    def __init__(self, conversation: Conversation, pools: Pools) -> None:
+        self._conversation = conversation
+        self._pools = pools
+
+    def plan(
+        self,
+        declared: Collection[Pool],
+        *,
+        prune: bool = False,
+        force: bool = False,
+        fields: Collection[str] = FIELDS,
+    ) -> Flow[Plan]:
+        """
+        Find out what has to change, and change nothing.
+
+        :param declared: pools as they shall be.
+        :param prune: whether pools that are not declared are deleted.
+        :param force: whether they are even if tasks hold slots of them.
+        :param fields: what to bring in line.
+        :raises NotSupported: naming every pool that the remote cannot have as declared.
+        """
+        check_fields(fields)
+        dialect = yield from self._conversation.dialect()
+
+        def reachable(name: str) -> bool:
+            return not _refusals(dialect, [Change(DELETE, name)])
+
+        current = yield from self._pools.all()
+        # 1.10 tells nothing of what is occupied: there, deletions are refused below rather than left out.
+        blind = force or not dialect.tells_use_of_pools
+        found = plan(current, declared, prune=prune, force=blind, fields=fields, reachable=reachable)
+        refusals = _refusals(dialect, found.changes)
+        if refusals:
+            raise type(refusals[0])("; ".join(error.message for error in refusals))
+        if not force and any(change.action == DELETE for change in found.changes):
+            refuse_unknown_use(dialect, WITHOUT_KNOWING)
+        return found
+
+    def apply(self, found: Plan, *, force: bool = False, progress: Progress | None = None) -> Flow[Progress]:
+        """
+        Carry out a plan, up to the first failure.
+
+        :param force: whether pools are deleted even if tasks hold slots of them.
+        :param progress: where to take note of what was done; it tells after a failure, too.
+        :raises RemoteError: the failure, with what was done and what was not. Running it again finishes the job.
+        """
+        progress = progress or Progress(found)
+        try:
+            # What takes room away is not asked for along with what makes some: if that fails, none is taken.
+            for (deletions, _), part in groupby(found.changes, lambda change: change.phase):
+                changes = list(part)
+                if deletions and not force:
+                    changes = yield from self._still_free(changes, progress)
+                for start in range(0, len(changes), CHANGES_AT_ONCE):
+                    yield from self._carry_out(changes[start:][:CHANGES_AT_ONCE], progress)
+        except RemoteError as error:
+            error.message = f"{error.message} Of the changes of pools: {progress.told()}. Run it again to finish."
+            raise
+        return progress
+
+    def _still_free(self, changes: Sequence[Change], progress: Progress) -> Flow[list[Change]]:
+        """Of pools to be deleted those that no task has moved into since they were listed."""
+        there = {pool.name: pool for pool in (yield from self._pools.all())}
+        occupied = set()
+        for name in (change.name for change in changes):
+            # One that is not in the listing may be gone, or may not have been readable there.
+            pool = there.get(name) or (yield from self._pools.find(name))
+            # What the remote does not tell counts as occupied.
+            if pool is not None and pool.occupied_slots != 0:
+                occupied.add(name)
+        progress.mark(OCCUPIED, [change for change in changes if change.name in occupied])
+        return [change for change in changes if change.name not in occupied]
+
+    def _carry_out(self, batch: Sequence[Change], progress: Progress) -> Flow[None]:
+        dialect = yield from self._conversation.dialect()
+        exchange = dialect.change_pools(batch) if len(batch) > 1 else None
+        left = batch
+        if exchange:
+            progress.mark(FAILED, batch)
+            try:
+                changed = yield from self._conversation.ask(exchange)
+            except Conflict:
+                # Somebody else created one of them at this very moment, and the remote took all of it back.
+                changed = PoolsChanged(frozenset())
+            left = [change for change in batch if change.name not in changed.done]
+            progress.mark(DONE, [change for change in batch if change.name in changed.done])
+            if changed.errors:
+                raise RequestRefused(f"The remote refused to change pools: {'; '.join(changed.errors)}.")
+        # What was neither changed nor refused at once, somebody else has created or deleted meanwhile.
+        progress.mark(LEFT, left)
+        for change in left:
+            progress.mark(FAILED, [change])
+            yield from self._carry_out_one(change)
+            progress.mark(DONE, [change])
+
+    def _carry_out_one(self, change: Change) -> Flow[None]:
+        if change.after is None:
+            yield from self._pools.apply(change)
+            return
+        try:
+            yield from self._pools.apply(change)
+        except (Conflict, NotFound):
+            # Somebody else has created or deleted it since it was listed.
+            yield from self._pools.ensure(change.after)
+
+
+def _refusals(dialect: Dialect, changes: Iterable[Change]) -> list[RemoteError]:
+    """What the remote cannot do of some changes, found out without asking it."""
+    refusals = []
+    for change in changes:
+        try:
+            if change.after is None:
+                dialect.delete_pool(change.name)
+                continue
+            check_slots(change.after.slots)
+            if change.action == CREATE:
+                dialect.create_pool(change.after)
+            else:
+                dialect.update_pool(change.after, frozenset(change.fields))
+        except RemoteError as error:
+            error.message = f"Pool {change.name!r}: {error.message}"
+            refusals.append(error)
+    return refusals

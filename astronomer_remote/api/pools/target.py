@@ -1,0 +1,71 @@
+"""What is waited for in a pool, and whether it has come about; nothing here asks anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, written_by_another_version
+from astronomer_remote.api.protocol.models import LARGEST_POOL, Pool
+
+
+@dataclass(frozen=True)
+class RoomWanted:
+    """
+    What is waited for in a pool; plain JSON, so that it survives a deferral.
+
+    :param pool: its name.
+    :param slots: how many of its slots shall be open.
+    :param empty: whether none of them shall be occupied, instead.
+    """
+
+    pool: str
+    slots: int = 1
+    empty: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.slots, int) or isinstance(self.slots, bool) or not 1 <= self.slots <= LARGEST_POOL:
+            raise InvalidSettings(f"slots={self.slots!r} to wait for must be a whole number from 1 to {LARGEST_POOL}.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RoomWanted:
+        """
+        The inverse of :meth:`as_dict`.
+
+        :raises UnexpectedReply: for what another version of this package has written, and this one does not know.
+        """
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise written_by_another_version(error) from None
+
+    def is_in(self, pool: Pool) -> bool:
+        """Whether a pool has the room, by all its numbers: where they contradict each other, it has not."""
+        if self.empty:
+            return pool.occupied_slots == 0
+        if pool.open_slots is None or pool.occupied_slots is None:
+            return False
+        if pool.unlimited:
+            # Airflow counts -1 open slots then.
+            return pool.open_slots < 0
+        return min(pool.open_slots, pool.slots - pool.occupied_slots) >= self.slots
+
+    def among(self, pools: Mapping[str, Pool]) -> Pool:
+        """The pool that is meant. :raises NotFound: if it is not there."""
+        if self.pool not in pools:
+            raise NotFound(f"The remote has no pool {self.pool!r}, or does not show it to this account.")
+        return pools[self.pool]
+
+    def summary(self, pool: Pool) -> str:
+        """How things stand, for a log line."""
+        size, free = ("unlimited", "any number") if pool.unlimited else (pool.slots, pool.open_slots)
+        wanted = "none occupied" if self.empty else f"{self.slots} open"
+        told = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {wanted} wanted"
+        too_large = not self.empty and not pool.unlimited and pool.slots < self.slots
+        return untrusted.readable(f"{told}, which is more than it has" if too_large else told)

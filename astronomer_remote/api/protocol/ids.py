@@ -1,0 +1,115 @@
+"""Ids: which are safe to put into a path, and the run id that stands for one intent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+from astronomer_remote.api.protocol.errors import InvalidSettings
+
+LONGEST_ID = 250
+"""Characters of a DAG or run id: the width of Airflow's database columns."""
+
+LONGEST_POOL_NAME = 256
+"""Characters of a pool's name; 1.10 has room for fewer."""
+
+LONGEST_NOTE = 1000
+"""Characters of a DAG run's note that Airflow stores."""
+
+MARK = "[astronomer_remote "
+"""How the last line of a note begins that says which intent its run was made or taken over for."""
+
+UNSAFE_IN_RUN_ID = re.compile(r"[^A-Za-z0-9_.~:+-]")
+"""What Airflow 2.6.3 and later refuse in a run id by default (``[scheduler] allowed_run_id_pattern``)."""
+
+
+def checked(value: object, name: str, *, slash: bool = False, longest: int = LONGEST_ID) -> str:
+    """
+    An id that is safe in a path: it names one thing and cannot reach another endpoint.
+
+    :param value: the id, after templates are rendered.
+    :param name: what to call it in an error.
+    :param slash: whether this kind of id may hold a slash, which only Airflow 3's pools can.
+    :param longest: the width of its database column.
+    :raises InvalidSettings: for what no generation can address.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidSettings(f"{name} must be a non-empty text, not {value!r}.")
+    # Some servers drop what follows a semicolon.
+    if value == "~" or any(part.partition(";")[0] in (".", "..") for part in value.split("/")):
+        raise InvalidSettings(f"{name}={value!r} has a meaning of its own in a path and cannot be an id.")
+    if ("/" in value and not slash) or re.search(r"[\x00-\x1f\x7f]", value):
+        raise InvalidSettings(f"{name}={value!r} holds a character that no Airflow API can address.")
+    if len(value) > longest:
+        raise InvalidSettings(f"{name} is {len(value)} characters long; Airflow stores {longest}.")
+    return value
+
+
+def is_addressable(run_id: str) -> bool:
+    """Whether a run id that a remote lists can be put into a path: Airflow 2 before 2.6.3 takes nearly any."""
+    try:
+        checked(run_id, "run_id")
+    except InvalidSettings:
+        return False
+    return True
+
+
+def digest_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tuple[str, ...]) -> str:
+    """
+    The digest that stands for one intent of one local task to run a remote DAG: 16 hexadecimal digits.
+
+    It is a pure function of what makes the intent one: whoever repeats the intent, after whatever kind of death,
+    arrives at the same digest.
+
+    :param dag_id: the local DAG.
+    :param task_id: the local task.
+    :param map_index: the local task's map index, -1 if it is not mapped.
+    :param identity: the rest of what tells one intent from another, in a fixed order.
+    """
+    seed = json.dumps([dag_id, task_id, map_index, *identity])
+    return hashlib.sha256(seed.encode()).hexdigest()[:16]
+
+
+def run_id_of_intent(digest: str, *, dag_id: str, task_id: str, map_index: int) -> str:
+    """
+    The run id that stands for an intent: readable, and as unique as its digest.
+
+    :param digest: of :func:`digest_of_intent`.
+    :param dag_id: the local DAG.
+    :param task_id: the local task.
+    :param map_index: the local task's map index, -1 if it is not mapped.
+    """
+    index = f".{map_index}" if map_index >= 0 else ""
+    readable = UNSAFE_IN_RUN_ID.sub("_", f"{dag_id}.{task_id}{index}")
+    return f"remote__{readable[: LONGEST_ID - 40]}__{digest}"
+
+
+def run_id_of_repetition(run_id: str, number: int) -> str:
+    """The run id of the ``number``-th run for the same wish, after those before it failed; the first is 1."""
+    return run_id if number == 1 else f"{run_id}.{number}"
+
+
+def marked_note(note: str | None, digest: str) -> str | None:
+    """
+    A note with a last line that says which intent its run belongs to, instead of such a line of an earlier intent.
+
+    :return: the note as it is if there is no room for the line; nothing of it is cut off.
+    """
+    lines = [line for line in (note or "").splitlines() if not line.startswith(MARK)]
+    marked = "\n".join([*lines, f"{MARK}{digest}]"])
+    return marked if len(marked) <= LONGEST_NOTE else note
+
+
+def is_marked(note: str | None, digest: str) -> bool:
+    """Whether a note says that its run belongs to an intent."""
+    return f"{MARK}{digest}]" in (note or "").splitlines()
+
+
+def microsecond_of(digest: str) -> int:
+    """
+    The microsecond of every logical date that is chosen for an intent, from 1 to 999,999.
+
+    A run of another intent has it once in a million times; a scheduled one, whose dates are whole, never.
+    """
+    return int(digest, 16) % 999_999 + 1

@@ -1,0 +1,391 @@
+"""
+What a remote tells, in one shape for every generation.
+
+Models read only the keys they need and tolerate what they do not know: a remote may be newer than this code.
+What a generation does not tell is ``None``.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date, datetime, timedelta, timezone
+from functools import total_ordering
+from typing import Any
+
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import InvalidSettings
+
+LONGEST_VERSION = 100
+"""Characters of a version that are looked at."""
+
+FINISHED_RUN_STATES = frozenset({"success", "failed"})
+FINISHED_TASK_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+REMOVED = "removed"
+"""State of a task instance that its DAG does not have any more."""
+
+
+class Generation(str, enum.Enum):
+    """The three REST APIs Airflow has had."""
+
+    EXPERIMENTAL = "experimental"
+    V1 = "v1"
+    V2 = "v2"
+
+    @property
+    def label(self) -> str:
+        """How a person calls it."""
+        return {
+            Generation.EXPERIMENTAL: "Airflow 1.10's experimental API",
+            Generation.V1: "Airflow 2's /api/v1",
+            Generation.V2: "Airflow 3's /api/v2",
+        }[self]
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Version:
+    """
+    Version of a remote Airflow, compared by its numbers alone.
+
+    :param text: as the remote gives it, which may have a vendor's suffix (``2.10.5+astro.1``).
+    """
+
+    text: str
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        # No part is longer than a number that Python reads from text.
+        leading = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", self.text[:LONGEST_VERSION])
+        return tuple(int(part) for part in leading.group().split(".")) if leading else ()
+
+    def __lt__(self, other: Version | tuple[int, ...]) -> bool:
+        return self.numbers < (other.numbers if isinstance(other, Version) else other)
+
+    def __ge__(self, other: Version | tuple[int, ...]) -> bool:
+        return not self < other
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """
+    A DAG run of the remote.
+
+    :param dag_id: id of its DAG.
+    :param run_id: its run id.
+    :param state: ``queued``, ``running``, ``success``, ``failed`` or one this package does not know yet.
+    :param logical_date: ISO 8601 with zone; ``None`` where Airflow 3 has none.
+    :param run_after: ISO 8601 with zone; Airflow 3 only.
+    :param start_date: ISO 8601 with zone; ``None`` before it started.
+    :param end_date: ISO 8601 with zone; ``None`` before it ended, and on 1.10.
+    :param run_type: ``manual``, ``scheduled``, …; from 2.2 on.
+    :param conf: what it was triggered with; not told by 1.10.
+    :param note: its note; from 2.5 on.
+    :param url: page of the run in the remote's UI.
+    """
+
+    dag_id: str
+    run_id: str
+    state: str | None = None
+    logical_date: str | None = None
+    run_after: str | None = None
+    start_date: str | None = None
+    end_date: str | None = None
+    run_type: str | None = None
+    conf: dict[str, Any] | None = None
+    note: str | None = None
+    url: str = ""
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED_RUN_STATES
+
+    @property
+    def outline(self) -> dict[str, str | None]:
+        """What is needed to find it and its page again, as plain JSON of a few hundred bytes."""
+        return {name: getattr(self, name) for name in OUTLINE}
+
+    def as_dict(self) -> dict[str, Any]:
+        """
+        Plain JSON, as it goes to XCom.
+
+        A conf of more than 32 KiB is ``None`` there, and ``left_out`` says how to read it; of a note the first 1000
+        characters are kept, which is what Airflow stores.
+        """
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.note is not None:
+            plain["note"] = untrusted.storable_text(str(self.note)[:LONGEST_NOTE])
+        plain["conf"] = untrusted.storable(self.conf)
+        size = untrusted.size(plain["conf"])
+        if size > LARGEST_CONF:
+            left_out = f"conf: {size} bytes of JSON, and {LARGEST_CONF} are the most that are handed on. {HOW_TO_READ}"
+            plain |= {"conf": None, "left_out": left_out}
+        return plain
+
+
+OUTLINE = ("dag_id", "run_id", "state", "logical_date", "url")
+"""Fields of a run that are known to be short."""
+
+HOW_TO_READ = "AstronomerHook.get_dag_run reads the whole run."
+
+LARGEST_CONF = 32_768
+"""Bytes of a conf as JSON that go to XCom: half of the smallest column in which a local Airflow may keep one."""
+
+LONGEST_NOTE = 1000
+"""Characters of a note: the width of Airflow's database column."""
+
+
+@dataclass(frozen=True)
+class DatedRun:
+    """
+    A DAG run and its data interval.
+
+    :param data_interval_end: ISO 8601 with zone; ``None`` for a run without a data interval.
+    """
+
+    run: DagRun
+    data_interval_end: str | None = None
+
+
+@dataclass(frozen=True)
+class TriggerIntent:
+    """
+    The wish for one DAG run.
+
+    :param dag_id: DAG to run.
+    :param run_id: id the run shall have; chosen before the first attempt, so that every attempt means one run.
+    :param conf: JSON object for the run.
+    :param logical_date: ISO 8601 with zone, or ``None`` if none is given.
+    :param dated_now: whether a run that is given no logical date gets the time of the request, rather than none;
+        only Airflow 3 has runs without one.
+    :param run_after: ISO 8601 with zone: not to start before; Airflow 3.
+    :param data_interval: start and end, ISO 8601 with zone.
+    :param note: note for the run; Airflow 3.
+    :param partition_key: Airflow 3.3.
+    :param mark: digest of the intent, which the run carries in its note or date where its id does not tell whose it is.
+    """
+
+    dag_id: str
+    run_id: str
+    conf: Mapping[str, Any] = field(default_factory=dict)
+    logical_date: str | None = None
+    run_after: str | None = None
+    data_interval: tuple[str, str] | None = None
+    note: str | None = None
+    partition_key: str | None = None
+    dated_now: bool = True
+    mark: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskInstance:
+    """
+    A task instance of the remote.
+
+    :param task_id: id of its task.
+    :param map_index: index of a mapped task, else -1.
+    :param state: ``None`` before it is scheduled.
+    :param try_number: number of the try; 0 before the first.
+    :param dag_id: its DAG; only told where instances of several runs are listed.
+    :param run_id: its run, likewise.
+    """
+
+    task_id: str
+    map_index: int = -1
+    state: str | None = None
+    try_number: int = 0
+    operator: str | None = None
+    start_date: str | None = None
+    end_date: str | None = None
+    duration: float | None = None
+    dag_id: str | None = None
+    run_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its task and, if that is mapped, its index."""
+        return f"{self.task_id}[{self.map_index}]" if self.map_index >= 0 else self.task_id
+
+
+@dataclass(frozen=True)
+class Dag:
+    """
+    A DAG of the remote.
+
+    :param is_paused: whether its scheduled and triggered runs do not start.
+    :param has_import_errors: whether its file could not be parsed lately; from 2.11 on.
+    :param fileloc: its file, as the remote names it.
+    """
+
+    dag_id: str
+    is_paused: bool | None = None
+    has_import_errors: bool | None = None
+    fileloc: str | None = None
+    schedule: str | None = None
+    max_active_runs: int | None = None
+
+
+@dataclass(frozen=True)
+class ImportFailure:
+    """A DAG file the remote could not parse."""
+
+    filename: str
+    stack_trace: str
+
+
+LARGEST_POOL = 2**31 - 1
+"""What fits Airflow's database column of a pool's slots."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """
+    A pool of the remote.
+
+    :param name: its name.
+    :param slots: its size; -1 is unlimited.
+    :param description: free text.
+    :param include_deferred: whether deferred tasks hold slots; from 2.7 on.
+    :param occupied_slots: slots in use, running and queued; the other counts likewise, ``None`` where not told.
+    """
+
+    name: str
+    slots: int
+    description: str | None = None
+    include_deferred: bool | None = None
+    occupied_slots: int | None = None
+    running_slots: int | None = None
+    queued_slots: int | None = None
+    scheduled_slots: int | None = None
+    deferred_slots: int | None = None
+    open_slots: int | None = None
+    team_name: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, as it goes to XCom."""
+        return asdict(self)
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether it has no limit; Airflow up to 3.0 takes other negative sizes, too, which leave no slot open."""
+        return self.slots == -1
+
+
+@dataclass(frozen=True)
+class Health:
+    """State of the remote's components by name: ``healthy``, ``unhealthy``, or ``None`` where there is none."""
+
+    components: Mapping[str, str | None]
+
+
+def plain_json(value: Any, name: str) -> Any:
+    """
+    A value that can be sent as JSON, as it will arrive.
+
+    :param name: what to call it in an error.
+    :raises InvalidSettings: when it holds anything else, such as a datetime or NaN.
+    """
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except RecursionError:
+        raise InvalidSettings(f"{name} is nested too deeply.") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidSettings(f"{name} must be JSON: {error}.") from None
+
+
+ISO_DATE = re.compile(
+    r"(?P<year>\d{4})(?:(?P<dash>-?)(?P<month>\d\d)(?P=dash)(?P<day>\d\d)"
+    r"|(?P<week_dash>-?)W(?P<week>\d\d)(?:(?P=week_dash)(?P<weekday>\d))?)"
+    r"(?:[Tt ](?P<clock>.+?)(?P<zone>[Zz]|[+-].+)?)?",
+    re.ASCII,
+)
+ISO_CLOCK = re.compile(r"(\d\d)(?:(:?)(\d\d)(?:\2(\d\d)(?:[.,](\d+))?)?)?", re.ASCII)
+
+LONGEST_DATE = 64
+"""Characters that are looked at: a date with a time of day to a millionth of a second and a zone has 42."""
+
+
+def parse_date(text: str) -> datetime:
+    """
+    Read an ISO 8601 date, alike in every Python: 3.10 reads but a part of what later ones read.
+
+    Date and time may be written with or without separators (``20240105T030000Z``), the day as one of a week
+    (``2024-W01-5``), the zone as ``Z``, ``+02``, ``+0200`` or ``+02:00``. A day alone means its midnight. Digits beyond
+    a millionth of a second are cut off.
+
+    :return: without a zone if the text names none.
+    :raises ValueError: if it is no such date.
+    """
+    found = ISO_DATE.fullmatch(text.strip()) if len(text) <= LONGEST_DATE else None
+    if found is None:
+        raise ValueError(f"not an ISO 8601 date: {text[:LONGEST_DATE]!r}")
+    year = int(found["year"])
+    if found["week"]:
+        day = date.fromisocalendar(year, int(found["week"]), int(found["weekday"] or 1))
+    else:
+        day = date(year, int(found["month"]), int(found["day"]))
+    at = _time_of_day(found["clock"]) if found["clock"] else timedelta()
+    if at >= timedelta(days=1):
+        raise ValueError("a day has 24 hours")
+    return datetime(day.year, day.month, day.day, tzinfo=_zone(found["zone"])) + at
+
+
+def _time_of_day(text: str) -> timedelta:
+    """Hours, and as far as they are given minutes, seconds and parts of a second, with or without colons."""
+    found = ISO_CLOCK.fullmatch(text)
+    if found is None:
+        raise ValueError(f"not a time: {text!r}")
+    hours, minutes, seconds = (int(found[group] or 0) for group in (1, 3, 4))
+    if minutes > 59 or seconds > 59:
+        raise ValueError(f"not a time: {text!r}")
+    parts = int((found[5] or "0")[:6].ljust(6, "0"))
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=parts)
+
+
+def _zone(text: str | None) -> timezone | None:
+    if text is None:
+        return None
+    if text in ("Z", "z"):
+        return timezone.utc
+    if "." in text or "," in text:
+        raise ValueError("a zone has no parts of a second")
+    offset = _time_of_day(text[1:])
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+def utc_text(value: str | datetime, name: str) -> str:
+    """
+    A date as the remote wants it: ISO 8601 in UTC with ``Z``, which every generation reads in a URL too.
+
+    :param value: a datetime, or a text that :func:`parse_date` reads; without a zone it is taken as UTC.
+    :param name: what to call it in an error.
+    :raises InvalidSettings: when it is neither.
+    """
+    moment = value
+    if isinstance(moment, str):
+        try:
+            moment = parse_date(moment)
+        except ValueError:
+            raise InvalidSettings(
+                f"{name}={value!r} is not a date; write ISO 8601, such as 2021-11-16T11:34:00+00:00."
+            ) from None
+    if not isinstance(moment, datetime):
+        raise InvalidSettings(f"{name} must be a datetime or ISO 8601 text, not {type(value).__name__}.")
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    try:
+        return aware.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    except OverflowError:
+        raise InvalidSettings(f"{name}={value!r} lies beyond what a date in UTC can say.") from None
+
+
+def same_moment(one: str | None, other: str | None) -> bool:
+    """Whether two dates as remotes write them (``Z``, ``+00:00``, other zones) mean the same moment."""
+    return bool(one and other) and utc_text(str(one), "date") == utc_text(str(other), "date")

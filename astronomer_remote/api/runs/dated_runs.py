@@ -1,0 +1,124 @@
+"""Conversations about runs by their dates: the one of a data interval, and which ones are near a date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+from astronomer_remote.api.client.client import Conversation, one_budget
+from astronomer_remote.api.dialects.base import Exchange
+from astronomer_remote.api.protocol.errors import DagNotFound, RemoteError, ReplyTooLarge
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.models import DagRun, DatedRun, parse_date, same_moment, utc_text
+from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, NO_SUCH_DAG, Wanted
+
+T = TypeVar("T")
+
+RUNS_WITH_A_SCHEDULE = frozenset({"scheduled", "backfill"})
+"""Types of runs whose data interval is that of the schedule; that of a manual run is guessed by Airflow."""
+
+PAGE_OF_RUNS = 20
+"""How many runs are read at a time: the one that is wanted is nearly always among the first."""
+
+MOST_PAGES = 10
+"""How many pages are read at most, where very many manual runs are dated after the one that is wanted."""
+
+
+class DatedRuns:
+    """Finds runs of one deployment by dates."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    @one_budget
+    def of_interval_end(self, dag_id: str, date: str) -> Flow[DagRun | None]:
+        """
+        The scheduled run whose data interval ends at a date, however its Airflow dates runs.
+
+        :param date: ISO 8601 in UTC.
+        :raises NotSupported: if the remote does not show data intervals.
+        """
+        dialect = yield from self._conversation.dialect()
+        if not dialect.tells_data_intervals:
+            raise dialect.cannot("tell which run has a data interval", "Airflow 2.3 and later can.")
+        looked, limit = 0, PAGE_OF_RUNS
+        while looked < MOST_PAGES * PAGE_OF_RUNS:
+            # A run is dated by the start of its interval, or by its end, and so never later than that.
+            listing = dialect.runs_near(dag_id, date, earlier=True, limit=limit, offset=looked)
+            try:
+                found = yield from self._conversation.ask(listing)
+            except ReplyTooLarge:
+                # The confs of so many runs are too much for one reply.
+                if limit == 1:
+                    raise
+                limit //= 2
+                continue
+            looked += limit
+            for each in found.items:
+                if each.run.run_type not in RUNS_WITH_A_SCHEDULE or each.data_interval_end is None:
+                    continue
+                if same_moment(each.data_interval_end, date):
+                    return each.run
+                if _moment(each.data_interval_end) < _moment(date):
+                    # Of a schedule, an earlier date has an earlier interval.
+                    return None
+            if found.entries < limit:
+                return None
+        return None
+
+    @one_budget
+    def why_none(self, wanted: Wanted) -> Flow[str]:
+        """Why there may be no run that is waited for, in a line for the log; ``""`` if the remote shows no reason."""
+        dialect = yield from self._conversation.dialect()
+        try:
+            yield from self._conversation.ask(dialect.dag(wanted.dag_id))
+        except DagNotFound:
+            return f"Waiting on, although {NO_SUCH_DAG}: {wanted.dag_id!r}."
+        except RemoteError:
+            return ""
+        if not (wanted.logical_dates and dialect.orders_runs):
+            return ""
+        date, by_interval = wanted.logical_dates[0], wanted.match_by == BY_DATA_INTERVAL_END
+        near: list[DatedRun] = []
+        for earlier in (True, False):
+            listing = partial(dialect.runs_near, wanted.dag_id, date, earlier=earlier, limit=1)
+            page = yield from self._ask(listing)
+            near += page.items if page else []
+        said = [each for each in (_distance(run, date, by_interval=by_interval) for run in near) if each]
+        if not said:
+            return f"DAG {wanted.dag_id!r} has no run near {date} yet."
+        hint = ""
+        if not by_interval and dialect.tells_data_intervals:
+            hint = (
+                " Where it is a matter of how Airflow dates scheduled runs (by the start of their data interval in"
+                " Airflow 2, by the time they are due in Airflow 3), match_by='data_interval_end' fits all of them."
+            )
+        of = "whose data interval ends at" if by_interval else "of"
+        return f"DAG {wanted.dag_id!r} has no run {of} {date} yet, but {'; and '.join(said)}.{hint}"
+
+    def _ask(self, exchange: Callable[[], Exchange[T]]) -> Flow[T | None]:
+        try:
+            return (yield from self._conversation.ask(exchange()))
+        except RemoteError:
+            # An explanation that cannot be had must not end the wait that it would explain.
+            return None
+
+
+def _moment(date: str) -> datetime:
+    return parse_date(utc_text(date, "date"))
+
+
+def _distance(dated: DatedRun, date: str, *, by_interval: bool) -> str:
+    """By how much a run misses a date."""
+    found = dated.data_interval_end if by_interval else dated.run.logical_date
+    if found is None:
+        return ""
+    missed = _moment(date) - _moment(found)
+    way = "longer" if missed > timedelta() else "shorter"
+    seconds = f"{abs(missed).total_seconds():g}"
+    return (
+        f"{dated.run.run_id!r} of {utc_text(found, 'date')}, which an execution_delta would fit that is {way} by "
+        f"{abs(missed)} (timedelta(seconds={seconds}))"
+    )

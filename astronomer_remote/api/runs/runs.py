@@ -1,0 +1,527 @@
+"""Conversations about DAG runs: make one exactly once, read, cancel, clear, delete."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+
+from astronomer_remote.api.client.client import Conversation, one_budget
+from astronomer_remote.api.client.paging import run_key
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page
+from astronomer_remote.api.protocol.errors import (
+    DagNotFound,
+    DagRunAlreadyExists,
+    DagRunNotFound,
+    PassingError,
+    RemoteError,
+    ReplyTooLarge,
+    RequestRefused,
+)
+from astronomer_remote.api.protocol.flow import Flow, Sleep
+from astronomer_remote.api.protocol.ids import (
+    UNSAFE_IN_RUN_ID,
+    is_marked,
+    marked_note,
+    microsecond_of,
+    run_id_of_repetition,
+)
+from astronomer_remote.api.protocol.models import DagRun, TriggerIntent, parse_date, same_moment, utc_text
+from astronomer_remote.api.runs.dags import Dags
+from astronomer_remote.api.waiting.waiter import seconds_of
+
+log = logging.getLogger(__name__)
+
+SECONDS_BEFORE_CANCEL = (0, 1, 3)
+"""Pauses before a run's state is set: a scheduler at work on the same run may write its own state over ours."""
+
+FIRST_LOOK = 10
+"""How many runs are read at first for the newest one, as runs that are planned for later do not count."""
+
+MOST_PLANNED = 500
+"""How many runs are looked through at most for the newest one."""
+
+SECONDS_PLANNED = 60.0
+"""From how many seconds ahead on a run counts as planned for later: the remote's clock is known to a second at best."""
+SECONDS_UNTIL_SHOWN = (1, 2, 4)
+"""Pauses before a run that was changed is read again: a remote may read from a copy of its database that lags."""
+
+SECONDS_OF_AGREEMENT = 1.5
+"""By how much the local clock and the remote's, which it tells in whole seconds, may seem to differ."""
+
+MAYBE_THE_CONF = "Airflow 2.3 to 2.8 also answer like this if a param of the DAG refuses the conf."
+
+ON_RETRY = ("new_run", "clear", "clear_failed")
+
+
+@dataclass(frozen=True)
+class Triggered:
+    """
+    What became of a wish for a run.
+
+    :param run: the run that stands for it.
+    :param existed: whether it was there before this wish's first request.
+    """
+
+    run: DagRun
+    existed: bool
+
+
+@dataclass(frozen=True)
+class IfExists:
+    """
+    What to do about a run that is there already.
+
+    An attempt does what the first one would have done, unless the run itself shows that it was made or taken over for
+    the same intent: by an id that was derived from the intent, or by the intent's mark.
+
+    :param generated_id: whether the run id was derived from the intent, so that a run of this id was made for it.
+    :param attempt: number of this attempt at the intent, from 1; each made one run at most.
+    :param mark: digest of the intent: a run whose note holds it was made or taken over for the intent.
+    :param reset: whether somebody else's run is cleared and taken over.
+    :param on_retry: what to do about our own run that has failed: ``new_run``, ``clear``, ``clear_failed``.
+    :param failed_states: the states that count as failed.
+    """
+
+    generated_id: bool = False
+    attempt: int = 1
+    mark: str | None = None
+    reset: bool = False
+    on_retry: str = "new_run"
+    failed_states: Collection[str] = ("failed",)
+
+    def is_ours(self, run: DagRun, intent: TriggerIntent, dialect: Dialect) -> bool:
+        """Whether an existing run is known to have been made, or taken over, for the same intent."""
+        if self.generated_id and run.run_id == intent.run_id:
+            return True
+        if self.mark is not None and is_marked(run.note, self.mark):
+            return True
+        return bool(_carries_mark(run, intent, dialect))
+
+
+REFUSE = IfExists()
+
+
+class Runs:
+    """DAG runs of one deployment."""
+
+    def __init__(self, conversation: Conversation, dags: Dags) -> None:
+        self._conversation = conversation
+        self._dags = dags
+
+    @one_budget
+    def obtain(self, intent: TriggerIntent, if_exists: IfExists = REFUSE) -> Flow[Triggered]:
+        """
+        Make the run that an intent stands for, or find the one that was made for it before.
+
+        At most one run is made. What became of it while its reply was on the way does not matter: a run that this
+        attempt asked for is its own, whatever state it is in.
+
+        :raises DagRunAlreadyExists: when somebody else's run is in the way.
+        """
+        dialect = yield from self._conversation.dialect()
+        # Refuses what this generation cannot do, before any request.
+        dialect.trigger(self._dated(intent, dialect))
+        number = 1
+        while True:
+            wish = replace(intent, run_id=run_id_of_repetition(intent.run_id, number))
+            triggered = yield from self._existing(wish, if_exists)
+            if triggered is None:
+                triggered = yield from self.trigger(wish)
+                if not triggered.existed or (if_exists.generated_id and triggered.run.run_id == wish.run_id):
+                    return triggered
+            run = triggered.run
+            if not if_exists.is_ours(run, wish, dialect):
+                if not if_exists.reset:
+                    raise _in_the_way(run, retrying=if_exists.attempt > 1)
+                return Triggered((yield from self._take_over(run, if_exists, dialect)), existed=True)
+            if run.state not in if_exists.failed_states:
+                return triggered
+            if if_exists.reset or if_exists.on_retry != "new_run":
+                cleared = yield from self.clear(run, only_failed=if_exists.on_retry == "clear_failed")
+                return Triggered(cleared, existed=True)
+            if not if_exists.generated_id or number >= if_exists.attempt:
+                return triggered
+            number += 1
+
+    @one_budget
+    def find_own(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[DagRun | None]:
+        """The run of an intent's id, if it is there and is known to have been made for the intent."""
+        dialect = yield from self._conversation.dialect()
+        run = yield from self.find(intent.dag_id, intent.run_id)
+        return run if run and if_exists.is_ours(run, intent, dialect) else None
+
+    def _existing(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered | None]:
+        """
+        A run of the intent's id that was there before this attempt asked for one.
+
+        The first attempt need not look for a derived id: nobody else could have made that run.
+        """
+        if if_exists.generated_id and if_exists.attempt == 1:
+            return None
+        there = yield from self.find(intent.dag_id, intent.run_id)
+        return Triggered(there, existed=True) if there else None
+
+    def _take_over(self, run: DagRun, if_exists: IfExists, dialect: Dialect) -> Flow[DagRun]:
+        """Clear somebody else's run, and mark it as ours afterwards: a run without the mark is cleared again."""
+        run = yield from self.clear(run)
+        note = marked_note(run.note, if_exists.mark) if if_exists.mark and dialect.takes_notes else run.note
+        if note is None or note == run.note:
+            return run
+        try:
+            yield from self._conversation.ask(dialect.set_run_note(run.dag_id, run.run_id, note))
+        except RemoteError as error:
+            log.warning("Run %s could not be marked, so that a retry would clear it again: %s", run.run_id, error)
+            return run
+        return replace(run, note=note)
+
+    @one_budget
+    def trigger(self, intent: TriggerIntent) -> Flow[Triggered]:
+        """
+        Make one run, however often its request or reply is lost.
+
+        :return: the run with the intent's run id or, where one of the same logical date is in its way, that one.
+        :raises DagNotFound: with what the remote says of DAG files it could not parse.
+        :raises Conflict: if the remote says that there is such a run already, and does not show one for a while.
+        """
+        dialect = yield from self._conversation.dialect()
+        uncertain = conf_checked = False
+        while True:
+            wish = self._dated(_noted(intent, dialect), dialect)
+            try:
+                run = yield from self._conversation.ask(dialect.trigger(wish))
+                return Triggered(run, existed=False)
+            except DagNotFound as error:
+                raise (yield from self._dags.explain_missing(intent.dag_id, error)) from None
+            except RemoteError as error:
+                if not (isinstance(error, PassingError) or dialect.says_it_exists(error)):
+                    raise
+                failure = error
+            uncertain = uncertain or isinstance(failure, PassingError)
+            broken = failure if failure.status == 500 and dialect.breaks_on_refused_conf else None
+            try:
+                # A date of our own making is not looked for: whoever else has it, the next attempt has another.
+                there = yield from self._look_up(intent, dialect)
+            except PassingError as error:
+                there, failure = None, error
+            if there:
+                marked = _carries_mark(there, intent, dialect)
+                # A gateway may have sent our own request twice, so that even a refusal can be about our own run.
+                made = there.run_id == intent.run_id and (uncertain if marked is None else marked)
+                return Triggered(there, existed=not made)
+            if isinstance(failure, PassingError):
+                _check_run_id(intent.run_id, failure)
+                if broken and not conf_checked:
+                    conf_checked = True
+                    yield from self._check_conf(intent, broken)
+            # A run that is said to exist and is not shown: another one has the date that was chosen here, or the
+            # remote reads from a copy of its database that lags behind.
+            passing = isinstance(failure, PassingError)
+            if broken is failure:
+                failure.message = f"{failure.message} {MAYBE_THE_CONF}"
+            yield from self._conversation.pause(failure, by_time=passing)
+
+    @one_budget
+    def get(self, dag_id: str, run_id: str, *, bare: bool = False) -> Flow[DagRun]:
+        """
+        Read one run.
+
+        :param bare: without its conf and note.
+        :raises DagRunNotFound: if there is none.
+        """
+        dialect = yield from self._conversation.dialect()
+        try:
+            return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id, bare=bare)))
+        except ReplyTooLarge as error:
+            if bare or not dialect.selects_fields:
+                raise
+            log.warning("Run %r of DAG %r is read without its conf and note: %s", run_id, dag_id, error)
+        return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id, bare=True)))
+
+    @one_budget
+    def get_seen(self, dag_id: str, run_id: str) -> Flow[DagRun]:
+        """
+        Read a run that was there a moment ago: a remote that reads from a copy of its database may lag behind.
+
+        :raises DagRunNotFound: if it stays away.
+        """
+        for wait in SECONDS_UNTIL_SHOWN:
+            run = yield from self.find(dag_id, run_id)
+            if run is not None:
+                return run
+            yield Sleep(wait)
+        return (yield from self.get(dag_id, run_id))
+
+    def find(self, dag_id: str, run_id: str) -> Flow[DagRun | None]:
+        """Read one run, or ``None`` if there is none."""
+        try:
+            return (yield from self.get(dag_id, run_id))
+        except DagRunNotFound:
+            return None
+
+    def all(self, dag_id: str, logical_date: str | None = None, *, bare: bool = False) -> Flow[list[DagRun]]:
+        """Every run of a DAG, or every one of a logical date. :param bare: without their confs and notes."""
+        dialect = yield from self._conversation.dialect()
+
+        def page(offset: int, limit: int) -> Exchange[Page[DagRun]]:
+            return dialect.dag_runs(dag_id, logical_date=logical_date, bare=bare, offset=offset, limit=limit)
+
+        found = yield from self._conversation.ask_all(page, run_key)
+        # Airflow 3 ignores what it does not know in a query.
+        return [run for run in found if logical_date is None or same_moment(run.logical_date, logical_date)]
+
+    def ended(self, dag_ids: Sequence[str], *, since: float, bound: float) -> Flow[list[DagRun]]:
+        """
+        The runs of several DAGs that ended since a moment, whoever made them, without their confs and notes.
+
+        :param since: seconds since the epoch, by the remote's clock.
+        :param bound: no run wanted is of an earlier date.
+        """
+        dialect = yield from self._conversation.dialect()
+        if dialect.lists_ended_runs:
+            after, dated = (utc_text(datetime.fromtimestamp(each, timezone.utc), "date") for each in (since, bound))
+
+            def page(offset: int, limit: int) -> Exchange[Page[DagRun]]:
+                return dialect.ended_runs(dag_ids, since=after, bound=dated, offset=offset, limit=limit)
+
+            # Whatever is missing, each of these has ended; the next listing reaches back over some of this one's time.
+            return (yield from self._conversation.read_all(page, run_key)).items
+        ended: list[DagRun] = []
+        for dag_id in dag_ids:
+            try:
+                runs = yield from self.all(dag_id, bare=True)
+            except DagNotFound:
+                # A DAG that does not exist (yet) must not hide what ended in the others.
+                continue
+            ended += [run for run in runs if run.finished]
+        return ended
+
+    @one_budget
+    def newest(self, dag_id: str, *, bare: bool = False) -> Flow[DagRun | None]:
+        """
+        The newest run of a DAG: the one that was made last or, in Airflow 3, the one that was due last.
+
+        One that is planned for later does not count, as long as it has not begun. Of more than
+        :data:`MOST_PLANNED` runs, those that were made last are looked through.
+
+        :param bare: without its conf and note.
+        """
+        dialect = yield from self._conversation.dialect()
+        now = self._conversation.remote_clock() + SECONDS_PLANNED
+        looked, limit, largest = 0, FIRST_LOOK, PAGE
+        while looked < MOST_PLANNED:
+            try:
+                page = yield from self._newest_ones(dag_id, dialect, now, limit, looked, bare=bare)
+            except ReplyTooLarge:
+                # The confs of so many runs are too much for one reply.
+                if limit == 1:
+                    raise
+                limit = largest = limit // 2
+                continue
+            newest = next((run for run in page.items if not _is_planned(run, now)), None)
+            looked += limit
+            if newest or looked >= page.total:
+                return newest
+            limit = largest
+        return None
+
+    def _newest_ones(
+        self, dag_id: str, dialect: Dialect, now: float, limit: int, offset: int, *, bare: bool
+    ) -> Flow[Page[DagRun]]:
+        """A page of a listing that begins with the newest run."""
+        if not dialect.orders_runs:
+            return (yield from self._from_the_end(dag_id, dialect, limit, offset, bare=bare))
+        due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
+        ordered = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, bare=bare, limit=limit, offset=offset)
+        return (yield from self._conversation.ask(ordered))
+
+    def _from_the_end(
+        self, dag_id: str, dialect: Dialect, limit: int, offset: int, *, bare: bool
+    ) -> Flow[Page[DagRun]]:
+        """A page of a listing of Airflow 2.0, which lists runs in the order they were made; the last one first."""
+        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, bare=bare, limit=min(limit, FIRST_LOOK)))
+        if page.total > min(limit, FIRST_LOOK):
+            end = max(page.total - offset, 1)
+            first = max(end - limit, 0)
+            last = dialect.dag_runs(dag_id, bare=bare, limit=end - first, offset=first)
+            page = yield from self._conversation.ask(last)
+        return replace(page, items=page.items[::-1])
+
+    @one_budget
+    def cancel(self, dag_id: str, run_id: str) -> Flow[DagRun]:
+        """
+        Set a run to failed, which ends its tasks, unless it has ended already.
+
+        :return: the run as it is afterwards.
+        :raises DagRunNotFound: if there is none.
+        """
+        dialect = yield from self._conversation.dialect()
+        change = dialect.set_run_state(dag_id, run_id, "failed")
+        # A run that was made a moment ago may not be shown yet; that there is none, the change itself says.
+        run = yield from self.find(dag_id, run_id)
+        for wait in SECONDS_BEFORE_CANCEL:
+            if run and run.finished:
+                break
+            yield Sleep(wait)
+            changed = yield from self._conversation.ask(change)
+            run = (yield from self.find(dag_id, run_id)) or changed
+        return run or changed
+
+    @one_budget
+    def clear(self, run: DagRun, *, only_failed: bool = False) -> Flow[DagRun]:
+        """
+        Let a run, or only its failed tasks, run again under the same run id; once, if the reply is lost on the way.
+
+        :param run: as it was read last.
+        :return: the run as it is afterwards.
+        """
+        dialect = yield from self._conversation.dialect()
+        while True:
+            failure: PassingError | None = None
+            try:
+                yield from self._conversation.ask(dialect.clear_run(run, only_failed=only_failed))
+            except PassingError as error:
+                failure = error
+            now = yield from self._changed(run, SECONDS_UNTIL_SHOWN if failure is None else ())
+            if failure is None or _course(now) != _course(run):
+                return now
+            yield from self._conversation.pause(failure)
+
+    def _changed(self, before: DagRun, waits: Sequence[float]) -> Flow[DagRun]:
+        """
+        Read a run that was cleared.
+
+        One that had ended must not be read as it was before: its old end would be taken for the new one.
+
+        :param waits: pauses before it is read again if it looks as it did.
+        """
+        run = yield from self.get(before.dag_id, before.run_id)
+        for wait in waits:
+            if not run.finished or _course(run) != _course(before):
+                break
+            yield Sleep(wait)
+            run = yield from self.get(before.dag_id, before.run_id)
+        return run
+
+    @one_budget
+    def delete(self, dag_id: str, run_id: str) -> Flow[None]:
+        """
+        Delete a run, once if the reply is lost on the way.
+
+        :raises DagRunNotFound: if there was none when this began.
+        """
+        dialect = yield from self._conversation.dialect()
+        deletion = dialect.delete_run(dag_id, run_id)
+        yield from self.get(dag_id, run_id)
+        # The request is sent again when its reply is lost: then, too, the run is gone.
+        with suppress(DagRunNotFound):
+            yield from self._conversation.ask(deletion)
+
+    def _check_conf(self, intent: TriggerIntent, failure: RemoteError) -> Flow[None]:
+        """:raises RequestRefused: if the remote broke on a conf that a param of its DAG refuses."""
+        refused = yield from self._dags.refused_param(intent.dag_id, intent.conf)
+        if refused:
+            raise RequestRefused(
+                f"The remote broke on the conf for DAG {intent.dag_id!r}. {refused}",
+                status=failure.status,
+                method=failure.method,
+                path=failure.path,
+            ) from failure
+
+    def _dated(self, intent: TriggerIntent, dialect: Dialect) -> TriggerIntent:
+        """The intent with the date of a run for now."""
+        if not _chooses_date(intent, dialect):
+            return intent
+        now = datetime.fromtimestamp(self._now(), timezone.utc)
+        date = now.replace(microsecond=microsecond_of(intent.mark)) if intent.mark else now
+        return replace(intent, logical_date=utc_text(date if date <= now else date - timedelta(seconds=1), "now"))
+
+    def _now(self) -> float:
+        """
+        The remote's time, which is that of the local clock if the two agree: Airflow 2 does not start future runs.
+
+        The remote tells it in whole seconds, so that the rest comes from the local clock: else many runs that are
+        triggered at the same time would get the same date.
+        """
+        local = self._conversation.clock()
+        remote = self._conversation.remote_clock()
+        return local if abs(local - remote) <= SECONDS_OF_AGREEMENT else int(remote) - 1 + local % 1
+
+    def _look_up(self, intent: TriggerIntent, dialect: Dialect) -> Flow[DagRun | None]:
+        """
+        The run that may be in the way of an intent: the one of its run id, else the one of its date.
+
+        Each request is sent once: who asks for this tries again in a loop of its own.
+        """
+        try:
+            return (yield from self._conversation.ask(dialect.dag_run(intent.dag_id, intent.run_id).once()))
+        except DagRunNotFound:
+            pass
+        if not intent.logical_date:
+            return None
+        page = dialect.dag_runs(intent.dag_id, logical_date=intent.logical_date).once()
+        of_date = (yield from self._conversation.ask(page)).items
+        own = [run for run in of_date if run.run_id == intent.run_id]
+        return next(iter(own or of_date), None)
+
+
+def _is_planned(run: DagRun, now: float) -> bool:
+    """Whether a run is for later, and has not begun."""
+    due = run.run_after or run.logical_date
+    return run.start_date is None and not run.finished and due is not None and seconds_of(due) > now
+
+
+def _chooses_date(intent: TriggerIntent, dialect: Dialect) -> bool:
+    """Whether the run's logical date is chosen here."""
+    return intent.logical_date is None and (intent.dated_now or dialect.needs_logical_date)
+
+
+def _noted(intent: TriggerIntent, dialect: Dialect) -> TriggerIntent:
+    """The intent with its mark in the note, where there is one."""
+    if intent.mark is None or not dialect.takes_notes:
+        return intent
+    return replace(intent, note=marked_note(intent.note, intent.mark))
+
+
+def _carries_mark(run: DagRun, intent: TriggerIntent, dialect: Dialect) -> bool | None:
+    """Whether a run carries the mark of an intent, in its note or its date; ``None`` if it could carry none."""
+    if intent.mark is None:
+        return None
+    if is_marked(run.note, intent.mark):
+        return True
+    if _chooses_date(intent, dialect):
+        return _microsecond(run.logical_date) == microsecond_of(intent.mark)
+    return False if is_marked(_noted(intent, dialect).note, intent.mark) else None
+
+
+def _microsecond(date: str | None) -> int | None:
+    """The microsecond of a date that a remote told, if it told one that can be read."""
+    return parse_date(utc_text(date, "date")).microsecond if date else None
+
+
+def _in_the_way(run: DagRun, *, retrying: bool) -> DagRunAlreadyExists:
+    maybe_ours = "Nothing of it shows that an earlier attempt at this task made it. " if retrying else ""
+    return DagRunAlreadyExists(
+        f"DAG {run.dag_id!r} already has the run {run.run_id!r} of logical date {run.logical_date}, "
+        f"in state {run.state}: {run.url} . {maybe_ours}Give another trigger_run_id or logical_date, or set "
+        "reset_dag_run or skip_when_already_exists."
+    )
+
+
+def _check_run_id(run_id: str, failure: PassingError) -> None:
+    """Airflow 2.6.3 to 2.11 answer a run id of a form they do not allow with an error page of status 500."""
+    if failure.status == 500 and UNSAFE_IN_RUN_ID.search(run_id):
+        raise RequestRefused(
+            f"The remote broke on trigger_run_id={run_id!r}, which holds characters that Airflow refuses by default. "
+            "Use letters, digits and _.~:+- only.",
+            status=failure.status,
+            method=failure.method,
+            path=failure.path,
+        ) from failure
+
+
+def _course(run: DagRun) -> tuple[str | None, ...]:
+    """What being cleared changes of a run."""
+    return run.state, run.start_date, run.end_date

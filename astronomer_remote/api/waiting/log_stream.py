@@ -1,0 +1,169 @@
+"""How far each log has been told that somebody who waits wants to be told: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from astronomer_remote.api.dialects.logs import LogPart, last_after_error
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.models import TaskInstance
+from astronomer_remote.api.waiting.progress import name_and_try
+
+LINES_PER_LOOK = 200
+"""Lines of one log that are told at a look: the last ones, if there are more."""
+
+LARGE_REPLY = 500
+"""Lines of a reply after which more may be waiting: where logs are kept in Elasticsearch, 1000 come at a time."""
+
+MOST_STREAMS = 20
+"""Tries of task instances whose logs are told to one that waits: each costs a request per look while it runs."""
+
+GROWING = {"running", "deferred", "up_for_reschedule", "restarting"}
+"""States of a try whose log goes on."""
+
+NOT_BEGUN = {None, "scheduled", "queued", "upstream_failed", "removed"}
+"""States in which a task instance writes nothing, and may never have written anything."""
+
+
+class Caution(str):
+    """A line to be told as a warning."""
+
+    __slots__ = ()
+
+
+def told_to(log: Any) -> Callable[[str], None]:
+    """What tells lines to a log, cautions as warnings."""
+
+    def tell(line: str) -> None:
+        said = untrusted.readable(line)
+        if isinstance(line, Caution):
+            log.warning(said)
+        else:
+            log.info(said)
+
+    return tell
+
+
+@dataclass
+class Stream:
+    """
+    The log of one try.
+
+    :param instance: the task instance, in that try.
+    :param token: what makes the remote go on from the end of its last reply, if it said.
+    :param told: how many lines have been told.
+    :param first: the first one, by which a remote is found out that begins anew in spite of the token.
+    :param last: the last one.
+    :param ended: whether the try has ended.
+    :param over: whether all of it has been told.
+    :param large: whether the last reply was a large one.
+    """
+
+    instance: TaskInstance
+    token: str | None = None
+    told: int = 0
+    first: str = ""
+    last: str = ""
+    ended: bool = False
+    over: bool = False
+    large: bool = False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the end of the log may be further on than what the last reply held."""
+        return self.over and self.large and self.token is not None
+
+    def take(self, part: LogPart) -> list[str]:
+        """What is to be told of a reply: what is new in it, as far as that is bearable."""
+        begins = part.first or next(iter(part.lines), "")
+        goes_on = self.token is not None and begins != self.first
+        new = part.lines if goes_on else self._untold(part)
+        self.token, self.over, self.large = part.token, self.ended, len(new) >= LARGE_REPLY
+        if not new:
+            return []
+        self.first = self.first or begins
+        self.told, self.last = self.told + len(new), new[-1]
+        name = name_and_try(self.instance)
+        return [f"{name}: {line}" for line in _shortened(new, part)]
+
+    def _untold(self, part: LogPart) -> Sequence[str]:
+        """What comes after the lines that were told, in a whole log."""
+        lines = part.lines
+        if part.cut:
+            ends = (number for number in range(len(lines), 0, -1) if lines[number - 1] == self.last)
+            return lines[next(ends, 0) :]
+        if not self.told or lines[self.told - 1 : self.told] == (self.last,):
+            return lines[self.told :]
+        # Where the log is found changes when a task ends, and with that perhaps the order of lines of one moment.
+        ends = (number for number in range(len(lines), 0, -1) if lines[number - 1] == self.last)
+        return lines[next(ends, self.told) :]
+
+
+def _shortened(new: Sequence[str], part: LogPart) -> Sequence[str]:
+    """What is new at the end of a reply, in as many lines as are told at a look."""
+    if len(new) <= LINES_PER_LOOK:
+        return new
+    # What a task prints reaches the log on another way than its error, and may stand there long after that.
+    known, further_up = len(part.lines) - len(new), len(part.lines) - LINES_PER_LOOK
+    error = part.error if known <= part.error.start < further_up else range(known, known)
+    told = last_after_error(part.lines[error.start : error.stop], part.lines[error.stop :], LINES_PER_LOOK)
+    return [f"({len(new) - len(told)} lines are left out here)", *told]
+
+
+class Streams:
+    """
+    The logs that somebody who waits wants to be told.
+
+    :param task_ids: the tasks.
+    """
+
+    def __init__(self, task_ids: Collection[str]) -> None:
+        self.task_ids = frozenset(task_ids)
+        self.warned = False
+        self._all: dict[tuple[str, int, int], Stream] = {}
+        self._checked = False
+
+    def stop(self) -> None:
+        """Tell no more."""
+        self.task_ids = frozenset()
+        self._all.clear()
+
+    def due(self, instances: Sequence[TaskInstance], *, complete: bool) -> tuple[list[Stream], list[str]]:
+        """
+        The logs that may have grown, and what there is to say about others.
+
+        :param instances: those of the run.
+        :param complete: whether these are all it has.
+        """
+        now = {(each.task_id, each.map_index): each for each in instances if each.task_id in self.task_ids}
+        remarks = self._check({each.task_id for each in instances}) if complete and instances else []
+        remarks += self._begin([each for each in now.values() if each.state not in NOT_BEGUN and each.try_number > 0])
+        due = []
+        for (task_id, map_index, number), stream in self._all.items():
+            known = now.get((task_id, map_index))
+            # Before 2.10 a deferred task instance is told with the number of the try before.
+            same = known is not None and known.try_number <= number
+            if stream.over or (same and known is not None and known.state in NOT_BEGUN):
+                continue
+            stream.ended = known is None or not same or known.state not in GROWING
+            due.append(stream)
+        return due, remarks
+
+    def _check(self, task_ids: Collection[str]) -> list[str]:
+        missing = sorted(self.task_ids.difference(task_ids))
+        first, self._checked = not self._checked, True
+        return [Caution(f"The run has no task {', '.join(missing)}, whose log is wanted.")] if missing and first else []
+
+    def _begin(self, instances: Sequence[TaskInstance]) -> list[str]:
+        for each in instances:
+            key = each.task_id, each.map_index, each.try_number
+            if key in self._all:
+                continue
+            if len(self._all) >= MOST_STREAMS:
+                first, self.warned = not self.warned, True
+                said = f"The logs of {MOST_STREAMS} tries have been followed; those of {each.name} and others are not."
+                return [Caution(said)] if first else []
+            self._all[key] = Stream(each)
+        return []

@@ -1,0 +1,229 @@
+"""
+What is waited for, and when the wait is over: decided here, once, for every mode and generation.
+
+Nothing here asks anybody; :mod:`astronomer_remote.api.runs.poll` does.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import written_by_another_version
+from astronomer_remote.api.protocol.models import (
+    FINISHED_RUN_STATES,
+    FINISHED_TASK_STATES,
+    REMOVED,
+    DagRun,
+    TaskInstance,
+)
+
+BY_LOGICAL_DATE = "logical_date"
+BY_DATA_INTERVAL_END = "data_interval_end"
+
+NO_SUCH_DAG = "the remote has no such DAG yet, or does not show it to this account"
+
+
+class Verdict(str, enum.Enum):
+    """How a wait ends."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """
+    What is waited for; plain JSON through and through, so that it survives a deferral.
+
+    :param dag_id: DAG of the remote.
+    :param run_id: one run by its id.
+    :param logical_dates: else the runs of these dates, ISO 8601 in UTC.
+    :param match_by: which date of a run that is: :data:`BY_LOGICAL_DATE` or :data:`BY_DATA_INTERVAL_END`.
+    :param newest: else the newest run, whichever that is at the first look.
+    :param task_ids: tasks of those runs, instead of the runs themselves.
+    :param task_group_id: a task group of those runs, instead of the runs themselves.
+    :param allowed_states: states that end the wait well, once everything is in one of them.
+    :param failed_states: states that end it badly, as soon as anything is in one of them.
+    :param skipped_states: states that end it as skipped, likewise.
+    :param exists: whether the run has been seen, so that it must still be there.
+    :param date: the date by which the remote finds the run quickest, ISO 8601, if it is known.
+    :param since: when the wait began, in seconds since the epoch: what ended before has been looked at.
+    :param progress: whether it is told how far the run is, as far as that costs the remote little.
+    :param stream: tasks of the run whose logs are told.
+    """
+
+    dag_id: str
+    run_id: str | None = None
+    logical_dates: tuple[str, ...] = ()
+    match_by: str = BY_LOGICAL_DATE
+    newest: bool = False
+    task_ids: tuple[str, ...] = ()
+    task_group_id: str | None = None
+    allowed_states: tuple[str, ...] = ("success",)
+    failed_states: tuple[str, ...] = ()
+    skipped_states: tuple[str, ...] = ()
+    exists: bool = False
+    date: str | None = None
+    since: float = 0.0
+    progress: bool = False
+    stream: tuple[str, ...] = ()
+
+    @property
+    def dates_of_runs(self) -> tuple[str, ...]:
+        """The logical dates of the runs that are waited for, where these are known."""
+        return self.logical_dates if self.match_by == BY_LOGICAL_DATE else ()
+
+    @property
+    def ends_with_the_run(self) -> bool:
+        """Whether only the end of whole runs can end the wait."""
+        return not self._is_for_tasks and self._states <= FINISHED_RUN_STATES
+
+    @property
+    def ends_with_tasks(self) -> bool:
+        """Whether only the end of tasks can end the wait."""
+        return self._is_for_tasks and self._states <= FINISHED_TASK_STATES
+
+    @property
+    def _is_for_tasks(self) -> bool:
+        return bool(self.task_ids) or self.task_group_id is not None
+
+    @property
+    def _states(self) -> set[str]:
+        return {*self.allowed_states, *self.failed_states, *self.skipped_states}
+
+    def counting(self, instances: Sequence[TaskInstance]) -> list[str | None]:
+        """
+        The states that count of the instances of a task or a group.
+
+        One is called removed that its DAG does not have any more, for example after a mapped task was cleared and got
+        fewer instances. Airflow does not count it for the state of a run. Where there is nothing else, it tells why.
+        """
+        states = [each.state for each in instances]
+        left = [state for state in states if state != REMOVED or REMOVED in self._states]
+        return left or states
+
+    def is_for_task(self, task_id: str) -> bool:
+        """Whether a task of the run is among those that are waited for."""
+        if self.task_group_id is not None:
+            return in_group(task_id, self.task_group_id)
+        return task_id in self.task_ids
+
+    def after(self, observation: Observation) -> Wanted:
+        """The same after a look: the newest run stays the one that was newest, and what was seen must not vanish."""
+        run = observation.run
+        if run is None or self.exists or self.dates_of_runs:
+            return self
+        return self.of(run)
+
+    def of(self, run: DagRun) -> Wanted:
+        """The same for one run that has been seen."""
+        # Airflow 3 has an index on the one date, Airflow 2 on the other; that tells no "run_after".
+        date = run.run_after or run.logical_date
+        return replace(self, run_id=run.run_id, newest=False, exists=True, date=date)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, lists for tuples."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Wanted:
+        """
+        The inverse of :meth:`as_dict`.
+
+        :raises UnexpectedReply: for what another version of this package has written, and this one does not know.
+        """
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise written_by_another_version(error) from None
+
+    def __str__(self) -> str:
+        of = "of" if self.match_by == BY_LOGICAL_DATE else "whose data interval ends at"
+        runs = f"run {self.run_id!r}" if self.run_id else f"the runs {of} {', '.join(self.logical_dates)}"
+        of = "the newest run" if self.newest and not self.run_id else runs
+        part = f"task group {self.task_group_id!r} in " if self.task_group_id else ""
+        part = f"task(s) {', '.join(self.task_ids)} in " if self.task_ids else part
+        return f"{part}{of} of DAG {self.dag_id!r}"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """
+    One look at what is waited for.
+
+    :param things: for each expected thing (a run, a task of a run, a task group of a run) the states found for
+        it: none if it does not exist yet, several for a mapped task or a group.
+    :param run: the run that was looked at, if it is a single one.
+    :param whole: whether nothing that is waited for may be missing.
+    :param dag_is_missing: whether the remote said that it has no such DAG.
+    """
+
+    things: Mapping[str, Sequence[str | None]]
+    run: DagRun | None = None
+    whole: bool = True
+    dag_is_missing: bool = False
+
+    @classmethod
+    def of_run(cls, run: DagRun) -> Observation:
+        """A run as a look at it, where it alone is waited for."""
+        return cls({f"run {run.run_id}": [run.state]}, run)
+
+    def summary(self) -> str:
+        """How things stand, for a log line."""
+        told = (
+            f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
+            for name, states in self.things.items()
+        )
+        missing = "" if self.whole else " (not all of the listing could be read)"
+        summary = untrusted.readable(", ".join(told) or "no run yet") + missing
+        return f"{summary} ({NO_SUCH_DAG})" if self.dag_is_missing else summary
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    How a wait ended.
+
+    :param verdict: how.
+    :param summary: how things stood at the end.
+    :param run: the run that was waited for, if it is a single one.
+    """
+
+    verdict: Verdict
+    summary: str
+    run: DagRun | None = field(default=None)
+
+
+def judge(observation: Observation, wanted: Wanted) -> Verdict | None:
+    """
+    Whether the wait is over; ``None`` while it is not.
+
+    Anything failed ends it at once, then anything skipped; it ends well only if every expected thing is there
+    and in an allowed state. Nothing found is never success, nor is a part of a listing, and a state that is not known
+    means "not yet".
+    """
+    states = [state for found in observation.things.values() for state in found]
+    if _any_in(states, wanted.failed_states):
+        return Verdict.FAILED
+    if _any_in(states, wanted.skipped_states):
+        return Verdict.SKIPPED
+    complete = observation.whole and bool(observation.things) and all(observation.things.values())
+    return Verdict.SUCCESS if complete and all(state in wanted.allowed_states for state in states) else None
+
+
+def _any_in(states: Sequence[str | None], those: Collection[str]) -> bool:
+    return any(state in those for state in states)
+
+
+def in_group(task_id: str, task_group_id: str) -> bool:
+    """Whether a task belongs to a group, as its id tells: the REST API names no groups."""
+    return task_id.startswith(f"{task_group_id}.")

@@ -1,0 +1,5 @@
+"""
+One poll loop per deployment and event loop, however many tasks wait.
+
+Triggers use it; workers poll by themselves.
+"""

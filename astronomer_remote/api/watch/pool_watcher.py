@@ -1,0 +1,171 @@
+"""
+Waits for room in pools of remote deployments in a triggerer: one listing of the pools serves all who wait.
+
+Where the remote refuses that listing, each pool is read on its own, once for all who wait for that pool.
+
+All waits of one event loop that concern the same deployment with the same credentials share :class:`PoolListings`.
+Whoever is the first to want a fresher listing than the last makes one; the others take it, and look again when it is
+as old as their interval: that brings them into step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from astronomer_remote.api.client.refusals import may_refuse, refuses
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.pools.pools import SECONDS_OF_PATIENCE
+from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, PassingError, RemoteError
+from astronomer_remote.api.protocol.models import Pool
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import async_driver
+from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_TICKS
+from astronomer_remote.api.waiting.target import Outcome, Verdict
+
+Reload: TypeAlias = Callable[[], Awaitable[Settings]]
+
+log = logging.getLogger(__name__)
+
+ALL_POOLS = ""
+"""Stands for the listing among the readings; no pool has this name."""
+
+_ByLoop: TypeAlias = "WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Settings, PoolListings]]"
+
+
+async def watch_pool(
+    wanted: RoomWanted,
+    *,
+    settings: Settings,
+    reload: Reload,
+    poke_interval: float,
+    deadline: float | None,
+    told: Callable[[str], None],
+) -> Outcome:
+    """
+    Wait until a pool has room.
+
+    :param settings: where the deployment is.
+    :param reload: reads the connection anew.
+    :param poke_interval: seconds between two looks.
+    :param deadline: when to give up, in seconds since the epoch.
+    :param told: gets a line whenever something changed.
+    :raises PassingError: when the remote could not be asked for longer than
+        :data:`~astronomer_remote.api.pools.pools.SECONDS_OF_PATIENCE`.
+    """
+    listings, reached, summary = PoolListings.of(settings, reload), time.monotonic(), ""
+    while True:
+        try:
+            pool = await listings.pool(wanted, poke_interval)
+        except PassingError as error:
+            if time.monotonic() - reached > SECONDS_OF_PATIENCE:
+                raise
+            told(f"Waiting on, although the remote could not be asked: {error}")
+        else:
+            reached, before, summary = time.monotonic(), summary, wanted.summary(pool)
+            if summary != before:
+                told(summary)
+            if wanted.is_in(pool):
+                return Outcome(Verdict.SUCCESS, summary)
+        left = poke_interval if deadline is None else deadline - time.time()
+        if left <= 0:
+            return Outcome(Verdict.TIMEOUT, summary)
+        await asyncio.sleep(max(0.01, min(poke_interval - listings.age(wanted.pool), left)))
+
+
+class PoolListings:
+    """
+    Listings of the pools of a deployment, each made once for all who wait.
+
+    :param settings: where the deployment is.
+    :param reload: reads the connection anew.
+    """
+
+    _all: ClassVar[_ByLoop] = WeakKeyDictionary()
+
+    def __init__(self, settings: Settings, reload: Reload) -> None:
+        self._settings = settings
+        self._reload = reload
+        self._deployment = Deployment(settings)
+        self._lock = asyncio.Lock()
+        self._readings: dict[str, _Reading] = {}
+        self._refused_until = 0.0
+
+    @classmethod
+    def of(cls, settings: Settings, reload: Reload) -> PoolListings:
+        """Those of a deployment in the running event loop; they go when the last one who waits does."""
+        of_this_loop = cls._all.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+        found = of_this_loop.get(settings)
+        if found is None:
+            found = of_this_loop[settings] = cls(settings, reload)
+        return found
+
+    def age(self, name: str) -> float:
+        """Seconds since the last reading that tells of a pool."""
+        reading = self._readings.get(self._key(name))
+        return time.monotonic() - reading.made if reading else 0.0
+
+    async def pool(self, wanted: RoomWanted, seconds: float) -> Pool:
+        """
+        The pool that a wait is for.
+
+        :param seconds: how old the reading may be.
+        :raises RemoteError: if it failed; a failure, too, is one for all.
+        """
+        async with self._lock:
+            outcome = (await self._renewed(wanted.pool, seconds)).outcome
+        if isinstance(outcome, RemoteError):
+            # Raising adds to it, and it may be raised many times.
+            raise copy.copy(outcome)
+        return wanted.among(outcome)
+
+    def _key(self, name: str) -> str:
+        return name if time.monotonic() < self._refused_until else ALL_POOLS
+
+    async def _renewed(self, name: str, seconds: float) -> _Reading:
+        key = self._key(name)
+        reading = self._readings.get(key)
+        if reading is None or time.monotonic() - reading.made >= seconds:
+            reading = await self._read(key)
+            failure = reading.outcome if key == ALL_POOLS and isinstance(reading.outcome, RemoteError) else None
+            if failure and (refuses(failure) or may_refuse(failure)):
+                single = await self._read(name)
+                # What no request gets past is no matter of the listing.
+                if not isinstance(single.outcome, (AuthenticationFailed, PassingError)):
+                    log.warning("The remote does not list its pools; for now, each is read singly: %s", failure)
+                    self._refused_until = time.monotonic() + SECONDS_BETWEEN_WIDE_TICKS
+                    key, reading = name, single
+            self._readings[key] = reading
+        return reading
+
+    async def _read(self, key: str) -> _Reading:
+        pools = self._deployment.pools
+        try:
+            async with async_driver(self._settings, self._reload) as driver:
+                if key == ALL_POOLS:
+                    found = await driver.run(pools.all_with_use())
+                else:
+                    found = [await driver.run(pools.look(key))]
+        except RemoteError as error:
+            return _Reading(error, time.monotonic())
+        return _Reading({pool.name: pool for pool in found}, time.monotonic())
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """
+    What a request has told.
+
+    :param outcome: the pools by name, or why there are none.
+    :param made: when, by the monotonic clock.
+    """
+
+    outcome: Mapping[str, Pool] | RemoteError
+    made: float

@@ -1,0 +1,335 @@
+"""
+Waits for runs and tasks of remote deployments in a triggerer: one loop per deployment, however many wait.
+
+All waits of one event loop that concern the same deployment with the same credentials share a :class:`Watcher`: one
+HTTP session, one login, one tick. A tick asks once for the runs that *ended* since the last one, so that its cost
+follows what happens and not how many wait; what cannot be seen that way is looked at singly, a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import ClassVar, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+from astronomer_remote.api.client.refusals import may_refuse, refuses
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.protocol.errors import PassingError, RemoteError
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance
+from astronomer_remote.api.protocol.retry import RetryPolicy
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.runs.poll import SECONDS_OF_PATIENCE
+from astronomer_remote.api.transport.drivers import AsyncDriver, async_driver
+from astronomer_remote.api.waiting.schedule import (
+    FAILURES_BEFORE_PROBE,
+    SECONDS_BETWEEN_WIDE_TICKS,
+    Checks,
+    Clock,
+    Listing,
+    Refusals,
+    Tick,
+    pause,
+    plan,
+    spread,
+)
+from astronomer_remote.api.waiting.target import Observation, Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.waiter import News, Waiter
+from astronomer_remote.api.watch.follower import Teller
+from astronomer_remote.api.watch.metrics import Metrics, Stats
+
+log = logging.getLogger(__name__)
+
+Reload: TypeAlias = Callable[[], Awaitable[Settings]]
+
+SECONDS_FOR_A_LOOK = 30.0
+"""How long a wait whose deadline has passed may take to look for the first time."""
+
+T = TypeVar("T")
+Ended = TypeVar("Ended", DagRun, TaskInstance)
+
+SEND_TWICE = RetryPolicy(attempts=2)
+"""How patient a tick is with a request: the patience of a wait lies in its pauses, of which it has many."""
+
+REQUESTS_AT_ONCE = 4
+"""How many requests a process has under way to one deployment at most."""
+
+
+async def watch(
+    wanted: Wanted,
+    *,
+    settings: Settings,
+    reload: Reload,
+    poke_interval: float,
+    deadline: float | None,
+    told: Callable[[str], None],
+    stats: Stats | None = None,
+) -> Outcome:
+    """
+    Wait until what is wanted has come about.
+
+    :param settings: where the deployment is.
+    :param reload: reads the connection anew.
+    :param poke_interval: seconds between two looks.
+    :param deadline: when to give up, in seconds since the epoch.
+    :param told: gets a line whenever something changed; it is called by the waiting task itself, since Airflow
+        finds a trigger's log by the task that writes it.
+    :param stats: where metrics go, see :class:`~astronomer_remote.api.watch.metrics.Metrics`.
+    """
+    news: asyncio.Queue[News] = asyncio.Queue()
+    waiter = Waiter(wanted, poke_interval, news.put_nowait, reached=time.time(), queued_since=time.time())
+    watcher = Watcher.of(settings, reload, stats)
+    watcher.join(waiter)
+    try:
+        while True:
+            # As a sensor does, look once at least: the deadline may pass while no triggerer runs.
+            least = 0.0 if waiter.summary else SECONDS_FOR_A_LOOK
+            left = None if deadline is None else max(least, deadline - time.time())
+            try:
+                item = await asyncio.wait_for(news.get(), left)
+            except asyncio.TimeoutError:
+                if waiter.ended is None:
+                    return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
+                item = waiter.ended
+            if isinstance(item, Outcome):
+                await watcher.tell_rest(waiter)
+                left_over = [news.get_nowait() for _ in range(news.qsize())]
+                for line in (each for each in left_over if isinstance(each, str)):
+                    told(line)
+                return item
+            if isinstance(item, Exception):
+                # The same error may end many waits; each gets its own, since raising adds to it.
+                raise copy.copy(item)
+            told(item)
+    finally:
+        watcher.leave(waiter)
+
+
+class Watcher:
+    """
+    The one loop that watches a deployment.
+
+    :param settings: where the deployment is.
+    :param reload: reads the connection anew.
+    :param stats: where metrics go.
+    """
+
+    _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Watcher]]] = WeakKeyDictionary()
+
+    def __init__(self, settings: Settings, reload: Reload, stats: Stats | None = None) -> None:
+        self._settings = settings
+        self._metrics = Metrics(settings, stats)
+        self._reload = reload
+        self._deployment = Deployment(settings, retry=SEND_TWICE)
+        self._waiters: set[Waiter] = set()
+        self._joined = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self._ended_runs = Listing()
+        self._ended_tasks = Listing()
+        self._checks = Checks()
+        self._teller: Teller | None = None
+        self._widened = 0.0
+
+    @classmethod
+    def of(cls, settings: Settings, reload: Reload, stats: Stats | None = None) -> Watcher:
+        """The watcher of a deployment in the running event loop, made if there is none."""
+        watchers = cls._all.setdefault(asyncio.get_running_loop(), {})
+        if settings not in watchers:
+            watchers[settings] = cls(settings, reload, stats)
+        return watchers[settings]
+
+    def join(self, waiter: Waiter) -> None:
+        """Watch for one more; the first starts the loop."""
+        self._waiters.add(waiter)
+        self._joined.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    def leave(self, waiter: Waiter) -> None:
+        """Watch for one less; the last ends the loop, at once, so that who joins next starts another."""
+        self._waiters.discard(waiter)
+        if self._waiters or self._task is None:
+            return
+        self._task.cancel()
+        self._retire()
+
+    async def tell_rest(self, waiter: Waiter) -> None:
+        """Tell somebody whose wait is over what was written into the logs last."""
+        if self._teller and waiter.streams.task_ids:
+            await self._teller.tell_rest(waiter)
+
+    def _retire(self) -> None:
+        """Make way for another: nobody may join a watcher whose loop is over."""
+        watchers = self._all.get(asyncio.get_running_loop(), {})
+        if watchers.get(self._settings) is self:
+            del watchers[self._settings]
+
+    async def _run(self) -> None:
+        try:
+            async with async_driver(self._settings, self._reload) as driver:
+                self._teller = Teller(self._deployment.telling, partial(self._run_flow, driver))
+                try:
+                    await self._tick_on(driver)
+                finally:
+                    await self._teller.close()
+        except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach those who wait for it
+            self._retire()
+            for waiter in set(self._waiters):
+                waiter.end(error)
+
+    async def _tick_on(self, driver: AsyncDriver) -> None:
+        number = failures = counted = 0
+        while True:
+            started = time.monotonic()
+            waiting, answered = len(self._waiters), await self._tick(driver, number)
+            took = time.monotonic() - started
+            sent, counted = driver.sent - counted, driver.sent
+            failures, number = 0 if answered else failures + 1, number + 1
+            self._metrics.tick(waiting=waiting, requests=sent, failed=not answered, took=took)
+            log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
+            await self._pause(took, failures)
+
+    async def _pause(self, took: float, failures: int) -> None:
+        """Until the next tick; somebody who joins meanwhile may want it earlier."""
+        over, jitter = time.monotonic(), random.random()  # noqa: S311  # no secret
+        while True:
+            seconds = pause(self._waiters, now=time.time(), took=took, failures=failures, jitter=jitter)
+            self._joined.clear()
+            try:
+                await asyncio.wait_for(self._joined.wait(), over + seconds - time.monotonic())
+            except asyncio.TimeoutError:
+                return
+
+    async def _tick(self, driver: AsyncDriver, number: int) -> bool:
+        """Ask once. :return: whether the remote answered."""
+        conversation = self._deployment.conversation
+        try:
+            # Finding out the generation also tells the remote's time, which the listing goes by.
+            dialect = await driver.run(conversation.dialect())
+        except PassingError as error:
+            self._miss(set(self._waiters), error)
+            return False
+        clock = Clock(conversation.clock(), conversation.remote_clock() - conversation.clock())
+        if clock.now - self._widened > SECONDS_BETWEEN_WIDE_TICKS:
+            # One that was refused or failed is tried again, and given up at once if it still does not work.
+            self._ended_runs = Listing(failures=self._ended_runs.failures)
+            self._ended_tasks = Listing(offered=dialect.lists_ended_tasks, failures=self._ended_tasks.failures)
+            self._widened = clock.now
+        self._checks.next()
+        tick, offered = self._plan(clock), self._offered
+        answered = await self._list_runs(driver, tick) and await self._list_tasks(driver, tick)
+        if self._offered != offered:
+            # Those whom a listing was to serve that is refused.
+            tick = self._plan(clock)
+        left = [waiter for waiter in tick.singly if waiter.ended is None]
+        refusals = Refusals()
+        await asyncio.gather(*(self._look(driver, waiter, refusals) for waiter in spread(left)))
+        self._checks.note(sum(waiter.ended is not None for waiter in tick.checked if waiter in left))
+        if answered and self._teller:
+            self._teller.tell(self._waiters, clock.now)
+        return answered
+
+    @property
+    def _offered(self) -> tuple[bool, bool]:
+        return self._ended_runs.offered, self._ended_tasks.offered
+
+    def _plan(self, clock: Clock) -> Tick:
+        checks = self._checks.number
+        return plan(self._waiters, clock, checks=checks, runs=self._ended_runs, tasks=self._ended_tasks)
+
+    async def _list_runs(self, driver: AsyncDriver, tick: Tick) -> bool:
+        """Ask which runs have ended. :return: whether the remote answered."""
+        flow = self._deployment.runs.ended(tick.dag_ids, since=tick.since, bound=tick.bound)
+        ended = await self._list(driver, self._ended_runs, tick.served, flow)
+        if ended is None:
+            return False
+        now = self._deployment.conversation.clock()
+        told = [(waiter, run) for run in ended for waiter in tick.waiting_for(run) if waiter.ended is None]
+        self._metrics.seen({run.run_id: run for _, run in told}.values(), self._deployment.conversation.remote_clock())
+        for waiter, run in told:
+            if waiter.wanted.run_id:
+                waiter.see(Observation.of_run(run), now)
+        # Who waits for dates may wait for several, of which this is one.
+        several = {waiter for waiter, _ in told if not waiter.wanted.run_id}
+        await asyncio.gather(*(self._look(driver, waiter) for waiter in several))
+        return True
+
+    async def _list_tasks(self, driver: AsyncDriver, tick: Tick) -> bool:
+        """Ask which tasks have ended, and look at the runs whose tasks these are. :return: as for runs."""
+        flow = self._deployment.observer.ended_tasks(tick.runs, since=tick.parts_since)
+        ended = await self._list(driver, self._ended_tasks, tick.parts, flow)
+        if ended is None:
+            return False
+        told = {waiter for task in ended for waiter in tick.waiting_for_task(task)}
+        await asyncio.gather(*(self._look(driver, waiter) for waiter in told))
+        return True
+
+    async def _list(
+        self, driver: AsyncDriver, listing: Listing, served: Sequence[Waiter], flow: Flow[list[Ended]]
+    ) -> list[Ended] | None:
+        """Ask what has ended. :return: that, nothing where the remote refuses, ``None`` if it did not answer."""
+        if not served:
+            # Who is served next may have waited for long: nothing is known of that time.
+            listing.resume_at = None
+            return []
+        conversation = self._deployment.conversation
+        asked_at = conversation.remote_clock()
+        try:
+            ended = await self._run_flow(driver, flow)
+        except PassingError as error:
+            listing.failures += 1
+            suspicious = listing.failures >= FAILURES_BEFORE_PROBE or may_refuse(error)
+            probe = min(served, key=lambda waiter: waiter.due) if suspicious else None
+            if probe is None or not await self._can_be_read(driver, probe):
+                self._miss(set(served).difference({probe}), error)
+                return None
+            refusal: RemoteError = error
+        except RemoteError as error:
+            if not refuses(error):
+                raise
+            refusal = error
+        else:
+            listing.heard((each.end_date for each in ended), asked_at)
+            now = conversation.clock()
+            for waiter in served:
+                # Whatever there is to tell them has been told up to now.
+                waiter.listed, waiter.reached = True, now
+            return ended
+        log.warning("The remote does not list what ended; for now, every run is read singly: %s", refusal)
+        listing.offered = False
+        return []
+
+    async def _can_be_read(self, driver: AsyncDriver, probe: Waiter) -> bool:
+        """Read what one of the waits is for. :return: whether the remote answered."""
+        before = probe.reached
+        await self._look(driver, probe)
+        return isinstance(probe.ended, Outcome) or probe.reached != before
+
+    async def _look(self, driver: AsyncDriver, waiter: Waiter, refusals: Refusals | None = None) -> None:
+        refusals = refusals or Refusals()
+        try:
+            async with self._at_once:
+                if refusals.of_all:
+                    waiter.end(refusals.of_all)
+                    return
+                await driver.run(self._deployment.observer.look_for(waiter, bare=True))
+                refusals.note(waiter)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with one run must not end the waits for others
+            waiter.end(error)
+
+    async def _run_flow(self, driver: AsyncDriver, flow: Flow[T]) -> T:
+        """Run a conversation, which has one request under way at a time."""
+        async with self._at_once:
+            return await driver.run(flow)
+
+    def _miss(self, waiters: Iterable[Waiter], error: PassingError) -> None:
+        now = self._deployment.conversation.clock()
+        for waiter in waiters:
+            waiter.miss(error, now, SECONDS_OF_PATIENCE)
