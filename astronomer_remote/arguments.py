@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.ids import LONGEST_POOL_NAME, checked
 from astronomer_remote.api.protocol.models import plain_json, utc_text
@@ -198,7 +198,7 @@ def seconds(value: Any, name: str) -> float:
 
 def room(value: Any, name: str) -> int:
     """A number of slots to wait for."""
-    return RoomWanted("any", whole(value, name)).slots
+    return PoolTarget("any", whole(value, name)).slots
 
 
 def optional_room(value: Any, name: str) -> int | None:

@@ -240,6 +240,6 @@ class Measuring:
 
     def _await_events(self, process: Waits, ends: dict[str, float]) -> None:
         """Give the last of them time to be heard of."""
-        patience = time.monotonic() + 2 * self._interval + 10
-        while time.monotonic() < patience and len(process.told("event")) < len(ends):
+        backoff = time.monotonic() + 2 * self._interval + 10
+        while time.monotonic() < backoff and len(process.told("event")) < len(ends):
             time.sleep(0.2)

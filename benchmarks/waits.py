@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import aiohttp
 
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.waiting.target import Wanted
+from astronomer_remote.api.waiting.target import WaitTarget
 from astronomer_remote.api.watch.watcher import watch
 
 Job: TypeAlias = "dict[str, Any]"
@@ -35,7 +35,7 @@ async def ours(job: Job, run: dict[str, str], settings: Settings) -> None:
     async def reload() -> Settings:
         return settings
 
-    wanted = Wanted(
+    target = WaitTarget(
         run["dag_id"],
         run_id=run["run_id"],
         failed_states=("failed",),
@@ -45,12 +45,12 @@ async def ours(job: Job, run: dict[str, str], settings: Settings) -> None:
     )
     try:
         await watch(
-            wanted,
+            target,
             settings=settings,
             reload=reload,
             poke_interval=job["interval"],
             deadline=time.time() + 86_400,
-            told=lambda line: None,
+            on_line=lambda line: None,
         )
         tell(event=run["run_id"])
     except Exception as error:  # noqa: BLE001  # it is counted

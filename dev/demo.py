@@ -113,7 +113,7 @@ def follow(
     deadline = time.monotonic() + RUN_SECONDS
     while True:
         look()
-        instances = here.do(here.api.observer.task_instances(run))
+        instances = here.do(here.api.poller.task_instances(run))
         for instance in instances:
             passed, state = states.setdefault(instance.task_id, []), instance.state or ""
             if state in SHOWN_STATES and state not in passed[-1:]:

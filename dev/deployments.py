@@ -101,7 +101,7 @@ class Deployment:
         self._overrides = dict(env or {})
         self._auth_manager = auth_manager
         self._host = host
-        self._wanted = tuple(self._version.components if components is None else components)
+        self._target = tuple(self._version.components if components is None else components)
         self._keep = keep
         self._on_server = database == "postgresql"
         self._server: Postgres | None = None
@@ -113,7 +113,7 @@ class Deployment:
         self._stopped = False
         if self._on_server and self._version.minor < (2, 3):
             raise ValueError(f"Airflow {version} is started on SQLite only; PostgreSQL is for 2.3 and later")
-        if unknown := set(self._wanted) - set(self._version.components):
+        if unknown := set(self._target) - set(self._version.components):
             raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {self._version.components}")
 
     # -- what it is ---------------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class Deployment:
         try:
             self._fill(installed)
             self._check_not_stopped()
-            self._report(f"starting {', '.join(self._wanted)}")
+            self._report(f"starting {', '.join(self._target)}")
             self._components = Components(self._folder, f"{self.name} ({self.version})", keep=self._keep)
             self._check_not_stopped()
             self._start_components()
@@ -229,14 +229,14 @@ class Deployment:
         for attempt in range(1, PORT_ATTEMPTS + 1):
             log = self.log_path(self._version.web)
             written = log.stat().st_size if log.exists() else 0
-            for name in self._wanted:
+            for name in self._target:
                 self._launch(name)
             try:
                 self._wait_healthy(self._start_timeout, functools.partial(self._check_port, log, written))
             except StartError as error:
                 if attempt == PORT_ATTEMPTS or not PORT_TAKEN.search(str(error)):
                     raise
-                for name in self._wanted:
+                for name in self._target:
                     self.stop_component(name, grace=1.0)
                 self._place = dataclasses.replace(self._located, port=free_port())
             else:

@@ -126,23 +126,23 @@ def python_for(version: str, *, project: bool = False) -> str:
 
     :raises Missing: when there is none, and none may be downloaded.
     """
-    wanted = supported(version, project=project)
-    found = pythons().first_of(map(minor, wanted))
+    target = supported(version, project=project)
+    found = pythons().first_of(map(minor, target))
     if found is None:
         if not downloads_allowed():
-            raise no_python(f"Airflow {version}", wanted)
-        return wanted[0]
+            raise no_python(f"Airflow {version}", target)
+        return target[0]
     return f"{found.version[0]}.{found.version[1]}"
 
 
-def no_python(what: str, wanted: Sequence[str]) -> Missing:
+def no_python(what: str, target: Sequence[str]) -> Missing:
     """Return the error that says which Python is needed, and how to get it."""
-    ordered = sorted(wanted, key=minor)
+    ordered = sorted(target, key=minor)
     any_of = " or ".join([", ".join(ordered[:-1]), ordered[-1]] if len(ordered) > 1 else ordered)
     return Missing(
         what,
         f"needs Python {any_of}",
-        f"Install it (uv python install {wanted[0]}, pyenv install {wanted[0]}) or name its folder in {ONLY_VARIABLE}",
+        f"Install it (uv python install {target[0]}, pyenv install {target[0]}) or name its folder in {ONLY_VARIABLE}",
         f"The Pythons of this machine: {pythons()}.",
     )
 

@@ -1,7 +1,7 @@
 """
 Faults that a request may meet on its way to a remote, and rules that say which request meets which.
 
-A fault is a function of an :class:`Exchange`: it decides what the remote gets, and what the client gets back. They
+A fault is a function of an :class:`Operation`: it decides what the remote gets, and what the client gets back. They
 are used by :class:`dev.proxy.Proxy`.
 """
 
@@ -37,7 +37,7 @@ class Reply:
 
 
 @dataclass
-class Exchange:
+class Operation:
     """
     One request on its way.
 
@@ -95,82 +95,82 @@ class Exchange:
         self.writer.transport.abort()
 
 
-Fault: TypeAlias = Callable[[Exchange], Awaitable[None]]
+Fault: TypeAlias = Callable[[Operation], Awaitable[None]]
 
 
-async def none(exchange: Exchange) -> None:
+async def none(operation: Operation) -> None:
     """Go through."""
-    await exchange.answer(await exchange.forward())
+    await operation.answer(await operation.forward())
 
 
-async def lose_reply(exchange: Exchange) -> None:
+async def lose_reply(operation: Operation) -> None:
     """The remote gets the request; the client's connection is closed without a reply."""
-    await exchange.forward()
-    exchange.hang_up()
+    await operation.forward()
+    operation.hang_up()
 
 
-async def reset_before(exchange: Exchange) -> None:
+async def reset_before(operation: Operation) -> None:
     """The connection breaks, and the remote never hears of the request."""
-    exchange.reset()
+    operation.reset()
 
 
-async def reset_after(exchange: Exchange) -> None:
+async def reset_after(operation: Operation) -> None:
     """The connection breaks once the remote has done what it was asked."""
-    await exchange.forward()
-    exchange.reset()
+    await operation.forward()
+    operation.reset()
 
 
-async def close_when_idle(exchange: Exchange) -> None:
+async def close_when_idle(operation: Operation) -> None:
     """Answer, promise to keep the connection, and close it."""
-    await none(exchange)
-    exchange.hang_up()
+    await none(operation)
+    operation.hang_up()
 
 
-async def stall(exchange: Exchange) -> None:
+async def stall(operation: Operation) -> None:
     """Half of the reply's body comes, and nothing more."""
-    reply = await exchange.forward()
-    await exchange.begin(reply, len(reply.body) or 1, reply.body[: len(reply.body) // 2])
-    await exchange.until_gone()
+    reply = await operation.forward()
+    await operation.begin(reply, len(reply.body) or 1, reply.body[: len(reply.body) // 2])
+    await operation.until_gone()
 
 
-async def hold(exchange: Exchange) -> None:
+async def hold(operation: Operation) -> None:
     """The remote acts, and its reply never comes."""
-    await exchange.forward()
-    await exchange.until_gone()
+    await operation.forward()
+    await operation.until_gone()
 
 
-async def cut_json(exchange: Exchange) -> None:
+async def cut_json(operation: Operation) -> None:
     """A reply that is whole by its length, and not by its JSON."""
-    reply = await exchange.forward()
-    await exchange.answer(replace(reply, body=reply.body.rstrip()[:-1]))
+    reply = await operation.forward()
+    await operation.answer(replace(reply, body=reply.body.rstrip()[:-1]))
 
 
-async def wrong_types(exchange: Exchange) -> None:
+async def wrong_types(operation: Operation) -> None:
     """A reply whose JSON has the right names and means nothing."""
-    reply = await exchange.forward()
+    reply = await operation.forward()
     body = json.loads(reply.body)
     odd: Any = {name: {"odd": [value]} for name, value in body.items()} if isinstance(body, dict) else {"odd": body}
     plain = [each for each in reply.fields if each[0].lower() != "content-encoding"]
-    await exchange.answer(Reply(reply.status, plain, json.dumps(odd).encode()))
+    await operation.answer(Reply(reply.status, plain, json.dumps(odd).encode()))
 
 
-async def endless(exchange: Exchange) -> None:
+async def endless(operation: Operation) -> None:
     """A reply that does not end, as fast as the client takes it."""
-    reply = await exchange.forward()
-    await exchange.begin(reply, None, b"")
+    reply = await operation.forward()
+    await operation.begin(reply, None, b"")
     chunk = b"%x\r\n%s\r\n" % (CHUNK, b" " * CHUNK)
-    while not exchange.writer.is_closing():
-        exchange.writer.write(chunk)
-        await exchange.writer.drain()
+    while not operation.writer.is_closing():
+        operation.writer.write(chunk)
+        await operation.writer.drain()
 
 
 def delay(seconds: float) -> Fault:
     """The remote acts at once; the reply comes later."""
 
-    async def fault(exchange: Exchange) -> None:
-        reply = await exchange.forward()
+    async def fault(operation: Operation) -> None:
+        reply = await operation.forward()
         await asyncio.sleep(seconds)
-        await exchange.answer(reply)
+        await operation.answer(reply)
 
     return fault
 
@@ -178,10 +178,10 @@ def delay(seconds: float) -> Fault:
 def instead(reply: Reply, *, after: bool = False) -> Fault:
     """Another reply. :param after: whether the remote gets the request all the same."""
 
-    async def fault(exchange: Exchange) -> None:
+    async def fault(operation: Operation) -> None:
         if after:
-            await exchange.forward()
-        await exchange.answer(reply)
+            await operation.forward()
+        await operation.answer(reply)
 
     return fault
 
@@ -221,9 +221,9 @@ class Rule:
     share: float = 1.0
     seen: int = field(default=0, init=False)
 
-    def applies(self, exchange: Exchange, random: Random) -> tuple[str, Fault] | None:
+    def applies(self, operation: Operation, random: Random) -> tuple[str, Fault] | None:
         """The fault for a request, by name, if it is to meet one."""
-        if self.method not in (None, exchange.method) or not re.search(self.path, exchange.target):
+        if self.method not in (None, operation.method) or not re.search(self.path, operation.target):
             return None
         self.seen += 1
         if (self.nth and self.seen not in self.nth) or random.random() >= self.share:

@@ -46,10 +46,10 @@ def base() -> Missing | None:
 
 def lacking(version: str, *, project: bool) -> Missing | None:
     """Return why this Airflow cannot be run; None if it can, or if a Python for it is going to be downloaded."""
-    wanted = supported(version, project=project)
-    if pythons().first_of(map(minor, wanted)) or downloads_allowed():
+    target = supported(version, project=project)
+    if pythons().first_of(map(minor, target)) or downloads_allowed():
         return None
-    return no_python(f"Airflow {version}", wanted)
+    return no_python(f"Airflow {version}", target)
 
 
 def of_part(part: str) -> list[Missing]:
@@ -64,8 +64,8 @@ def downloads(versions: list[Needed]) -> list[str]:
     """Return the Pythons that will be downloaded for these, since the machine lacks them."""
     if not downloads_allowed():
         return []
-    wanted = [supported(each.version, project=each.project) for each in versions]
-    return list(dict.fromkeys(each[0] for each in wanted if not pythons().first_of(map(minor, each))))
+    target = [supported(each.version, project=each.project) for each in versions]
+    return list(dict.fromkeys(each[0] for each in target if not pythons().first_of(map(minor, each))))
 
 
 def demo_versions(local: str | None = None, remote: str | None = None) -> tuple[str, str, str]:
@@ -80,10 +80,10 @@ def demo_versions(local: str | None = None, remote: str | None = None) -> tuple[
     said = ""
     local = local or LOCAL
     if remote is None:
-        remote, wanted = REMOTE, supported(REMOTE)
-        if not pythons().first_of(map(minor, wanted)) and pythons().first_of(map(minor, supported(LOCAL))):
+        remote, target = REMOTE, supported(REMOTE)
+        if not pythons().first_of(map(minor, target)) and pythons().first_of(map(minor, supported(LOCAL))):
             remote = LOCAL
-            said = f"The remote is Airflow {LOCAL}, since Airflow {REMOTE} {no_python('', wanted).why}"
+            said = f"The remote is Airflow {LOCAL}, since Airflow {REMOTE} {no_python('', target).why}"
     for version, project in ((local, True), (remote, False)):
         missing = lacking(version, project=project)
         if missing:

@@ -20,7 +20,7 @@ from types import TracebackType
 import aiohttp
 from yarl import URL
 
-from dev.faults import AT_RANDOM, Exchange, Reply, Rule, none
+from dev.faults import AT_RANDOM, Operation, Reply, Rule, none
 
 # They concern one connection, and the remote's is another one than the client's. Bodies come as they are, so that
 # faults can be made of them.
@@ -146,24 +146,24 @@ class Proxy:
         fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:] if line)]
         length = next((int(value) for name, value in fields if name.lower() == "content-length"), 0)
         body = await reader.readexactly(length)
-        exchange = Exchange(method, target, lambda: self._ask(method, target, fields, body), reader, writer)
-        found = (rule.applies(exchange, self._random) for rule in self.rules)
+        operation = Operation(method, target, lambda: self._ask(method, target, fields, body), reader, writer)
+        found = (rule.applies(operation, self._random) for rule in self.rules)
         name, fault = next((each for each in found if each), (None, none))
         began = time.monotonic()
         try:
-            await fault(exchange)
+            await fault(operation)
         finally:
-            self._note(exchange, name, time.monotonic() - began)
-        return exchange.keeps_alive
+            self._note(operation, name, time.monotonic() - began)
+        return operation.keeps_alive
 
-    def _note(self, exchange: Exchange, fault: str | None, seconds: float) -> None:
+    def _note(self, operation: Operation, fault: str | None, seconds: float) -> None:
         passed = Passed(
-            exchange.method,
-            exchange.target,
+            operation.method,
+            operation.target,
             fault,
-            exchange.forwarded,
-            exchange.remote_status,
-            exchange.status,
+            operation.forwarded,
+            operation.remote_status,
+            operation.status,
             seconds,
         )
         self.passed.append(passed)

@@ -100,9 +100,9 @@ class Pythons:
             if not python.lacks:
                 self._usable.setdefault(python.version, python)
 
-    def first_of(self, wanted: Iterable[Minor]) -> Python | None:
+    def first_of(self, target: Iterable[Minor]) -> Python | None:
         """Return the Python of the first of these versions that is here, None if none is."""
-        return next((self._usable[version] for version in wanted if version in self._usable), None)
+        return next((self._usable[version] for version in target if version in self._usable), None)
 
     def __str__(self) -> str:
         """Name them, those that cannot be used with the reason."""

@@ -113,7 +113,7 @@ def test_every_choice_of_a_connection_is_explained() -> None:
 @pytest.mark.parametrize("remote", [V1Dialect("", Version("2.11.2")), V2Dialect("", Version("3.3.2"))])
 def test_the_rights_are_those_that_errors_name(remote: Dialect) -> None:
     run, pool = DagRun("dag", "run"), Pool("pool", 1)
-    exchanges = {
+    operations = {
         "wait for": [
             remote.dag_run("dag", "run"),
             remote.dag_runs("dag"),
@@ -136,10 +136,10 @@ def test_the_rights_are_those_that_errors_name(remote: Dialect) -> None:
         ],
         "read the configuration": [remote.config()],
     }
-    for operation, asked in exchanges.items():
-        told = re.search(rf"^\| {operation}[^|]*\| (\w+)", PAGES["connect/rights.md"], re.MULTILINE)
-        assert told
-        assert {exchange.least_role for exchange in asked} == {told[1]}
+    for action, asked in operations.items():
+        lines = re.search(rf"^\| {action}[^|]*\| (\w+)", PAGES["connect/rights.md"], re.MULTILINE)
+        assert lines
+        assert {operation.least_role for operation in asked} == {lines[1]}
 
 
 def test_the_table_of_versions_is_the_results_of_the_live_tests() -> None:

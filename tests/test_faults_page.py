@@ -14,19 +14,19 @@ TEXT = fault_table.PAGE.read_text()
 
 def test_the_table_of_faults_is_the_one_that_the_results_make() -> None:
     assert fault_table.CELLS.shown() == fault_table.CELLS.due()
-    wanted = {fault_table.key(version, mode, case.name) for version in VERSIONS for mode in MODES for case in CASES}
-    assert set(fault_table.CELLS.results()) <= wanted
+    target = {fault_table.key(version, mode, case.name) for version in VERSIONS for mode in MODES for case in CASES}
+    assert set(fault_table.CELLS.results()) <= target
 
 
 def test_the_table_of_ends_is_the_one_that_the_results_make() -> None:
     assert kill_table.CELLS.shown() == kill_table.CELLS.due()
-    wanted = {kill_table.key(pair, mode, row) for pair in kill_table.PAIRS for row, mode in kill_table.ROWS}
-    assert set(kill_table.CELLS.results()) <= wanted
+    target = {kill_table.key(pair, mode, row) for pair in kill_table.PAIRS for row, mode in kill_table.ROWS}
+    assert set(kill_table.CELLS.results()) <= target
 
 
 def test_of_every_error_it_tells_truly_whether_it_is_permanent() -> None:
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\w+) \|", TEXT, re.MULTILINE)
-    told = {name.strip("`"): kind for names, kind in rows for name in names.split(", ")}
+    lines = {name.strip("`"): kind for names, kind in rows for name in names.split(", ")}
     for name, error in BY_NAME.items():
-        assert told.pop(name) == ("permanent" if issubclass(error, errors.PermanentError) else "passing")
-    assert told == {"DagRunFailed": "retried", "WaitTimeout": "retried"}
+        assert lines.pop(name) == ("permanent" if issubclass(error, errors.PermanentError) else "passing")
+    assert lines == {"DagRunFailed": "retried", "WaitTimeout": "retried"}

@@ -66,8 +66,8 @@ def test_build_tools_are_pinned_by_hash_and_name_no_index() -> None:
         r"^([\w.-]+)==\S+(?: ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE
     )
     assert len(pins) == len(re.findall(r"^[\w.-]+==", text, re.MULTILINE))
-    wanted = [line for line in (folder / "release.in").read_text().split("\n") if line and not line.startswith("#")]
-    assert set(wanted) <= {name for name, _ in pins}
+    target = [line for line in (folder / "release.in").read_text().split("\n") if line and not line.startswith("#")]
+    assert set(target) <= {name for name, _ in pins}
     assert "://" not in text
     assert "--index" not in text.replace("--no-emit-index-url", "")
 

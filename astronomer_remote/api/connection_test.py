@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from astronomer_remote.api.client.client import Conversation
-from astronomer_remote.api.dialects.base import Dialect, Exchange
+from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.dialects.base import Dialect, Operation
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import AccessDenied, Conflict, NotFound, RemoteError, RequestRefused
 from astronomer_remote.api.protocol.flow import Flow
@@ -20,8 +20,8 @@ LONGEST = 2000
 class Description:
     """Asks a deployment about itself and about us, without changing anything."""
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def text(self) -> Flow[str]:
         """
@@ -29,13 +29,13 @@ class Description:
 
         :raises RemoteError: if nothing is, or the login does not work.
         """
-        dialect = yield from self._conversation.dialect()
-        settings = self._conversation.settings
+        dialect = yield from self._client.dialect()
+        settings = self._client.settings
         may_read = yield from self._may(dialect.proof())
         rights = yield from self._rights(dialect, may_read=may_read)
         health = yield from self._health(dialect)
         who = f" as {settings.login}" if settings.login else " with the token or key" if settings.password else ""
-        label = self._conversation.redact(dialect.label)
+        label = self._client.redact(dialect.label)
         return untrusted.readable(f"{label} at {settings.base_url} answers{who}. {rights} {health}", LONGEST)
 
     def _rights(self, dialect: Dialect, *, may_read: bool | None) -> Flow[str]:
@@ -43,22 +43,22 @@ class Description:
             return "Its API knows no accounts: whoever reaches it may do everything that it offers."
         # Of what certainly is not there, who may not touch it hears another answer than who may.
         nobody = f"astronomer_remote_test_{uuid4()}"
-        asked: dict[str, Callable[[], Exchange[Any]]] = {
+        asked: dict[str, Callable[[], Operation[Any]]] = {
             "trigger": lambda: dialect.trigger(TriggerIntent(nobody, nobody)),
             "read pools": lambda: dialect.pools(limit=1),
             "write pools": lambda: dialect.delete_pool(nobody),
         }
         found: dict[str, bool | None] = {"read DAGs": may_read}
-        for name, exchange in asked.items():
-            found[name] = yield from self._may(exchange())
-        told = {True: "The account may", False: "It may not", None: "It is not told whether it may"}
-        sentences = {each: [name for name, may in found.items() if may is each] for each in told}
-        return " ".join(f"{told[each]} {', '.join(names)}." for each, names in sentences.items() if names)
+        for name, operation in asked.items():
+            found[name] = yield from self._may(operation())
+        openings = {True: "The account may", False: "It may not", None: "It is not told whether it may"}
+        sentences = {each: [name for name, may in found.items() if may is each] for each in openings}
+        return " ".join(f"{openings[each]} {', '.join(names)}." for each, names in sentences.items() if names)
 
-    def _may(self, exchange: Exchange[Any]) -> Flow[bool | None]:
+    def _may(self, operation: Operation[Any]) -> Flow[bool | None]:
         """Whether the account may do something; ``None`` if that does not come out."""
         try:
-            yield from self._conversation.ask(exchange)
+            yield from self._client.request(operation)
         except AccessDenied:
             return False
         except NotFound:
@@ -69,8 +69,8 @@ class Description:
 
     def _health(self, dialect: Dialect) -> Flow[str]:
         try:
-            health = yield from self._conversation.ask(dialect.health())
+            health = yield from self._client.request(dialect.health())
         except RemoteError as error:
             return f"Its health is not told ({error.message})"
-        told = ", ".join(f"{name} is {status}" for name, status in health.components.items() if status)
-        return f"Its {self._conversation.redact(told)}."
+        openings = ", ".join(f"{name} is {status}" for name, status in health.components.items() if status)
+        return f"Its {self._client.redact(openings)}."

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.connection_test import Description
-from astronomer_remote.api.dialects.base import Exchange
+from astronomer_remote.api.dialects.base import Operation
 from astronomer_remote.api.pools.loans import Loans
 from astronomer_remote.api.pools.operations import PoolOperations
 from astronomer_remote.api.pools.pools import Pools
@@ -34,8 +34,8 @@ from astronomer_remote.api.protocol.models import (
 from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs.dags import Dags
-from astronomer_remote.api.runs.follow import Telling
-from astronomer_remote.api.runs.poll import Observer
+from astronomer_remote.api.runs.follow import RunFollower
+from astronomer_remote.api.runs.poll import Poller
 from astronomer_remote.api.runs.reasons import Reasons
 from astronomer_remote.api.runs.runs import IfExists, Runs
 from astronomer_remote.api.runs.xcoms import Results
@@ -55,7 +55,7 @@ class Deployment(PoolOperations):
 
     :param settings: where it is and how to reach it.
     :param retry: how patiently a single request is repeated.
-    :param conversation: how to talk to it, instead of both.
+    :param client: how to talk to it, instead of both.
     """
 
     def __init__(
@@ -63,23 +63,23 @@ class Deployment(PoolOperations):
         settings: Settings,
         *,
         retry: RetryPolicy | None = None,
-        conversation: Conversation | None = None,
+        client: Client | None = None,
     ) -> None:
-        self.conversation = conversation or Conversation(settings, retry=retry)
-        self.dags = Dags(self.conversation)
-        self.runs = Runs(self.conversation, self.dags)
-        self.pools = Pools(self.conversation)
-        self.loans = Loans(self.conversation, self.pools)
-        self.pool_sync = PoolSync(self.conversation, self.pools)
-        self.telling = Telling(self.conversation)
-        self.observer = Observer(self.conversation, self.runs, self.telling)
-        self.reasons = Reasons(self.conversation)
-        self.results = Results(self.conversation)
+        self.client = client or Client(settings, retry=retry)
+        self.dags = Dags(self.client)
+        self.runs = Runs(self.client, self.dags)
+        self.pools = Pools(self.client)
+        self.loans = Loans(self.client, self.pools)
+        self.pool_sync = PoolSync(self.client, self.pools)
+        self.follower = RunFollower(self.client)
+        self.poller = Poller(self.client, self.runs, self.follower)
+        self.reasons = Reasons(self.client)
+        self.results = Results(self.client)
 
     @property
     def settings(self) -> Settings:
         """Where it is and how to reach it, as last read."""
-        return self.conversation.settings
+        return self.client.settings
 
     # DAG runs
 
@@ -182,7 +182,7 @@ class Deployment(PoolOperations):
     def list_task_instances(self, dag_id: str, run_id: str) -> Flow[list[TaskInstance]]:
         """List the task instances of a DAG run. :raises NotSupported: on 1.10."""
         run = yield from self.runs.get(dag_id, run_id)
-        return (yield from self.observer.task_instances(run))
+        return (yield from self.poller.task_instances(run))
 
     def get_xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1
@@ -193,8 +193,8 @@ class Deployment(PoolOperations):
         :return: the value; from remotes before 2.10, which tell no more, Python's text form of it.
         :raises NotSupported: on 1.10.
         """
-        dialect = yield from self.conversation.dialect()
-        return (yield from self.conversation.ask(dialect.xcom(dag_id, run_id, task_id, key, map_index)))
+        dialect = yield from self.client.dialect()
+        return (yield from self.client.request(dialect.xcom(dag_id, run_id, task_id, key, map_index)))
 
     def get_dag(self, dag_id: str) -> Flow[Dag]:
         """Read one DAG. :raises DagNotFound: with what the remote says of broken DAG files."""
@@ -212,13 +212,13 @@ class Deployment(PoolOperations):
 
     def get_version(self) -> Flow[tuple[Generation, Version | None]]:
         """Find out generation and version of the remote; 1.10 does not tell its version."""
-        dialect = yield from self.conversation.dialect()
+        dialect = yield from self.client.dialect()
         return dialect.generation, dialect.version
 
     def get_health(self) -> Flow[Health]:
         """Read the state of the remote's components."""
-        dialect = yield from self.conversation.dialect()
-        return (yield from self.conversation.ask(dialect.health()))
+        dialect = yield from self.client.dialect()
+        return (yield from self.client.request(dialect.health()))
 
     def get_config(self) -> Flow[dict[str, dict[str, str]]]:
         """
@@ -228,8 +228,8 @@ class Deployment(PoolOperations):
         :raises AccessDenied: if the remote hides it (``[webserver]`` or, in Airflow 3, ``[api] expose_config``).
         :raises NotSupported: on 1.10, whose API cannot.
         """
-        dialect = yield from self.conversation.dialect()
-        return (yield from self.conversation.ask(dialect.config()))
+        dialect = yield from self.client.dialect()
+        return (yield from self.client.request(dialect.config()))
 
     def call(self, method: str, endpoint: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Flow[Any]:
         """
@@ -245,13 +245,13 @@ class Deployment(PoolOperations):
         """
         if method.upper() not in METHODS:
             raise InvalidSettings(f"method={method!r} must be one of: {', '.join(METHODS)}.")
-        dialect = yield from self.conversation.dialect()
+        dialect = yield from self.client.dialect()
         given = {name: value for name, value in (params or {}).items() if value is not None}
         path = dialect.endpoint(endpoint)
         request = Request(method.upper(), path, given, plain_json(json, "json"), largest_reply=LARGEST_REPLY)
-        exchange = Exchange(request, _as_is, f"call {request.method} {endpoint}")
+        operation = Operation(request, _as_is, f"call {request.method} {endpoint}")
         try:
-            return (yield from self.conversation.ask(exchange, ATTEMPTS_AT_MISSING))
+            return (yield from self.client.request(operation, ATTEMPTS_AT_MISSING))
         except (NotFound, UnexpectedReply) as error:
             if error.status != 404:
                 raise
@@ -263,7 +263,7 @@ class Deployment(PoolOperations):
 
     def describe(self) -> Flow[str]:
         """Say what is found at the other end, who we are to it, what we may do, and how it is; it changes nothing."""
-        return (yield from Description(self.conversation).text())
+        return (yield from Description(self.client).text())
 
 
 def _as_is(body: Any) -> Any:

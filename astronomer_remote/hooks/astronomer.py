@@ -43,7 +43,7 @@ SECONDS_TO_TEST = 14.0
 
 
 def _both(
-    operation: Callable[Concatenate[Deployment, P], Flow[T]],
+    action: Callable[Concatenate[Deployment, P], Flow[T]],
 ) -> tuple[
     Callable[Concatenate[AstronomerHook, P], T],
     Callable[Concatenate[AstronomerHook, P], Coroutine[Any, Any, T]],
@@ -51,14 +51,14 @@ def _both(
     """A deployment's operation as a method of the hook, for workers and for event loops."""
 
     def method(self: AstronomerHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.converse(lambda deployment: operation(deployment, *args, **kwargs))
+        return self.converse(lambda deployment: action(deployment, *args, **kwargs))
 
     async def async_method(self: AstronomerHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.async_converse(lambda deployment: operation(deployment, *args, **kwargs))
+        return await self.async_converse(lambda deployment: action(deployment, *args, **kwargs))
 
-    update_wrapper(method, operation)
-    update_wrapper(async_method, operation)
-    async_method.__name__ = f"async_{operation.__name__}"
+    update_wrapper(method, action)
+    update_wrapper(async_method, action)
+    async_method.__name__ = f"async_{action.__name__}"
     return method, async_method
 
 
@@ -260,7 +260,7 @@ class _Authorization(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if is_within(request.url, self._settings.base_url):
-            headers = self._hook.converse(lambda deployment: deployment.conversation.authorization())
+            headers = self._hook.converse(lambda deployment: deployment.client.authorization())
             for name, value in self._settings.headers.items():
                 request.headers.setdefault(name, value)
             request.headers.update(headers)

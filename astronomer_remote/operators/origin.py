@@ -18,6 +18,6 @@ def origin(context: Context) -> str:
     """The local task instance and its page, whose address also tells which deployment it is in."""
     ti, index = context["ti"], map_index(context)
     task = f"{ti.task_id}[{index}]" if index >= 0 else ti.task_id
-    told = f"Triggered by task {task} of DAG {ti.dag_id}, run {ti.run_id}, in another Airflow deployment"
+    text = f"Triggered by task {task} of DAG {ti.dag_id}, run {ti.run_id}, in another Airflow deployment"
     page = task_page(ti)
-    return (f"{told}: {page}" if page else f"{told}.")[: LONGEST_NOTE - ROOM_FOR_MARK]
+    return (f"{text}: {page}" if page else f"{text}.")[: LONGEST_NOTE - ROOM_FOR_MARK]

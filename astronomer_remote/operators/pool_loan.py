@@ -79,10 +79,10 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
-        wanted = Pool(self.pool_name, size(self.slots), description=self.description)
+        target = Pool(self.pool_name, size(self.slots), description=self.description)
         loan = self.hook.converse(
             lambda deployment: deployment.loans.record(
-                wanted, temporary=self.temporary, force=self.force, anew=was_cleared(context)
+                target, temporary=self.temporary, force=self.force, anew=was_cleared(context)
             )
         )
         self.log.info("Noted: %s", loan)

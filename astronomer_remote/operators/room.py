@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import InvalidSettings
-from astronomer_remote.api.waiting.log_stream import told_to
-from astronomer_remote.api.waiting.target import Verdict
+from astronomer_remote.api.waiting.log_stream import log_sink
+from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.arguments import Readers, optional_pool, optional_room
 from astronomer_remote.exceptions import WaitTimeout, airflow_exceptions
 from astronomer_remote.operators.connected import Connected
@@ -48,34 +48,34 @@ class WaitsForRoom(Connected):
         if not self.wait_for_pool:
             return
         with airflow_exceptions():
-            wanted = RoomWanted(self.wait_for_pool, optional_room(self.wait_for_pool_slots, "wait_for_pool_slots") or 1)
+            target = PoolTarget(self.wait_for_pool, optional_room(self.wait_for_pool_slots, "wait_for_pool_slots") or 1)
         if self.deferrable:
-            pool = self.hook.converse(lambda deployment: deployment.pools.look(wanted.pool))
-            self.log.info("%s", wanted.summary(pool))
-            if wanted.is_in(pool):
+            pool = self.hook.converse(lambda deployment: deployment.pools.look(target.pool))
+            self.log.info("%s", target.summary(pool))
+            if target.is_in(pool):
                 return
             trigger = RemotePoolTrigger(
                 astronomer_conn_id=self.astronomer_conn_id,
-                wanted=wanted.as_dict(),
+                target=target.as_dict(),
                 poke_interval=poke_interval,
                 deadline=deadline,
             )
             self.wait_in_triggerer(trigger, context, "execute_with_room")
         outcome = self.hook.converse(
             lambda deployment: deployment.pools.wait(
-                wanted, poke_interval=poke_interval, deadline=deadline, told=told_to(self.log)
+                target, poke_interval=poke_interval, deadline=deadline, on_line=log_sink(self.log)
             )
         )
-        _conclude(outcome.verdict, outcome.summary)
+        _conclude(outcome.status, outcome.summary)
 
     def come_back(self, event: Any) -> None:
         """Come back from the triggerer."""
         with airflow_exceptions():
             ended = WaitEvent.parse(event)
             ended.raise_error()
-        _conclude(ended.verdict, ended.summary)
+        _conclude(ended.status, ended.summary)
 
 
-def _conclude(verdict: Verdict | None, summary: str) -> None:
-    if verdict is Verdict.TIMEOUT:
+def _conclude(status: WaitStatus | None, summary: str) -> None:
+    if status is WaitStatus.TIMEOUT:
         raise WaitTimeout(f"There was no room in time, and nothing was triggered: {summary}")

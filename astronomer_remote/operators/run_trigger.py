@@ -110,11 +110,11 @@ class MakesItsRun(Connected):
 
     def obtain(self, deployment: Deployment, intent: TriggerIntent, context: Context) -> Flow[Triggered]:
         """Make the run, or find it, after what the remote cannot do was refused."""
-        dialect = yield from deployment.conversation.dialect()
+        dialect = yield from deployment.client.dialect()
         if self.result_task_ids:
             yield from deployment.results.check()
         if self.stream_logs:
-            yield from deployment.telling.check()
+            yield from deployment.follower.check()
         if self.skip_on_all_skipped and not dialect.lists_task_instances:
             raise dialect.cannot("tell whether the tasks of a run were skipped")
         if self.note_origin and intent.note is None and dialect.takes_notes:

@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTas
 
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import DagRun
-from astronomer_remote.api.waiting.log_stream import told_to
-from astronomer_remote.api.waiting.target import Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.waiting.log_stream import log_sink
+from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
 from astronomer_remote.arguments import Readers, boolean, ids, optional_seconds, seconds, texts
 from astronomer_remote.compat import publish_try, was_given_up, was_stopped_by_a_person
 from astronomer_remote.exceptions import RemoteError, WaitTimeout, airflow_exceptions
@@ -75,7 +75,7 @@ class WaitsForItsRun(Explains):
 
         :param resumed: whether a wait in the triggerer is over, which told all there was in the logs.
         """
-        wanted = Wanted(
+        target = WaitTarget(
             dag_id=run.dag_id,
             allowed_states=self.allowed_states,
             failed_states=self.failed_states,
@@ -83,17 +83,17 @@ class WaitsForItsRun(Explains):
             progress=self.log_progress,
             stream=tuple(self.stream_logs or ()),
         ).of(run)
-        seen = Observation.of_run(run)
-        verdict = judge(seen, wanted)
+        seen = Snapshot.of_run(run)
+        status = evaluate(seen, target)
         # It has been read a moment ago; only logs that nobody has told yet are worth asking again.
-        if verdict and (resumed or not wanted.stream):
-            return self._conclude(Outcome(verdict, seen.summary(), run), context)
+        if status and (resumed or not target.stream):
+            return self._conclude(WaitResult(status, seen.summary(), run), context)
         deadline = self.deadline(context)
         interval = seconds(self.poke_interval, "poke_interval")
-        if self.deferrable and not verdict:
+        if self.deferrable and not status:
             trigger = RemoteWaitTrigger(
                 astronomer_conn_id=self.astronomer_conn_id,
-                wanted=wanted.as_dict(),
+                target=target.as_dict(),
                 poke_interval=interval,
                 deadline=deadline,
                 cancel_on_kill=self.cancel_on_kill,
@@ -101,8 +101,8 @@ class WaitsForItsRun(Explains):
             publish_try(context["ti"])
             self.wait_in_triggerer(trigger, context, "execute_complete", run_id=run.run_id)
         outcome = self.hook.converse(
-            lambda deployment: deployment.observer.wait(
-                wanted, poke_interval=interval, deadline=deadline, told=told_to(self.log)
+            lambda deployment: deployment.poller.wait(
+                target, poke_interval=interval, deadline=deadline, on_line=log_sink(self.log)
             )
         )
         return self._conclude(outcome, context)
@@ -126,16 +126,16 @@ class WaitsForItsRun(Explains):
         # may write success over it, as its tasks were skipped.
         over = self.allowed_states if self.cancel_on_kill else (*self.allowed_states, *self.failed_states)
         cancelled = self.cancel_on_kill and ended.run is not None and ended.run.state == "failed"
-        if ended.verdict is Verdict.TIMEOUT and (cancelled or run.state not in over):
+        if ended.status is WaitStatus.TIMEOUT and (cancelled or run.state not in over):
             raise self._timed_out(run, ended.summary)
         return self.wait_for(run, context, resumed=True)
 
-    def _conclude(self, outcome: Outcome, context: Context) -> dict[str, Any]:
+    def _conclude(self, outcome: WaitResult, context: Context) -> dict[str, Any]:
         run = outcome.run
-        if outcome.verdict is Verdict.TIMEOUT or run is None:
+        if outcome.status is WaitStatus.TIMEOUT or run is None:
             raise self._timed_out(run, outcome.summary)
         publish_run(context, run)
-        if outcome.verdict is Verdict.FAILED:
+        if outcome.status is WaitStatus.FAILED:
             what = f"Run {run.run_id!r} of DAG {run.dag_id!r} ended as {run.state}"
             if run.state in self.allowed_states:
                 what += (

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import DagRun, utc_text
 from astronomer_remote.api.waiting import waiter
-from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, BY_LOGICAL_DATE, Verdict, Wanted, judge
+from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, BY_LOGICAL_DATE, WaitStatus, WaitTarget, evaluate
 from astronomer_remote.api.waiting.waiter import LOOKS_BEFORE_EXPLAINING
 from astronomer_remote.arguments import (
     DAG_RUN_STATES,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.protocol.flow import Flow
-    from astronomer_remote.api.waiting.target import Observation
+    from astronomer_remote.api.waiting.target import Snapshot
 
 MATCH_BY = (BY_LOGICAL_DATE, BY_DATA_INTERVAL_END)
 
@@ -154,7 +154,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         self.failure_log_lines = failure_log_lines
         self.deferrable = deferrable
         self._existence_checked = False
-        self._held_on_to: Wanted | None = None
+        self._held_on_to: WaitTarget | None = None
         self._looks_in_vain = 0
         self._looked = False
         self._missing_since: float | None = None
@@ -191,21 +191,21 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
 
     def _look_and_defer(self, context: Context, limit: Limit, begin: float | None = None) -> None:
         with self.as_in_a_worker(may_go_on=False):
-            wanted = self._wanted(context)
+            target = self._target(context)
         self._looked = False
         if begin is None:
             with self.as_in_a_worker():
-                if self._poke_for(wanted, context):
+                if self._poke_for(target, context):
                     return
-        wanted = self._held_on_to or wanted
+        target = self._held_on_to or target
         if limit.deadline <= time.time():
-            self.time_out(limit.name, f"still waiting for {wanted}")
+            self.time_out(limit.name, f"still waiting for {target}")
         if not self._looked:
             # It may have ended at any time.
-            wanted = replace(wanted, since=0.0)
+            target = replace(target, since=0.0)
         trigger = RemoteWaitTrigger(
             astronomer_conn_id=self.astronomer_conn_id,
-            wanted=wanted.as_dict(),
+            target=target.as_dict(),
             poke_interval=float(self.poke_interval),
             deadline=limit.deadline,
             begin=begin,
@@ -216,19 +216,19 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         self._look_and_defer(context, limit, begin)
 
     def poke(self, context: Context) -> bool:
-        return self._poke_for(self._held_on_to or self._wanted(context), context)
+        return self._poke_for(self._held_on_to or self._target(context), context)
 
-    def _poke_for(self, wanted: Wanted, context: Context) -> bool:
-        observation = self._observe(wanted, context)
-        self._looked = observation is not None
-        if observation is None:
+    def _poke_for(self, target: WaitTarget, context: Context) -> bool:
+        snapshot = self._poll(target, context)
+        self._looked = snapshot is not None
+        if snapshot is None:
             return False
         # The newest run stays the one that was newest, and a run that was seen must not vanish.
-        seen = wanted.after(observation)
+        seen = target.after(snapshot)
         self._held_on_to = seen if seen.exists else None
-        if not any(observation.things.values()):
-            self._explain_absence(wanted, context)
-        return self._conclude(judge(observation, wanted), observation.summary(), observation.run, context)
+        if not any(snapshot.things.values()):
+            self._explain_absence(target, context)
+        return self._conclude(evaluate(snapshot, target), snapshot.summary(), snapshot.run, context)
 
     def execute_complete(self, context: Context, event: Any, limited_by: str = "timeout") -> None:
         """Come back from the triggerer."""
@@ -237,15 +237,15 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
             ended.raise_error()
         if ended.run:
             publish_run(context, ended.run)
-        if ended.verdict is Verdict.TIMEOUT:
+        if ended.status is WaitStatus.TIMEOUT:
             found = ended.summary or "the remote said nothing of it"
             self.time_out(limited_by, f"still waiting for DAG {self.external_dag_id!r} ({found})")
-        self._conclude(ended.verdict, ended.summary, ended.run, context)
+        self._conclude(ended.status, ended.summary, ended.run, context)
 
-    def _observe(self, wanted: Wanted, context: Context) -> Observation | None:
+    def _poll(self, target: WaitTarget, context: Context) -> Snapshot | None:
         """Look once; ``None`` if the remote could not be asked."""
         try:
-            observation = self.hook.converse(lambda deployment: self._look(deployment, wanted))
+            snapshot = self.hook.converse(lambda deployment: self._look(deployment, target))
         except PassingError as error:
             # The timeout of the sensor says how long to wait, also for a remote that is down.
             self.log.warning("Waiting on, although the remote could not be asked: %s", error)
@@ -259,12 +259,12 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
             return None
         self._missing_since = None
         self._existence_checked = True
-        if observation.run:
-            publish_run(context, observation.run)
-        self.log.info("Waiting for %s: %s", wanted, observation.summary())
-        return observation
+        if snapshot.run:
+            publish_run(context, snapshot.run)
+        self.log.info("Waiting for %s: %s", target, snapshot.summary())
+        return snapshot
 
-    def _explain_absence(self, wanted: Wanted, context: Context) -> None:
+    def _explain_absence(self, target: WaitTarget, context: Context) -> None:
         """Say once, after a few looks in a worker, why there may be nothing; the trigger does so for itself."""
         self._looks_in_vain += 1
         # In mode reschedule, each look is made by an object of its own.
@@ -272,43 +272,43 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         if self._looks_in_vain + earlier != LOOKS_BEFORE_EXPLAINING:
             return
         try:
-            reason = self.hook.converse(lambda deployment: deployment.observer.dated_runs.why_none(wanted))
+            reason = self.hook.converse(lambda deployment: deployment.poller.dated_runs.why_none(target))
         except PassingError:
             return
         if reason:
             self.log.warning("%s", reason)
 
-    def _look(self, deployment: Deployment, wanted: Wanted) -> Flow[Observation]:
+    def _look(self, deployment: Deployment, target: WaitTarget) -> Flow[Snapshot]:
         if self.check_existence and not self._existence_checked:
-            yield from deployment.dags.check_existence(wanted.dag_id, wanted.task_ids, wanted.task_group_id)
-        return (yield from deployment.observer.look(wanted))
+            yield from deployment.dags.check_existence(target.dag_id, target.task_ids, target.task_group_id)
+        return (yield from deployment.poller.look(target))
 
-    def _conclude(self, verdict: Verdict | None, summary: str, run: DagRun | None, context: Context) -> bool:
+    def _conclude(self, status: WaitStatus | None, summary: str, run: DagRun | None, context: Context) -> bool:
         where = f": {run.url}" if run else ""
-        if verdict is Verdict.FAILED:
+        if status is WaitStatus.FAILED:
             what = f"What was waited for failed ({summary})"
             self._fail(self.failure(context, run, what, self._task_ids()) if run else DagRunFailed(what))
-        if verdict is Verdict.SKIPPED:
+        if status is WaitStatus.SKIPPED:
             raise AirflowSkipException(f"What was waited for reached one of skipped_states ({summary}){where}")
-        return verdict is Verdict.SUCCESS
+        return status is WaitStatus.SUCCESS
 
     def _fail(self, error: Exception) -> NoReturn:
         if self.soft_fail:
             raise AirflowSkipException(f"Skipping due to soft_fail: {error}")
         raise error
 
-    def _wanted(self, context: Context) -> Wanted:
+    def _target(self, context: Context) -> WaitTarget:
         with airflow_exceptions():
             return self._checked(context)
 
-    def _checked(self, context: Context) -> Wanted:
+    def _checked(self, context: Context) -> WaitTarget:
         self.read_values()
         self._check_arguments()
         task_ids = self._task_ids()
         if len(task_ids) != len(set(task_ids)):
             raise InvalidSettings("external_task_ids holds a task twice.")
         by_date = not (self.external_run_id or self.latest_run)
-        return Wanted(
+        return WaitTarget(
             dag_id=self.external_dag_id,
             run_id=self.external_run_id or None,
             newest=boolean(self.latest_run, "latest_run"),
@@ -334,8 +334,8 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         # As ExternalTaskSensor calls it: the date first, then whatever it names of the context.
         named = {name: value for name, value in context.items() if name not in ("logical_date", "execution_date")}
         kwargs = determine_kwargs(self.execution_date_fn, (local,), {**named, "context": context})
-        wanted = self.execution_date_fn(local, **kwargs)
-        dates = wanted if isinstance(wanted, (list, tuple)) else [wanted]
+        target = self.execution_date_fn(local, **kwargs)
+        dates = target if isinstance(target, (list, tuple)) else [target]
         if not dates:
             raise InvalidSettings("execution_date_fn returned no date to wait for.")
         return tuple(utc_text(date, "execution_date_fn's date") for date in dates)

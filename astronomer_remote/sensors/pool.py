@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseSensorOperator
 from airflow.providers.common.compat.sdk import conf as airflow_conf
 
-from astronomer_remote.api.pools.target import RoomWanted
-from astronomer_remote.api.waiting.target import Verdict
+from astronomer_remote.api.pools.target import PoolTarget
+from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.arguments import Readers, boolean, required_pool, room
 from astronomer_remote.exceptions import PassingError, airflow_exceptions
 from astronomer_remote.operators.connected import Connected
@@ -77,7 +77,7 @@ class RemotePoolSlotSensor(WaitsInTriggerer, BaseSensorOperator):
             self.time_out(limit.name, f"there is no such room in pool {self.pool_name!r}")
         trigger = RemotePoolTrigger(
             astronomer_conn_id=self.astronomer_conn_id,
-            wanted=self._wanted().as_dict(),
+            target=self._target().as_dict(),
             poke_interval=float(self.poke_interval),
             deadline=limit.deadline,
             begin=begin,
@@ -88,25 +88,25 @@ class RemotePoolSlotSensor(WaitsInTriggerer, BaseSensorOperator):
         self._defer(context, limit, begin)
 
     def poke(self, context: Context) -> bool:
-        wanted = self._wanted()
+        target = self._target()
         try:
-            pool = self.hook.converse(lambda deployment: deployment.pools.look(wanted.pool))
+            pool = self.hook.converse(lambda deployment: deployment.pools.look(target.pool))
         except PassingError as error:
             # The timeout of the sensor says how long to wait, also for a remote that is down.
             self.log.warning("Waiting on, although the remote could not be asked: %s", error)
             return False
-        self.log.info("%s", wanted.summary(pool))
-        return wanted.is_in(pool)
+        self.log.info("%s", target.summary(pool))
+        return target.is_in(pool)
 
     def execute_complete(self, context: Context, event: Any, limited_by: str = "timeout") -> None:
         """Come back from the triggerer."""
         with airflow_exceptions():
             ended = WaitEvent.parse(event)
             ended.raise_error()
-        if ended.verdict is Verdict.TIMEOUT:
+        if ended.status is WaitStatus.TIMEOUT:
             self.time_out(limited_by, ended.summary or "the remote said nothing of the pool")
         self.log.info("%s", ended.summary)
 
-    def _wanted(self) -> RoomWanted:
+    def _target(self) -> PoolTarget:
         self.read_values()
-        return RoomWanted(self.pool_name, room(self.slots, "slots"), boolean(self.empty, "empty"))
+        return PoolTarget(self.pool_name, room(self.slots, "slots"), boolean(self.empty, "empty"))

@@ -8,12 +8,12 @@ from threading import RLock
 from typing import Any
 
 from astronomer_remote.api.protocol.models import Version
+from astronomer_remote.testing.base import PAGE_NOT_FOUND, Api, moment
 from astronomer_remote.testing.contents import FINISHED, READER, Accounts, Contents, FakeDag, FakePool, FakeRun, now
-from astronomer_remote.testing.experimental import ExperimentalSpeaker
-from astronomer_remote.testing.server import Answer, Asked, Server
-from astronomer_remote.testing.speaker import PAGE_NOT_FOUND, Speaker, moment
-from astronomer_remote.testing.v1 import V1Speaker
-from astronomer_remote.testing.v2 import V2Speaker
+from astronomer_remote.testing.experimental import ExperimentalApi
+from astronomer_remote.testing.server import RecordedRequest, Reply, Server
+from astronomer_remote.testing.v1 import V1Api
+from astronomer_remote.testing.v2 import V2Api
 
 
 @dataclass
@@ -25,8 +25,8 @@ class _Disturbance:
     method: str | None
     path: str
 
-    def concerns(self, asked: Asked) -> bool:
-        return self.times > 0 and self.method in (None, asked.method) and self.path in asked.path
+    def concerns(self, request: RecordedRequest) -> bool:
+        return self.times > 0 and self.method in (None, request.method) and self.path in request.path
 
 
 class FakeDeployment:
@@ -72,14 +72,14 @@ class FakeDeployment:
         self._path = path.rstrip("/")
         self.version = version
         number = Version(version)
-        kind: type[Speaker] = ExperimentalSpeaker if number < (2,) else V1Speaker if number < (3,) else V2Speaker
+        kind: type[Api] = ExperimentalApi if number < (2,) else V1Api if number < (3,) else V2Api
         # A gateway that wants a token or key stands before everything, which then lies open to who got past it.
         accounts = self._accounts if self._secret is None else None
-        self._speaker = kind(self._contents, accounts, number)
+        self._api = kind(self._contents, accounts, number)
         self._server: Server | None = None
         self._disturbances: list[_Disturbance] = []
         self._lock = RLock()
-        self.received: list[Asked] = []
+        self.received: list[RecordedRequest] = []
 
     def __enter__(self) -> FakeDeployment:
         self.start()
@@ -90,7 +90,7 @@ class FakeDeployment:
 
     def start(self) -> None:
         """Start listening; entering a ``with`` block does it."""
-        self._server = Server(self._answer, keep_alive=self._speaker.keep_alive)
+        self._server = Server(self._answer, keep_alive=self._api.keep_alive)
 
     def stop(self) -> None:
         """Stop listening, as a deployment that is down; leaving a ``with`` block does it."""
@@ -116,14 +116,14 @@ class FakeDeployment:
         secret: dict[str, Any] = {"login": self._login, "password": self._accounts.passwords[self._login]}
         if self._secret is not None:
             secret = {"password": self._secret}
-        elif isinstance(self._speaker, ExperimentalSpeaker):
+        elif isinstance(self._api, ExperimentalApi):
             secret = {}
         return {"conn_type": "astronomer", "host": self.url, **secret, **fields}
 
     @property
     def requests(self) -> list[tuple[str, str]]:
         """Verb and path, without the query, of every request so far; :attr:`received` has the whole requests."""
-        return [(asked.method, asked.path) for asked in self.received]
+        return [(request.method, request.path) for request in self.received]
 
     # What it holds
 
@@ -194,12 +194,12 @@ class FakeDeployment:
         :return: the run, as :meth:`runs` tells it.
         """
         date = moment(logical_date) if logical_date else None
-        if date is None and not isinstance(self._speaker, V2Speaker):
+        if date is None and not isinstance(self._api, V2Api):
             date = now()
         run = FakeRun(dag_id, run_id, state, logical_date=date)
         if data_interval:
             run.data_interval_start, run.data_interval_end = map(moment, data_interval)
-        self._speaker.add_run(run)
+        self._api.add_run(run)
         if state in FINISHED:
             run.end(state)
         return run.as_dict()
@@ -231,7 +231,7 @@ class FakeDeployment:
         """Let a run run again, as somebody who clears it in the UI."""
         with self._lock:
             dag = self._contents.dags[dag_id]
-            dag.clear(dag.runs[run_id], self._speaker.first_state, only_failed=False)
+            dag.clear(dag.runs[run_id], self._api.first_state, only_failed=False)
 
     def delete(self, dag_id: str, run_id: str) -> None:
         """Delete a run."""
@@ -269,26 +269,26 @@ class FakeDeployment:
         with self._lock:
             self._disturbances.append(_Disturbance(status, times, method, path))
 
-    def _answer(self, asked: Asked) -> Answer | None:
+    def _answer(self, request: RecordedRequest) -> Reply | None:
         with self._lock:
-            self.received.append(asked)
-            disturbance = self._next_disturbance(asked)
+            self.received.append(request)
+            disturbance = self._next_disturbance(request)
             if disturbance and disturbance.status is not None:
-                return Answer(disturbance.status, {"detail": "disturbed by the test"})
-            answer = self._carry_out(asked)
+                return Reply(disturbance.status, {"detail": "disturbed by the test"})
+            answer = self._carry_out(request)
             return None if disturbance else answer
 
-    def _next_disturbance(self, asked: Asked) -> _Disturbance | None:
+    def _next_disturbance(self, request: RecordedRequest) -> _Disturbance | None:
         for disturbance in self._disturbances:
-            if disturbance.concerns(asked):
+            if disturbance.concerns(request):
                 disturbance.times -= 1
                 return disturbance
         return None
 
-    def _carry_out(self, asked: Asked) -> Answer:
-        if self._secret is not None and asked.headers.get("authorization") != self._scheme + self._secret:
-            return Answer(401, {"message": "unauthorized"})
-        if not asked.path.startswith(f"{self._path}/"):
+    def _carry_out(self, request: RecordedRequest) -> Reply:
+        if self._secret is not None and request.headers.get("authorization") != self._scheme + self._secret:
+            return Reply(401, {"message": "unauthorized"})
+        if not request.path.startswith(f"{self._path}/"):
             return PAGE_NOT_FOUND
-        path = asked.path.removeprefix(self._path)
-        return self._speaker.answer(Asked(asked.method, path, asked.query, asked.headers, asked.body))
+        path = request.path.removeprefix(self._path)
+        return self._api.answer(RecordedRequest(request.method, path, request.query, request.headers, request.body))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from astronomer_remote.testing.base import BROKEN, Api, Endpoint, Refused, moment
 from astronomer_remote.testing.contents import FakePool, FakeRun, now
-from astronomer_remote.testing.server import Answer, Asked
-from astronomer_remote.testing.speaker import BROKEN, Endpoint, Refused, Speaker, moment
+from astronomer_remote.testing.server import RecordedRequest, Reply
 
 POOL = {"pool": "default_pool", "pool_slots": 1}
 
 
-class ExperimentalSpeaker(Speaker):
+class ExperimentalApi(Api):
     """Knows runs by their dates, and wants no login unless a gateway before it does."""
 
     first_state = "running"
@@ -35,37 +35,37 @@ class ExperimentalSpeaker(Speaker):
             ("DELETE", f"{own}/pools/{{}}", self.delete_pool),
         ]
 
-    def missing(self, what: str) -> Answer:
-        return Answer(404, {"error": f"{what} not found"})
+    def missing(self, what: str) -> Reply:
+        return Reply(404, {"error": f"{what} not found"})
 
-    def test(self, asked: Asked) -> Answer:
-        return Answer(200, {"status": "OK"})
+    def test(self, request: RecordedRequest) -> Reply:
+        return Reply(200, {"status": "OK"})
 
     # Runs
 
-    def trigger(self, asked: Asked, dag_id: str) -> Answer:
-        dag, body = self.dag(dag_id), asked.json()
+    def trigger(self, request: RecordedRequest, dag_id: str) -> Reply:
+        dag, body = self.dag(dag_id), request.json()
         given = body.get("execution_date")
         cut = body.get("replace_microseconds", "true" if not given else "false") == "true"
         date = moment(given) if given else now()
         date = date.replace(microsecond=0) if cut else date
         run_id = body.get("run_id") or f"manual__{date.isoformat()}"
         if run_id in dag.runs:
-            return Answer(400, {"error": f"Run id {run_id} already exists for dag id {dag_id}"})
+            return Reply(400, {"error": f"Run id {run_id} already exists for dag id {dag_id}"})
         if any(run.logical_date == date for run in dag.runs.values()):
             return BROKEN
         run = self.add_run(
             FakeRun(dag_id, run_id, self.first_state, conf=dict(body.get("conf") or {}), logical_date=date)
         )
         message = f"Created <DagRun {dag_id} @ {self.date(date)}: {run_id}, externally triggered: True>"
-        return Answer(200, {"execution_date": self.date(run.logical_date), "message": message, "run_id": run_id})
+        return Reply(200, {"execution_date": self.date(run.logical_date), "message": message, "run_id": run_id})
 
-    def list_runs(self, asked: Asked, dag_id: str) -> Answer:
+    def list_runs(self, request: RecordedRequest, dag_id: str) -> Reply:
         dag = self.contents.dags.get(dag_id)
         if dag is None:
-            return Answer(400, {"error": f"Dag id {dag_id} not found"})
+            return Reply(400, {"error": f"Dag id {dag_id} not found"})
         listed = [dag.look(run) for run in dag.runs.values()]
-        return Answer(
+        return Reply(
             200,
             [
                 {
@@ -81,26 +81,26 @@ class ExperimentalSpeaker(Speaker):
             ],
         )
 
-    def get_run(self, asked: Asked, dag_id: str, date: str) -> Answer:
+    def get_run(self, request: RecordedRequest, dag_id: str, date: str) -> Reply:
         dag = self.dag(dag_id)
-        return Answer(200, {"state": dag.look(self.run_of(dag_id, date)).state})
+        return Reply(200, {"state": dag.look(self.run_of(dag_id, date)).state})
 
     def run_of(self, dag_id: str, date: str) -> FakeRun:
         """The run of a date."""
-        wanted = moment(date)
+        target = moment(date)
         for run in self.dag(dag_id).runs.values():
-            if run.logical_date == wanted:
+            if run.logical_date == target:
                 return run
         raise Refused(self.missing(f"Dag Run for date {date} in dag {dag_id}"))
 
     # DAGs and tasks
 
-    def get_task(self, asked: Asked, dag_id: str, task_id: str) -> Answer:
+    def get_task(self, request: RecordedRequest, dag_id: str, task_id: str) -> Reply:
         self.known_task(dag_id, task_id)
         facts = {"task_id": task_id, "owner": "airflow", "start_date": None, "end_date": None, **POOL}
-        return Answer(200, {name: str(value) for name, value in facts.items()})
+        return Reply(200, {name: str(value) for name, value in facts.items()})
 
-    def get_task_instance(self, asked: Asked, dag_id: str, date: str, task_id: str) -> Answer:
+    def get_task_instance(self, request: RecordedRequest, dag_id: str, date: str, task_id: str) -> Reply:
         dag = self.known_task(dag_id, task_id)
         run = self.run_of(dag_id, date)
         facts = {
@@ -115,45 +115,45 @@ class ExperimentalSpeaker(Speaker):
             **POOL,
         }
         # Every value comes as text.
-        return Answer(200, {name: str(value) for name, value in facts.items()})
+        return Reply(200, {name: str(value) for name, value in facts.items()})
 
-    def get_paused(self, asked: Asked, dag_id: str) -> Answer:
+    def get_paused(self, request: RecordedRequest, dag_id: str) -> Reply:
         dag = self.contents.dags.get(dag_id)
-        return Answer(200, {"is_paused": dag.is_paused}) if dag else BROKEN
+        return Reply(200, {"is_paused": dag.is_paused}) if dag else BROKEN
 
-    def set_paused(self, asked: Asked, dag_id: str, paused: str) -> Answer:
+    def set_paused(self, request: RecordedRequest, dag_id: str, paused: str) -> Reply:
         dag = self.contents.dags.get(dag_id)
         if dag is None:
             return BROKEN
         dag.is_paused = paused == "true"
-        return Answer(200, {"response": "ok"})
+        return Reply(200, {"response": "ok"})
 
     # Pools
 
-    def list_pools(self, asked: Asked) -> Answer:
-        return Answer(200, [self.tell_pool(pool) for pool in self.contents.pools.values()])
+    def list_pools(self, request: RecordedRequest) -> Reply:
+        return Reply(200, [self.pool_json(pool) for pool in self.contents.pools.values()])
 
-    def get_pool(self, asked: Asked, name: str) -> Answer:
-        return Answer(200, self.tell_pool(self.pool(name)))
+    def get_pool(self, request: RecordedRequest, name: str) -> Reply:
+        return Reply(200, self.pool_json(self.pool(name)))
 
-    def write_pool(self, asked: Asked) -> Answer:
-        body = asked.json()
+    def write_pool(self, request: RecordedRequest) -> Reply:
+        body = request.json()
         if "description" not in body:
             return BROKEN
         if not body["name"]:
-            return Answer(400, {"error": "Pool name shouldn't be empty"})
+            return Reply(400, {"error": "Pool name shouldn't be empty"})
         pool = FakePool(body["name"], int(body["slots"]), body["description"])
         self.contents.pools[pool.name] = pool
-        return Answer(200, self.tell_pool(pool))
+        return Reply(200, self.pool_json(pool))
 
-    def delete_pool(self, asked: Asked, name: str) -> Answer:
+    def delete_pool(self, request: RecordedRequest, name: str) -> Reply:
         pool = self.pool(name)
         if name == "default_pool":
-            return Answer(400, {"error": "default_pool cannot be deleted"})
-        told = self.tell_pool(pool)
+            return Reply(400, {"error": "default_pool cannot be deleted"})
+        body = self.pool_json(pool)
         del self.contents.pools[name]
-        return Answer(200, told)
+        return Reply(200, body)
 
-    def tell_pool(self, pool: FakePool) -> dict[str, object]:
+    def pool_json(self, pool: FakePool) -> dict[str, object]:
         number = list(self.contents.pools).index(pool.name)
         return {"id": number + 1, "pool": pool.name, "slots": pool.slots, "description": pool.description}

@@ -6,9 +6,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from astronomer_remote.testing.base import Api, Endpoint, Refused
 from astronomer_remote.testing.contents import FakeDag, FakePool, FakeRun
-from astronomer_remote.testing.server import Answer, Asked
-from astronomer_remote.testing.speaker import Endpoint, Refused, Speaker
+from astronomer_remote.testing.server import RecordedRequest, Reply
 
 GROWING = ("running", "deferred")
 """States of a task that writes into its log."""
@@ -20,7 +20,7 @@ MOST = 100
 """Items of a listing at most (``[api] maximum_page_limit``)."""
 
 
-class RestSpeaker(Speaker):
+class RestApi(Api):
     """Subclasses hold what differs."""
 
     prefix: str
@@ -59,19 +59,19 @@ class RestSpeaker(Speaker):
     # What the two generations say differently
 
     @abstractmethod
-    def problem(self, status: int, detail: Any) -> Answer:
+    def problem(self, status: int, detail: Any) -> Reply:
         """How an error is told."""
 
     def refuse(self, status: int, detail: Any) -> Refused:
         return Refused(self.problem(status, detail))
 
-    def forbidden(self) -> Answer:
+    def forbidden(self) -> Reply:
         return self.problem(403, "Forbidden")
 
-    def missing(self, what: str) -> Answer:
+    def missing(self, what: str) -> Reply:
         return self.problem(404, f"{what} not found")
 
-    def tell_pool(self, pool: FakePool) -> dict[str, Any]:
+    def pool_json(self, pool: FakePool) -> dict[str, Any]:
         """A pool as this version tells it."""
         open_slots = pool.slots - pool.occupied if pool.slots >= 0 else -1
         return {
@@ -89,19 +89,19 @@ class RestSpeaker(Speaker):
 
     # DAGs and tasks
 
-    def list_dags(self, asked: Asked) -> Answer:
-        return self.page("dags", list(self.contents.dags.values()), self.tell_dag, asked)
+    def list_dags(self, request: RecordedRequest) -> Reply:
+        return self.page("dags", list(self.contents.dags.values()), self.dag_json, request)
 
-    def get_dag(self, asked: Asked, dag_id: str) -> Answer:
-        return Answer(200, self.tell_dag(self.dag(dag_id)))
+    def get_dag(self, request: RecordedRequest, dag_id: str) -> Reply:
+        return Reply(200, self.dag_json(self.dag(dag_id)))
 
-    def patch_dag(self, asked: Asked, dag_id: str) -> Answer:
+    def patch_dag(self, request: RecordedRequest, dag_id: str) -> Reply:
         dag = self.dag(dag_id)
-        dag.is_paused = asked.json()["is_paused"]
-        return Answer(200, self.tell_dag(dag))
+        dag.is_paused = request.json()["is_paused"]
+        return Reply(200, self.dag_json(dag))
 
-    def tell_dag(self, dag: FakeDag) -> dict[str, Any]:
-        told = {
+    def dag_json(self, dag: FakeDag) -> dict[str, Any]:
+        body = {
             "dag_id": dag.dag_id,
             "is_paused": dag.is_paused,
             "fileloc": f"/dags/{dag.dag_id}.py",
@@ -110,40 +110,40 @@ class RestSpeaker(Speaker):
             "description": None,
         }
         newer = {"has_import_errors": False, "max_active_runs": 16}
-        return {**told, **newer} if self.version >= (2, 3) else told
+        return {**body, **newer} if self.version >= (2, 3) else body
 
-    def list_tasks(self, asked: Asked, dag_id: str) -> Answer:
-        tasks = [self.tell_task(task) for task in self.dag(dag_id).tasks]
-        return Answer(200, {"tasks": tasks, "total_entries": len(tasks)})
+    def list_tasks(self, request: RecordedRequest, dag_id: str) -> Reply:
+        tasks = [self.task_json(task) for task in self.dag(dag_id).tasks]
+        return Reply(200, {"tasks": tasks, "total_entries": len(tasks)})
 
-    def get_task(self, asked: Asked, dag_id: str, task_id: str) -> Answer:
+    def get_task(self, request: RecordedRequest, dag_id: str, task_id: str) -> Reply:
         self.known_task(dag_id, task_id)
-        return Answer(200, self.tell_task(task_id))
+        return Reply(200, self.task_json(task_id))
 
-    def tell_task(self, task: str) -> dict[str, Any]:
+    def task_json(self, task: str) -> dict[str, Any]:
         return {"task_id": task, "start_date": None, "end_date": None, "pool": "default_pool", "pool_slots": 1.0}
 
-    def list_task_instances(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+    def list_task_instances(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
 
-        def tell(instance: tuple[str, int]) -> dict[str, Any]:
-            return self.tell_task_instance(dag, run, *instance)
+        def as_json(instance: tuple[str, int]) -> dict[str, Any]:
+            return self.task_instance_json(dag, run, *instance)
 
-        states = asked.query.get("state", [])
+        states = request.query.get("state", [])
         found = [each for each in dag.instances() if not states or dag.instance_state(run, *each) in states]
-        return self.page("task_instances", found, tell, asked)
+        return self.page("task_instances", found, as_json, request)
 
-    def get_task_instance(self, asked: Asked, dag_id: str, run_id: str, task_id: str) -> Answer:
+    def get_task_instance(self, request: RecordedRequest, dag_id: str, run_id: str, task_id: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
         indexes = [index for task, index in dag.instances() if task == task_id]
         if not indexes:
             raise Refused(self.missing("Task instance"))
         if indexes != [-1]:
             raise self.refuse(404, "Task instance is mapped, add the map_index value to the URL")
-        return Answer(200, self.tell_task_instance(dag, run, task_id))
+        return Reply(200, self.task_instance_json(dag, run, task_id))
 
-    def tell_task_instance(self, dag: FakeDag, run: FakeRun, task: str, index: int = -1) -> dict[str, Any]:
-        told: dict[str, Any] = {
+    def task_instance_json(self, dag: FakeDag, run: FakeRun, task: str, index: int = -1) -> dict[str, Any]:
+        body: dict[str, Any] = {
             "dag_id": dag.dag_id,
             "task_id": task,
             "state": dag.instance_state(run, task, index),
@@ -157,23 +157,23 @@ class RestSpeaker(Speaker):
             **self.dates_of_run(run),
         }
         newer = {"dag_run_id": run.run_id, "map_index": index, "note": None}
-        return {**told, **newer} if self.version >= (2, 3) else told
+        return {**body, **newer} if self.version >= (2, 3) else body
 
-    def get_log(self, asked: Asked, dag_id: str, run_id: str, task_id: str, try_number: str) -> Answer:
+    def get_log(self, request: RecordedRequest, dag_id: str, run_id: str, task_id: str, try_number: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
-        index = int(asked.query.get("map_index", ["-1"])[0])
+        index = int(request.query.get("map_index", ["-1"])[0])
         if (task_id, index) not in dag.instances():
             raise Refused(self.missing("TaskInstance"))
         grows = dag.instance_state(run, task_id, index) in GROWING
-        return self.tell_log(asked, run, dag.log(run, task_id, index), grows=grows)
+        return self.log_reply(request, run, dag.log(run, task_id, index), grows=grows)
 
     @abstractmethod
-    def tell_log(self, asked: Asked, run: FakeRun, lines: list[str], *, grows: bool) -> Answer:
+    def log_reply(self, request: RecordedRequest, run: FakeRun, lines: list[str], *, grows: bool) -> Reply:
         """A log as this generation tells it. :param grows: whether its task still writes."""
 
-    def told_before(self, asked: Asked) -> int:
+    def log_offset(self, request: RecordedRequest) -> int:
         """How many lines of a log a token stands for."""
-        token = asked.query.get("token", [f"{FROM_LINE}0"])[0]
+        token = request.query.get("token", [f"{FROM_LINE}0"])[0]
         if not token.startswith(FROM_LINE):
             raise self.refuse(400, "Bad Signature. Please use only the tokens provided by the API.")
         return int(token.removeprefix(FROM_LINE))
@@ -182,15 +182,15 @@ class RestSpeaker(Speaker):
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         """What a part of a run tells of the run's dates."""
 
-    def get_xcom(self, asked: Asked, dag_id: str, run_id: str, task_id: str, key: str) -> Answer:
+    def get_xcom(self, request: RecordedRequest, dag_id: str, run_id: str, task_id: str, key: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
-        index = int(asked.query.get("map_index", ["-1"])[0])
+        index = int(request.query.get("map_index", ["-1"])[0])
         known = (task_id, index) in dag.instances() and dag.instance_state(run, task_id, index) == "success"
         if key != "return_value" or task_id not in dag.results or not known:
             raise Refused(self.missing("XCom entry"))
-        as_text = asked.query.get("stringify", [self.stringifies])[0] != "false"
+        as_text = request.query.get("stringify", [self.stringifies])[0] != "false"
         value = dag.results[task_id] if index < 0 else dag.results[task_id][index]
-        told = {
+        body = {
             "key": key,
             "dag_id": dag_id,
             "task_id": task_id,
@@ -199,29 +199,29 @@ class RestSpeaker(Speaker):
             **self.dates_of_run(run),
         }
         if not self.version >= (3, 1):
-            told.pop("run_after", None)
+            body.pop("run_after", None)
         if self.version >= (2, 3):
-            told["map_index"] = index
+            body["map_index"] = index
         if self.version >= (3,):
-            told["run_id"] = run_id
-        return Answer(200, told)
+            body["run_id"] = run_id
+        return Reply(200, body)
 
-    def list_import_errors(self, asked: Asked) -> Answer:
-        def tell(item: tuple[str, str]) -> dict[str, Any]:
+    def list_import_errors(self, request: RecordedRequest) -> Reply:
+        def as_json(item: tuple[str, str]) -> dict[str, Any]:
             return {"filename": item[0], "stack_trace": item[1]}
 
-        return self.page("import_errors", list(self.contents.import_errors.items()), tell, asked)
+        return self.page("import_errors", list(self.contents.import_errors.items()), as_json, request)
 
     # Pools
 
-    def list_pools(self, asked: Asked) -> Answer:
-        return self.page("pools", list(self.contents.pools.values()), self.tell_pool, asked)
+    def list_pools(self, request: RecordedRequest) -> Reply:
+        return self.page("pools", list(self.contents.pools.values()), self.pool_json, request)
 
-    def get_pool(self, asked: Asked, name: str) -> Answer:
-        return Answer(200, self.tell_pool(self.pool(name)))
+    def get_pool(self, request: RecordedRequest, name: str) -> Reply:
+        return Reply(200, self.pool_json(self.pool(name)))
 
-    def create_pool(self, asked: Asked) -> Answer:
-        body = asked.json()
+    def create_pool(self, request: RecordedRequest) -> Reply:
+        body = request.json()
         if not isinstance(body.get("slots"), int) or "name" not in body:
             raise self.refuse(self.unreadable, "Missing required property(ies): name, slots")
         if body["name"] in self.contents.pools:
@@ -229,10 +229,10 @@ class RestSpeaker(Speaker):
         pool = FakePool(body["name"], body["slots"])
         self.contents.pools[pool.name] = pool
         self.change_pool(pool, body, ("description", "include_deferred"))
-        return Answer(self.pool_created, self.tell_pool(pool))
+        return Reply(self.pool_created, self.pool_json(pool))
 
     @abstractmethod
-    def patch_pool(self, asked: Asked, name: str) -> Answer:
+    def patch_pool(self, request: RecordedRequest, name: str) -> Reply:
         """Change a pool."""
 
     def change_pool(self, pool: FakePool, body: Mapping[str, Any], fields: Iterable[str]) -> None:
@@ -241,26 +241,28 @@ class RestSpeaker(Speaker):
             if field in body:
                 setattr(pool, field, body[field] if body[field] is not None else "")
 
-    def delete_pool(self, asked: Asked, name: str) -> Answer:
+    def delete_pool(self, request: RecordedRequest, name: str) -> Reply:
         self.pool(name)
         if name == "default_pool":
             raise self.refuse(400, "Default Pool can't be deleted")
         del self.contents.pools[name]
-        return Answer(204)
+        return Reply(204)
 
     # The deployment itself
 
-    def get_config(self, asked: Asked) -> Answer:
+    def get_config(self, request: RecordedRequest) -> Reply:
         if self.contents.config is None:
             raise self.refuse(403, "Your Airflow administrator chose not to expose the configuration")
         sections = [
             {"name": name, "options": [{"key": key, "value": value} for key, value in options.items()]}
             for name, options in self.contents.config.items()
         ]
-        return Answer(200, {"sections": sections})
+        return Reply(200, {"sections": sections})
 
-    def page(self, name: str, items: list[Any], tell: Callable[[Any], dict[str, Any]], asked: Asked) -> Answer:
+    def page(
+        self, name: str, items: list[Any], as_json: Callable[[Any], dict[str, Any]], request: RecordedRequest
+    ) -> Reply:
         """Part of a listing."""
-        offset = int(asked.query.get("offset", ["0"])[0])
-        limit = min(int(asked.query.get("limit", [str(self.usual_page)])[0]), MOST)
-        return Answer(200, {name: [tell(item) for item in items[offset:][:limit]], "total_entries": len(items)})
+        offset = int(request.query.get("offset", ["0"])[0])
+        limit = min(int(request.query.get("limit", [str(self.usual_page)])[0]), MOST)
+        return Reply(200, {name: [as_json(item) for item in items[offset:][:limit]], "total_entries": len(items)})

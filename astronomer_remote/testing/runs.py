@@ -7,10 +7,10 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from astronomer_remote.testing.base import Endpoint, Refused, is_within, moment
 from astronomer_remote.testing.contents import FINISHED, FakeDag, FakeRun
-from astronomer_remote.testing.rest import MOST, RestSpeaker
-from astronomer_remote.testing.server import Answer, Asked
-from astronomer_remote.testing.speaker import Endpoint, Refused, is_within, moment
+from astronomer_remote.testing.rest import MOST, RestApi
+from astronomer_remote.testing.server import RecordedRequest, Reply
 
 GOOD_RUN_ID = re.compile(r"[A-Za-z0-9_.~:+-]+")
 RESERVED_RUN_IDS = ("scheduled__", "backfill__", "asset_triggered__", "dataset_triggered__")
@@ -18,7 +18,7 @@ RESERVED_RUN_IDS = ("scheduled__", "backfill__", "asset_triggered__", "dataset_t
 CAN_BE_SET = ("queued", "success", "failed")
 
 
-class RunSpeaker(RestSpeaker):
+class RunApi(RestApi):
     """Subclasses hold what differs."""
 
     range_fields: tuple[str, ...]
@@ -51,11 +51,11 @@ class RunSpeaker(RestSpeaker):
         """Fields that the body of a trigger may have."""
 
     @abstractmethod
-    def tell_run(self, run: FakeRun) -> dict[str, Any]:
+    def run_json(self, run: FakeRun) -> dict[str, Any]:
         """A run as this version tells it."""
 
-    def trigger(self, asked: Asked, dag_id: str) -> Answer:
-        body = asked.json()
+    def trigger(self, request: RecordedRequest, dag_id: str) -> Reply:
+        body = request.json()
         unknown = set(body) - set(self.trigger_fields())
         if unknown:
             raise self.refuse(self.unreadable, f"Unknown field(s): {', '.join(sorted(unknown))}")
@@ -65,7 +65,7 @@ class RunSpeaker(RestSpeaker):
             raise self.exists(f"DAGRun with DAG ID: '{dag_id}' and DAGRun ID: '{run.run_id}' already exists")
         if run.logical_date and any(run.logical_date == other.logical_date for other in dag.runs.values()):
             raise self.date_is_taken(run)
-        return Answer(200, self.tell_run(self.add_run(run)))
+        return Reply(200, self.run_json(self.add_run(run)))
 
     def date_is_taken(self, run: FakeRun) -> Refused:
         """What is answered if there is a run of this logical date already."""
@@ -103,21 +103,21 @@ class RunSpeaker(RestSpeaker):
         except ValueError:
             raise self.refuse(self.unreadable, f"{body[name]!r} is not a 'date-time' - '{name}'") from None
 
-    def get_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+    def get_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
-        return Answer(200, self.tell_some(dag.look(run), asked))
+        return Reply(200, self.tell_some(dag.look(run), request))
 
-    def tell_some(self, run: FakeRun, asked: Asked) -> dict[str, Any]:
+    def tell_some(self, run: FakeRun, request: RecordedRequest) -> dict[str, Any]:
         """What is told of a run that is asked for, or listed, by a GET; a part of it where that can be asked for."""
-        return self.tell_run(run)
+        return self.run_json(run)
 
-    def list_runs(self, asked: Asked, dag_id: str) -> Answer:
+    def list_runs(self, request: RecordedRequest, dag_id: str) -> Reply:
         runs = self.look_at([*self.contents.dags.values()] if dag_id == "~" else self.dags_to_list_runs_of(dag_id))
 
         def value(name: str) -> str | None:
-            return asked.query.get(name, [None])[0]
+            return request.query.get(name, [None])[0]
 
-        states = asked.query.get("state", [])
+        states = request.query.get("state", [])
         try:
             found = [
                 run
@@ -127,15 +127,15 @@ class RunSpeaker(RestSpeaker):
             ]
         except ValueError as error:
             raise self.refuse(400, str(error)) from None
-        return self.page_of_runs(found, asked, asked.query.get("order_by", []))
+        return self.page_of_runs(found, request, request.query.get("order_by", []))
 
     def dags_to_list_runs_of(self, dag_id: str) -> list[FakeDag]:
         return [self.dag(dag_id)]
 
-    def list_runs_by_body(self, asked: Asked) -> Answer:
-        body = asked.json()
-        wanted, states = body.get("dag_ids") or [], body.get("states")
-        dags = [dag for dag in self.contents.dags.values() if not wanted or dag.dag_id in wanted]
+    def list_runs_by_body(self, request: RecordedRequest) -> Reply:
+        body = request.json()
+        target, states = body.get("dag_ids") or [], body.get("states")
+        dags = [dag for dag in self.contents.dags.values() if not target or dag.dag_id in target]
         found = [
             run
             for run in self.look_at(dags)
@@ -143,30 +143,35 @@ class RunSpeaker(RestSpeaker):
             and all(is_within(self.date_of(run, field), body.get, field) for field in self.range_fields)
         ]
         order = [body["order_by"]] if body.get("order_by") else []
-        return self.page_of_runs(found, asked, order, body.get("page_offset", 0), body.get("page_limit", MOST))
+        return self.page_of_runs(found, request, order, body.get("page_offset", 0), body.get("page_limit", MOST))
 
-    def list_task_instances_by_body(self, asked: Asked) -> Answer:
-        body = asked.json()
+    def list_task_instances_by_body(self, request: RecordedRequest) -> Reply:
+        body = request.json()
         if "dag_run_ids" in body and not self.version >= (2, 7):
             raise self.refuse(self.unreadable, "{'dag_run_ids': ['Unknown field.']}")
-        wanted = body.get("dag_run_ids")
+        target = body.get("dag_run_ids")
         found = [
-            self.tell_task_instance(dag, run, task, index)
+            self.task_instance_json(dag, run, task, index)
             for dag in self.contents.dags.values()
             if dag.dag_id in body["dag_ids"]
             for run in self.look_at([dag])
-            if (wanted is None or run.run_id in wanted)
+            if (target is None or run.run_id in target)
             and all(is_within(self.date_of(run, field), body.get, field) for field in self.dates_of_instances)
             for task, index in dag.instances()
             if is_within(run.task_end_dates.get(task) or run.end_date, body.get, "end_date")
         ]
         offset = body.get("page_offset", 0)
         chosen = found[offset:][: body.get("page_limit", MOST)] if self.version >= (2, 10) else found
-        return Answer(200, {"task_instances": chosen, "total_entries": len(found)})
+        return Reply(200, {"task_instances": chosen, "total_entries": len(found)})
 
     def page_of_runs(
-        self, runs: list[FakeRun], asked: Asked, order: Collection[str], offset: int = 0, limit: int | None = None
-    ) -> Answer:
+        self,
+        runs: list[FakeRun],
+        request: RecordedRequest,
+        order: Collection[str],
+        offset: int = 0,
+        limit: int | None = None,
+    ) -> Reply:
         for field in order:
             name = field.removeprefix("-")
             if name == "id":
@@ -175,9 +180,9 @@ class RunSpeaker(RestSpeaker):
                 continue
             runs.sort(key=lambda run: str(self.date_of(run, name) or ""), reverse=field.startswith("-"))
         if limit is None:
-            return self.page("dag_runs", runs, lambda run: self.tell_some(run, asked), asked)
-        chosen = [self.tell_run(run) for run in runs[offset:][:limit]]
-        return Answer(200, {"dag_runs": chosen, "total_entries": len(runs)})
+            return self.page("dag_runs", runs, lambda run: self.tell_some(run, request), request)
+        chosen = [self.run_json(run) for run in runs[offset:][:limit]]
+        return Reply(200, {"dag_runs": chosen, "total_entries": len(runs)})
 
     def look_at(self, dags: Iterable[FakeDag]) -> list[FakeRun]:
         """Every run of some DAGs; whether it is then told or not, it was looked at."""
@@ -187,9 +192,9 @@ class RunSpeaker(RestSpeaker):
         """A date of a run, by the name of its field."""
         return getattr(run, "logical_date" if field == "execution_date" else field)
 
-    def patch_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+    def patch_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         _, run = self.run(dag_id, run_id)
-        body = asked.json()
+        body = request.json()
         if "state" in body:
             if body["state"] not in CAN_BE_SET:
                 raise self.refuse(self.unreadable, f"{body['state']!r} is not one of {CAN_BE_SET} - 'state'")
@@ -198,19 +203,19 @@ class RunSpeaker(RestSpeaker):
             if not self.notes_are_patched:
                 raise self.refuse(self.unreadable, "{'note': ['Unknown field.']}")
             run.note = body["note"]
-        return Answer(200, self.tell_run(run))
+        return Reply(200, self.run_json(run))
 
-    def delete_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+    def delete_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
         if run.state not in (*FINISHED, "queued") and self.version >= (3, 1):
             raise self.refuse(409, f"The DagRun with run_id: `{run_id}` cannot be deleted in {run.state} state")
         del dag.runs[run_id]
-        return Answer(204)
+        return Reply(204)
 
-    def clear_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+    def clear_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
-        body = asked.json()
+        body = request.json()
         if body.get("dry_run", True):
-            return Answer(200, {"task_instances": [self.tell_task_instance(dag, run, task) for task in dag.tasks]})
+            return Reply(200, {"task_instances": [self.task_instance_json(dag, run, task) for task in dag.tasks]})
         dag.clear(run, self.first_state, only_failed=body.get("only_failed", False))
-        return Answer(200, self.tell_run(run))
+        return Reply(200, self.run_json(run))

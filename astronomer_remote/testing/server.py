@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedRequest:
     """
     One request as it arrived.
 
@@ -39,7 +39,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """
     What to answer.
 
@@ -69,7 +69,7 @@ class Server:
     :param keep_alive: whether connections are kept open, as Airflow 3's server does and those before it do not.
     """
 
-    def __init__(self, answer: Callable[[Asked], Answer | None], *, keep_alive: bool) -> None:
+    def __init__(self, answer: Callable[[RecordedRequest], Reply | None], *, keep_alive: bool) -> None:
         self._http = _HttpServer(("127.0.0.1", 0), _handler(answer, keep_alive))
         self._thread = Thread(target=self._http.serve_forever, args=(0.01,), name="fake Airflow", daemon=True)
         self._thread.start()
@@ -112,12 +112,12 @@ class _HttpServer(ThreadingHTTPServer):
                 log.debug("It was closed already")
 
 
-def _handler(answer: Callable[[Asked], Answer | None], keep_alive: bool) -> type[BaseHTTPRequestHandler]:
+def _handler(answer: Callable[[RecordedRequest], Reply | None], keep_alive: bool) -> type[BaseHTTPRequestHandler]:
     return type("Handler", (_Handler,), {"answer": staticmethod(answer), "keep_alive": keep_alive})
 
 
 class _Handler(BaseHTTPRequestHandler):
-    answer: Callable[[Asked], Answer | None]
+    answer: Callable[[RecordedRequest], Reply | None]
     keep_alive: bool
     protocol_version = "HTTP/1.1"
     timeout = 60
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         path, _, query = self.path.partition("?")
-        asked = Asked(
+        request = RecordedRequest(
             self.command,
             path,
             parse_qs(query, keep_blank_values=True),
@@ -134,26 +134,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(int(self.headers.get("Content-Length", 0))),
         )
         try:
-            told = self.answer(asked)
+            reply = self.answer(request)
         except Exception as error:
-            log.exception("The fake deployment broke on %s %s", asked.method, asked.path)
+            log.exception("The fake deployment broke on %s %s", request.method, request.path)
             # Of all errors the one that nobody repeats a request for.
-            told = Answer(501, {"detail": f"The fake deployment broke: {error!r}"})
-        if told is None or not self.keep_alive:
+            reply = Reply(501, {"detail": f"The fake deployment broke: {error!r}"})
+        if reply is None or not self.keep_alive:
             self.close_connection = True
-        if told is not None:
-            self.tell(told)
+        if reply is not None:
+            self.send(reply)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 
-    def tell(self, told: Answer) -> None:
-        content = told.content()
-        self.send_response(told.status)
-        for name, value in told.headers.items():
+    def send(self, reply: Reply) -> None:
+        content = reply.content()
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
             self.send_header(name, value)
         if content:
-            self.send_header("Content-Type", told.content_type)
-        if told.status != 204:
+            self.send_header("Content-Type", reply.content_type)
+        if reply.status != 204:
             self.send_header("Content-Length", str(len(content)))
         if self.close_connection:
             self.send_header("Connection", "close")

@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
 
+from astronomer_remote.testing.base import BROKEN, Endpoint, Refused, is_within
 from astronomer_remote.testing.contents import FAILED, FakeDag, FakePool, FakeRun, now
 from astronomer_remote.testing.rest import FROM_LINE
-from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
-from astronomer_remote.testing.server import Answer, Asked
-from astronomer_remote.testing.speaker import BROKEN, Endpoint, Refused, is_within
+from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunApi
+from astronomer_remote.testing.server import RecordedRequest, Reply
 
 PROBLEM = "application/problem+json"
 TITLES = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict"}
@@ -31,7 +31,7 @@ RUN_FIELDS: tuple[tuple[tuple[int, ...], tuple[str, ...]], ...] = (
 LISTING = {"limit", "offset", "order_by", "state", "fields"}
 
 
-class V1Speaker(RunSpeaker):
+class V1Api(RunApi):
     """The API that grew with each minor version, with Basic authentication and web sessions."""
 
     prefix = "/api/v1"
@@ -58,50 +58,50 @@ class V1Speaker(RunSpeaker):
             more.append(("PATCH", "/dags/{}/dagRuns/{}/setNote", self.set_note))
         return [*super().endpoints(), *self.below_prefix(more)]
 
-    def get_version(self, asked: Asked) -> Answer:
-        return Answer(200, {"version": str(self.version), "git_version": ""})
+    def get_version(self, request: RecordedRequest) -> Reply:
+        return Reply(200, {"version": str(self.version), "git_version": ""})
 
     def components(self) -> dict[str, str | None]:
         newer = {"triggerer": "healthy", "dag_processor": None} if self.version >= (2, 6) else {}
         return {**super().components(), **newer}
 
-    def nowhere(self, asked: Asked) -> Answer:
-        if asked.path.startswith(self.prefix):
+    def unknown_path(self, request: RecordedRequest) -> Reply:
+        if request.path.startswith(self.prefix):
             return self.problem(404, "The requested URL was not found on the server.")
-        return super().nowhere(asked)
+        return super().unknown_path(request)
 
-    def problem(self, status: int, detail: Any) -> Answer:
+    def problem(self, status: int, detail: Any) -> Reply:
         body = {"detail": detail, "status": status, "title": TITLES[status], "type": "about:blank"}
-        return Answer(status, body, PROBLEM)
+        return Reply(status, body, PROBLEM)
 
-    def forbidden(self) -> Answer:
+    def forbidden(self) -> Reply:
         return self.problem(403, None)
 
     # Who is let in
 
-    def who(self, asked: Asked) -> str:
-        kind, _, pair = asked.headers.get("authorization", "").partition(" ")
+    def user_of(self, request: RecordedRequest) -> str:
+        kind, _, pair = request.headers.get("authorization", "").partition(" ")
         if kind == "Basic":
             login, _, password = base64.b64decode(pair).decode().partition(":")
             if self.accounts.knows(login, password):
                 return login
-        cookie = SimpleCookie(asked.headers.get("cookie", "")).get("session")
+        cookie = SimpleCookie(request.headers.get("cookie", "")).get("session")
         if cookie is not None and cookie.value in self.accounts.issued:
             return self.accounts.issued[cookie.value]
         # Airflow 2.11 answers wrong credentials like a missing permission.
         raise self.refuse(403 if self.version >= (2, 11) else 401, None)
 
-    def login_page(self, asked: Asked) -> Answer:
-        return Answer(200, LOGIN_PAGE, "text/html", {"Set-Cookie": "session=fake-login-page; HttpOnly; Path=/"})
+    def login_page(self, request: RecordedRequest) -> Reply:
+        return Reply(200, LOGIN_PAGE, "text/html", {"Set-Cookie": "session=fake-login-page; HttpOnly; Path=/"})
 
-    def log_in(self, asked: Asked) -> Answer:
-        form = {name: values[0] for name, values in parse_qs(asked.body.decode()).items()}
+    def log_in(self, request: RecordedRequest) -> Reply:
+        form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         login, password = form.get("username", ""), form.get("password")
         if form.get("csrf_token") != "fake-csrf" or not self.accounts.knows(login, password):
-            return self.login_page(asked)
+            return self.login_page(request)
         session = f"fake-{uuid4()}"
         self.accounts.issued[session] = login
-        return Answer(302, None, headers={"Location": "/home", "Set-Cookie": f"session={session}; HttpOnly; Path=/"})
+        return Reply(302, None, headers={"Location": "/home", "Set-Cookie": f"session={session}; HttpOnly; Path=/"})
 
     # Runs
 
@@ -125,57 +125,57 @@ class V1Speaker(RunSpeaker):
             raise self.refuse(400, "logical_date conflicts with execution_date")
         return dates.pop() if dates else now()
 
-    def list_runs(self, asked: Asked, dag_id: str) -> Answer:
+    def list_runs(self, request: RecordedRequest, dag_id: str) -> Reply:
         known = LISTING | {f"{field}_{end}" for field in self.range_fields for end in ("gte", "lte")}
         known -= set() if self.version >= (2, 1) else {"order_by"}
         known -= set() if self.version >= (2, 9) else {"fields"}
-        for name in asked.query:
+        for name in request.query:
             if name not in known:
                 raise self.refuse(400, f"Extra query parameter(s) {name} not in spec")
-        return super().list_runs(asked, dag_id)
+        return super().list_runs(request, dag_id)
 
-    def tell_some(self, run: FakeRun, asked: Asked) -> dict[str, Any]:
-        told = super().tell_some(run, asked)
-        wanted = [name for names in asked.query.get("fields", []) for name in names.split(",")]
-        for name in wanted:
-            if name not in told:
+    def tell_some(self, run: FakeRun, request: RecordedRequest) -> dict[str, Any]:
+        shown = super().tell_some(run, request)
+        target = [name for names in request.query.get("fields", []) for name in names.split(",")]
+        for name in target:
+            if name not in shown:
                 raise self.refuse(400, f"{name} not in DAGRunSchema")
-        return {name: told[name] for name in wanted} if wanted else told
+        return {name: shown[name] for name in target} if target else shown
 
     def dags_to_list_runs_of(self, dag_id: str) -> list[FakeDag]:
         """Of a DAG that is not there it lists no runs, where 1.10 and 3.x answer 400 and 404."""
         return [dag for dag in self.contents.dags.values() if dag.dag_id == dag_id]
 
-    def patch_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+    def patch_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         if not self.version >= (2, 2):
-            return Answer(405, {"detail": None, "status": 405, "title": "Method Not Allowed"}, PROBLEM)
-        return super().patch_run(asked, dag_id, run_id)
+            return Reply(405, {"detail": None, "status": 405, "title": "Method Not Allowed"}, PROBLEM)
+        return super().patch_run(request, dag_id, run_id)
 
-    def set_note(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
+    def set_note(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         _, run = self.run(dag_id, run_id)
-        run.note = asked.json()["note"]
-        return Answer(200, self.tell_run(run))
+        run.note = request.json()["note"]
+        return Reply(200, self.run_json(run))
 
     def date_is_taken(self, run: FakeRun) -> Refused:
         return super().date_is_taken(run) if self.version >= (2, 2) else Refused(BROKEN)
 
-    def clear_run(self, asked: Asked, dag_id: str, run_id: str) -> Answer:
-        return super().clear_run(asked, dag_id, run_id) if self.version >= (2, 4) else self.nowhere(asked)
+    def clear_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
+        return super().clear_run(request, dag_id, run_id) if self.version >= (2, 4) else self.unknown_path(request)
 
-    def clear_tasks(self, asked: Asked, dag_id: str) -> Answer:
-        dag, body = self.dag(dag_id), asked.json()
+    def clear_tasks(self, request: RecordedRequest, dag_id: str) -> Reply:
+        dag, body = self.dag(dag_id), request.json()
         only_failed = body.get("only_failed", True)
-        wanted = [run for run in dag.runs.values() if self.is_meant(run, body)]
-        told = [
+        target = [run for run in dag.runs.values() if self.is_meant(run, body)]
+        shown = [
             {"dag_id": dag_id, "dag_run_id": run.run_id, "task_id": task, **self.dates_of_run(run)}
-            for run in wanted
+            for run in target
             for task in dag.tasks
             if not only_failed or dag.task_state(run, task) in FAILED
         ]
-        for run in wanted:
+        for run in target:
             if not body.get("dry_run", True):
                 dag.clear(run, self.first_state, only_failed=only_failed)
-        return Answer(200, {"task_instances": told})
+        return Reply(200, {"task_instances": shown})
 
     def is_meant(self, run: FakeRun, body: Mapping[str, Any]) -> bool:
         """Whether a run is one of those whose tasks are to be cleared."""
@@ -184,8 +184,8 @@ class V1Speaker(RunSpeaker):
         within = {"logical_date_gte": body.get("start_date"), "logical_date_lte": body.get("end_date")}
         return is_within(run.logical_date, within.get, "logical_date")
 
-    def tell_run(self, run: FakeRun) -> dict[str, Any]:
-        told: dict[str, Any] = {
+    def run_json(self, run: FakeRun) -> dict[str, Any]:
+        shown: dict[str, Any] = {
             "conf": run.conf,
             "dag_id": run.dag_id,
             "dag_run_id": run.run_id,
@@ -196,41 +196,41 @@ class V1Speaker(RunSpeaker):
             "state": run.state,
         }
         if self.version >= (2, 2):
-            told["logical_date"] = told["execution_date"]
+            shown["logical_date"] = shown["execution_date"]
         if self.version >= (2, 3):
-            told["run_type"] = run.run_type
-            told["data_interval_start"] = self.date(run.data_interval_start)
-            told["data_interval_end"] = self.date(run.data_interval_end)
-        return {**told, "note": run.note} if self.version >= (2, 5) else told
+            shown["run_type"] = run.run_type
+            shown["data_interval_start"] = self.date(run.data_interval_start)
+            shown["data_interval_end"] = self.date(run.data_interval_end)
+        return {**shown, "note": run.note} if self.version >= (2, 5) else shown
 
-    def tell_log(self, asked: Asked, run: FakeRun, lines: list[str], *, grows: bool) -> Answer:
-        if asked.headers.get("accept") == "text/plain":
-            return Answer(200, "\n".join(["fake-host", *lines, ""]), "text/plain")
+    def log_reply(self, request: RecordedRequest, run: FakeRun, lines: list[str], *, grows: bool) -> Reply:
+        if request.headers.get("accept") == "text/plain":
+            return Reply(200, "\n".join(["fake-host", *lines, ""]), "text/plain")
         # Before 2.5 a token changes nothing.
-        told = self.told_before(asked) if self.version >= (2, 5) else 0
-        log = "\n".join(lines[told:] if told else ["*** Found local files:", *lines])
+        shown = self.log_offset(request) if self.version >= (2, 5) else 0
+        log = "\n".join(lines[shown:] if shown else ["*** Found local files:", *lines])
         # The JSON holds Python's text form of a list of hosts and their logs.
-        return Answer(200, {"content": str([("fake-host", log)]), "continuation_token": f"{FROM_LINE}{len(lines)}"})
+        return Reply(200, {"content": str([("fake-host", log)]), "continuation_token": f"{FROM_LINE}{len(lines)}"})
 
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         return {"execution_date": self.date(run.logical_date)}
 
     # Pools
 
-    def patch_pool(self, asked: Asked, name: str) -> Answer:
-        pool, body = self.pool(name), asked.json()
-        mask = [field for text in asked.query.get("update_mask", []) for field in text.split(",")]
+    def patch_pool(self, request: RecordedRequest, name: str) -> Reply:
+        pool, body = self.pool(name), request.json()
+        mask = [field for text in request.query.get("update_mask", []) for field in text.split(",")]
         if not {"name", "slots"} <= set(body) and not mask:
             raise self.refuse(400, "Missing required property(ies): name, slots")
         if mask and not set(mask) <= set(body):
             raise Refused(BROKEN)
         self.change_pool(pool, body, mask or ["slots", "description", "include_deferred"])
-        return Answer(200, self.tell_pool(pool))
+        return Reply(200, self.pool_json(pool))
 
-    def tell_pool(self, pool: FakePool) -> dict[str, Any]:
-        told = super().tell_pool(pool)
+    def pool_json(self, pool: FakePool) -> dict[str, Any]:
+        shown = super().pool_json(pool)
         if self.version >= (2, 3):
-            told["description"] = pool.description
+            shown["description"] = pool.description
         if self.version >= (2, 7):
-            told |= {"include_deferred": pool.include_deferred, "deferred_slots": 0, "scheduled_slots": 0}
-        return told
+            shown |= {"include_deferred": pool.include_deferred, "deferred_slots": 0, "scheduled_slots": 0}
+        return shown

@@ -9,16 +9,16 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
+from astronomer_remote.testing.base import Endpoint, Refused
 from astronomer_remote.testing.contents import FakePool, FakeRun
 from astronomer_remote.testing.rest import FROM_LINE
-from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunSpeaker
-from astronomer_remote.testing.server import Answer, Asked
-from astronomer_remote.testing.speaker import Endpoint, Refused
+from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunApi
+from astronomer_remote.testing.server import RecordedRequest, Reply
 
 SECONDS_OF_A_TOKEN = 86400
 
 
-class V2Speaker(RunSpeaker):
+class V2Api(RunApi):
     """The API that refuses unknown fields of a body, ignores unknown ones of a query, and wants tokens."""
 
     prefix = "/api/v2"
@@ -38,20 +38,20 @@ class V2Speaker(RunSpeaker):
             ("POST", "/auth/token", self.log_in),
         ]
 
-    def get_version(self, asked: Asked) -> Answer:
-        return Answer(200, {"version": str(self.version), "git_version": None})
+    def get_version(self, request: RecordedRequest) -> Reply:
+        return Reply(200, {"version": str(self.version), "git_version": None})
 
     def components(self) -> dict[str, str | None]:
         return {"scheduler": "healthy", "triggerer": "healthy", "dag_processor": "healthy"}
 
-    def nowhere(self, asked: Asked) -> Answer:
-        if asked.path.startswith("/api/v1"):
+    def unknown_path(self, request: RecordedRequest) -> Reply:
+        if request.path.startswith("/api/v1"):
             said = "/api/v1 has been removed in Airflow 3, please use its upgraded version /api/v2 instead."
-            return Answer(404, {"error": said})
-        return Answer(404, {"error": "API route not found"})
+            return Reply(404, {"error": said})
+        return Reply(404, {"error": "API route not found"})
 
-    def problem(self, status: int, detail: Any) -> Answer:
-        return Answer(status, {"detail": detail})
+    def problem(self, status: int, detail: Any) -> Reply:
+        return Reply(status, {"detail": detail})
 
     def exists(self, detail: str) -> Refused:
         # What it tells of the database does not say whether the id or the date was taken.
@@ -64,16 +64,16 @@ class V2Speaker(RunSpeaker):
 
     # Who is let in
 
-    def who(self, asked: Asked) -> str:
-        kind, _, token = asked.headers.get("authorization", "").partition(" ")
+    def user_of(self, request: RecordedRequest) -> str:
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind != "Bearer":
             raise self.refuse(401, "Not authenticated")
         if token not in self.accounts.issued:
             raise self.refuse(403, "Invalid JWT token")
         return self.accounts.issued[token]
 
-    def log_in(self, asked: Asked) -> Answer:
-        body = asked.json()
+    def log_in(self, request: RecordedRequest) -> Reply:
+        body = request.json()
         if not {"username", "password"} <= set(body):
             raise self.refuse(422, [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": {}}])
         if not self.accounts.knows(body["username"], body["password"]):
@@ -88,7 +88,7 @@ class V2Speaker(RunSpeaker):
             )
         )
         self.accounts.issued[token] = body["username"]
-        return Answer(201, {"access_token": token})
+        return Reply(201, {"access_token": token})
 
     # Runs
 
@@ -118,9 +118,9 @@ class V2Speaker(RunSpeaker):
     def read_logical_date(self, body: Mapping[str, Any], run: FakeRun) -> Any:
         return None if body["logical_date"] is None else self.body_date(body, "logical_date")
 
-    def tell_run(self, run: FakeRun) -> dict[str, Any]:
+    def run_json(self, run: FakeRun) -> dict[str, Any]:
         dates = ("logical_date", "start_date", "end_date", "data_interval_start", "data_interval_end", "run_after")
-        told: dict[str, Any] = {
+        body: dict[str, Any] = {
             "dag_run_id": run.run_id,
             "dag_id": run.dag_id,
             **{name: self.date(getattr(run, name)) for name in dates},
@@ -132,20 +132,20 @@ class V2Speaker(RunSpeaker):
             "note": run.note,
         }
         if self.version >= (3, 1):
-            told["duration"] = run.seconds
-        return {**told, "partition_key": run.partition_key} if self.version >= (3, 2) else told
+            body["duration"] = run.seconds
+        return {**body, "partition_key": run.partition_key} if self.version >= (3, 2) else body
 
-    def tell_log(self, asked: Asked, run: FakeRun, lines: list[str], *, grows: bool) -> Answer:
+    def log_reply(self, request: RecordedRequest, run: FakeRun, lines: list[str], *, grows: bool) -> Reply:
         date = self.date(run.start_date)
         records = [{"timestamp": date, "event": line, "level": "info", "logger": "task"} for line in lines]
-        if asked.headers.get("accept") == "application/x-ndjson":
+        if request.headers.get("accept") == "application/x-ndjson":
             text = "".join(f"{json.dumps(record)}\n" for record in records)
-            return Answer(200, text, "application/x-ndjson")
-        told = self.told_before(asked)
+            return Reply(200, text, "application/x-ndjson")
+        body = self.log_offset(request)
         header = [{"event": each} for each in ("::group::Log message source details", "/fake.log", "::endgroup::")]
         # Before 3.2 it begins anew in spite of the token, only without the header.
-        content = records[told if self.version >= (3, 2) else 0 :] if told else [*header, *records]
-        return Answer(200, {"content": content, "continuation_token": f"{FROM_LINE}{len(lines)}" if grows else None})
+        content = records[body if self.version >= (3, 2) else 0 :] if body else [*header, *records]
+        return Reply(200, {"content": content, "continuation_token": f"{FROM_LINE}{len(lines)}" if grows else None})
 
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         return {"logical_date": self.date(run.logical_date), "run_after": self.date(run.run_after)}
@@ -155,12 +155,12 @@ class V2Speaker(RunSpeaker):
     def endpoints(self) -> Iterable[Endpoint]:
         return [*super().endpoints(), ("PATCH", f"{self.prefix}/pools", self.change_pools)]
 
-    def change_pools(self, asked: Asked) -> Answer:
+    def change_pools(self, request: RecordedRequest) -> Reply:
         """Several changes at once: it says 200 whatever becomes of them."""
-        told: dict[str, Any] = {"create": None, "update": None, "delete": None}
-        for action in asked.json()["actions"]:
+        body: dict[str, Any] = {"create": None, "update": None, "delete": None}
+        for action in request.json()["actions"]:
             kind = action["action"]
-            told[kind] = told[kind] or {"success": [], "errors": []}
+            body[kind] = body[kind] or {"success": [], "errors": []}
             for entity in action["entities"]:
                 name = entity if kind == "delete" else entity["name"]
                 if (name in self.contents.pools) is (kind == "create"):
@@ -170,12 +170,12 @@ class V2Speaker(RunSpeaker):
                 else:
                     pool = self.contents.pools.setdefault(name, FakePool(name, 0))
                     self.change_pool(pool, entity, action.get("update_mask") or set(entity) - {"name"})
-                told[kind]["success"].append(name)
-        return Answer(200, told)
+                body[kind]["success"].append(name)
+        return Reply(200, body)
 
-    def patch_pool(self, asked: Asked, name: str) -> Answer:
-        pool, body = self.pool(name), asked.json()
-        mask = asked.query.get("update_mask", [])
+    def patch_pool(self, request: RecordedRequest, name: str) -> Reply:
+        pool, body = self.pool(name), request.json()
+        mask = request.query.get("update_mask", [])
         if name == "default_pool":
             if not set(mask) <= {"slots", "include_deferred"} or not mask:
                 raise self.refuse(400, "Only slots and included_deferred can be modified on Default Pool")
@@ -184,14 +184,14 @@ class V2Speaker(RunSpeaker):
         elif body.get("pool", name) != name:
             raise self.refuse(400, "Invalid body, pool name from request body doesn't match uri parameter")
         self.change_pool(pool, body, mask or ["slots", "description", "include_deferred"])
-        return Answer(200, self.tell_pool(pool))
+        return Reply(200, self.pool_json(pool))
 
-    def tell_pool(self, pool: FakePool) -> dict[str, Any]:
-        told = {
-            **super().tell_pool(pool),
+    def pool_json(self, pool: FakePool) -> dict[str, Any]:
+        body = {
+            **super().pool_json(pool),
             "description": pool.description,
             "include_deferred": pool.include_deferred,
             "deferred_slots": 0,
             "scheduled_slots": 0,
         }
-        return {**told, "team_name": None} if self.version >= (3, 2) else told
+        return {**body, "team_name": None} if self.version >= (3, 2) else body

@@ -9,8 +9,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from astronomer_remote.api.pools.target import RoomWanted
-from astronomer_remote.api.waiting.log_stream import told_to
+from astronomer_remote.api.pools.target import PoolTarget
+from astronomer_remote.api.waiting.log_stream import log_sink
 from astronomer_remote.triggers.wait import ENDS_A_WAIT, WaitEvent, load_http_libraries, settle
 
 
@@ -21,7 +21,7 @@ class RemotePoolTrigger(BaseTrigger):
     It only ever reads. Its arguments are plain JSON and the id of a connection; no secret is among them.
 
     :param astronomer_conn_id: connection of type ``astronomer``.
-    :param wanted: a :class:`~astronomer_remote.api.pools.target.RoomWanted` as a dict.
+    :param target: a :class:`~astronomer_remote.api.pools.target.PoolTarget` as a dict.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
     :param begin: when to look first, in seconds since the epoch, default at once.
@@ -31,14 +31,14 @@ class RemotePoolTrigger(BaseTrigger):
         self,
         *,
         astronomer_conn_id: str,
-        wanted: dict[str, Any],
+        target: dict[str, Any],
         poke_interval: float,
         deadline: float | None = None,
         begin: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # so in Airflow
         self.astronomer_conn_id = astronomer_conn_id
-        self.wanted = wanted
+        self.target = target
         self.poke_interval = poke_interval
         self.deadline = deadline
         self.begin = begin
@@ -48,7 +48,7 @@ class RemotePoolTrigger(BaseTrigger):
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 "astronomer_conn_id": self.astronomer_conn_id,
-                "wanted": self.wanted,
+                "target": self.target,
                 "poke_interval": self.poke_interval,
                 "deadline": self.deadline,
                 "begin": self.begin,
@@ -71,15 +71,15 @@ class RemotePoolTrigger(BaseTrigger):
         hook = AstronomerHook(self.astronomer_conn_id)
         try:
             outcome = await watch_pool(
-                RoomWanted.from_dict(self.wanted),
+                PoolTarget.from_dict(self.target),
                 settings=await hook.async_settings(),
                 reload=hook.async_settings,
                 poke_interval=self.poke_interval,
                 deadline=self.deadline,
-                told=told_to(self.log),
+                on_line=log_sink(self.log),
             )
         except ENDS_A_WAIT as error:
             return WaitEvent.of_error(error)
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not reach the database as it is
             return WaitEvent.of_unexpected(error, self.log)
-        return WaitEvent(outcome.verdict, outcome.summary)
+        return WaitEvent(outcome.status, outcome.summary)

@@ -16,8 +16,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from astronomer_remote.api.protocol import errors, untrusted
 from astronomer_remote.api.protocol.errors import LONGEST_MESSAGE
 from astronomer_remote.api.protocol.models import OUTLINE, DagRun
-from astronomer_remote.api.waiting.log_stream import told_to
-from astronomer_remote.api.waiting.target import Verdict, Wanted
+from astronomer_remote.api.waiting.log_stream import log_sink
+from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
 from astronomer_remote.compat import (
     TRIGGERS_HEAR_OF_KILLS,
     triggerer_stats,
@@ -35,13 +35,13 @@ class WaitEvent:
     It crosses the database of the local deployment, in which what a remote sent must not do harm: a triggerer ends,
     with all its waits, if an event cannot be stored. So of a run it holds what the task needs to read it again.
 
-    :param verdict: how, or ``None`` if an error ended it.
+    :param status: how, or ``None`` if an error ended it.
     :param summary: how things stood, or the error's text; one line of up to 4000 characters.
     :param run: the run that was waited for, if it is a single one; without conf and note.
     :param error: name of the class of :mod:`astronomer_remote.exceptions`.
     """
 
-    verdict: Verdict | None
+    status: WaitStatus | None
     summary: str
     run: DagRun | None = None
     error: str | None = None
@@ -49,7 +49,7 @@ class WaitEvent:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON of a few kilobytes at most, which any database can hold."""
         return {
-            "verdict": self.verdict.value if self.verdict else None,
+            "status": self.status.value if self.status else None,
             "summary": untrusted.readable(self.summary, LONGEST_MESSAGE),
             "run": untrusted.storable(self.run.outline) if self.run else None,
             "error": self.error,
@@ -63,9 +63,9 @@ class WaitEvent:
         :raises UnexpectedReply: when it is no such event, as after an upgrade in mid-wait.
         """
         try:
-            verdict, run = event["verdict"], event["run"]
+            status, run = event["status"], event["run"]
             return cls(
-                verdict=Verdict(verdict) if verdict is not None else None,
+                status=WaitStatus(status) if status is not None else None,
                 summary=str(event["summary"]),
                 run=DagRun(**{name: run[name] for name in OUTLINE}) if run is not None else None,
                 error=event["error"],
@@ -87,13 +87,13 @@ class WaitEvent:
         Left to Airflow, it would reach the database with its text, which may repeat what a remote sent.
         """
         lines = "".join(traceback.format_exception(error)).splitlines()
-        told = "\n".join(f"    | {untrusted.readable(line)}" for line in lines[-MOST_TRACEBACK_LINES:])
-        log.error("The wait ended with an unexpected error:\n%s", told)
+        text = "\n".join(f"    | {untrusted.readable(line)}" for line in lines[-MOST_TRACEBACK_LINES:])
+        log.error("The wait ended with an unexpected error:\n%s", text)
         return cls(None, f"Unexpected in the triggerer: {type(error).__name__}: {error}", error=type(error).__name__)
 
     def raise_error(self) -> None:
         """Raise the error that ended the wait, if one did."""
-        if self.verdict is None:
+        if self.status is None:
             if self.error == AirflowNotFoundException.__name__:
                 raise AirflowNotFoundException(self.summary)
             raise BY_NAME.get(str(self.error), RemoteError)(self.summary)
@@ -145,7 +145,7 @@ class RemoteWaitTrigger(BaseTrigger):
     among them.
 
     :param astronomer_conn_id: connection of type ``astronomer``.
-    :param wanted: a :class:`~astronomer_remote.api.waiting.target.Wanted` as a dict.
+    :param target: a :class:`~astronomer_remote.api.waiting.target.WaitTarget` as a dict.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch: it holds however often a triggerer restarts.
     :param begin: when to look first, in seconds since the epoch, default at once.
@@ -157,7 +157,7 @@ class RemoteWaitTrigger(BaseTrigger):
         self,
         *,
         astronomer_conn_id: str,
-        wanted: dict[str, Any],
+        target: dict[str, Any],
         poke_interval: float,
         deadline: float | None = None,
         cancel_on_kill: bool = False,
@@ -165,7 +165,7 @@ class RemoteWaitTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # so in Airflow
         self.astronomer_conn_id = astronomer_conn_id
-        self.wanted = wanted
+        self.target = target
         self.poke_interval = poke_interval
         self.deadline = deadline
         self.begin = begin
@@ -176,7 +176,7 @@ class RemoteWaitTrigger(BaseTrigger):
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 "astronomer_conn_id": self.astronomer_conn_id,
-                "wanted": self.wanted,
+                "target": self.target,
                 "poke_interval": self.poke_interval,
                 "deadline": self.deadline,
                 "begin": self.begin,
@@ -209,7 +209,7 @@ class RemoteWaitTrigger(BaseTrigger):
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
         hook = AstronomerHook(self.astronomer_conn_id)
-        dag_id, run_id = self.wanted["dag_id"], self.wanted["run_id"]
+        dag_id, run_id = self.target["dag_id"], self.target["run_id"]
         try:
             run = await asyncio.wait_for(hook.async_cancel_dag_run(dag_id, run_id), SECONDS_TO_CANCEL)
         except (RemoteError, asyncio.TimeoutError) as error:
@@ -229,12 +229,12 @@ class RemoteWaitTrigger(BaseTrigger):
         if not self.cancel_on_kill:
             return False
         try:
-            ended = await was_trigger_stopped_by_a_person(self.task_instance, self.wanted["run_id"])
+            ended = await was_trigger_stopped_by_a_person(self.task_instance, self.target["run_id"])
         except Exception as error:  # noqa: BLE001  # the local deployment may be what goes down, in any way
-            self.log.warning("Not known why the wait for run %s is ended: %r", self.wanted["run_id"], error)
+            self.log.warning("Not known why the wait for run %s is ended: %r", self.target["run_id"], error)
             return in_doubt
         if not ended:
-            self.log.info("The triggerer stops; run %s goes on in the remote", self.wanted["run_id"])
+            self.log.info("The triggerer stops; run %s goes on in the remote", self.target["run_id"])
         return ended
 
     async def _is_given_up(self) -> bool:
@@ -243,12 +243,12 @@ class RemoteWaitTrigger(BaseTrigger):
         if not self.cancel_on_kill or self.task_instance is None:
             return False
         try:
-            given_up = await was_trigger_given_up(self.task_instance, self.wanted["run_id"])
+            given_up = await was_trigger_given_up(self.task_instance, self.target["run_id"])
         except Exception as error:  # noqa: BLE001  # as above
-            self.log.warning("Not known whether a further try waits for run %s: %r", self.wanted["run_id"], error)
+            self.log.warning("Not known whether a further try waits for run %s: %r", self.target["run_id"], error)
             return False
         if given_up:
-            self.log.warning("A further try of this task goes on with run %s", self.wanted["run_id"])
+            self.log.warning("A further try of this task goes on with run %s", self.target["run_id"])
         return given_up
 
     async def _wait(self) -> WaitEvent:
@@ -260,12 +260,12 @@ class RemoteWaitTrigger(BaseTrigger):
         hook = AstronomerHook(self.astronomer_conn_id)
         try:
             outcome = await watch(
-                Wanted.from_dict(self.wanted),
+                WaitTarget.from_dict(self.target),
                 settings=await hook.async_settings(),
                 reload=hook.async_settings,
                 poke_interval=self.poke_interval,
                 deadline=self.deadline,
-                told=told_to(self.log),
+                on_line=log_sink(self.log),
                 stats=triggerer_stats(),
             )
         except ENDS_A_WAIT as error:
@@ -273,11 +273,11 @@ class RemoteWaitTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not reach the database as it is
             return WaitEvent.of_unexpected(error, self.log)
         run = outcome.run
-        if outcome.verdict is Verdict.TIMEOUT:
+        if outcome.status is WaitStatus.TIMEOUT:
             self.log.warning(
                 "The time is over, and this is how things stand: %s", outcome.summary or "nothing is known"
             )
             # Airflow 2 does not let a task come back whose execution_timeout is over.
             if not await self._is_given_up():
                 run = await self._cancel("its time is over") or run
-        return WaitEvent(outcome.verdict, outcome.summary, run)
+        return WaitEvent(outcome.status, outcome.summary, run)

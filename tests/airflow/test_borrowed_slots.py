@@ -143,19 +143,19 @@ def run_dag(database: None, start: Start, tmp_path: Path) -> Callable[[str], tup
 def test_the_pool_is_put_back_unless_somebody_else_changed_it(
     run_dag: Callable[[str], tuple[FakeDeployment, str]], dag_id: str, failed: set[str]
 ) -> None:
-    remote, told = run_dag(dag_id)
-    line = next((line for line in told.splitlines() if line.startswith("STATES ")), None)
-    assert line, told[-6000:]
+    remote, lines = run_dag(dag_id)
+    line = next((line for line in lines.splitlines() if line.startswith("STATES ")), None)
+    assert line, lines[-6000:]
     states = json.loads(line.removeprefix("STATES ").replace("'", '"'))
-    assert {name for name, state in states.items() if state == "failed"} == failed, told[-6000:]
-    assert f"RUN {'failed' if failed else 'success'}" in told.splitlines(), "neither failure may go unnoticed"
+    assert {name for name, state in states.items() if state == "failed"} == failed, lines[-6000:]
+    assert f"RUN {'failed' if failed else 'success'}" in lines.splitlines(), "neither failure may go unnoticed"
     if dag_id == "meddled":
-        assert "now it is 7 slots, and it is left so" in told
+        assert "now it is 7 slots, and it is left so" in lines
         assert remote.pools()["p"] == 7
         return
     assert states["borrow_slots_return"] == "success"
     if dag_id != "borrower_dies":
-        assert "SEEN 9 True" in told
+        assert "SEEN 9 True" in lines
         assert states["pause_quick_restore"] == "success"
     else:
         # The DAG's switch had not been touched yet.

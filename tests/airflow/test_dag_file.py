@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.pools.target import RoomWanted
-from astronomer_remote.api.waiting.target import Wanted
+from astronomer_remote.api.pools.target import PoolTarget
+from astronomer_remote.api.waiting.target import WaitTarget
 
 CODE = """
 import inspect, json, sys
@@ -74,8 +74,8 @@ class Spy:
 async def events(trigger):
     return [event async for event in trigger.run()]
 
-module, name, wanted = json.loads(sys.argv[1])
-trigger = getattr(import_module(module), name)(astronomer_conn_id="odd", wanted=wanted, poke_interval=1)
+module, name, target = json.loads(sys.argv[1])
+trigger = getattr(import_module(module), name)(astronomer_conn_id="odd", target=target, poke_interval=1)
 found = {}
 sys.meta_path.insert(0, Spy())
 asyncio.run(events(trigger))
@@ -84,15 +84,15 @@ print(json.dumps(found))
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "wanted"),
+    ("module", "name", "target"),
     [
-        ("astronomer_remote.triggers.wait", "RemoteWaitTrigger", Wanted("d", "r").as_dict()),
-        ("astronomer_remote.triggers.pool", "RemotePoolTrigger", RoomWanted("p").as_dict()),
+        ("astronomer_remote.triggers.wait", "RemoteWaitTrigger", WaitTarget("d", "r").as_dict()),
+        ("astronomer_remote.triggers.pool", "RemotePoolTrigger", PoolTarget("p").as_dict()),
     ],
 )
-def test_no_event_loop_waits_for_an_http_library(module: str, name: str, wanted: dict[str, Any]) -> None:
+def test_no_event_loop_waits_for_an_http_library(module: str, name: str, target: dict[str, Any]) -> None:
     odd = json.dumps({"conn_type": "astronomer", "host": "http://"})
-    command = [sys.executable, "-c", WAIT, json.dumps([module, name, wanted])]
+    command = [sys.executable, "-c", WAIT, json.dumps([module, name, target])]
     environment = {**os.environ, "AIRFLOW_CONN_ODD": odd}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])

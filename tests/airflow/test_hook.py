@@ -40,7 +40,7 @@ from astronomer_remote.exceptions import (
 )
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
-from astronomer_remote.testing.server import Answer, Asked, Server
+from astronomer_remote.testing.server import RecordedRequest, Reply, Server
 
 Start = Callable[..., FakeDeployment]
 
@@ -388,11 +388,11 @@ def test_no_secret_is_in_a_log_a_representation_or_an_error(
         except RemoteError as error:
             errors.append(error)
     assert len(errors) == 3
-    told = [caplog.text, repr(hook), str(hook), repr(hook.converse(_deployment)), str(hook.test_connection())]
-    told += [text for error in errors for text in (str(error), repr(error), repr(vars(error)))]
+    lines = [caplog.text, repr(hook), str(hook), repr(hook.converse(_deployment)), str(hook.test_connection())]
+    lines += [text for error in errors for text in (str(error), repr(error), repr(vars(error)))]
     handed_out = [asked.headers.get("authorization", "s3cr3t").rpartition(" ")[2] for asked in remote.received]
     for secret in ("s3cr3t", *handed_out):
-        assert not [text for text in told if secret in text]
+        assert not [text for text in lines if secret in text]
 
 
 def _deployment(deployment: Deployment) -> Iterator[Any]:
@@ -531,7 +531,7 @@ def test_the_button_of_airflow_2_is_understood(add_connection: Any, sent: dict[s
 
 
 def test_the_button_says_when_something_else_answers(add_connection: Any) -> None:
-    page = Answer(200, "<html><title>Welcome</title></html>", "text/html")
+    page = Reply(200, "<html><title>Welcome</title></html>", "text/html")
     server = Server(lambda _: page, keep_alive=False)
     try:
         add_connection(host=server.url)
@@ -607,13 +607,13 @@ def test_run_has_a_timeout_and_a_user_may_set_it(
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[tuple[str, list[Asked]]]:
+def elsewhere() -> Iterator[tuple[str, list[RecordedRequest]]]:
     """Another host, and what it heard."""
-    heard: list[Asked] = []
+    heard: list[RecordedRequest] = []
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: RecordedRequest) -> Reply:
         heard.append(asked)
-        return Answer(200, {})
+        return Reply(200, {})
 
     server = Server(answer, keep_alive=False)
     yield server.url, heard
@@ -621,14 +621,14 @@ def elsewhere() -> Iterator[tuple[str, list[Asked]]]:
 
 
 @pytest.fixture
-def redirecting(elsewhere: tuple[str, list[Asked]], add_connection: Any) -> Iterator[None]:
+def redirecting(elsewhere: tuple[str, list[RecordedRequest]], add_connection: Any) -> Iterator[None]:
     """A deployment of Airflow 3 that answers everything with a redirect to the other host."""
     url, _ = elsewhere
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: RecordedRequest) -> Reply:
         if asked.path == "/api/v2/version":
-            return Answer(200, {"version": "3.3.2"})
-        return Answer(302, None, headers={"Location": f"{url}/login"})
+            return Reply(200, {"version": "3.3.2"})
+        return Reply(302, None, headers={"Location": f"{url}/login"})
 
     server = Server(answer, keep_alive=False)
     add_connection(host=server.url, password="s3cr3t", extra={"secret_headers": {"X-Gate": "g4te"}})
@@ -637,7 +637,7 @@ def redirecting(elsewhere: tuple[str, list[Asked]], add_connection: Any) -> Iter
 
 
 @pytest.mark.usefixtures("redirecting")
-def test_redirects_are_not_followed(elsewhere: tuple[str, list[Asked]]) -> None:
+def test_redirects_are_not_followed(elsewhere: tuple[str, list[RecordedRequest]]) -> None:
     hook = AstronomerHook()
     assert hook.run("api/v2/pools", extra_options={"check_response": False}).status_code == 302
     for operate in (hook.list_pools, lambda: asyncio.run(hook.async_list_pools())):
@@ -647,7 +647,7 @@ def test_redirects_are_not_followed(elsewhere: tuple[str, list[Asked]]) -> None:
 
 
 @pytest.mark.usefixtures("redirecting")
-def test_credentials_do_not_follow_a_redirect_that_a_user_allows(elsewhere: tuple[str, list[Asked]]) -> None:
+def test_credentials_do_not_follow_a_redirect_that_a_user_allows(elsewhere: tuple[str, list[RecordedRequest]]) -> None:
     AstronomerHook().run("api/v2/pools", extra_options={"allow_redirects": True})
     (asked,) = elsewhere[1]
     assert "s3cr3t" not in str(asked.headers)
@@ -675,13 +675,13 @@ def test_credentials_do_not_follow_a_redirect_that_a_user_allows(elsewhere: tupl
 def test_credentials_do_not_follow_a_redirect_to_another_deployment_of_the_same_host(
     add_connection: Any, location: str, shown: bool
 ) -> None:
-    heard: list[Asked] = []
+    heard: list[RecordedRequest] = []
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: RecordedRequest) -> Reply:
         if asked.path == "/one/api/v2/version":
-            return Answer(200, {"version": "3.3.2"})
+            return Reply(200, {"version": "3.3.2"})
         heard.append(asked)
-        return Answer(302, None, headers={"Location": location}) if len(heard) == 1 else Answer(200, {})
+        return Reply(302, None, headers={"Location": location}) if len(heard) == 1 else Reply(200, {})
 
     server = Server(answer, keep_alive=False)
     add_connection(host=f"{server.url}/one", password="s3cr3t", extra={"secret_headers": {"X-Gate": "g4te"}})
@@ -697,11 +697,11 @@ def test_credentials_do_not_follow_a_redirect_to_another_deployment_of_the_same_
     ["../two/api", "%2e%2e/two/api", "..%2ftwo/api", "%252e%252e/two", "..;/two", "%2e%2e%3b/two", "..\\two", "//two"],
 )
 def test_an_endpoint_that_may_lead_to_another_deployment_is_refused(add_connection: Any, endpoint: str) -> None:
-    heard: list[Asked] = []
+    heard: list[RecordedRequest] = []
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: RecordedRequest) -> Reply:
         heard.append(asked)
-        return Answer(200, {"version": "3.3.2"})
+        return Reply(200, {"version": "3.3.2"})
 
     server = Server(answer, keep_alive=False)
     add_connection(host=f"{server.url}/one", password="s3cr3t", extra={"secret_headers": {"X-Gate": "g4te"}})
@@ -717,7 +717,7 @@ def test_an_endpoint_that_may_lead_to_another_deployment_is_refused(add_connecti
 
 
 def test_credentials_are_shown_to_the_deployment_alone(
-    remote: FakeDeployment, elsewhere: tuple[str, list[Asked]], add_connection: Any
+    remote: FakeDeployment, elsewhere: tuple[str, list[RecordedRequest]], add_connection: Any
 ) -> None:
     add_connection(**remote.connection(extra={"secret_headers": {"X-Gate": "g4te"}}))
     url, heard = elsewhere

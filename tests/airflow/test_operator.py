@@ -659,7 +659,7 @@ def test_a_run_that_was_cleared_meanwhile_is_waited_for_again(remote: FakeDeploy
     (run,) = remote.runs("quick")
     remote.add_dag("quick", looks=1)
     remote.clear("quick", run["run_id"])
-    event = {"verdict": "success", "summary": "", "run": None, "error": None}
+    event = {"status": "success", "summary": "", "run": None, "error": None}
     with pytest.raises(TaskDeferred) as again:
         come_back(deferred, made, context, event)
     assert again.value.kwargs == deferred.kwargs
@@ -670,7 +670,7 @@ def test_an_event_says_less_than_the_run_itself(remote: FakeDeployment) -> None:
     made = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True)
     context = local_task(made).context()
     deferred = deferred_by(made, context)
-    event = {"verdict": "success", "summary": "", "run": None, "error": None}
+    event = {"status": "success", "summary": "", "run": None, "error": None}
     remote.finish("bad", remote.runs("bad")[0]["run_id"], "failed")
     with pytest.raises(DagRunFailed):
         come_back(deferred, made, context, event)
@@ -680,7 +680,7 @@ def test_a_run_that_ended_at_the_last_moment_did_not_time_out(remote: FakeDeploy
     made = operator(wait_for_completion=True, deferrable=True, wait_timeout=60)
     context = local_task(made).context()
     deferred = deferred_by(made, context)
-    event = {"verdict": "timeout", "summary": "", "run": None, "error": None}
+    event = {"status": "timeout", "summary": "", "run": None, "error": None}
     assert come_back(deferred, made, context, event)["state"] == "success"
 
 
@@ -695,7 +695,7 @@ def test_a_run_that_was_cancelled_for_its_time_is_no_success_whatever_its_schedu
     (run,) = AstronomerHook().list_dag_runs("quick")
     assert run.state == "success"
     outline = {**run.outline, "state": "failed"}
-    event = {"verdict": "timeout", "summary": "", "run": outline, "error": None}
+    event = {"status": "timeout", "summary": "", "run": outline, "error": None}
     with pytest.raises(WaitTimeout):
         come_back(deferred.value, made, context, event)
 
@@ -710,7 +710,7 @@ def test_a_run_that_failed_after_the_deadline_was_cancelled_if_it_may_be(
     context = local_task(made).context()
     deferred = deferred_by(made, context)
     remote.finish("bad", remote.runs("bad")[0]["run_id"], "failed")
-    event = {"verdict": "timeout", "summary": "", "run": None, "error": None}
+    event = {"status": "timeout", "summary": "", "run": None, "error": None}
     with pytest.raises(error):
         come_back(deferred, made, context, event)
 
@@ -733,7 +733,7 @@ def test_coming_back_costs_the_remote_one_look(start: Start, state: str) -> None
     deferred = deferred_by(made, context)
     (run,) = remote.runs("bad")
     remote.finish("bad", run["run_id"], state)
-    event = {"verdict": state, "summary": "", "run": None, "error": None}
+    event = {"status": state, "summary": "", "run": None, "error": None}
     before = len(remote.requests)
     try:
         came_back = come_back(deferred, made, context, event)["state"]
@@ -750,7 +750,7 @@ def test_a_retry_begins_anew_even_where_airflow_resumes_it_with_the_event_of_the
     deferred = deferred_by(made, local_task(made).context())
     (run,) = remote.runs("bad")
     remote.finish("bad", run["run_id"], "failed")
-    event = {"verdict": "failed", "summary": "", "run": None, "error": None}
+    event = {"status": "failed", "summary": "", "run": None, "error": None}
     again = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True, retries=1)
     with pytest.raises(TaskDeferred):
         come_back(deferred, again, local_task(again, try_number=2).context(), event)
@@ -764,8 +764,8 @@ def test_a_retry_begins_anew_even_where_airflow_resumes_it_with_the_event_of_the
         "success",
         {},
         {"status": "success"},
-        {"verdict": "splendid", "summary": "", "run": None, "error": None},
-        {"verdict": "success", "summary": "", "run": {"nonsense": 1}, "error": None},
+        {"status": "splendid", "summary": "", "run": None, "error": None},
+        {"status": "success", "summary": "", "run": {"nonsense": 1}, "error": None},
     ],
 )
 def test_an_event_of_somebody_else_is_refused(remote: FakeDeployment, event: Any) -> None:
@@ -777,7 +777,7 @@ def test_an_event_of_somebody_else_is_refused(remote: FakeDeployment, event: Any
 @pytest.mark.parametrize("name", ["DagRunVanished", "AuthenticationFailed", "Unreachable"])
 def test_an_error_in_the_triggerer_comes_back_as_itself(remote: FakeDeployment, name: str) -> None:
     made = operator(wait_for_completion=True, deferrable=True)
-    event = {"verdict": None, "summary": "what happened", "run": None, "error": name}
+    event = {"status": None, "summary": "what happened", "run": None, "error": name}
     with pytest.raises(RemoteError, match="what happened") as caught:
         made.execute_complete(local_task(made).context(), event=event, run_id="r")
     assert type(caught.value).__name__ == name

@@ -254,11 +254,11 @@ def test_a_name_with_a_slash_is_for_airflow_3(start: Start) -> None:
 def test_pools_are_made_to_match_and_the_table_comes_first(
     any_remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, list[str]]] = []
+    lines: list[tuple[str, list[str]]] = []
 
     class Log:
         def info(self, text: str, *arguments: Any) -> None:
-            told.append((text % arguments, [method for method, _ in any_remote.requests if method != "GET"]))
+            lines.append((text % arguments, [method for method, _ in any_remote.requests if method != "GET"]))
 
         def warning(self, *arguments: Any) -> None:
             """Airflow says that this is no real task."""
@@ -275,7 +275,7 @@ def test_pools_are_made_to_match_and_the_table_comes_first(
         ("shrinks", "update", "done"),
     ]
     assert diff["kept"] == {"default_pool": "not declared", "stays": "not declared"}
-    ((table, done_before),) = told
+    ((table, done_before),) = lines
     assert "9 → 3" in table
     assert len(done_before) <= 1, "nothing but the login"
     assert execute(RemoteSyncPoolsOperator, pools=json.dumps(declared))["changes"] == []
@@ -446,7 +446,7 @@ def test_all_who_wait_in_a_triggerer_share_one_listing_per_interval(start: Start
     triggers = [deferred(number) for number in range(waiters)]
     before, began = len(remote.requests), time.monotonic()
     events = asyncio.run(wait(triggers))
-    assert {event["verdict"] for event in events} == {"success"}
+    assert {event["status"] for event in events} == {"success"}
     assert set(asked()) == {"/api/v2/pools"}
     # However long it takes: two listings are an interval apart.
     assert len(asked()) <= 1 + (time.monotonic() - began) / interval

@@ -44,9 +44,9 @@ def test_airflow_finds_the_provider_by_its_entry_point() -> None:
     assert entry_point.dist.version == __version__
 
 
-def problems(found: Any, wanted: Any) -> list[str]:
+def problems(found: Any, target: Any) -> list[str]:
     """What of something is not as a schema wants it."""
-    return [error.message for error in jsonschema.validators.validator_for(wanted)(wanted).iter_errors(found)]
+    return [error.message for error in jsonschema.validators.validator_for(target)(target).iter_errors(found)]
 
 
 def test_the_info_keeps_the_schema_of_this_airflow() -> None:

@@ -81,12 +81,12 @@ def test_error_and_xcom_tell_what_failed_first(crowded: FakeDeployment, make: Ma
     assert "2 of 5 task instances failed:\n- extract (try 1, FakeOperator, " in text
     assert "OSError: disk full\n- load[1] (try 1" in text
     assert text.endswith("ValueError: part 1")
-    told = local.xcoms["remote_failure"]
-    assert [(task["task_id"], task["map_index"], last_words(task)) for task in told["tasks"]] == [
+    lines = local.xcoms["remote_failure"]
+    assert [(task["task_id"], task["map_index"], last_words(task)) for task in lines["tasks"]] == [
         ("extract", -1, "OSError: disk full"),
         ("load", 1, "ValueError: part 1"),
     ]
-    assert json.loads(json.dumps(told)) == told
+    assert json.loads(json.dumps(lines)) == lines
 
 
 def test_1_10_tells_what_it_can(start: Start) -> None:

@@ -137,11 +137,11 @@ def test_a_run_says_where_it_comes_from(start: Start, version: str) -> None:
     assert note == "Triggered by task local_task[2] of DAG local_dag, run local run, in another Airflow deployment."
 
 
-@pytest.mark.parametrize("told", ["https://here.example/dags/d/task", "https://here.exampledags/d/task"])
-def test_it_leads_to_the_page_of_the_local_task(start: Start, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+@pytest.mark.parametrize("lines", ["https://here.example/dags/d/task", "https://here.exampledags/d/task"])
+def test_it_leads_to_the_page_of_the_local_task(start: Start, monkeypatch: pytest.MonkeyPatch, lines: str) -> None:
     # Airflow 3.0 leaves out the slash that the base lacks.
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://here.example")
-    monkeypatch.setattr("tests.airflow.local.LocalTask.log_url", told, raising=False)
+    monkeypatch.setattr("tests.airflow.local.LocalTask.log_url", lines, raising=False)
     remote = loading(start())
     run(operator())
     page = "https://here.example/dags/d/task"
@@ -167,12 +167,12 @@ def test_a_remote_without_notes_gets_none(start: Start, version: str) -> None:
 # How far it is
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_how_far_the_run_is_is_told_unless_the_author_does_not_want_it(start: Start, wanted: bool) -> None:
+@pytest.mark.parametrize("target", [True, False])
+def test_how_far_the_run_is_is_told_unless_the_author_does_not_want_it(start: Start, target: bool) -> None:
     remote = loading(start(), looks=3)
-    made = operator(deferrable=True, log_progress=wanted)
+    made = operator(deferrable=True, log_progress=target)
     with pytest.raises(TaskDeferred) as deferred:
         made.execute(local_task(made).context())
-    assert deferred.value.trigger.wanted["progress"] is wanted  # type: ignore[attr-defined]
-    run(operator(log_progress=wanted))
-    assert any(path.endswith("/taskInstances") for _, path in remote.requests) is wanted
+    assert deferred.value.trigger.target["progress"] is target  # type: ignore[attr-defined]
+    run(operator(log_progress=target))
+    assert any(path.endswith("/taskInstances") for _, path in remote.requests) is target

@@ -276,17 +276,17 @@ def test_the_newest_run_stays_the_one_that_was_newest(remote: FakeDeployment, de
     remote.add_run("slow", "first", state="running", logical_date="2021-01-01T00:00:00Z")
     made = sensor(external_dag_id="slow", latest_run=True, deferrable=deferrable, timeout=30)
     context = local_task(made).context()
-    observed = made._observe  # what happens in the remote between two looks
+    polled = made._poll  # what happens in the remote between two looks
 
-    def observe(*arguments: Any) -> Any:
-        found = observed(*arguments)
+    def poll(*arguments: Any) -> Any:
+        found = polled(*arguments)
         if len(remote.runs("slow")) == 1:
             remote.add_run("slow", "second", state="running", logical_date="2021-01-02T00:00:00Z")
             remote.add_dag("slow", stays="running")
             remote.finish("slow", "first")
         return found
 
-    made._observe = observe  # type: ignore[method-assign]
+    made._poll = poll  # type: ignore[method-assign]
     run(made, context)
     assert context["ti"].xcoms["trigger_run_id"] == "first"
 
@@ -542,15 +542,15 @@ def test_a_dag_that_is_not_there_yet_is_waited_for(
         assert "has no such DAG" in capsys.readouterr().out + caplog.text
     made = sensor(external_dag_id="later", external_run_id="mine", deferrable=deferrable, timeout=30)
     context = local_task(made).context()
-    observed = made._observe
+    polled = made._poll
 
-    def observe(*arguments: Any) -> Any:
-        found = observed(*arguments)
+    def poll(*arguments: Any) -> Any:
+        found = polled(*arguments)
         remote.add_dag("later")
         remote.add_run("later", "mine")
         return found
 
-    made._observe = observe  # type: ignore[method-assign]
+    made._poll = poll  # type: ignore[method-assign]
     run(made, context)
 
 
@@ -832,7 +832,7 @@ def test_a_wait_that_goes_on_silently_keeps_its_deadline_and_looks_an_interval_l
     assert after["begin"] == pytest.approx(time.time() + 30, abs=10)
     assert after["deadline"] == before["deadline"]
     # Nobody has looked in the meantime, so that it may have ended at any moment.
-    assert after["wanted"].get("since", 0.0) == 0.0
+    assert after["target"].get("since", 0.0) == 0.0
     assert second.value.kwargs["deadline"] == before["deadline"]
     monkeypatch.setattr(time, "time", lambda: before["deadline"] + 1)
     with pytest.raises(AirflowSensorTimeout):
@@ -858,10 +858,10 @@ def test_a_run_that_ended_while_its_sensor_could_not_look_is_found(
 ) -> None:
     remote.add_run("quick", "today", logical_date=TODAY)
     made = sensor(deferrable=True, timeout=600)
-    monkeypatch.setattr(type(made), "_observe", lambda *_: None)
+    monkeypatch.setattr(type(made), "_poll", lambda *_: None)
     with pytest.raises(TaskDeferred) as deferred:
         made.execute(local_task(made).context())
-    assert deferred.value.trigger.serialize()[1]["wanted"]["since"] == 0.0
+    assert deferred.value.trigger.serialize()[1]["target"]["since"] == 0.0
 
 
 # Modes
@@ -915,7 +915,7 @@ def test_the_run_it_watches_is_told(any_remote: FakeDeployment) -> None:
     assert task.xcoms["remote_run_url"].startswith(any_remote.url)
 
 
-@pytest.mark.parametrize("event", [None, "success", {}, {"verdict": "splendid", "summary": "", "run": None}])
+@pytest.mark.parametrize("event", [None, "success", {}, {"status": "splendid", "summary": "", "run": None}])
 def test_an_event_of_somebody_else_is_refused(event: Any) -> None:
     made = sensor(deferrable=True)
     with pytest.raises(UnexpectedReply, match="event"):
@@ -924,6 +924,6 @@ def test_an_event_of_somebody_else_is_refused(event: Any) -> None:
 
 def test_an_error_in_the_triggerer_comes_back_as_itself() -> None:
     made = sensor(deferrable=True)
-    event = {"verdict": None, "summary": "what happened", "run": None, "error": "AuthenticationFailed"}
+    event = {"status": None, "summary": "what happened", "run": None, "error": "AuthenticationFailed"}
     with pytest.raises(AuthenticationFailed, match="what happened"):
         made.execute_complete(local_task(made).context(), event=event)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from astronomer_remote.api.waiting.log_stream import told_to
+from astronomer_remote.api.waiting.log_stream import log_sink
 from astronomer_remote.exceptions import DagRunFailed, InvalidSettings, NotSupported
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
@@ -29,7 +29,7 @@ class Heard(list[str]):
     def warning(self, line: str, *arguments: Any) -> None:
         self.info(f"! {line}", *arguments)
 
-    def told(self, name: str) -> list[str]:
+    def lines(self, name: str) -> list[str]:
         """What was told of one log."""
         return [line.partition(": ")[2].split("INFO ")[-1] for line in self if line.startswith(f"{name}: ")]
 
@@ -37,8 +37,8 @@ class Heard(list[str]):
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     lines = Heard()
-    for name in ("astronomer_remote.operators.run_wait.told_to", "astronomer_remote.triggers.wait.told_to"):
-        monkeypatch.setattr(name, lambda _: told_to(lines))
+    for name in ("astronomer_remote.operators.run_wait.log_sink", "astronomer_remote.triggers.wait.log_sink"):
+        monkeypatch.setattr(name, lambda _: log_sink(lines))
     return lines
 
 
@@ -58,7 +58,7 @@ def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:
 def test_each_line_stands_in_the_local_log_once(start: Start, heard: Heard, version: str, deferrable: bool) -> None:
     remote = loading(start(version))
     assert run(operator(deferrable=deferrable))["state"] == "success"
-    assert heard.told("extract") == ["read 3 files", "100 % done"]
+    assert heard.lines("extract") == ["read 3 files", "100 % done"]
     assert not any("not wanted" in line for line in heard)
     assert not any("/other/logs" in path for _, path in remote.requests)
 
@@ -68,7 +68,7 @@ def test_a_failed_run_is_told_to_its_end(start: Start, heard: Heard, deferrable:
     loading(start(), ends="failed")
     with pytest.raises(DagRunFailed):
         run(operator(deferrable=deferrable))
-    assert heard.told("extract") == ["read 3 files", "100 % done"]
+    assert heard.lines("extract") == ["read 3 files", "100 % done"]
 
 
 def test_a_run_that_is_cleared_while_the_task_comes_back_is_told_on(start: Start, heard: Heard) -> None:
@@ -77,12 +77,12 @@ def test_a_run_that_is_cleared_while_the_task_comes_back_is_told_on(start: Start
     context = local_task(made).context()
     with pytest.raises(TaskDeferred) as deferred:
         made.execute(context)
-    event = {"verdict": "success", "summary": "", "run": None, "error": None}
+    event = {"status": "success", "summary": "", "run": None, "error": None}
     run_id = deferred.value.kwargs["run_id"]  # type: ignore[index]
     loading(remote, stays="running")
     with pytest.raises(TaskDeferred) as again:
         made.execute_complete(context, event, run_id=run_id)
-    assert restored(again.value.trigger).wanted["stream"] == ["extract"]
+    assert restored(again.value.trigger).target["stream"] == ["extract"]
 
 
 @BOTH_MODES

@@ -16,9 +16,9 @@ from unittest.mock import create_autospec
 import pytest
 from airflow.models.trigger import Trigger
 
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.models import DagRun
-from astronomer_remote.api.waiting.target import Wanted
+from astronomer_remote.api.waiting.target import WaitTarget
 from astronomer_remote.compat import (
     RUN_TRY,
     TRIGGERS_HEAR_OF_KILLS,
@@ -40,9 +40,9 @@ Start = Callable[..., FakeDeployment]
 def trigger(dag_id: str = "quick", run_id: str | None = "r", **arguments: Any) -> RemoteWaitTrigger:
     names = ("poke_interval", "deadline", "cancel_on_kill", "astronomer_conn_id")
     own = {name: arguments.pop(name) for name in names if name in arguments}
-    wanted = Wanted(dag_id, run_id, **{"failed_states": ("failed",), **arguments})
+    target = WaitTarget(dag_id, run_id, **{"failed_states": ("failed",), **arguments})
     options: dict[str, Any] = {"astronomer_conn_id": "astronomer_default", "poke_interval": 0.01, **own}
-    return RemoteWaitTrigger(wanted=wanted.as_dict(), **options)
+    return RemoteWaitTrigger(target=target.as_dict(), **options)
 
 
 def event_of(made: RemoteWaitTrigger) -> dict[str, Any]:
@@ -53,12 +53,12 @@ def event_of(made: RemoteWaitTrigger) -> dict[str, Any]:
 # One event
 
 
-@pytest.mark.parametrize(("dag_id", "verdict"), [("quick", "success"), ("bad", "failed")])
-def test_it_ends_with_one_event_that_tells_the_run(any_remote: FakeDeployment, dag_id: str, verdict: str) -> None:
+@pytest.mark.parametrize(("dag_id", "status"), [("quick", "success"), ("bad", "failed")])
+def test_it_ends_with_one_event_that_tells_the_run(any_remote: FakeDeployment, dag_id: str, status: str) -> None:
     any_remote.add_run(dag_id, "r", state="running")
     event = event_of(trigger(dag_id))
-    assert (event["verdict"], event["error"]) == (verdict, None)
-    assert (event["run"]["run_id"], event["run"]["state"]) == ("r", verdict)
+    assert (event["status"], event["error"]) == (status, None)
+    assert (event["run"]["run_id"], event["run"]["state"]) == ("r", status)
     assert WaitEvent.parse(event).as_dict() == event
 
 
@@ -98,21 +98,21 @@ def test_a_long_or_hostile_summary_stays_short_and_in_one_line() -> None:
 
 def test_an_event_of_an_earlier_version_is_read() -> None:
     run = DagRun("d", "r", "success", conf={"a": 1}, note="n", url="u")
-    event = {"verdict": "success", "summary": "s", "run": {**vars(run), "more": 1}, "error": None}
+    event = {"status": "success", "summary": "s", "run": {**vars(run), "more": 1}, "error": None}
     assert WaitEvent.parse(event).run == DagRun("d", "r", "success", url="u")
 
 
 @pytest.mark.parametrize(
     "made",
     [
-        RemoteWaitTrigger(astronomer_conn_id="astronomer_default", wanted={"dag_id": "d", "new": 1}, poke_interval=1),
-        RemotePoolTrigger(astronomer_conn_id="astronomer_default", wanted={"pool": "p", "new": 1}, poke_interval=1),
+        RemoteWaitTrigger(astronomer_conn_id="astronomer_default", target={"dag_id": "d", "new": 1}, poke_interval=1),
+        RemotePoolTrigger(astronomer_conn_id="astronomer_default", target={"pool": "p", "new": 1}, poke_interval=1),
     ],
     ids=["run", "pool"],
 )
 def test_a_wait_that_another_version_began_ends_with_a_clear_error(remote: FakeDeployment, made: Any) -> None:
     event = event_of(made)
-    assert (event["verdict"], event["error"]) == (None, "UnexpectedReply")
+    assert (event["status"], event["error"]) == (None, "UnexpectedReply")
     assert "was begun by another version of this package" in event["summary"]
     assert "'new'" in event["summary"]
 
@@ -124,7 +124,7 @@ def test_a_wait_that_another_version_began_ends_with_a_clear_error(remote: FakeD
         (
             "astronomer_remote.api.watch.pool_watcher.watch_pool",
             RemotePoolTrigger(
-                astronomer_conn_id="astronomer_default", wanted=RoomWanted("p").as_dict(), poke_interval=1
+                astronomer_conn_id="astronomer_default", target=PoolTarget("p").as_dict(), poke_interval=1
             ),
         ),
     ],
@@ -138,7 +138,7 @@ def test_an_unexpected_error_does_not_reach_the_database_as_it_is(
     monkeypatch.setattr(watcher, fail)
     event = event_of(made)
     said = "Unexpected in the triggerer: LookupError: what came was \\x00\\x1b[2J\\n[2026-01-01] INFO - all is well"
-    assert event == {"verdict": None, "summary": said, "run": None, "error": "LookupError"}
+    assert event == {"status": None, "summary": said, "run": None, "error": "LookupError"}
     with pytest.raises(RemoteError, match="LookupError"):
         WaitEvent.parse(event).raise_error()
 
@@ -146,7 +146,7 @@ def test_an_unexpected_error_does_not_reach_the_database_as_it_is(
 def test_a_state_that_is_to_skip_ends_it_as_skipped(remote: FakeDeployment) -> None:
     remote.add_run("quick", "r")
     remote.set_task_state("quick", "r", "hello", "skipped")
-    assert event_of(trigger(task_ids=("hello",), skipped_states=("skipped",)))["verdict"] == "skipped"
+    assert event_of(trigger(task_ids=("hello",), skipped_states=("skipped",)))["status"] == "skipped"
 
 
 @pytest.mark.parametrize("unfinished", [{"stays": "queued"}, {"stays": "running"}, {"stays": "pondering"}])
@@ -154,7 +154,7 @@ def test_the_deadline_ends_it_however_the_run_stands(remote: FakeDeployment, unf
     remote.add_dag("slow", **unfinished)
     remote.add_run("slow", "r", state="queued")
     event = event_of(trigger("slow", deadline=time.time() + 0.3))
-    assert event["verdict"] == "timeout"
+    assert event["status"] == "timeout"
     assert unfinished["stays"] in event["summary"]
 
 
@@ -170,25 +170,25 @@ def test_the_deadline_holds_after_a_restart(remote: FakeDeployment) -> None:
 
 def test_it_looks_once_although_the_deadline_passed_while_no_triggerer_ran(remote: FakeDeployment) -> None:
     remote.add_run("quick", "r", state="success")
-    assert event_of(trigger(deadline=time.time() - 60))["verdict"] == "success"
+    assert event_of(trigger(deadline=time.time() - 60))["status"] == "success"
 
 
 def test_what_waiting_costs_goes_to_the_triggerers_metrics(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[str, str]] = []
+    lines: list[tuple[str, str]] = []
     stats = triggerer_stats()
     for kind in ("gauge", "incr", "timing"):
         # With the signature of Airflow's own, so that it would refuse what that does.
         own = create_autospec(
-            getattr(stats, kind), side_effect=lambda stat, *_, kind=kind, **__: told.append((kind, stat))
+            getattr(stats, kind), side_effect=lambda stat, *_, kind=kind, **__: lines.append((kind, stat))
         )
         monkeypatch.setattr(stats, kind, own)
     remote.add_dag("slow", looks=2)
     remote.add_run("slow", "r", state="running")
     event_of(trigger("slow"))
-    assert ("gauge", "astronomer_remote.waiting") in told
-    assert ("timing", "astronomer_remote.tick") in told
+    assert ("gauge", "astronomer_remote.waiting") in lines
+    assert ("timing", "astronomer_remote.poll") in lines
 
 
 @pytest.mark.parametrize(("trigger_id", "least"), [(1, 1.0), (None, 0.0)])
@@ -201,7 +201,7 @@ def test_in_a_triggerer_a_wait_does_not_end_before_airflow_has_taken_note_of_the
     # However long ago the task began: it may have taken it a while to make the run.
     made = trigger(since=began - 60)
     made.trigger_id = trigger_id
-    assert event_of(made)["verdict"] == "success"
+    assert event_of(made)["status"] == "success"
     assert least <= time.time() - began < 25.0
 
 
@@ -218,10 +218,10 @@ def test_a_wait_for_a_pool_lets_airflow_take_note_too(remote: FakeDeployment, mo
     remote.add_pool("etl", slots=2)
     began = time.time()
     made = RemotePoolTrigger(
-        astronomer_conn_id="astronomer_default", wanted=RoomWanted("etl").as_dict(), poke_interval=0.01
+        astronomer_conn_id="astronomer_default", target=PoolTarget("etl").as_dict(), poke_interval=0.01
     )
     made.trigger_id = 1
-    assert asyncio.run(only_event(made))["verdict"] == "success"
+    assert asyncio.run(only_event(made))["status"] == "success"
     assert time.time() - began >= 1.0
 
 
@@ -238,14 +238,14 @@ def test_it_only_ever_reads(any_remote: FakeDeployment) -> None:
 
 def test_a_connection_that_does_not_exist_becomes_an_event() -> None:
     event = event_of(trigger(astronomer_conn_id="forgotten"))
-    assert (event["verdict"], event["error"]) == (None, "AirflowNotFoundException")
+    assert (event["status"], event["error"]) == (None, "AirflowNotFoundException")
     assert "forgotten" in event["summary"]
 
 
 def test_an_error_becomes_an_event_that_names_it(remote: FakeDeployment, add_connection: Any) -> None:
     add_connection(**remote.connection(password="wrong-s3cr3t"))
     event = event_of(trigger())
-    assert (event["verdict"], event["error"]) == (None, "AuthenticationFailed")
+    assert (event["status"], event["error"]) == (None, "AuthenticationFailed")
     assert "admin" in event["summary"]
     assert "s3cr3t" not in json.dumps(event)
 
@@ -262,7 +262,7 @@ def test_a_wrong_connection_becomes_an_event(add_connection: Callable[..., str])
 def test_a_remote_that_is_down_for_a_while_is_waited_for(remote: FakeDeployment) -> None:
     remote.add_run("quick", "r", state="running")
     remote.disturb(503, times=1)
-    assert event_of(trigger())["verdict"] == "success"
+    assert event_of(trigger())["status"] == "success"
 
 
 def test_a_secret_that_was_changed_is_read_anew(start: Start, add_connection: Any) -> None:
@@ -278,7 +278,7 @@ def test_a_secret_that_was_changed_is_read_anew(start: Start, add_connection: An
         remote.finish("slow", "r")
         return await asyncio.wait_for(waiting, 60)
 
-    assert asyncio.run(change_meanwhile())["verdict"] == "success"
+    assert asyncio.run(change_meanwhile())["status"] == "success"
 
 
 async def heard(remote: FakeDeployment, requests: int) -> None:
@@ -307,7 +307,7 @@ def test_the_connection_is_not_looked_up_on_the_event_loop(
 
     monkeypatch.setattr(AstronomerHook, "get_connection", staticmethod(off_the_loop))
     remote.add_run("quick", "r")
-    assert event_of(trigger())["verdict"] == "success"
+    assert event_of(trigger())["status"] == "success"
 
 
 def test_the_event_loop_is_never_held_up(remote: FakeDeployment) -> None:
@@ -342,7 +342,7 @@ def test_many_waits_of_one_triggerer_all_end(any_remote: FakeDeployment) -> None
         return await asyncio.gather(*(only_event(trigger("slow", f"r{number}")) for number in range(20)))
 
     events = asyncio.run(wait_for_all())
-    assert [(event["verdict"], event["run"]["run_id"]) for event in events] == [
+    assert [(event["status"], event["run"]["run_id"]) for event in events] == [
         ("success", f"r{number}") for number in range(20)
     ]
 
@@ -501,7 +501,7 @@ def test_a_deadline_that_a_suspended_triggerer_finds_passed_leaves_the_run_to_th
     local_airflow(monkeypatch, local, xcoms or LocalXComs({}))
     waiting = trigger("slow", cancel_on_kill=True, deadline=time.time())
     waiting.task_instance = deferred_task()
-    assert event_of(waiting)["verdict"] == "timeout"
+    assert event_of(waiting)["status"] == "timeout"
     assert (state_of(going) == "failed") == cancelled
 
 
@@ -514,7 +514,7 @@ def test_a_deadline_ends_the_run_if_the_local_deployment_does_not_answer(
     monkeypatch.setattr("astronomer_remote.compat._local_state", broken)
     waiting = trigger("slow", cancel_on_kill=True, deadline=time.time())
     waiting.task_instance = deferred_task()
-    assert (event_of(waiting)["verdict"], state_of(going)) == ("timeout", "failed")
+    assert (event_of(waiting)["status"], state_of(going)) == ("timeout", "failed")
 
 
 @pytest.mark.parametrize(
@@ -559,7 +559,7 @@ def test_a_kill_ends_the_run_if_the_task_made_it(going: FakeDeployment, ours: bo
 def test_a_deadline_ends_the_run_if_the_task_made_it(going: FakeDeployment, ours: bool, state: str) -> None:
     # Airflow 2 ends a task whose execution_timeout is over without letting it come back.
     event = event_of(trigger("slow", cancel_on_kill=ours, deadline=time.time()))
-    assert (event["verdict"], event["run"]["state"], state_of(going)) == ("timeout", state, state)
+    assert (event["status"], event["run"]["state"], state_of(going)) == ("timeout", state, state)
 
 
 def test_a_kill_that_fails_says_so_and_raises_nothing(going: FakeDeployment, add_connection: Any) -> None:

@@ -64,8 +64,8 @@ def test_a_users_dag_runs_from_end_to_end(remote: FakeDeployment) -> None:
     file.write_text(DAG_FILE)
     # As a user starts it. Airflow 3 wants the file in its DAGs folder, Airflow 2 takes it from anywhere.
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
-    told = done.stdout + done.stderr
-    assert "ENDED success" in told, told[-5000:]
+    lines = done.stdout + done.stderr
+    assert "ENDED success" in lines, lines[-5000:]
 
     (quick,) = remote.runs("quick")
     assert quick["run_id"].startswith("remote__users_dag.waits__")

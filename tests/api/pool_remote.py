@@ -74,8 +74,8 @@ class PoolRemote(Remote):
             return ok([self._tell(name) for name in self.pools])
         limit, offset = int(request.query["limit"]), int(request.query["offset"])
         assert limit <= 100
-        told = [self._tell(name) for name in [*self.pools][offset:][:limit]]
-        return ok({"pools": told, "total_entries": len(self.pools)})
+        lines = [self._tell(name) for name in [*self.pools][offset:][:limit]]
+        return ok({"pools": lines, "total_entries": len(self.pools)})
 
     def _get(self, _: Request, name: str) -> Response:
         return ok(self._tell(name))
@@ -114,9 +114,9 @@ class PoolRemote(Remote):
     def _delete(self, _: Request, name: str) -> Response:
         if name == "default_pool":
             return answer(400, {"detail": "Default Pool can't be deleted"})
-        told = self._tell(name)
+        lines = self._tell(name)
         del self.pools[name]
-        return ok(told) if self.speech.experimental else Response(204)
+        return ok(lines) if self.speech.experimental else Response(204)
 
     # Airflow 3's bulk endpoint, which does not know that default_pool is special
 

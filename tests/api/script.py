@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import RemoteError
 from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, TransportError
@@ -96,9 +96,9 @@ class Turn:
         assert f"{request.method} {request.target}" == self.expected
         if self.body is not ...:
             assert request.body == self.body
-        for name, wanted in (("Authorization", self.authorization), ("Cookie", self.cookie)):
-            if wanted is not ...:
-                assert request.headers.get(name) == wanted
+        for name, target in (("Authorization", self.authorization), ("Cookie", self.cookie)):
+            if target is not ...:
+                assert request.headers.get(name) == target
 
 
 class Clock:
@@ -125,11 +125,11 @@ class Remote:
         self.clock = Clock()
         self.requests: list[Request] = []
         self.sleeps: list[float] = []
-        self.conversation = Conversation(settings, retry=retry, clock=self.clock, jitter=lambda: 0.0)
-        self.deployment = Deployment(settings, conversation=self.conversation)
+        self.client = Client(settings, retry=retry, clock=self.clock, jitter=lambda: 0.0)
+        self.deployment = Deployment(settings, client=self.client)
         self.speech = Speech(version or V2)
         if version:
-            self.play(self.conversation.dialect(), *self.speech.detection())
+            self.play(self.client.dialect(), *self.speech.detection())
             self.requests.clear()
 
     def play(self, flow: Flow[T], *turns: Turn | Settings) -> T:
@@ -218,8 +218,8 @@ class Speech:
         """A run as this version tells it."""
         if self.experimental:
             return {"id": 1, "dag_id": "d", "run_id": run_id, "execution_date": date, "state": state, "start_date": ""}
-        told = {"dag_id": "d", "dag_run_id": run_id, "state": state, self.date_field: date, "conf": {}, **more}
-        return told | {"execution_date": date} if self.generation is Generation.V1 else told
+        lines = {"dag_id": "d", "dag_run_id": run_id, "state": state, self.date_field: date, "conf": {}, **more}
+        return lines | {"execution_date": date} if self.generation is Generation.V1 else lines
 
     def no_dag(self) -> Response:
         return answer(404, {"error": "Dag id d not found"} if self.experimental else {"detail": "DAG with id d"})

@@ -10,7 +10,7 @@ import pytest
 
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.pools.diff import plan
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import ListingChanged, PoolIsOccupied, RemoteError, UnexpectedReply
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, TriggerIntent
@@ -21,7 +21,7 @@ ONCE = RetryPolicy(attempts=1)
 RUN = DagRun("d", "r", "success", logical_date=DATE)
 
 
-def told(version: str, flow: Callable[[Deployment], Flow[Any]], *replies: Any) -> Any:
+def lines(version: str, flow: Callable[[Deployment], Flow[Any]], *replies: Any) -> Any:
     """What comes out if all requests are answered so, one after the other, and the last reply again and again."""
     remote, left = Remote(version=version, retry=ONCE), list(replies)
 
@@ -41,8 +41,8 @@ def listing(name: str, *entries: Any) -> dict[str, Any]:
 
 
 def single_instance(to: Deployment) -> Flow[TaskInstance]:
-    dialect = yield from to.conversation.dialect()
-    return (yield from to.conversation.ask(dialect.task_instance(RUN, "t")))
+    dialect = yield from to.client.dialect()
+    return (yield from to.client.request(dialect.task_instance(RUN, "t")))
 
 
 IDS = {"dag_id": "d", "dag_run_id": "r", "state": "success", "is_paused": False}
@@ -53,7 +53,7 @@ QUESTIONS: dict[str, tuple[Callable[[Deployment], Flow[Any]], Any]] = {
     "a run of another DAG": (lambda to: to.get_dag_run("d", "r"), IDS | {"dag_id": "e"}),
     "runs of another DAG": (lambda to: to.list_dag_runs("d"), listing("dag_runs", IDS | {"dag_id": "e"})),
     "instances of another run": (
-        lambda to: to.observer.task_instances(RUN),
+        lambda to: to.poller.task_instances(RUN),
         listing("task_instances", instance(dag_run_id="other")),
     ),
     "an instance of another task": (single_instance, instance(task_id="u")),
@@ -71,7 +71,7 @@ QUESTIONS: dict[str, tuple[Callable[[Deployment], Flow[Any]], Any]] = {
 def test_a_reply_about_something_else_is_none(version: str, question: str) -> None:
     flow, reply = QUESTIONS[question]
     with pytest.raises(UnexpectedReply):
-        told(version, flow, reply)
+        lines(version, flow, reply)
 
 
 def test_a_trigger_whose_reply_is_about_another_run_is_looked_up() -> None:
@@ -86,15 +86,15 @@ def test_a_trigger_whose_reply_is_about_another_run_is_looked_up() -> None:
 def test_1_10_tells_of_other_dags_no_more_than_others_do() -> None:
     other = Speech(EXPERIMENTAL).run() | {"dag_id": "e"}
     with pytest.raises(UnexpectedReply):
-        told(EXPERIMENTAL, lambda to: to.get_dag_run("d", "r"), [other])
+        lines(EXPERIMENTAL, lambda to: to.get_dag_run("d", "r"), [other])
     with pytest.raises(UnexpectedReply):
-        told(EXPERIMENTAL, lambda to: to.dags.is_paused("d"), [Speech(EXPERIMENTAL).run()], {"is_paused": None})
+        lines(EXPERIMENTAL, lambda to: to.dags.is_paused("d"), [Speech(EXPERIMENTAL).run()], {"is_paused": None})
 
 
 def test_runs_of_other_dates_are_left_out_should_the_remote_not_know_the_filter() -> None:
     speech = Speech(V2)
     runs = [speech.run(), speech.run("other", date="2026-11-23T07:00:00Z"), speech.run("dateless", date=None)]
-    found = told(V2, lambda to: to.list_dag_runs("d", logical_date=DATE), listing("dag_runs", *runs))
+    found = lines(V2, lambda to: to.list_dag_runs("d", logical_date=DATE), listing("dag_runs", *runs))
     assert [run.run_id for run in found] == ["r"]
 
 
@@ -104,10 +104,10 @@ def test_a_pool_whose_use_is_not_known_counts_as_used(version: str, occupied: An
     pool = {name: value for name, value in POOL.items() if name != "occupied_slots"}
     pool |= {} if occupied is ... else {"occupied_slots": occupied}
     with pytest.raises(UnexpectedReply, match="does not tell how many slots of pool 'p' are occupied"):
-        told(version, lambda to: to.pools.remove("p"), pool)
-    known = told(version, lambda to: to.get_pool("p"), pool)
-    assert not RoomWanted("p", empty=True).is_in(known)
-    assert not RoomWanted("p").is_in(replace(known, open_slots=None))
+        lines(version, lambda to: to.pools.remove("p"), pool)
+    known = lines(version, lambda to: to.get_pool("p"), pool)
+    assert not PoolTarget("p", empty=True).is_in(known)
+    assert not PoolTarget("p").is_in(replace(known, open_slots=None))
     planned = plan([known], [], prune=True)
     assert (planned.changes, list(planned.kept)) == ((), ["p"])
     assert [change.name for change in plan([known], [], prune=True, force=True).changes] == ["p"]
@@ -121,22 +121,22 @@ def test_a_pool_that_is_not_in_the_second_listing_is_read_before_it_is_deleted()
 
     missing = listing("pools", {"name": "p", "slots": "many"})
     occupied = POOL | {"occupied_slots": 1}
-    progress = told(V2, prune, listing("pools", POOL), missing, occupied)
-    assert "occupied" in progress.told()
+    progress = lines(V2, prune, listing("pools", POOL), missing, occupied)
+    assert "occupied" in progress.summary()
     with pytest.raises(UnexpectedReply):
-        told(V2, prune, listing("pools", POOL), missing, {"name": "p", "slots": "many"})
+        lines(V2, prune, listing("pools", POOL), missing, {"name": "p", "slots": "many"})
 
 
 def test_a_pool_in_use_is_still_told_from_one_whose_use_is_not_known() -> None:
     with pytest.raises(PoolIsOccupied):
-        told(V2, lambda to: to.pools.remove("p"), POOL | {"occupied_slots": 1})
+        lines(V2, lambda to: to.pools.remove("p"), POOL | {"occupied_slots": 1})
 
 
 @pytest.mark.parametrize("odd", [{"map_index": "0"}, {"map_index": None}, {"task_id": 5}, {"state": 1}])
 def test_results_are_not_read_of_a_run_whose_instances_are_not_all_known(odd: dict[str, Any]) -> None:
     gone = Response(404, {"content-type": "application/json"}, b'{"detail": "none"}')
     with pytest.raises(ListingChanged, match="results may be missing"):
-        told(
+        lines(
             V2,
             lambda to: to.results.of(RUN, ["t"]),
             gone,
@@ -146,18 +146,18 @@ def test_results_are_not_read_of_a_run_whose_instances_are_not_all_known(odd: di
 
 def test_what_is_only_shown_is_left_out_if_it_is_odd() -> None:
     odd = instance(try_number="1", operator=3, start_date="soon", end_date=5, duration="x", map_index=2)
-    (found,) = told(V2, lambda to: to.observer.task_instances(RUN), listing("task_instances", odd))
+    (found,) = lines(V2, lambda to: to.poller.task_instances(RUN), listing("task_instances", odd))
     assert found == TaskInstance("t", 2, "success", dag_id="d", run_id="r")
-    pool = told(V2, lambda to: to.get_pool("p"), POOL | {"description": 5, "include_deferred": "no", "team_name": []})
+    pool = lines(V2, lambda to: to.get_pool("p"), POOL | {"description": 5, "include_deferred": "no", "team_name": []})
     assert pool == Pool("p", 1, occupied_slots=0, open_slots=1)
-    run = told(V2, lambda to: to.get_dag_run("d", "r"), {"dag_id": "d", "dag_run_id": "r", "conf": [1], "note": {}})
+    run = lines(V2, lambda to: to.get_dag_run("d", "r"), {"dag_id": "d", "dag_run_id": "r", "conf": [1], "note": {}})
     assert (run.conf, run.note) == (None, None)
 
 
 def test_no_error_about_our_settings_comes_from_what_a_remote_tells() -> None:
     for version in STABLE:
         odd = Speech(version).run(date="soon") | {"end_date": "0000", "start_date": "9999-12-31T23:59:59-23:59"}
-        run = told(version, lambda to: to.get_dag_run("d", "r"), odd)
+        run = lines(version, lambda to: to.get_dag_run("d", "r"), odd)
         assert (run.logical_date, run.end_date, run.start_date) == (None, None, None)
         assert isinstance(run, DagRun)
     assert issubclass(UnexpectedReply, RemoteError)

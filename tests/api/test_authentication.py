@@ -136,7 +136,7 @@ def test_what_is_public_is_asked_for_without_credentials() -> None:
 )
 def test_somebody_else_can_be_given_the_headers_that_authenticate(settings: Settings, headers: Any) -> None:
     remote = Remote(settings, V2)
-    assert remote.play(remote.conversation.authorization()) == headers
+    assert remote.play(remote.client.authorization()) == headers
 
 
 # Token or key

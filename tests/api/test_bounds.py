@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.client import client as conversation
+from astronomer_remote.api.client import client as client
 from astronomer_remote.api.client import responses
 from astronomer_remote.api.client.paging import LARGEST_BARE_LISTING, LARGEST_LISTING
 from astronomer_remote.api.dialects import detect
@@ -32,7 +32,7 @@ from astronomer_remote.api.protocol.flow import LARGE_JSON, LARGEST_ENTRY, Compu
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance
 from astronomer_remote.api.runs.xcoms import LARGEST_RESULTS
 from astronomer_remote.api.waiting.log_stream import LINES_PER_LOOK, Stream
-from astronomer_remote.api.waiting.target import Wanted
+from astronomer_remote.api.waiting.target import WaitTarget
 from tests.api.script import DATE, OPEN, STABLE, V1, V2, Remote, Speech, answer, ok, only
 
 RUN = DagRun("d", "r")
@@ -46,7 +46,7 @@ Told = Callable[[Remote], Flow[Any]]
 READS: dict[str, tuple[Told, Any]] = {
     "a run": (lambda to: to.deployment.get_dag_run("d", "r"), {"dag_id": "d", "dag_run_id": "r", "conf": LONG}),
     "a look of a wait": (
-        lambda to: to.deployment.observer.look(Wanted("d", run_id="r"), bare=True),
+        lambda to: to.deployment.poller.look(WaitTarget("d", run_id="r"), bare=True),
         {"dag_id": "d", "dag_run_id": "r", "conf": LONG},
     ),
     "a listing": (
@@ -64,8 +64,8 @@ READS: dict[str, tuple[Told, Any]] = {
 
 
 def log_of(remote: Remote) -> Flow[Any]:
-    dialect = yield from remote.conversation.dialect()
-    return (yield from remote.conversation.ask(dialect.log_part(RUN, TASK)))
+    dialect = yield from remote.client.dialect()
+    return (yield from remote.client.request(dialect.log_part(RUN, TASK)))
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html", ""])
@@ -111,10 +111,10 @@ def test_what_is_calculated_beside_the_event_loop_may_fail(monkeypatch: pytest.M
         raise ZeroDivisionError
 
     remote = Remote(version=V2)
-    dialect = remote.play(remote.conversation.dialect())
-    exchange = dialect.dag_run("d", "r").reading(broken)
+    dialect = remote.play(remote.client.dialect())
+    operation = dialect.dag_run("d", "r").reading(broken)
     with pytest.raises(ZeroDivisionError):
-        remote.carry_out(remote.conversation.ask(exchange), lambda _: ok(LONG))
+        remote.carry_out(remote.client.request(operation), lambda _: ok(LONG))
 
 
 @pytest.mark.parametrize("path", ["/api/v2/version", "/auth/token"])
@@ -154,18 +154,20 @@ def test_of_runs_that_ended_neither_conf_nor_note_is_kept(version: str) -> None:
 
 @pytest.mark.parametrize("version", STABLE)
 @pytest.mark.parametrize(
-    "wanted", [Wanted("d", run_id="r"), Wanted("d", newest=True), Wanted("d", logical_dates=(DATE,))], ids=str
+    "target",
+    [WaitTarget("d", run_id="r"), WaitTarget("d", newest=True), WaitTarget("d", logical_dates=(DATE,))],
+    ids=str,
 )
-def test_a_wait_in_a_triggerer_keeps_neither_conf_nor_note_of_its_run(version: str, wanted: Wanted) -> None:
+def test_a_wait_in_a_triggerer_keeps_neither_conf_nor_note_of_its_run(version: str, target: WaitTarget) -> None:
     remote, run = Remote(version=version), Speech(version).run("r", **HEAVY)
 
     def reply(request: Request) -> Response:
         return ok(run if request.path.endswith("/r") else {"dag_runs": [run], "total_entries": 1})
 
-    seen = remote.carry_out(remote.deployment.observer.look(wanted, bare=True), reply).run
+    seen = remote.carry_out(remote.deployment.poller.look(target, bare=True), reply).run
     assert seen
     assert (seen.run_id, seen.conf, seen.note) == ("r", None, None)
-    whole = remote.carry_out(remote.deployment.observer.look(wanted), reply).run
+    whole = remote.carry_out(remote.deployment.poller.look(target), reply).run
     assert whole
     assert (whole.conf, whole.note) == (HEAVY["conf"], HEAVY["note"])
 
@@ -173,7 +175,7 @@ def test_a_wait_in_a_triggerer_keeps_neither_conf_nor_note_of_its_run(version: s
 def test_a_wait_asks_for_no_more_than_it_needs_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("2.8.4", "2.9.3", V1, V2):
         remote, speech = Remote(version=version), Speech(version)
-        look = remote.deployment.observer.look(Wanted("d", run_id="r"), bare=True)
+        look = remote.deployment.poller.look(WaitTarget("d", run_id="r"), bare=True)
         remote.carry_out(look, lambda _, speech=speech: ok(speech.run("r")))  # type: ignore[misc]
         assert remote.requests[-1].target.partition("?")[2] == only(version).lstrip("&")
 
@@ -198,8 +200,8 @@ def test_a_listing_is_bounded_by_the_bytes_of_all_its_pages_together(
     monkeypatch: pytest.MonkeyPatch, bare: bool
 ) -> None:
     assert LARGEST_LISTING < LARGEST_BARE_LISTING
-    monkeypatch.setattr(conversation, "LARGEST_LISTING", 2**20)
-    monkeypatch.setattr(conversation, "LARGEST_BARE_LISTING", 2 * 2**20)
+    monkeypatch.setattr(client, "LARGEST_LISTING", 2**20)
+    monkeypatch.setattr(client, "LARGEST_BARE_LISTING", 2 * 2**20)
     remote, most, page = Remote(version=V2), (2 if bare else 1) * 2**20, 2**17
 
     def reply(request: Request) -> Response:
@@ -220,7 +222,7 @@ def test_a_listing_is_bounded_by_the_bytes_of_all_its_pages_together(
 # Logs
 
 
-def told(stream: Stream, part: Any) -> list[str]:
+def lines(stream: Stream, part: Any) -> list[str]:
     return [line.removeprefix("t: ") for line in stream.take(part)]
 
 
@@ -248,11 +250,11 @@ def test_a_very_long_log_that_comes_whole_each_time_is_told_once(form: str, toke
         return record_part({"content": [{"event": line} for line in lines], "continuation_token": token})
 
     stream = Stream(TASK)
-    assert told(stream, part(50_000))[-1] == "line 49999"
-    assert told(stream, part(50_000)) == []
-    assert told(stream, part(50_003)) == ["line 50000", "line 50001", "line 50002"]
+    assert lines(stream, part(50_000))[-1] == "line 49999"
+    assert lines(stream, part(50_000)) == []
+    assert lines(stream, part(50_003)) == ["line 50000", "line 50001", "line 50002"]
     # So much more came that none of what was told is left in it.
-    assert told(stream, part(150_000))[1:] == [f"line {number}" for number in range(150_000 - LINES_PER_LOOK, 150_000)]
+    assert lines(stream, part(150_000))[1:] == [f"line {number}" for number in range(150_000 - LINES_PER_LOOK, 150_000)]
 
 
 def test_the_error_is_told_although_very_much_was_printed_after_it() -> None:
@@ -260,7 +262,7 @@ def test_the_error_is_told_although_very_much_was_printed_after_it() -> None:
     more = [{"event": f"line {number}"} for number in range(3 * MOST_RECORDS)]
     part = record_part({"content": [{"event": "first"}, failed, *more]})
     assert [part.lines[number] for number in part.error] == ["Task failed", "E: boom"]
-    assert told(Stream(TASK), part)[1:3] == ["Task failed", "E: boom"]
+    assert lines(Stream(TASK), part)[1:3] == ["Task failed", "E: boom"]
 
 
 # What is handed on, where a remote decides of how many things it tells
@@ -286,8 +288,8 @@ def test_a_diff_of_very_many_pools_is_handed_on_and_logged_in_part_with_the_numb
     lines = found.table(MOST_TOLD).splitlines()
     assert f"and {2_500 - MOST_TOLD} more" in lines
     assert len(lines) < 2 * MOST_TOLD + 10
-    assert "not done: delete" in progress.told()
-    assert progress.told().endswith("and 2480 more")
+    assert "not done: delete" in progress.summary()
+    assert progress.summary().endswith("and 2480 more")
 
 
 def test_a_diff_of_a_few_pools_is_handed_on_as_a_whole() -> None:
@@ -334,21 +336,21 @@ def test_of_very_many_components_the_health_of_some_is_told() -> None:
 def test_the_newest_run_and_that_of_an_interval_are_looked_for_in_smaller_pages(version: str, most: int) -> None:
     remote, speech = Remote(version=version), Speech(version)
     made = [speech.run(f"r{n}", "success", start_date=DATE, run_type="manual") for n in range(20)]
-    wanted = {**made[10], "dag_run_id": "scheduled", "run_type": "scheduled", "data_interval_end": DATE}
+    target = {**made[10], "dag_run_id": "scheduled", "run_type": "scheduled", "data_interval_end": DATE}
 
     def reply(request: Request) -> Response:
         offset, limit = request.query["offset"], request.query["limit"]
         if limit > most:
             return Response(200, {}, b"{", truncated=True)
         ordered = made if "order_by" not in request.query else made[::-1]
-        runs = [*ordered[:10], wanted, *ordered[10:]] if "_lte" in "".join(request.query) else ordered
+        runs = [*ordered[:10], target, *ordered[10:]] if "_lte" in "".join(request.query) else ordered
         return ok({"dag_runs": runs[offset:][:limit], "total_entries": len(runs)})
 
     def newest() -> DagRun | None:
         return remote.carry_out(remote.deployment.get_newest_dag_run("d"), reply)
 
     def of_interval() -> DagRun | None:
-        return remote.carry_out(remote.deployment.observer.dated_runs.of_interval_end("d", DATE), reply)
+        return remote.carry_out(remote.deployment.poller.dated_runs.of_interval_end("d", DATE), reply)
 
     looks = [newest, of_interval] if version in (V1, V2) else [newest]
     if not most:

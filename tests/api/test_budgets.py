@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.client.client import Budget, Conversation
+from astronomer_remote.api.client.client import Budget, Client
 from astronomer_remote.api.protocol.errors import RemoteError, Unreachable
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, Sleep, TransportError
 from astronomer_remote.api.protocol.models import Pool, TriggerIntent
 from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.runs.runs import SECONDS_BEFORE_CANCEL, SECONDS_UNTIL_SHOWN, IfExists
-from astronomer_remote.api.waiting.target import Wanted
+from astronomer_remote.api.waiting.target import WaitTarget
 from tests.api.script import DATE, LOST, OPEN, UNSENT, V1, V2, Remote, Speech, answer, ok, page, plain
 
 RETRY = RetryPolicy()
@@ -39,9 +39,9 @@ OPERATIONS: dict[str, Callable[[Remote], Flow[Any]]] = {
     "clear a run": lambda to: to.deployment.clear_dag_run("d", "r"),
     "delete a run": lambda to: to.deployment.delete_dag_run("d", "r"),
     "find the newest run": lambda to: to.deployment.get_newest_dag_run("d"),
-    "look for runs": lambda to: to.deployment.observer.look(Wanted("d", logical_dates=(DATE,) * 3)),
-    "look for tasks": lambda to: to.deployment.observer.look(Wanted("d", run_id="r", task_ids=("a", "b", "c"))),
-    "look for an interval": lambda to: to.deployment.observer.dated_runs.of_interval_end("d", DATE),
+    "look for runs": lambda to: to.deployment.poller.look(WaitTarget("d", logical_dates=(DATE,) * 3)),
+    "look for tasks": lambda to: to.deployment.poller.look(WaitTarget("d", run_id="r", task_ids=("a", "b", "c"))),
+    "look for an interval": lambda to: to.deployment.poller.dated_runs.of_interval_end("d", DATE),
     "read a DAG": lambda to: to.deployment.get_dag("d"),
     "check a DAG": lambda to: to.deployment.dags.check_existence("d", ["a", "b"], "g"),
     "create a pool": lambda to: to.deployment.create_pool("p", 1),
@@ -163,27 +163,27 @@ def test_a_long_listing_bears_failures_all_along_but_not_for_longer_than_one_bud
 
 
 def test_flows_of_a_conversation_that_are_under_way_at_once_have_budgets_of_their_own() -> None:
-    conversation = Conversation(OPEN, clock=lambda: 0.0, jitter=lambda: 0.0)
+    client = Client(OPEN, clock=lambda: 0.0, jitter=lambda: 0.0)
     seen: list[Budget | None] = []
 
     def inner() -> Flow[None]:
-        seen.append(conversation._budget)
+        seen.append(client._budget)
         yield Sleep(1)
-        seen.append(conversation._budget)
+        seen.append(client._budget)
 
     def outer() -> Flow[None]:
-        yield from conversation.sharing(inner())
-        yield from conversation.sharing(inner())
+        yield from client.sharing(inner())
+        yield from client.sharing(inner())
 
-    flows = [conversation.sharing(outer()) for _ in range(2)]
+    flows = [client.sharing(outer()) for _ in range(2)]
     for _ in range(2):
         for flow in flows:
             next(flow)
-            assert conversation._budget is None
+            assert client._budget is None
     assert len({id(budget) for budget in seen}) == 2
     assert None not in seen
     flows[0].close()
-    assert conversation._budget is None
+    assert client._budget is None
 
 
 def test_a_budget_counts_failures_in_a_row_and_the_time_that_they_took() -> None:
@@ -202,5 +202,5 @@ def test_a_budget_counts_failures_in_a_row_and_the_time_that_they_took() -> None
 def test_without_a_budget_nothing_is_tried_again() -> None:
     remote = Remote(version=V2)
     with pytest.raises(Unreachable):
-        remote.carry_out(remote.conversation.pause(Unreachable("x")), lambda _: LOST)
+        remote.carry_out(remote.client.pause(Unreachable("x")), lambda _: LOST)
     assert remote.sleeps == []

@@ -9,11 +9,11 @@ import pytest
 from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.runs.dated_runs import MOST_PAGES, PAGE_OF_RUNS
-from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, Verdict, Wanted
+from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, WaitStatus, WaitTarget
 from tests.api.script import DATE, EXPERIMENTAL, V1, V1_OLD, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, only
 
 BEFORE, AFTER = "2026-11-21T07:00:00Z", "2026-11-23T07:00:00Z"
-WANTED = Wanted("d", logical_dates=(DATE,))
+WANTED = WaitTarget("d", logical_dates=(DATE,))
 
 
 def field(version: str) -> str:
@@ -39,11 +39,11 @@ def scheduled(version: str, run_id: str, end: str | None, **more: Any) -> dict[s
 
 
 def find(remote: Remote, *turns: Turn) -> DagRun | None:
-    return remote.play(remote.deployment.observer.dated_runs.of_interval_end("d", DATE), *turns)
+    return remote.play(remote.deployment.poller.dated_runs.of_interval_end("d", DATE), *turns)
 
 
-def why(remote: Remote, wanted: Wanted, *turns: Turn) -> str:
-    return remote.play(remote.deployment.observer.dated_runs.why_none(wanted), *turns)
+def why(remote: Remote, target: WaitTarget, *turns: Turn) -> str:
+    return remote.play(remote.deployment.poller.dated_runs.why_none(target), *turns)
 
 
 @pytest.mark.parametrize("version", [V1, V2])
@@ -115,13 +115,13 @@ def test_1_10_shows_its_runs_at_once() -> None:
 
 
 def test_intervals_are_compared_by_their_ends() -> None:
-    wanted = Wanted("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
+    target = WaitTarget("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
     turns = [
         dag(V2),
         listing(V2, scheduled(V2, "before", BEFORE)),
         listing(V2, scheduled(V2, "x", None), earlier=False),
     ]
-    said = why(Remote(version=V2), wanted, *turns)
+    said = why(Remote(version=V2), target, *turns)
     assert f"whose data interval ends at {DATE} yet, but 'before' of {BEFORE}" in said
     assert "'x'" not in said
 
@@ -141,38 +141,38 @@ def test_a_dag_that_is_not_there_is_the_reason(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "wanted"), [(V1_OLDEST, WANTED), (V2, Wanted("d", run_id="r")), (V2, Wanted("d", newest=True))]
+    ("version", "target"), [(V1_OLDEST, WANTED), (V2, WaitTarget("d", run_id="r")), (V2, WaitTarget("d", newest=True))]
 )
-def test_of_some_waits_only_the_dag_can_be_looked_for(version: str, wanted: Wanted) -> None:
-    assert why(Remote(version=version), wanted, dag(version)) == ""
+def test_of_some_waits_only_the_dag_can_be_looked_for(version: str, target: WaitTarget) -> None:
+    assert why(Remote(version=version), target, dag(version)) == ""
 
 
-@pytest.mark.parametrize(("version", "lines"), [(V1, 1), (V2, 0)])
-def test_a_wait_says_once_why_nothing_is_found_if_there_is_a_reason(version: str, lines: int) -> None:
-    remote, speech, told = Remote(version=version), Speech(version), []
-    reason = Turn(f"GET {speech.base}/dags/d", speech.no_dag() if lines else ok({"dag_id": "d", "is_paused": False}))
+@pytest.mark.parametrize(("version", "expected"), [(V1, 1), (V2, 0)])
+def test_a_wait_says_once_why_nothing_is_found_if_there_is_a_reason(version: str, expected: int) -> None:
+    remote, speech, lines = Remote(version=version), Speech(version), []
+    reason = Turn(f"GET {speech.base}/dags/d", speech.no_dag() if expected else ok({"dag_id": "d", "is_paused": False}))
     looks = [speech.get()] * 4
-    wait = remote.deployment.observer.wait(
-        Wanted("d", run_id="r"), poke_interval=10, deadline=remote.clock.now + 50, told=told.append
+    wait = remote.deployment.poller.wait(
+        WaitTarget("d", run_id="r"), poke_interval=10, deadline=remote.clock.now + 50, on_line=lines.append
     )
     outcome = remote.play(wait, *looks, reason, speech.get(), speech.get())
-    assert outcome.verdict is Verdict.TIMEOUT
-    assert len([line for line in told if "has no such DAG yet" in line]) == lines
+    assert outcome.status is WaitStatus.TIMEOUT
+    assert len([line for line in lines if "has no such DAG yet" in line]) == expected
 
 
 def test_a_look_finds_the_run_of_an_interval() -> None:
-    wanted = Wanted("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
+    target = WaitTarget("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
     remote = Remote(version=V2)
     turn = listing(V2, scheduled(V2, "it", DATE, state="success"), limit=PAGE_OF_RUNS)
-    observation = remote.play(remote.deployment.observer.look(wanted), turn)
-    assert observation.things == {f"run of {DATE}": ["success"]}
-    assert observation.run is not None
-    assert observation.run.run_id == "it"
+    snapshot = remote.play(remote.deployment.poller.look(target), turn)
+    assert snapshot.things == {f"run of {DATE}": ["success"]}
+    assert snapshot.run is not None
+    assert snapshot.run.run_id == "it"
 
 
 def test_a_look_at_a_date_finds_nothing_where_there_is_no_dag() -> None:
     remote, speech = Remote(version=V2), Speech(V2)
     missing = Turn(speech.of_date().expected, speech.no_dag())
-    observation = remote.play(remote.deployment.observer.look(WANTED), missing)
-    assert observation.things == {f"run of {DATE}": []}
-    assert observation.dag_is_missing
+    snapshot = remote.play(remote.deployment.poller.look(WANTED), missing)
+    assert snapshot.things == {f"run of {DATE}": []}
+    assert snapshot.dag_is_missing

@@ -200,8 +200,8 @@ CURRENT = {"slots": 1, "description": "old", "include_deferred": True}
 )
 def test_a_change_of_a_pool_leaves_everything_else_as_it_is(version: str, change: Any, line: str, body: Any) -> None:
     remote, speech = meet(version)
-    told = {"slots": 1} if version == V1_OLDEST else CURRENT
-    current = pool(version, **told)
+    lines = {"slots": 1} if version == V1_OLDEST else CURRENT
+    current = pool(version, **lines)
     turns = [Turn(f"GET {speech.base}/pools/p", ok(current)), Turn(line, ok(current | change), body)]
     assert remote.play(remote.deployment.update_pool("p", **change), *turns).name == "p"
 
@@ -302,13 +302,13 @@ def exists_turns(speech: Speech) -> list[Turn]:
 @every_version
 def test_a_paused_dag_is_refused_with_what_to_do(version: str) -> None:
     remote, speech = meet(version)
-    told = {"dag_id": "d", "is_paused": True}
+    lines = {"dag_id": "d", "is_paused": True}
     with pytest.raises(DagIsPaused, match="Unpause it there, or leave fail_when_dag_is_paused off"):
         remote.play(
-            remote.deployment.dags.refuse_paused("d"), *exists_turns(speech), Turn(paused_line(speech), ok(told))
+            remote.deployment.dags.refuse_paused("d"), *exists_turns(speech), Turn(paused_line(speech), ok(lines))
         )
-    told["is_paused"] = False
-    remote.play(remote.deployment.dags.refuse_paused("d"), *exists_turns(speech), Turn(paused_line(speech), ok(told)))
+    lines["is_paused"] = False
+    remote.play(remote.deployment.dags.refuse_paused("d"), *exists_turns(speech), Turn(paused_line(speech), ok(lines)))
 
 
 def test_a_missing_dag_is_not_a_paused_one() -> None:

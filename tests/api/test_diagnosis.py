@@ -7,27 +7,27 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.protocol.flow import Flow, Response
-from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, only, plain
 
 HEALTHY = {"scheduler": {"status": "healthy"}}
 HEALTH = {EXPERIMENTAL: "/health", V1_OLDEST: "/api/v1/health", V1: "/api/v1/health", V2: "/api/v2/monitor/health"}
 
 
-def wait(remote: Remote, lines: list[str]) -> Flow[Outcome]:
+def wait(remote: Remote, lines: list[str]) -> Flow[WaitResult]:
     """Look every 150 seconds, so that the second look finds the run waiting for too long."""
-    wanted = Wanted("d", run_id="r")
-    return remote.deployment.observer.wait(wanted, poke_interval=150, deadline=None, told=lines.append)
+    target = WaitTarget("d", run_id="r")
+    return remote.deployment.poller.wait(target, poke_interval=150, deadline=None, on_line=lines.append)
 
 
-def told(version: str, *questions: Turn, state: str = "queued") -> list[str]:
+def lines(version: str, *questions: Turn, state: str = "queued") -> list[str]:
     """What the log says of the reasons, beyond how things stand."""
     remote, speech = Remote(version=version), Speech(version)
     lines: list[str] = []
     waiting = speech.get(speech.run(state=state))
     over = speech.get(speech.run(state="success"))
     outcome = remote.play(wait(remote, lines), waiting, waiting, *questions, waiting, over)
-    assert outcome.verdict is Verdict.SUCCESS
+    assert outcome.status is WaitStatus.SUCCESS
     return [line for line in lines if "is still" in line]
 
 
@@ -54,7 +54,7 @@ def test_a_run_that_stays_queued_is_explained_by_all_that_the_remote_shows(versi
     asked = questions(version, dag=dag, health={"scheduler": {"status": "unhealthy"}}, runs=runs)
     # On 2.0 a run is called running from its first moment on.
     state = "running" if version == V1_OLDEST else "queued"
-    assert told(version, *asked, state=state) == [
+    assert lines(version, *asked, state=state) == [
         f"Run r is still {state}: its DAG is paused: unpause it in the remote; its DAG file /d.py has an import error; "
         "the remote's scheduler is unhealthy; 2 runs of its DAG are running, and max_active_runs is 2."
     ]
@@ -63,15 +63,15 @@ def test_a_run_that_stays_queued_is_explained_by_all_that_the_remote_shows(versi
 @pytest.mark.parametrize("version", [V1, V2])
 def test_a_run_that_stays_queued_without_a_reason_is_told_as_well(version: str) -> None:
     asked = questions(version, dag={"max_active_runs": 2}, runs=["running"])
-    (line,) = told(version, *asked)
+    (line,) = lines(version, *asked)
     assert line == "Run r is still queued: the remote shows no reason; its scheduler or workers may be busy."
 
 
 def test_what_cannot_be_asked_does_not_end_the_wait_that_it_would_explain() -> None:
     hidden = answer(403, {"detail": "Forbidden"})
-    (line,) = told(V2, *questions(V2, dag=hidden, health=plain(501, "no")))
+    (line,) = lines(V2, *questions(V2, dag=hidden, health=plain(501, "no")))
     assert "the remote shows no reason" in line
-    (line,) = told(V2, *questions(V2, dag={"max_active_runs": 1}, runs=[])[:-1], runs_refused())
+    (line,) = lines(V2, *questions(V2, dag={"max_active_runs": 1}, runs=[])[:-1], runs_refused())
     assert "the remote shows no reason" in line
 
 
@@ -84,13 +84,13 @@ def test_a_run_on_1_10_is_called_running_even_while_its_paused_dag_keeps_it_from
     speech = Speech(EXPERIMENTAL)
     paused = Turn(f"GET {speech.base}/dags/d/paused", ok({"is_paused": True}))
     asked = [paused, speech.get(speech.run()), Turn("GET /health", ok(HEALTHY))]
-    assert told(EXPERIMENTAL, *asked, state="running") == [
+    assert lines(EXPERIMENTAL, *asked, state="running") == [
         "Run r is still running: its DAG is paused: unpause it in the remote."
     ]
     asked[0] = Turn(paused.expected, ok({"is_paused": False}))
-    assert told(EXPERIMENTAL, *asked, state="running") == []
+    assert lines(EXPERIMENTAL, *asked, state="running") == []
 
 
 @pytest.mark.parametrize("version", [V1, V2])
 def test_a_run_that_got_going_is_not_explained(version: str) -> None:
-    assert told(version, state="running") == []
+    assert lines(version, state="running") == []

@@ -15,7 +15,7 @@ from astronomer_remote.api.protocol.flow import Flow, Request, Response, Transpo
 from astronomer_remote.api.protocol.models import TriggerIntent, same_moment
 from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.runs.runs import IfExists
-from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from tests.api.script import VERSIONS, Remote, Speech, answer, ok, page, plain
 
 FAULTS = (
@@ -207,13 +207,13 @@ def test_whatever_goes_wrong_on_the_way_the_end_of_the_one_run_is_told(
     server.ends = ["running"] * looks + [end]
     remote = Remote(version=version)
 
-    def trigger_and_wait() -> Flow[Outcome]:
+    def trigger_and_wait() -> Flow[WaitResult]:
         triggered = yield from remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True))
-        wanted = Wanted("d", run_id=triggered.run.run_id, exists=True, failed_states=("failed",))
-        return (yield from remote.deployment.observer.wait(wanted, poke_interval=5, deadline=None))
+        target = WaitTarget("d", run_id=triggered.run.run_id, exists=True, failed_states=("failed",))
+        return (yield from remote.deployment.poller.wait(target, poke_interval=5, deadline=None))
 
     outcome = remote.carry_out(trigger_and_wait(), server)
-    assert outcome.verdict is (Verdict.SUCCESS if end == "success" else Verdict.FAILED)
+    assert outcome.status is (WaitStatus.SUCCESS if end == "success" else WaitStatus.FAILED)
     assert [(run[server.speech.id_field], run["state"]) for run in server.runs] == [("r", end)]
 
 

@@ -14,15 +14,15 @@ from astronomer_remote.api.dialects.logs import record_lines, record_part, text_
 from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
 from astronomer_remote.api.pools.diff import plan
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, Version
 from astronomer_remote.api.protocol.untrusted import UNSAFE
 from astronomer_remote.api.runs.failure import FailedTask, FailureReport
-from astronomer_remote.api.waiting.log_stream import Caution, Stream, told_to
+from astronomer_remote.api.waiting.log_stream import LogWarning, Stream, log_sink
 from astronomer_remote.api.waiting.progress import progress_line
-from astronomer_remote.api.waiting.target import Observation
+from astronomer_remote.api.waiting.target import Snapshot
 from tests.api.script import DATE
 
 EVIL = "\x1b]0;gone\x07\r\n[2026-01-01T00:00:00] {x.py:1} INFO - all is well ::group::x ##[group]y \u202e\ud800\x9b"
@@ -66,7 +66,7 @@ def test_of_a_run(dialect: Any) -> None:
     for name, value in vars(run).items():
         if name not in ("conf", "note") and value is not None:
             harmless(value)
-    harmless(Observation.of_run(run).summary())
+    harmless(Snapshot.of_run(run).summary())
 
 
 @pytest.mark.parametrize("dialect", DIALECTS[:2], ids=lambda each: each.generation.value)
@@ -118,7 +118,7 @@ def test_of_pools() -> None:
     for prune in (False, True):
         harmless(plan([pool], declared, prune=prune).table(), lines=True)
     harmless(str(plan([pool], [Pool(EVIL, 2, description="x")]).changes[0]))
-    harmless(RoomWanted("p").summary(pool))
+    harmless(PoolTarget("p").summary(pool))
 
 
 RECORDS = [{"event": EVIL, "timestamp": EVIL, "level": EVIL, "more": EVIL}, EVIL]
@@ -154,12 +154,12 @@ class Log:
 
 def test_of_what_is_told_to_one_who_waits() -> None:
     log = Log()
-    tell = told_to(log)
+    tell = log_sink(log)
     for line in (
         progress_line([INSTANCE, TaskInstance(EVIL, state="running")]),
         *Stream(INSTANCE).take(text_part({"content": EVIL})),
         EVIL,
-        Caution(EVIL),
+        LogWarning(EVIL),
     ):
         tell(line)
     for line in log.lines:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.client.paging import MOST_ENTRIES, MOST_PAGES, READINGS
-from astronomer_remote.api.dialects.base import Exchange, Page, page_of
+from astronomer_remote.api.dialects.base import Operation, Page, page_of
 from astronomer_remote.api.protocol import flow as wire
 from astronomer_remote.api.protocol.errors import (
     ListingChanged,
@@ -38,20 +38,20 @@ Told = Callable[[int, int], dict[str, Any]]
 """The JSON of a page, from its offset and limit."""
 
 
-def page_at(offset: int, limit: int) -> Exchange[Page[int]]:
+def page_at(offset: int, limit: int) -> Operation[Page[int]]:
     def read(body: Any) -> Page[int]:
         return page_of(body["items"], lambda entry: entry["n"], body["total"])
 
-    return Exchange(Request("GET", "/listing", {"offset": offset, "limit": limit}), read, "list numbers")
+    return Operation(Request("GET", "/listing", {"offset": offset, "limit": limit}), read, "list numbers")
 
 
-def read(told: Told, remote: Remote | None = None, *, widest: int = 100) -> list[int]:
+def read(lines: Told, remote: Remote | None = None, *, widest: int = 100) -> list[int]:
     def reply(request: Request) -> Response | TransportError:
-        found = told(request.query["offset"], request.query["limit"])
+        found = lines(request.query["offset"], request.query["limit"])
         return found if isinstance(found, Response) else ok(found)
 
     remote = remote or Remote(version=V2)
-    return remote.carry_out(remote.conversation.ask_all(page_at, lambda n: n, widest=widest), reply)
+    return remote.carry_out(remote.client.paginate(page_at, lambda n: n, widest=widest), reply)
 
 
 def rows(numbers: list[Any], offset: int, limit: int) -> dict[str, Any]:
@@ -71,14 +71,14 @@ def test_a_listing_that_stays_as_it_is_is_read_once(number: int, most: int, wide
 def test_rows_that_move_are_read_again_or_known_to_be_missing(seed: int, number: int, moves: int) -> None:
     chance, numbers = random.Random(seed), list(range(number))
 
-    def told(offset: int, limit: int) -> dict[str, Any]:
+    def lines(offset: int, limit: int) -> dict[str, Any]:
         found = rows(numbers, offset, limit)
         for _ in range(moves):
             numbers.insert(chance.randrange(number), numbers.pop(chance.randrange(number)))
         return found
 
     try:
-        found = read(told)
+        found = read(lines)
     except ListingChanged:
         return
     assert sorted(found) == list(range(number))
@@ -137,14 +137,14 @@ def test_pages_of_one_entry_each_end_as_well() -> None:
 def heavy(sizes: list[int], asked: list[int]) -> Told:
     """A listing whose entries have sizes, in bytes."""
 
-    def told(offset: int, limit: int) -> Any:
+    def lines(offset: int, limit: int) -> Any:
         asked.append(limit)
         room = LARGEST_ENTRY if limit == 1 else LARGEST_PAGE
         if sum(sizes[offset:][:limit]) > room:
             return Response(200, {}, b"{", truncated=True)
         return rows(list(range(len(sizes))), offset, limit)
 
-    return told
+    return lines
 
 
 @pytest.mark.parametrize("sizes", [[5 * 2**20] * 8, [400_000] * 100, [1] * 300 + [8 * 2**20] + [1] * 300])
@@ -177,7 +177,7 @@ def test_an_entry_that_cannot_be_read_is_left_out(caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("version", [V1, V2])
 def test_a_page_may_be_no_larger_than_an_entry(version: str, limit: int, largest: int) -> None:
     remote = Remote(version=version)
-    dialect = remote.play(remote.conversation.dialect())
+    dialect = remote.play(remote.client.dialect())
     assert dialect.dag_runs("d", limit=limit).request.largest_reply == largest
     assert dialect.ended_runs(["d"], since="x", bound="y", limit=limit).request.largest_reply == largest
 

@@ -375,8 +375,8 @@ def test_missing_rights_name_the_operation_and_the_least_role(version: str) -> N
         "update pool 'q'": deployment.update_pool("q", slots=2),
         "delete pool 'q'": deployment.pools.remove("q"),
     }
-    for operation, flow in flows.items():
-        with pytest.raises(AccessDenied, match=rf"Could not {operation}: .*Op is the least"):
+    for action, flow in flows.items():
+        with pytest.raises(AccessDenied, match=rf"Could not {action}: .*Op is the least"):
             remote.run(flow)
     assert remote.sizes() == {"default_pool": 128, "q": 1}
 

@@ -86,22 +86,22 @@ def test_sync_makes_the_remote_equal_to_the_declaration_and_a_second_run_changes
 def test_a_sync_that_failed_anywhere_is_finished_by_running_it_again(version: str, data: st.DataObject) -> None:
     before, declared = data.draw(pools_of(version)), data.draw(pools_of(version))
     remote = PoolRemote(version, before)
-    patience = data.draw(st.integers(0, 6))
+    backoff = data.draw(st.integers(0, 6))
     failure = data.draw(st.sampled_from([LOST, answer(400, {"detail": "no"}), answer(503)]))
 
     def fail(request: Request) -> Reply | None:
-        nonlocal patience
-        patience -= request.method != "GET"
-        return failure if patience < 0 and request.method != "GET" else None
+        nonlocal backoff
+        backoff -= request.method != "GET"
+        return failure if backoff < 0 and request.method != "GET" else None
 
     remote.meddle = fail
     try:
         sync(remote, declared, prune=True, force=True)
     except RemoteError as error:
-        told = error.message
+        lines = error.message
     else:
-        told = "Of the changes of pools: "
-    assert "Of the changes of pools: " in told
+        lines = "Of the changes of pools: "
+    assert "Of the changes of pools: " in lines
     remote.meddle = lambda request: None
     sync(remote, declared, prune=True, force=True)
     assert set(remote.pools) == {*declared, "default_pool"}
@@ -248,13 +248,13 @@ def test_what_the_remote_cannot_do_is_refused_with_every_pool_named_and_nothing_
     remote = PoolRemote(V1_OLDEST, {"grows": 1, "counts": 1})
     declared = {
         "grows": 5,
-        "told": {"slots": 1, "description": "d"},
+        "described": {"slots": 1, "description": "d"},
         "counts": {"slots": 1, "include_deferred": True},
         "endless": -1,
     }
     with pytest.raises(NotSupported) as caught:
         sync(remote, declared)
-    for words in ("Pool 'told': Airflow 2.0.2 cannot give", "Pool 'counts': ", "Pool 'endless': "):
+    for words in ("Pool 'described': Airflow 2.0.2 cannot give", "Pool 'counts': ", "Pool 'endless': "):
         assert words in str(caught.value)
     assert remote.sizes() == {"default_pool": 128, "grows": 1, "counts": 1}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.pools.pools import Pools
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -26,11 +26,11 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow, Request, Sleep
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.waiting.target import Outcome, Verdict
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.api.watch import pool_watcher
 from astronomer_remote.api.watch.pool_watcher import PoolListings, watch_pool
 from astronomer_remote.testing import FakeDeployment
-from astronomer_remote.testing.server import Answer
+from astronomer_remote.testing.server import Reply
 from tests.api.pool_remote import PoolRemote
 from tests.api.script import EXPERIMENTAL, LOST, V2, VERSIONS
 
@@ -41,34 +41,34 @@ INTERVAL = 0.3
 
 
 @pytest.mark.parametrize(
-    ("wanted", "pool", "met"),
+    ("target", "pool", "met"),
     [
-        (RoomWanted("p"), Pool("p", 3, occupied_slots=2, open_slots=1), True),
-        (RoomWanted("p"), Pool("p", 3, occupied_slots=3, open_slots=0), False),
-        (RoomWanted("p"), Pool("p", 3, occupied_slots=5, open_slots=-2), False),
-        (RoomWanted("p", 2), Pool("p", 3, occupied_slots=2, open_slots=1), False),
-        (RoomWanted("p", 9), Pool("p", -1, occupied_slots=7, open_slots=-1), True),
-        (RoomWanted("p", 9), Pool("p", -1, occupied_slots=7, open_slots=0), False),
-        (RoomWanted("p"), Pool("p", -5, occupied_slots=0, open_slots=-5), False),
-        (RoomWanted("p"), Pool("p", 3, open_slots=1), False),
-        (RoomWanted("p"), Pool("p", 3, occupied_slots=3, open_slots=1), False),
-        (RoomWanted("p"), Pool("p", 3), False),
-        (RoomWanted("p", empty=True), Pool("p", 3, occupied_slots=1, open_slots=2), False),
-        (RoomWanted("p", empty=True), Pool("p", 0, occupied_slots=0, open_slots=0), True),
-        (RoomWanted("p", empty=True), Pool("p", 3), False),
+        (PoolTarget("p"), Pool("p", 3, occupied_slots=2, open_slots=1), True),
+        (PoolTarget("p"), Pool("p", 3, occupied_slots=3, open_slots=0), False),
+        (PoolTarget("p"), Pool("p", 3, occupied_slots=5, open_slots=-2), False),
+        (PoolTarget("p", 2), Pool("p", 3, occupied_slots=2, open_slots=1), False),
+        (PoolTarget("p", 9), Pool("p", -1, occupied_slots=7, open_slots=-1), True),
+        (PoolTarget("p", 9), Pool("p", -1, occupied_slots=7, open_slots=0), False),
+        (PoolTarget("p"), Pool("p", -5, occupied_slots=0, open_slots=-5), False),
+        (PoolTarget("p"), Pool("p", 3, open_slots=1), False),
+        (PoolTarget("p"), Pool("p", 3, occupied_slots=3, open_slots=1), False),
+        (PoolTarget("p"), Pool("p", 3), False),
+        (PoolTarget("p", empty=True), Pool("p", 3, occupied_slots=1, open_slots=2), False),
+        (PoolTarget("p", empty=True), Pool("p", 0, occupied_slots=0, open_slots=0), True),
+        (PoolTarget("p", empty=True), Pool("p", 3), False),
     ],
 )
-def test_there_is_room_if_slots_are_open_or_none_is_occupied(wanted: RoomWanted, pool: Pool, met: bool) -> None:
-    assert wanted.is_in(pool) is met
-    assert RoomWanted.from_dict(wanted.as_dict()) == wanted
+def test_there_is_room_if_slots_are_open_or_none_is_occupied(target: PoolTarget, pool: Pool, met: bool) -> None:
+    assert target.is_in(pool) is met
+    assert PoolTarget.from_dict(target.as_dict()) == target
 
 
 def test_how_things_stand_is_told() -> None:
     pool = Pool("p", 3, occupied_slots=2, open_slots=1)
-    assert RoomWanted("p", 2).summary(pool) == "Pool 'p': 2 of 3 slots occupied, 1 open; 2 open wanted"
-    assert RoomWanted("p", 4).summary(pool).endswith("4 open wanted, which is more than it has")
-    assert RoomWanted("p", 4, empty=True).summary(pool).endswith("; none occupied wanted")
-    assert "2 of unlimited slots occupied, any number open" in RoomWanted("p").summary(
+    assert PoolTarget("p", 2).summary(pool) == "Pool 'p': 2 of 3 slots occupied, 1 open; 2 open wanted"
+    assert PoolTarget("p", 4).summary(pool).endswith("4 open wanted, which is more than it has")
+    assert PoolTarget("p", 4, empty=True).summary(pool).endswith("; none occupied wanted")
+    assert "2 of unlimited slots occupied, any number open" in PoolTarget("p").summary(
         Pool("p", -1, occupied_slots=2, open_slots=-1)
     )
 
@@ -76,7 +76,7 @@ def test_how_things_stand_is_told() -> None:
 @pytest.mark.parametrize("slots", [0, -1, "2", 2**31, True, None])
 def test_no_room_at_all_cannot_be_waited_for(slots: Any) -> None:
     with pytest.raises(InvalidSettings, match="must be a whole number from 1 to 2147483647"):
-        RoomWanted("p", slots)
+        PoolTarget("p", slots)
 
 
 @pytest.mark.parametrize("version", VERSIONS[1:])
@@ -104,8 +104,8 @@ def test_a_worker_waits_until_there_is_room() -> None:
             remote.pools["p"]["occupied_slots"] = 1
 
     remote.meddle = free
-    flow = remote.deployment.pools.wait(RoomWanted("p", 2), poke_interval=60, deadline=None, told=lines.append)
-    assert remote.run(flow).verdict is Verdict.SUCCESS
+    flow = remote.deployment.pools.wait(PoolTarget("p", 2), poke_interval=60, deadline=None, on_line=lines.append)
+    assert remote.run(flow).status is WaitStatus.SUCCESS
     assert remote.sleeps == [60, 60, 60]
     assert len(lines) == 2
 
@@ -113,9 +113,9 @@ def test_a_worker_waits_until_there_is_room() -> None:
 def test_a_worker_waits_no_longer_than_it_may() -> None:
     remote = PoolRemote(V2, {"p": {"slots": 3, "occupied_slots": 3}})
     flow = remote.deployment.pools.wait(
-        RoomWanted("p"), poke_interval=60, deadline=remote.clock.now + 90, told=lambda line: None
+        PoolTarget("p"), poke_interval=60, deadline=remote.clock.now + 90, on_line=lambda line: None
     )
-    assert remote.run(flow).verdict is Verdict.TIMEOUT
+    assert remote.run(flow).status is WaitStatus.TIMEOUT
     assert remote.sleeps == [60, 30]
 
 
@@ -125,17 +125,17 @@ def test_a_worker_waits_on_for_a_remote_that_is_away_but_not_for_ever() -> None:
     start = remote.clock.now
     remote.meddle = lambda request: LOST if remote.clock.now < start + 400 else None
     wait = remote.deployment.pools.wait
-    assert remote.run(wait(RoomWanted("p"), poke_interval=60, deadline=None, told=lines.append)).verdict
+    assert remote.run(wait(PoolTarget("p"), poke_interval=60, deadline=None, on_line=lines.append)).status
     assert "although the remote could not be asked" in lines[0]
     remote.meddle = lambda request: LOST
     with pytest.raises(Unreachable):
-        remote.run(wait(RoomWanted("p"), poke_interval=60, deadline=None, told=lines.append))
+        remote.run(wait(PoolTarget("p"), poke_interval=60, deadline=None, on_line=lines.append))
 
 
 # Waiting on an event loop
 
 
-def watching(remote: FakeDeployment) -> Callable[..., Awaitable[Outcome]]:
+def watching(remote: FakeDeployment) -> Callable[..., Awaitable[WaitResult]]:
     connection = remote.connection()
     settings = Settings.parse(
         **{name: value for name, value in connection.items() if name in ("host", "login", "password")}
@@ -144,9 +144,9 @@ def watching(remote: FakeDeployment) -> Callable[..., Awaitable[Outcome]]:
     async def reload() -> Settings:
         return settings
 
-    async def watch(wanted: RoomWanted, *, told: Callable[[str], None] = str, **limits: Any) -> Outcome:
+    async def watch(target: PoolTarget, *, on_line: Callable[[str], None] = str, **limits: Any) -> WaitResult:
         given = {"poke_interval": INTERVAL, "deadline": None, **limits}
-        return await watch_pool(wanted, settings=settings, reload=reload, told=told, **given)
+        return await watch_pool(target, settings=settings, reload=reload, on_line=on_line, **given)
 
     return watch
 
@@ -161,8 +161,8 @@ def listings(remote: FakeDeployment) -> int:
 
 
 def test_many_who_wait_share_one_listing_per_interval() -> None:
-    async def wait() -> list[Outcome]:
-        tasks = [asyncio.create_task(watch(RoomWanted("p", 1 + number % 2))) for number in range(200)]
+    async def wait() -> list[WaitResult]:
+        tasks = [asyncio.create_task(watch(PoolTarget("p", 1 + number % 2))) for number in range(200)]
         await until(lambda: listings(remote) >= 4)
         remote.add_pool("p", 3, occupied=0)
         return await asyncio.gather(*tasks)
@@ -171,28 +171,28 @@ def test_many_who_wait_share_one_listing_per_interval() -> None:
         remote.add_pool("p", 3, occupied=3)
         watch, began = watching(remote), time.monotonic()
         outcomes = asyncio.run(asyncio.wait_for(wait(), 30))
-        assert {outcome.verdict for outcome in outcomes} == {Verdict.SUCCESS}
+        assert {outcome.status for outcome in outcomes} == {WaitStatus.SUCCESS}
         # However long it takes: two listings are an interval apart.
         assert listings(remote) <= 1 + (time.monotonic() - began) / INTERVAL
     assert outcomes[0].summary == "Pool 'p': 0 of 3 slots occupied, 3 open; 1 open wanted"
 
 
 def test_a_wait_ends_at_its_deadline() -> None:
-    async def wait() -> Outcome:
-        return await watch(RoomWanted("p"), deadline=0.0, told=lines.append)
+    async def wait() -> WaitResult:
+        return await watch(PoolTarget("p"), deadline=0.0, on_line=lines.append)
 
     lines: list[str] = []
     with FakeDeployment() as remote:
         remote.add_pool("p", 1, occupied=1)
         watch = watching(remote)
         outcome = asyncio.run(asyncio.wait_for(wait(), 30))
-    assert (outcome.verdict, outcome.summary) == (Verdict.TIMEOUT, lines[0])
+    assert (outcome.status, outcome.summary) == (WaitStatus.TIMEOUT, lines[0])
     assert listings(remote) == 1
 
 
 def test_a_remote_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def wait() -> Outcome:
-        return await watch(RoomWanted("p"), told=lines.append)
+    async def wait() -> WaitResult:
+        return await watch(PoolTarget("p"), on_line=lines.append)
 
     lines: list[str] = []
     with FakeDeployment() as remote:
@@ -208,10 +208,10 @@ def test_a_remote_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.Mon
             return (yield from listing(self))
 
         monkeypatch.setattr(Pools, "all_with_use", list_)
-        assert asyncio.run(asyncio.wait_for(wait(), 30)).verdict is Verdict.SUCCESS
+        assert asyncio.run(asyncio.wait_for(wait(), 30)).status is WaitStatus.SUCCESS
         assert lines[0] == "Waiting on, although the remote could not be asked: No reply"
 
-        monkeypatch.setattr(pool_watcher, "SECONDS_OF_PATIENCE", -1.0)
+        monkeypatch.setattr(pool_watcher, "SECONDS_OUT_OF_REACH", -1.0)
         failures.append(Unreachable("No reply"))
         with pytest.raises(Unreachable):
             asyncio.run(asyncio.wait_for(wait(), 30))
@@ -219,7 +219,7 @@ def test_a_remote_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.Mon
 
 def test_what_waiting_cannot_mend_ends_every_wait_with_an_error_of_its_own() -> None:
     async def wait(names: list[str]) -> list[Any]:
-        return await asyncio.gather(*(watch(RoomWanted(name)) for name in names), return_exceptions=True)
+        return await asyncio.gather(*(watch(PoolTarget(name)) for name in names), return_exceptions=True)
 
     with FakeDeployment() as remote:
         watch = watching(remote)
@@ -238,8 +238,8 @@ def test_what_waiting_cannot_mend_ends_every_wait_with_an_error_of_its_own() -> 
 def test_where_pools_are_not_listed_each_is_read_singly_once_for_all_who_wait_for_it(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def wait() -> list[Outcome]:
-        tasks = [asyncio.create_task(watch(RoomWanted("pq"[number % 2]))) for number in range(50)]
+    async def wait() -> list[WaitResult]:
+        tasks = [asyncio.create_task(watch(PoolTarget("pq"[number % 2]))) for number in range(50)]
         await until(lambda: remote.requests.count(("GET", "/api/v2/pools/p")) >= 3)
         remote.add_pool("p", 1)
         remote.add_pool("q", 1)
@@ -248,13 +248,13 @@ def test_where_pools_are_not_listed_each_is_read_singly_once_for_all_who_wait_fo
     with FakeDeployment() as remote:
         remote.add_pool("p", 1, occupied=1)
         remote.add_pool("q", 1, occupied=1)
-        answered, refused = remote._speaker.answer, Answer(status, {"detail": "no"})
+        answered, refused = remote._api.answer, Reply(status, {"detail": "no"})
         monkeypatch.setattr(
-            remote._speaker, "answer", lambda asked: refused if asked.path == "/api/v2/pools" else answered(asked)
+            remote._api, "answer", lambda request: refused if request.path == "/api/v2/pools" else answered(request)
         )
         watch, began = watching(remote), time.monotonic()
         outcomes = asyncio.run(asyncio.wait_for(wait(), 30))
-        assert {outcome.verdict for outcome in outcomes} == {Verdict.SUCCESS}
+        assert {outcome.status for outcome in outcomes} == {WaitStatus.SUCCESS}
         paths = [asked.path for asked in remote.received]
     assert paths.count("/api/v2/pools") <= 2
     for name in "pq":
@@ -275,9 +275,9 @@ def test_what_every_request_meets_is_no_matter_of_the_listing(
 ) -> None:
     asked = []
 
-    def fail(operation: str, error: RemoteError | None) -> Callable[..., Flow[Any]]:
+    def fail(action: str, error: RemoteError | None) -> Callable[..., Flow[Any]]:
         def flow(*_: Any) -> Flow[Any]:
-            asked.append(operation)
+            asked.append(action)
             yield Sleep(0)
             assert error
             raise error
@@ -292,7 +292,7 @@ def test_what_every_request_meets_is_no_matter_of_the_listing(
         assert listings_of.age("p") == 0
         for name in ("p", "p", "another"):
             with pytest.raises(type(of_listing), match=of_listing.message):
-                await listings_of.pool(RoomWanted(name), 60)
+                await listings_of.pool(PoolTarget(name), 60)
         assert listings_of.age("another") > 0
 
     settings = Settings("http://127.0.0.1:9")
@@ -305,7 +305,7 @@ def test_what_every_request_meets_is_no_matter_of_the_listing(
 
 def test_the_listings_go_with_the_last_who_waits() -> None:
     async def wait() -> int:
-        task = asyncio.create_task(watch(RoomWanted("p")))
+        task = asyncio.create_task(watch(PoolTarget("p")))
         await asyncio.sleep(0.1)
         assert len(PoolListings._all[asyncio.get_running_loop()]) == 1
         task.cancel()
@@ -324,7 +324,7 @@ def test_the_listings_go_with_the_last_who_waits() -> None:
 def test_a_listing_that_is_fresh_serves_who_comes_after() -> None:
     async def twice() -> None:
         listings_of = PoolListings(settings, reload)
-        assert await listings_of.pool(RoomWanted("p"), 60) is await listings_of.pool(RoomWanted("p", 2), 60)
+        assert await listings_of.pool(PoolTarget("p"), 60) is await listings_of.pool(PoolTarget("p", 2), 60)
 
     async def reload() -> Settings:
         return settings

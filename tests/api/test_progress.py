@@ -10,9 +10,9 @@ import pytest
 
 from astronomer_remote.api.protocol.models import TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.runs import follow as telling
-from astronomer_remote.api.waiting.progress import TOLD_AT_ONCE, progress_line
-from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.runs import follow as follower
+from astronomer_remote.api.waiting.progress import FOLLOWED_AT_ONCE, progress_line
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.watch import follower as teller
 from astronomer_remote.api.watch.watcher import watch
 from astronomer_remote.testing import FakeDeployment
@@ -29,13 +29,13 @@ def progress(version: str, *states: str | None, total: int | None = None) -> Tur
     return Turn(f"GET {speech.runs_path}/r/taskInstances?limit=100&offset=0", ok(body))
 
 
-def wait(version: str, *turns: Turn, wanted: bool = True, every: float = 60) -> list[str]:
+def wait(version: str, *turns: Turn, target: bool = True, every: float = 60) -> list[str]:
     """Wait for a run. :return: what was told of how far it is."""
     remote, lines = Remote(version=version), []
-    flow = remote.deployment.observer.wait(
-        Wanted("d", run_id="r", progress=wanted), poke_interval=every, deadline=None, told=lines.append
+    flow = remote.deployment.poller.wait(
+        WaitTarget("d", run_id="r", progress=target), poke_interval=every, deadline=None, on_line=lines.append
     )
-    assert remote.play(flow, *turns).verdict is Verdict.SUCCESS
+    assert remote.play(flow, *turns).status is WaitStatus.SUCCESS
     return [line for line in lines if not line.startswith("Waiting")]
 
 
@@ -59,14 +59,14 @@ def test_a_line_is_short() -> None:
 def test_it_is_told_when_it_changes(version: str) -> None:
     speech = Speech(version)
     running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
-    told = wait(
+    lines = wait(
         version,
         *[running, progress(version)],
         *[running, progress(version, "running", None)],
         *[running, progress(version, "running", None)],
         *[running, progress(version, "success", "running"), over],
     )
-    assert told == ["0/2 tasks done, running: t0", "1/2 tasks done, running: t1"]
+    assert lines == ["0/2 tasks done, running: t0", "1/2 tasks done, running: t1"]
 
 
 def test_it_is_asked_for_at_a_slower_pace_than_the_run() -> None:
@@ -81,9 +81,9 @@ def test_it_is_asked_for_at_a_slower_pace_than_the_run() -> None:
 
 
 def test_it_is_not_asked_for_where_it_is_not_wanted_or_not_told() -> None:
-    for version, wanted in ((V2, False), (EXPERIMENTAL, True)):
+    for version, target in ((V2, False), (EXPERIMENTAL, True)):
         speech = Speech(version)
-        assert wait(version, speech.get(speech.run()), speech.get(speech.run(state="success")), wanted=wanted) == []
+        assert wait(version, speech.get(speech.run()), speech.get(speech.run(state="success")), target=target) == []
 
 
 def test_of_a_large_run_it_is_not_told_and_that_is_said_once() -> None:
@@ -105,34 +105,34 @@ def test_what_may_pass_is_asked_again_later_and_holds_up_no_wait() -> None:
     speech = Speech(V2)
     running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
     lost = Turn(progress(V2).expected, LOST)
-    told = wait(V2, running, lost, running, running, progress(V2, "success"), over, every=300)
-    assert told == ["1/1 tasks done"]
+    lines = wait(V2, running, lost, running, running, progress(V2, "success"), over, every=300)
+    assert lines == ["1/1 tasks done"]
 
 
 def test_a_watcher_tells_it_in_turn_at_a_cost_that_does_not_follow_the_number_of_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(telling, "SECONDS_BETWEEN_PROGRESS", 600.0)
+    monkeypatch.setattr(follower, "SECONDS_BETWEEN_PROGRESS", 600.0)
     monkeypatch.setattr(teller, "SECONDS_BETWEEN_RUNS", 0.0)
     under_way: list[int] = []
-    tell = telling.Telling.tell
+    follow = follower.RunFollower.follow
     now = 0
 
     def counted(self: Any, waiter: Any) -> Any:
         nonlocal now
         now += 1
         under_way.append(now)
-        yield from tell(self, waiter)
+        yield from follow(self, waiter)
         now -= 1
 
-    monkeypatch.setattr(telling.Telling, "tell", counted)
+    monkeypatch.setattr(follower.RunFollower, "follow", counted)
     with FakeDeployment("3.3.2") as fake:
         fake.add_dag("d", tasks=["t"], stays="running")
         runs = [fake.add_run("d", f"r{number}", state="running")["run_id"] for number in range(5)]
         lines = asyncio.run(watch_all(fake, runs))
         asked = sum("taskInstances" in path for _, path in fake.requests)
     assert sorted(lines) == ["0/1 tasks done, running: t"] * 5
-    assert max(under_way) == TOLD_AT_ONCE
+    assert max(under_way) == FOLLOWED_AT_ONCE
     assert asked == 5
 
 
@@ -143,7 +143,7 @@ async def watch_all(fake: FakeDeployment, runs: list[str]) -> list[str]:
     lines: list[str] = []
     all_told = asyncio.Event()
 
-    def told(line: str) -> None:
+    def on_line(line: str) -> None:
         if not line.startswith("Waiting"):
             lines.append(line)
         if len(lines) == len(runs):
@@ -153,20 +153,20 @@ async def watch_all(fake: FakeDeployment, runs: list[str]) -> list[str]:
         return settings
 
     def wait_for(run_id: str) -> Any:
-        wanted = Wanted("d", run_id=run_id, exists=True, since=time.time() - 1, progress=True)
+        target = WaitTarget("d", run_id=run_id, exists=True, since=time.time() - 1, progress=True)
         return watch(
-            wanted,
+            target,
             settings=settings,
             reload=reload,
             poke_interval=0.05,
             deadline=time.time() + 30,
-            told=told,
+            on_line=on_line,
         )
 
     waits = [asyncio.create_task(wait_for(run_id)) for run_id in runs]
     await asyncio.wait_for(all_told.wait(), 30)
     for run_id in runs:
         fake.finish("d", run_id)
-    outcomes: list[Outcome] = await asyncio.gather(*waits)
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.SUCCESS}
+    outcomes: list[WaitResult] = await asyncio.gather(*waits)
+    assert {outcome.status for outcome in outcomes} == {WaitStatus.SUCCESS}
     return lines

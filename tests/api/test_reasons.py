@@ -252,8 +252,8 @@ def test_most_lines_belong_to_an_exception_that_has_more() -> None:
 
 @pytest.mark.parametrize("line", ["no JSON", "[" * 50_000, "[1, 2]"], ids=["text", "deep", "list"])
 def test_a_record_that_is_none_is_told_as_it_is(line: str) -> None:
-    told, end = record_lines(records(line, {"event": "end"}), 2)
-    assert (told[:4], end) == (line[:4], "end")
+    lines, end = record_lines(records(line, {"event": "end"}), 2)
+    assert (lines[:4], end) == (line[:4], "end")
 
 
 @pytest.mark.parametrize("detail", ["text", ["text"], [{"frames": ["x"]}], [{"frames": "x"}]])
@@ -266,9 +266,9 @@ def test_an_exception_of_another_shape_is_borne_with(detail: Any) -> None:
 
 def test_a_report_is_plain_json() -> None:
     failed = FailedTask(TaskInstance("t", 3, "failed", 2, "BashOperator", "a", "b", 1.5), ("x",), None)
-    told = FailureReport(RUN, (failed,), 1, 2).as_dict()
-    assert json.loads(json.dumps(told)) == told
-    assert told == {
+    lines = FailureReport(RUN, (failed,), 1, 2).as_dict()
+    assert json.loads(json.dumps(lines)) == lines
+    assert lines == {
         "dag_id": "d",
         "run_id": "r",
         "state": "failed",
@@ -294,9 +294,9 @@ def test_a_report_is_plain_json() -> None:
 
 def test_a_report_is_no_larger_than_an_xcom_may_be_and_keeps_the_ends_of_its_logs() -> None:
     lines = tuple(f"{number} " + "ß" * 490 for number in range(200))
-    told = FailureReport(RUN, tuple(FailedTask(TaskInstance(f"t{n}"), lines) for n in range(5)), 5, 5).as_dict()
-    assert LARGEST_REPORT / 4 < len(json.dumps(told)) <= LARGEST_REPORT
-    assert all(task["log"][-1].startswith("199 ") for task in told["tasks"])
+    lines = FailureReport(RUN, tuple(FailedTask(TaskInstance(f"t{n}"), lines) for n in range(5)), 5, 5).as_dict()
+    assert LARGEST_REPORT / 4 < len(json.dumps(lines)) <= LARGEST_REPORT
+    assert all(task["log"][-1].startswith("199 ") for task in lines["tasks"])
 
 
 def test_a_count_that_is_not_told_is_left_out() -> None:

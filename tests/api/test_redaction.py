@@ -109,9 +109,9 @@ def test_no_secret_comes_back(settings: Settings, version: str, from_: str, echo
         lambda: remote.deployment.get_dag("d"),
         lambda: remote.deployment.describe(),
     ]
-    for operation in operations:
+    for action in operations:
         try:
-            said = remote.carry_out(operation(), repeat, lambda: settings)
+            said = remote.carry_out(action(), repeat, lambda: settings)
         except RemoteError as error:
             shown = f"{error} {error!r} {error.message} {error.detail}"
         else:
@@ -132,12 +132,12 @@ def test_what_is_too_short_to_be_a_secret_stays() -> None:
 
 
 def test_a_remote_cannot_have_words_hidden_or_memory_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(redaction, "on_issued", [told.append])
+    lines: list[str] = []
+    monkeypatch.setattr(redaction, "on_issued", [lines.append])
     kept = Redaction()
     kept.add(["success", "x" * 16, "x" * 16])
     kept.add(["x" * 16])
-    assert told == ["x" * 16]
+    assert lines == ["x" * 16]
     assert kept.hide(f"success {'x' * 16}", Settings(URL)) == "success ***"
     kept.add(f"issued-secret-number-{number}" for number in range(MOST_ISSUED))
     assert kept.hide("x" * 16, Settings(URL)) == "x" * 16

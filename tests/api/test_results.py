@@ -29,8 +29,8 @@ def xcom(version: str, value: Any, task_id: str = "t", key: str = "return_value"
 
 
 def instances(version: str, *found: tuple[str, int]) -> Turn:
-    told = [{"task_id": task_id, "map_index": index, "state": "success"} for task_id, index in found]
-    body = {"task_instances": told, "total_entries": len(told)}
+    lines = [{"task_id": task_id, "map_index": index, "state": "success"} for task_id, index in found]
+    body = {"task_instances": lines, "total_entries": len(lines)}
     return Turn(f"GET {base(version)}?limit=100&offset=0", ok(body))
 
 
@@ -129,8 +129,10 @@ def test_a_removed_instance_neither_keeps_a_run_from_being_skipped_nor_has_a_res
     turns = [counted(V1, 5), counted(V1, 3, "skipped"), counted(V1, 2, "removed")]
     remote = Remote(version=V1)
     assert remote.play(remote.deployment.results.all_skipped(RUN), *turns) is True
-    told = [{"task_id": "t", "map_index": index, "state": "removed" if index == 2 else "success"} for index in range(3)]
-    parts = Turn(f"GET {base(V1)}?limit=100&offset=0", ok({"task_instances": told, "total_entries": 3}))
+    lines = [
+        {"task_id": "t", "map_index": index, "state": "removed" if index == 2 else "success"} for index in range(3)
+    ]
+    parts = Turn(f"GET {base(V1)}?limit=100&offset=0", ok({"task_instances": lines, "total_entries": 3}))
     found = results(V1, xcom(V1, ...), parts, xcom(V1, 10, index=0), xcom(V1, 11, index=1))
     assert found == {"t": [10, 11]}
 

@@ -247,9 +247,9 @@ def test_any_header_field_is_read(retry_after: str, date: str) -> None:
 @pytest.mark.parametrize("odd", [*ODD_DATES, "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])
 def test_an_odd_date_of_a_reply_leaves_the_clock_alone(odd: str) -> None:
     remote = Remote(version=V2)
-    before = remote.conversation.remote_clock()
-    remote.play(remote.conversation.respond(Request("GET", "/x")), Turn("GET /x", ok({}, date=odd)))
-    assert remote.conversation.remote_clock() == before
+    before = remote.client.remote_clock()
+    remote.play(remote.client.respond(Request("GET", "/x")), Turn("GET /x", ok({}, date=odd)))
+    assert remote.client.remote_clock() == before
 
 
 @pytest.mark.parametrize("digits", [1, 300, 400, 5000])

@@ -348,7 +348,7 @@ def test_each_attempt_on_1_10_has_a_date_of_its_own_so_that_nobody_else_can_keep
 
 
 def test_1_10_can_be_left_to_choose_the_date_itself() -> None:
-    dialect = Remote(version=EXPERIMENTAL).conversation.dialect()
+    dialect = Remote(version=EXPERIMENTAL).client.dialect()
     with pytest.raises(StopIteration) as end:
         next(dialect)
     assert end.value.value.trigger(INTENT).request.body == {"run_id": "r", "conf": {}}
@@ -696,11 +696,11 @@ def test_an_unknown_dag_is_told_together_with_the_broken_dag_files(version: str)
     broken = {"filename": "x.py", "stack_trace": 'File "d.py"\n  SyntaxError: invalid syntax\n'}
     with pytest.raises(DagNotFound, match=r"knows no DAG 'd', or does not show it to this account") as failure:
         remote.play(trigger(remote), speech.post(speech.no_dag()), *speech.import_errors(*files, broken))
-    told = "The remote does not tell"
+    lines = "The remote does not tell"
     if not speech.experimental:
-        told = "could not import 5 DAG file(s), and the DAG may be in one of them: x.py (SyntaxError: invalid syntax)"
+        lines = "could not import 5 DAG file(s), and the DAG may be in one of them: x.py (SyntaxError: invalid syntax)"
         assert str(failure.value).count("no reason told") == 2
-    assert told in str(failure.value)
+    assert lines in str(failure.value)
     assert failure.value.status == 404
 
 
@@ -856,10 +856,10 @@ def test_a_run_that_is_planned_for_later_is_not_the_newest(version: str) -> None
     # An Airflow 2 that may run what is dated in the future has begun it.
     begun = speech.run("begun", start_date=DATE, **dates)
     planned = [speech.run(f"planned-{number}", "queued", **dates) for number in range(2)]
-    for runs, wanted in (([*planned, speech.run("newest")], "newest"), ([planned[0], begun], "begun")):
+    for runs, target in (([*planned, speech.run("newest")], "newest"), ([planned[0], begun], "begun")):
         newest = remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(*runs))
         assert newest is not None
-        assert newest.run_id == wanted
+        assert newest.run_id == target
     assert remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(*planned)) is None
 
 
@@ -1027,7 +1027,7 @@ def test_cancelling_is_refused_before_any_request_where_it_cannot_be_done(versio
 def test_setting_another_state_is_refused_by_its_own_name() -> None:
     for version in (EXPERIMENTAL, V1_OLDEST):
         remote, _ = meet(version)
-        dialect = remote.play(remote.conversation.dialect())
+        dialect = remote.play(remote.client.dialect())
         with pytest.raises(NotSupported, match="cannot set the state of a DAG run"):
             dialect.set_run_state("d", "r", "success")
 

@@ -16,19 +16,19 @@ from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.runs import follow as telling
+from astronomer_remote.api.runs import follow as follower
 from astronomer_remote.api.runs.follow import MOST_REPLIES, PAGES, SECONDS_FOR_THE_REST
 from astronomer_remote.api.transport.drivers import AsyncDriver
 from astronomer_remote.api.waiting.log_stream import (
     LARGE_REPLY,
     LINES_PER_LOOK,
     MOST_STREAMS,
-    Caution,
+    LogWarning,
     Stream,
     Streams,
-    told_to,
+    log_sink,
 )
-from astronomer_remote.api.waiting.target import Verdict, Wanted
+from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
 from astronomer_remote.api.watch import follower as teller
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, watch
@@ -109,15 +109,15 @@ def test_a_line_is_told_once_whether_the_remote_goes_on_or_begins_anew() -> None
 
 
 @pytest.mark.parametrize(
-    ("whole", "told"),
+    ("whole", "on_line"),
     [(("x", "a", "b", "c"), ["c"]), (("b", "a", "c"), ["a", "c"]), (("x", "y", "z"), ["z"]), ((), [])],
 )
 def test_a_log_whose_order_has_changed_is_told_from_the_last_known_line(
-    whole: tuple[str, ...], told: list[str]
+    whole: tuple[str, ...], on_line: list[str]
 ) -> None:
     stream = Stream(TaskInstance("t"))
     stream.take(of("a", "b"))
-    assert stream.take(of(*whole)) == [f"t: {line}" for line in told]
+    assert stream.take(of(*whole)) == [f"t: {line}" for line in on_line]
 
 
 def test_much_at_a_time_is_told_in_part() -> None:
@@ -191,8 +191,8 @@ def test_a_log_is_read_while_its_task_writes_and_once_after_its_end() -> None:
         ("success", 3, ["t 3"]),
         ("success", 3, []),
     ]
-    for state, number, wanted in looks:
-        assert due(streams, TaskInstance("t", state=state, try_number=number), TaskInstance("other")) == wanted
+    for state, number, target in looks:
+        assert due(streams, TaskInstance("t", state=state, try_number=number), TaskInstance("other")) == target
 
 
 def test_a_task_that_is_gone_is_read_once_more() -> None:
@@ -218,7 +218,7 @@ def test_what_is_not_there_is_said_once() -> None:
     assert streams.due(here, complete=False) == ([], [])
     _, said = streams.due(here, complete=True)
     assert said == ["The run has no task error, typo, whose log is wanted."]
-    assert isinstance(said[0], Caution)
+    assert isinstance(said[0], LogWarning)
     assert streams.due(here, complete=True) == ([], [])
 
 
@@ -242,9 +242,9 @@ def test_a_caution_is_told_as_a_warning() -> None:
         def warning(self, line: str) -> None:
             heard.append(("warning", line))
 
-    tell = told_to(Log())
+    tell = log_sink(Log())
     tell("all is well")
-    tell(Caution("is it?"))
+    tell(LogWarning("is it?"))
     assert heard == [("info", "all is well"), ("warning", "is it?")]
 
 
@@ -270,9 +270,9 @@ def log(
 def wait(version: str, *turns: Turn, stream: tuple[str, ...] = ("t",), progress: bool = False) -> list[str]:
     """Wait for a run, looking once a minute. :return: what was told of its logs."""
     remote, lines = Remote(version=version), []
-    wanted = Wanted("d", run_id="r", stream=stream, progress=progress, failed_states=("failed",))
-    flow = remote.deployment.observer.wait(wanted, poke_interval=60, deadline=None, told=lines.append)
-    assert remote.play(flow, *turns).verdict is Verdict.SUCCESS
+    target = WaitTarget("d", run_id="r", stream=stream, progress=progress, failed_states=("failed",))
+    flow = remote.deployment.poller.wait(target, poke_interval=60, deadline=None, on_line=lines.append)
+    assert remote.play(flow, *turns).status is WaitStatus.SUCCESS
     assert all("Accept" not in request.headers for request in remote.requests)
     return [line for line in lines if not line.startswith("Waiting")]
 
@@ -287,14 +287,14 @@ def over(version: str) -> Turn:
 
 @pytest.mark.parametrize("version", STABLE[1:])
 def test_lines_are_told_as_they_come_and_the_last_at_the_end(version: str) -> None:
-    told = wait(
+    on_line = wait(
         version,
         *[running(version), listing(version, ("t", None), ("u", None))],
         *[running(version), listing(version, ("t", "running"), ("u", None)), log(version, "a", "b", token="x")],
         *[running(version), listing(version, ("t", "running"), ("u", "running")), log(version, asked="x", token="y")],
         *[over(version), listing(version, ("t", "success"), ("u", "success")), log(version, "c", asked="y")],
     )
-    assert told == ["t: a", "t: b", "t: c"]
+    assert on_line == ["t: a", "t: b", "t: c"]
 
 
 @BOTH
@@ -304,21 +304,21 @@ def test_a_run_that_has_ended_by_the_first_look_is_told_as_well(version: str) ->
 
 @BOTH
 def test_it_shares_the_listing_with_the_progress(version: str) -> None:
-    told = wait(
+    on_line = wait(
         version,
         *[running(version), listing(version, ("t", "running")), log(version, "a")],
         *[over(version), listing(version, ("t", "success")), log(version, "a", "b")],
         progress=True,
     )
-    assert told == ["0/1 tasks done, running: t", "t: a", "t: b"]
+    assert on_line == ["0/1 tasks done, running: t", "t: a", "t: b"]
 
 
 def test_in_a_large_run_it_is_looked_for_on_more_pages_up_to_a_number() -> None:
     pages = [listing(V2, (f"u{number}", None), total=999, offset=number) for number in range(PAGES - 1)]
     last = listing(V2, ("t", "running"), total=999, offset=PAGES - 1)
     ends = listing(V2, ("t", "success"), total=2), listing(V2, total=2, offset=1)
-    told = wait(V2, running(V2), *pages, last, log(V2, "a"), over(V2), *ends, log(V2, "a", "b"), progress=True)
-    assert told == ["Run r has 999 task instances; of so many no progress is told.", "t: a", "t: b"]
+    on_line = wait(V2, running(V2), *pages, last, log(V2, "a"), over(V2), *ends, log(V2, "a", "b"), progress=True)
+    assert on_line == ["Run r has 999 task instances; of so many no progress is told.", "t: a", "t: b"]
 
 
 @pytest.mark.parametrize("replies", [2, MOST_REPLIES])
@@ -328,18 +328,18 @@ def test_the_end_of_a_log_that_comes_in_large_parts_is_read_as_well(replies: int
     whole = log(V1, "begin", token="0")
     rest = [] if replies == MOST_REPLIES else [log(V1, "the end", asked=f"{replies}", token="x")]
     looks = [running(V1), listing(V1, ("t", "running")), whole, over(V1), listing(V1, ("t", "success"))]
-    told = wait(V1, *looks, *parts, *rest)
-    assert sum("left out" in line for line in told) == replies
-    assert told[-1] == ("t: the end" if rest else f"t: {large[-1]}")
+    on_line = wait(V1, *looks, *parts, *rest)
+    assert sum("left out" in line for line in on_line) == replies
+    assert on_line[-1] == ("t: the end" if rest else f"t: {large[-1]}")
 
 
 def test_1_10_is_refused() -> None:
     remote = Remote(version=EXPERIMENTAL)
     with pytest.raises(NotSupported, match="logs of a run's tasks"):
-        remote.play(remote.deployment.telling.check())
+        remote.play(remote.deployment.follower.check())
     with pytest.raises(NotSupported, match="log of a task"):
-        remote.play(remote.conversation.dialect()).log_part(DagRun("d", "r"), TaskInstance("t"))
-    Remote(version=V1).play(Remote(version=V1).deployment.telling.check())
+        remote.play(remote.client.dialect()).log_part(DagRun("d", "r"), TaskInstance("t"))
+    Remote(version=V1).play(Remote(version=V1).deployment.follower.check())
 
 
 # What goes wrong
@@ -347,13 +347,13 @@ def test_1_10_is_refused() -> None:
 
 @BOTH
 def test_a_token_that_the_remote_no_longer_knows_is_done_without(version: str) -> None:
-    told = wait(
+    on_line = wait(
         version,
         *[running(version), listing(version, ("t", "running")), log(version, "a", token="x")],
         *[over(version), listing(version, ("t", "success")), log(version, asked="x", reply=REFUSED)],
         log(version, "a", "b"),
     )
-    assert told == ["t: a", "t: b"]
+    assert on_line == ["t: a", "t: b"]
 
 
 TOO_LARGE = Response(200, {"content-type": "application/json"}, b"{", truncated=True)
@@ -362,27 +362,27 @@ TOO_LARGE = Response(200, {"content-type": "application/json"}, b"{", truncated=
 @pytest.mark.parametrize("reply", [REFUSED, answer(404, {"detail": "TaskInstance not found"}), TOO_LARGE])
 def test_a_log_that_cannot_be_had_is_not_asked_for_again_while_others_are(reply: Response) -> None:
     both = ("t", "running"), ("u", "running")
-    told = wait(
+    on_line = wait(
         V2,
         *[running(V2), listing(V2, *both), log(V2, reply=reply), log(V2, "a", task="u")],
         *[over(V2), listing(V2, *both), log(V2, "a", "b", task="u")],
         stream=("t", "u"),
     )
-    assert told[0].startswith("Not all of the remote tasks' logs can be told: ")
-    assert told[1:] == ["u: a", "u: b"]
+    assert on_line[0].startswith("Not all of the remote tasks' logs can be told: ")
+    assert on_line[1:] == ["u: a", "u: b"]
 
 
 def test_an_account_that_may_read_no_logs_is_told_so_and_still_how_far_the_run_is() -> None:
-    told = wait(
+    on_line = wait(
         V2,
         *[running(V2), listing(V2, ("t", "running"), ("u", "running")), log(V2, reply=FORBIDDEN)],
         *[running(V2), listing(V2, ("t", "success"), ("u", "running")), over(V2)],
         stream=("t", "u"),
         progress=True,
     )
-    assert told[0] == "0/2 tasks done, running: t, u"
-    assert told[1].startswith("Not all of the remote tasks' logs can be told: Could not read the log of t")
-    assert told[2:] == ["1/2 tasks done, running: u"]
+    assert on_line[0] == "0/2 tasks done, running: t, u"
+    assert on_line[1].startswith("Not all of the remote tasks' logs can be told: Could not read the log of t")
+    assert on_line[2:] == ["1/2 tasks done, running: u"]
 
 
 def test_an_account_that_may_not_even_list_tasks_is_told_so_once() -> None:
@@ -396,28 +396,28 @@ def test_what_may_pass_is_asked_for_later_and_a_few_times_at_the_end(passes: boo
     lost = log(V2, reply=LOST)
     looks = [running(V2)] * 10
     last = [listing(V2, ("t", "success")), log(V2, asked="x", reply=LOST)]
-    told = wait(
+    on_line = wait(
         V2,
         *[*looks[:1], listing(V2, ("t", "running")), lost, *looks[1:]],
         *[running(V2), listing(V2, ("t", "running")), log(V2, "a", token="x")],
         *[over(V2), *last, *last],
         *([last[0], log(V2, "b", asked="x")] if passes else last),
     )
-    assert [isinstance(line, Caution) for line in told[:2]] == [True, False]
-    assert told[1:] == (["t: a", "t: b"] if passes else ["t: a"])
+    assert [isinstance(line, LogWarning) for line in on_line[:2]] == [True, False]
+    assert on_line[1:] == (["t: a", "t: b"] if passes else ["t: a"])
 
 
 def test_the_end_is_not_held_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     remote, lines = Remote(version=V2), []
-    wanted = Wanted("d", run_id="r", stream=("t", "u"))
-    flow = remote.deployment.observer.wait(wanted, poke_interval=60, deadline=None, told=lines.append)
-    read = telling.Telling._read
+    target = WaitTarget("d", run_id="r", stream=("t", "u"))
+    flow = remote.deployment.poller.wait(target, poke_interval=60, deadline=None, on_line=lines.append)
+    read = follower.RunFollower._read
 
     def slow(self: Any, run: Any, stream: Any) -> Any:
         remote.clock.now += SECONDS_FOR_THE_REST + 1
         return (yield from read(self, run, stream))
 
-    monkeypatch.setattr(telling.Telling, "_read", slow)
+    monkeypatch.setattr(follower.RunFollower, "_read", slow)
     remote.play(flow, over(V2), listing(V2, ("t", "success"), ("u", "success")), log(V2, "a"))
     assert lines[1:] == ["t: a", "Reading logs took too long; what was written last is in the remote."]
 
@@ -430,30 +430,30 @@ def settings_of(fake: FakeDeployment) -> Settings:
     return Settings.parse(host=connection["host"], login=connection["login"], password=connection["password"])
 
 
-async def watch_run(fake: FakeDeployment, run_id: str, told: Any, **more: Any) -> Any:
+async def watch_run(fake: FakeDeployment, run_id: str, on_line: Any, **more: Any) -> Any:
     settings = settings_of(fake)
 
     async def reload() -> Settings:
         return settings
 
-    wanted = Wanted("d", run_id=run_id, exists=True, since=time.time() - 1, stream=("t",), **more)
+    target = WaitTarget("d", run_id=run_id, exists=True, since=time.time() - 1, stream=("t",), **more)
     return await watch(
-        wanted, settings=settings, reload=reload, poke_interval=0.05, deadline=time.time() + 30, told=told
+        target, settings=settings, reload=reload, poke_interval=0.05, deadline=time.time() + 30, on_line=on_line
     )
 
 
 def ending(fake: FakeDeployment, *lines: str) -> Any:
     """What ends a run once a line of its log was told, after some were added."""
 
-    def told(line: str) -> None:
+    def on_line(line: str) -> None:
         heard.append(line)
         if line.endswith("first"):
             fake.add_dag("d", tasks=["t"], stays="running", logs={"t": ["first", *lines]})
             fake.finish("d", "r")
 
     heard: list[str] = []
-    told.heard = heard  # type: ignore[attr-defined]
-    return told
+    on_line.heard = heard  # type: ignore[attr-defined]
+    return on_line
 
 
 @pytest.mark.parametrize("version", ["2.4.3", "2.11.2", "3.0.6", "3.3.2"])
@@ -461,10 +461,10 @@ def test_a_watcher_tells_the_rest_before_the_wait_ends(version: str) -> None:
     with FakeDeployment(version) as fake:
         fake.add_dag("d", tasks=["t"], stays="running", logs={"t": ["first"]})
         fake.add_run("d", "r", state="running")
-        told = ending(fake, "second", "third")
-        outcome = asyncio.run(watch_run(fake, "r", told))
-    assert outcome.verdict is Verdict.SUCCESS
-    words = [line.split()[-1] for line in told.heard if line.startswith("t: ")]
+        on_line = ending(fake, "second", "third")
+        outcome = asyncio.run(watch_run(fake, "r", on_line))
+    assert outcome.status is WaitStatus.SUCCESS
+    words = [line.split()[-1] for line in on_line.heard if line.startswith("t: ")]
     assert words == ["first", "second", "third"]
 
 
@@ -484,17 +484,17 @@ def test_whatever_is_told_few_requests_are_under_way_at_once(monkeypatch: pytest
             now -= 1
 
     monkeypatch.setattr(AsyncDriver, "_send", counted)
-    monkeypatch.setattr(telling, "SECONDS_BETWEEN_PROGRESS", 0.05)
+    monkeypatch.setattr(follower, "SECONDS_BETWEEN_PROGRESS", 0.05)
     runs = [f"r{number}" for number in range(9)]
     with FakeDeployment("3.3.2") as fake:
         fake.add_dag("d", tasks=["t"], stays="running", logs={"t": ["a"]})
         for run_id in runs:
             fake.add_run("d", run_id, state="running")
-        told: list[str] = []
+        on_line: list[str] = []
 
         def tell(line: str) -> None:
-            told.append(line)
-            if sum("t: " in each for each in told) == len(runs):
+            on_line.append(line)
+            if sum("t: " in each for each in on_line) == len(runs):
                 for run_id in runs:
                     fake.finish("d", run_id)
 
@@ -503,7 +503,7 @@ def test_whatever_is_told_few_requests_are_under_way_at_once(monkeypatch: pytest
             waits = [watch_run(fake, run_id, tell, skipped_states=("queued",)) for run_id in runs]
             return await asyncio.gather(*waits)
 
-        assert {outcome.verdict for outcome in asyncio.run(watch_all())} == {Verdict.SUCCESS}
+        assert {outcome.status for outcome in asyncio.run(watch_all())} == {WaitStatus.SUCCESS}
     assert 2 < max(at_once) <= REQUESTS_AT_ONCE
 
 
@@ -520,28 +520,28 @@ def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: p
 
     async def play() -> None:
         remote = Remote(version=V2)
-        waiter = Waiter(Wanted("d", run_id="r", stream=("t",)), 5, lambda news: None, reached=0.0)
-        at = teller.Teller(remote.deployment.telling, tell_slowly)
-        at.tell([waiter], 0.0)
-        at.tell([waiter], 0.0)
+        waiter = Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, reached=0.0)
+        at = teller.FollowLoop(remote.deployment.follower, tell_slowly)
+        at.follow([waiter], 0.0)
+        at.follow([waiter], 0.0)
         await asyncio.sleep(0.01)
-        await at.tell_rest(waiter)
-        at.tell([waiter], 0.0)
+        await at.follow_rest(waiter)
+        at.follow([waiter], 0.0)
         await asyncio.sleep(0)
         await at.close()
 
     asyncio.run(play())
-    assert order == ["tell begins", "tell ends", "rest begins", "rest ends", "tell begins"]
+    assert order == ["follow begins", "follow ends", "finish begins", "finish ends", "follow begins"]
 
 
 def test_an_error_that_is_not_the_remotes_ends_no_wait() -> None:
-    asked, waiter = [], Waiter(Wanted("d", run_id="r", stream=("t",)), 5, lambda news: None, reached=0.0)
+    asked, waiter = [], Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, reached=0.0)
 
     async def fail(flow: Any) -> None:
         asked.append(flow.close())
         raise RuntimeError("the connection is gone from Airflow")
 
-    asyncio.run(teller.Teller(Remote(version=V2).deployment.telling, fail).tell_rest(waiter))
+    asyncio.run(teller.FollowLoop(Remote(version=V2).deployment.follower, fail).follow_rest(waiter))
     assert len(asked) == 1
     assert waiter.ended is None
 
@@ -550,5 +550,5 @@ def test_a_task_that_the_run_does_not_have_is_named_once_its_whole_listing_was_s
     partly = listing(V2, ("u", None), total=200)
     repeated = listing(V2, ("u", None), total=200, offset=1)
     whole = listing(V2, ("u", "success"))
-    told = wait(V2, running(V2), partly, repeated, running(V2), whole, over(V2), whole, stream=("typo",))
-    assert told == ["The run has no task typo, whose log is wanted."]
+    on_line = wait(V2, running(V2), partly, repeated, running(V2), whole, over(V2), whole, stream=("typo",))
+    assert on_line == ["The run has no task typo, whose log is wanted."]

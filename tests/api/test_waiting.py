@@ -21,9 +21,9 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.retry import RetryPolicy
-from astronomer_remote.api.runs.poll import SECONDS_OF_PATIENCE
-from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_TICKS
-from astronomer_remote.api.waiting.target import NO_SUCH_DAG, Observation, Outcome, Verdict, Wanted, judge
+from astronomer_remote.api.runs.poll import SECONDS_OUT_OF_REACH
+from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
+from astronomer_remote.api.waiting.target import NO_SUCH_DAG, Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
 from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE
 from tests.api.script import (
     DATE,
@@ -44,11 +44,11 @@ from tests.api.script import (
 )
 
 STATES = ("success", "failed", "skipped", "upstream_failed", "running", "queued", None, "a_new_state")
-ANYTHING = Wanted("d", allowed_states=("success",), failed_states=("failed",), skipped_states=("skipped",))
+ANYTHING = WaitTarget("d", allowed_states=("success",), failed_states=("failed",), skipped_states=("skipped",))
 
 things = st.dictionaries(st.text(max_size=3), st.lists(st.sampled_from(STATES), max_size=4), max_size=4)
 wishes = st.builds(
-    Wanted,
+    WaitTarget,
     dag_id=st.just("d"),
     allowed_states=st.lists(st.sampled_from(STATES[:5]), max_size=3).map(tuple),
     failed_states=st.lists(st.sampled_from(STATES[:5]), max_size=2).map(tuple),
@@ -61,30 +61,30 @@ every_version = pytest.mark.parametrize("version", VERSIONS)
 
 
 @given(wishes)
-def test_nothing_found_is_never_success(wanted: Wanted) -> None:
-    assert judge(Observation({}), wanted) is None
-    assert judge(Observation({"run r": []}), wanted) is None
+def test_nothing_found_is_never_success(target: WaitTarget) -> None:
+    assert evaluate(Snapshot({}), target) is None
+    assert evaluate(Snapshot({"run r": []}), target) is None
 
 
 @given(things, wishes)
-def test_anything_failed_fails_first(found: dict[str, list[str | None]], wanted: Wanted) -> None:
+def test_anything_failed_fails_first(found: dict[str, list[str | None]], target: WaitTarget) -> None:
     states = {state for those in found.values() for state in those}
-    verdict = judge(Observation(found), wanted)
-    if states & set(wanted.failed_states):
-        assert verdict is Verdict.FAILED
-    elif states & set(wanted.skipped_states):
-        assert verdict is Verdict.SKIPPED
+    status = evaluate(Snapshot(found), target)
+    if states & set(target.failed_states):
+        assert status is WaitStatus.FAILED
+    elif states & set(target.skipped_states):
+        assert status is WaitStatus.SKIPPED
     else:
-        assert verdict in (None, Verdict.SUCCESS)
+        assert status in (None, WaitStatus.SUCCESS)
 
 
 @given(things, wishes)
 def test_success_means_that_everything_is_there_and_in_an_allowed_state(
-    found: dict[str, list[str | None]], wanted: Wanted
+    found: dict[str, list[str | None]], target: WaitTarget
 ) -> None:
     complete = bool(found) and all(found.values())
-    allowed = all(state in wanted.allowed_states for those in found.values() for state in those)
-    if judge(Observation(found), wanted) is Verdict.SUCCESS:
+    allowed = all(state in target.allowed_states for those in found.values() for state in those)
+    if evaluate(Snapshot(found), target) is WaitStatus.SUCCESS:
         assert complete
         assert allowed
 
@@ -92,22 +92,22 @@ def test_success_means_that_everything_is_there_and_in_an_allowed_state(
 @given(things)
 def test_a_state_nobody_has_heard_of_means_not_yet(found: dict[str, list[str | None]]) -> None:
     found = {**found, "new": ["a_new_state"]}
-    assert judge(Observation(found), ANYTHING) in (None, Verdict.FAILED, Verdict.SKIPPED)
+    assert evaluate(Snapshot(found), ANYTHING) in (None, WaitStatus.FAILED, WaitStatus.SKIPPED)
 
 
 @pytest.mark.parametrize(
-    ("found", "verdict"),
+    ("found", "status"),
     [
-        ({"a": ["success"]}, Verdict.SUCCESS),
+        ({"a": ["success"]}, WaitStatus.SUCCESS),
         ({"a": ["success"], "b": []}, None),
         ({"a": ["success", None]}, None),
-        ({"a": ["running"], "b": ["failed"]}, Verdict.FAILED),
-        ({"a": ["skipped"], "b": ["failed"]}, Verdict.FAILED),
-        ({"a": ["skipped"], "b": ["running"]}, Verdict.SKIPPED),
+        ({"a": ["running"], "b": ["failed"]}, WaitStatus.FAILED),
+        ({"a": ["skipped"], "b": ["failed"]}, WaitStatus.FAILED),
+        ({"a": ["skipped"], "b": ["running"]}, WaitStatus.SKIPPED),
     ],
 )
-def test_one_failure_is_enough_and_everything_has_to_be_there(found: Any, verdict: Verdict | None) -> None:
-    assert judge(Observation(found), ANYTHING) is verdict
+def test_one_failure_is_enough_and_everything_has_to_be_there(found: Any, status: WaitStatus | None) -> None:
+    assert evaluate(Snapshot(found), ANYTHING) is status
 
 
 # The wish
@@ -115,41 +115,41 @@ def test_one_failure_is_enough_and_everything_has_to_be_there(found: Any, verdic
 
 @given(wishes, st.none() | st.text(), st.lists(st.text(), max_size=2).map(tuple), st.booleans())
 def test_a_wish_survives_being_stored_as_json(
-    wanted: Wanted, run_id: str | None, names: tuple[str, ...], flag: bool
+    target: WaitTarget, run_id: str | None, names: tuple[str, ...], flag: bool
 ) -> None:
-    wish = Wanted(
+    wish = WaitTarget(
         "d",
         run_id=run_id,
         logical_dates=names,
         newest=flag,
         task_ids=names,
         task_group_id=run_id,
-        allowed_states=wanted.allowed_states,
-        failed_states=wanted.failed_states,
-        skipped_states=wanted.skipped_states,
+        allowed_states=target.allowed_states,
+        failed_states=target.failed_states,
+        skipped_states=target.skipped_states,
         exists=flag,
     )
-    assert Wanted.from_dict(json.loads(json.dumps(wish.as_dict()))) == wish
+    assert WaitTarget.from_dict(json.loads(json.dumps(wish.as_dict()))) == wish
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
+    ("target", "words"),
     [
-        (Wanted("d", run_id="r"), "run 'r' of DAG 'd'"),
-        (Wanted("d", newest=True), "the newest run of DAG 'd'"),
-        (Wanted("d", logical_dates=("a", "b"), task_ids=("t", "u")), "task(s) t, u in the runs of a, b of DAG 'd'"),
-        (Wanted("d", run_id="r", task_group_id="g"), "task group 'g' in run 'r' of DAG 'd'"),
+        (WaitTarget("d", run_id="r"), "run 'r' of DAG 'd'"),
+        (WaitTarget("d", newest=True), "the newest run of DAG 'd'"),
+        (WaitTarget("d", logical_dates=("a", "b"), task_ids=("t", "u")), "task(s) t, u in the runs of a, b of DAG 'd'"),
+        (WaitTarget("d", run_id="r", task_group_id="g"), "task group 'g' in run 'r' of DAG 'd'"),
     ],
 )
-def test_a_wish_can_be_put_in_words(wanted: Wanted, words: str) -> None:
-    assert str(wanted) == words
+def test_a_wish_can_be_put_in_words(target: WaitTarget, words: str) -> None:
+    assert str(target) == words
 
 
 # A look
 
 
-def look(remote: Remote, wanted: Wanted, *turns: Turn) -> Observation:
-    return remote.play(remote.deployment.observer.look(wanted), *turns)
+def look(remote: Remote, target: WaitTarget, *turns: Turn) -> Snapshot:
+    return remote.play(remote.deployment.poller.look(target), *turns)
 
 
 def meet(version: str) -> tuple[Remote, Speech]:
@@ -159,62 +159,66 @@ def meet(version: str) -> tuple[Remote, Speech]:
 @every_version
 def test_a_run_is_looked_at_by_the_id_that_the_remote_gave(version: str) -> None:
     remote, speech = meet(version)
-    observation = look(remote, Wanted("d", run_id="r"), speech.get(speech.run(state="success")))
-    assert observation.things == {"run r": ["success"]}
-    assert observation.run is not None
-    assert observation.summary() == "run r: success"
+    snapshot = look(remote, WaitTarget("d", run_id="r"), speech.get(speech.run(state="success")))
+    assert snapshot.things == {"run r": ["success"]}
+    assert snapshot.run is not None
+    assert snapshot.summary() == "run r: success"
 
 
 @every_version
 def test_a_run_that_is_not_there_yet_is_nothing_found(version: str) -> None:
     remote, speech = meet(version)
-    observation = look(remote, Wanted("d", run_id="r"), speech.get())
-    assert observation == Observation({"run r": []})
-    assert observation.summary() == "run r: not there yet"
+    snapshot = look(remote, WaitTarget("d", run_id="r"), speech.get())
+    assert snapshot == Snapshot({"run r": []})
+    assert snapshot.summary() == "run r: not there yet"
 
 
 @every_version
 def test_a_run_that_was_seen_and_is_gone_has_vanished(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(DagRunVanished, match="was there and is gone") as failure:
-        look(remote, Wanted("d", run_id="r", exists=True), speech.get())
+        look(remote, WaitTarget("d", run_id="r", exists=True), speech.get())
     assert failure.value.status == 404
 
 
 def test_a_page_of_a_gateway_does_not_make_a_run_vanish() -> None:
     remote, speech = meet(V2)
     with pytest.raises(UnexpectedReply):
-        look(remote, Wanted("d", run_id="r", exists=True), *[Turn(speech.get_line(), page(404, "default backend"))] * 6)
+        look(
+            remote,
+            WaitTarget("d", run_id="r", exists=True),
+            *[Turn(speech.get_line(), page(404, "default backend"))] * 6,
+        )
 
 
 @every_version
 def test_each_date_is_waited_for_and_a_missing_one_is_not_passed_over(version: str) -> None:
     remote, speech = meet(version)
     later = "2026-11-23T07:00:00Z"
-    observation = look(
+    snapshot = look(
         remote,
-        Wanted("d", logical_dates=(DATE, later)),
+        WaitTarget("d", logical_dates=(DATE, later)),
         speech.of_date(speech.run(state="success")),
         speech.of_date(date=later),
     )
-    assert observation.things == {f"run of {DATE}": ["success"], f"run of {later}": []}
-    assert observation.run is None
-    assert judge(observation, ANYTHING) is None
+    assert snapshot.things == {f"run of {DATE}": ["success"], f"run of {later}": []}
+    assert snapshot.run is None
+    assert evaluate(snapshot, ANYTHING) is None
 
 
 @every_version
 def test_the_newest_run_is_looked_at(version: str) -> None:
     remote, speech = meet(version)
-    assert look(remote, Wanted("d", newest=True), speech.newest()) == Observation({})
-    observation = look(remote, Wanted("d", newest=True), speech.newest(speech.run("n", "failed")))
-    assert observation.things == {"run n": ["failed"]}
+    assert look(remote, WaitTarget("d", newest=True), speech.newest()) == Snapshot({})
+    snapshot = look(remote, WaitTarget("d", newest=True), speech.newest(speech.run("n", "failed")))
+    assert snapshot.things == {"run n": ["failed"]}
 
 
 @pytest.mark.parametrize("version", STABLE)
 def test_a_newest_run_that_cannot_be_addressed_is_no_fault_of_the_settings(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(NotSupported, match="no Airflow API can address"):
-        look(remote, Wanted("d", newest=True), speech.newest(speech.run("by hand/1", "running")))
+        look(remote, WaitTarget("d", newest=True), speech.newest(speech.run("by hand/1", "running")))
 
 
 def instance(task_id: str, state: str | None = "success", map_index: int = -1) -> dict[str, Any]:
@@ -243,9 +247,9 @@ def instances_turn(speech: Speech, *instances: dict[str, Any], total: int | None
 @pytest.mark.parametrize("version", STABLE)
 def test_tasks_are_looked_at_one_by_one_and_a_mapped_one_with_all_its_indexes(version: str) -> None:
     remote, speech = meet(version)
-    observation = look(
+    snapshot = look(
         remote,
-        Wanted("d", run_id="r", task_ids=("a", "m", "missing")),
+        WaitTarget("d", run_id="r", task_ids=("a", "m", "missing")),
         speech.get(speech.run()),
         instance_turn(speech, "a", instance("a")),
         instance_turn(speech, "m"),
@@ -254,43 +258,42 @@ def test_tasks_are_looked_at_one_by_one_and_a_mapped_one_with_all_its_indexes(ve
             speech, instance("a"), instance("b", "failed"), instance("m", map_index=0), instance("m", None, 1)
         ),
     )
-    assert observation.things == {
+    assert snapshot.things == {
         "run r, task a": ["success"],
         "run r, task m": ["success", None],
         "run r, task missing": [],
     }
     assert (
-        observation.summary()
-        == "run r, task a: success, run r, task m: None/success, run r, task missing: not there yet"
+        snapshot.summary() == "run r, task a: success, run r, task m: None/success, run r, task missing: not there yet"
     )
 
 
 def test_a_task_group_is_everything_below_its_name() -> None:
     remote, speech = meet(V2)
-    observation = look(
+    snapshot = look(
         remote,
-        Wanted("d", run_id="r", task_group_id="g"),
+        WaitTarget("d", run_id="r", task_group_id="g"),
         speech.get(speech.run()),
         instances_turn(speech, instance("g.a"), instance("g.inner.b", "skipped"), instance("group.c"), instance("g")),
     )
-    assert observation.things == {"run r, group g": ["success", "skipped"]}
+    assert snapshot.things == {"run r, group g": ["success", "skipped"]}
 
 
 def test_a_task_of_a_run_that_is_not_there_yet_is_nothing_found() -> None:
     remote, speech = meet(V2)
-    assert look(remote, Wanted("d", run_id="r", task_ids=("a",)), speech.get()).things == {"run r, task a": []}
+    assert look(remote, WaitTarget("d", run_id="r", task_ids=("a",)), speech.get()).things == {"run r, task a": []}
 
 
 @pytest.mark.parametrize("version", STABLE)
 def test_a_task_that_is_not_mapped_is_read_alone_however_many_instances_its_run_has(version: str) -> None:
     remote, speech = meet(version)
     turns = [speech.get(speech.run()), instance_turn(speech, "a", instance("a", "running"))]
-    assert look(remote, Wanted("d", run_id="r", task_ids=("a",)), *turns).things == {"run r, task a": ["running"]}
+    assert look(remote, WaitTarget("d", run_id="r", task_ids=("a",)), *turns).things == {"run r, task a": ["running"]}
     # Of one that is mapped, that is remembered.
     mapped = instances_turn(speech, instance("m", map_index=0))
-    wanted = Wanted("d", run_id="r", task_ids=("m",))
-    look(remote, wanted, speech.get(speech.run()), instance_turn(speech, "m"), mapped)
-    assert look(remote, wanted, speech.get(speech.run()), mapped).things == {"run r, task m": ["success"]}
+    target = WaitTarget("d", run_id="r", task_ids=("m",))
+    look(remote, target, speech.get(speech.run()), instance_turn(speech, "m"), mapped)
+    assert look(remote, target, speech.get(speech.run()), mapped).things == {"run r, task m": ["success"]}
 
 
 def test_of_how_many_tasks_it_is_remembered_that_they_are_mapped_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +301,7 @@ def test_of_how_many_tasks_it_is_remembered_that_they_are_mapped_has_a_limit(mon
     remote, speech = meet(V2)
     for _ in range(2):
         turns = [instance_turn(speech, "m"), instances_turn(speech, instance("m", map_index=0))]
-        look(remote, Wanted("d", run_id="r", task_ids=("m",)), speech.get(speech.run()), *turns)
+        look(remote, WaitTarget("d", run_id="r", task_ids=("m",)), speech.get(speech.run()), *turns)
 
 
 def all_turn(speech: Speech, limit: int, *instances: dict[str, Any], total: int | None = None, offset: int = 0) -> Turn:
@@ -317,12 +320,12 @@ def test_more_than_a_page_of_task_instances_comes_at_once(version: str) -> None:
     remote, speech = meet(version)
     many = [instance(f"g.t{number}") for number in range(250)]
     turns = [speech.get(speech.run()), instances_turn(speech, *many[:100], total=250), all_turn(speech, 375, *many)]
-    observation = look(remote, GROUP, *turns)
-    assert len(observation.things["run r, group g"]) == 250
-    assert judge(observation, GROUP) is Verdict.SUCCESS
+    snapshot = look(remote, GROUP, *turns)
+    assert len(snapshot.things["run r, group g"]) == 250
+    assert evaluate(snapshot, GROUP) is WaitStatus.SUCCESS
 
 
-GROUP = Wanted("d", run_id="r", task_group_id="g", failed_states=("failed",))
+GROUP = WaitTarget("d", run_id="r", task_group_id="g", failed_states=("failed",))
 MANY = [instance(f"g.t{number}") for number in range(4_000)]
 
 
@@ -336,9 +339,9 @@ def test_rows_that_move_between_pages_are_no_success_and_the_listing_is_read_aga
     ]
     whole = [all_turn(speech, 4_000, *MANY[:3_999], instance("g.last", "running"))]
     first = instances_turn(speech, *MANY[:100], total=4_000)
-    observation = look(remote, GROUP, speech.get(speech.run()), first, *moved, first, *whole)
-    assert judge(observation, GROUP) is None
-    assert observation.things["run r, group g"].count("running") == 1
+    snapshot = look(remote, GROUP, speech.get(speech.run()), first, *moved, first, *whole)
+    assert evaluate(snapshot, GROUP) is None
+    assert snapshot.things["run r, group g"].count("running") == 1
 
 
 def changing(speech: Speech, *, last: str = "success") -> list[Turn]:
@@ -355,26 +358,26 @@ def changing(speech: Speech, *, last: str = "success") -> list[Turn]:
 
 def test_what_is_never_seen_as_a_whole_is_no_success_but_a_failure_in_it_is_one() -> None:
     remote, speech = meet(V1)
-    observation = look(remote, GROUP, speech.get(speech.run()), *changing(speech))
-    assert judge(observation, GROUP) is None
-    assert observation.summary() == "run r, group g: success (not all of the listing could be read)"
-    observation = look(remote, GROUP, speech.get(speech.run()), *changing(speech, last="failed"))
-    assert judge(observation, GROUP) is Verdict.FAILED
+    snapshot = look(remote, GROUP, speech.get(speech.run()), *changing(speech))
+    assert evaluate(snapshot, GROUP) is None
+    assert snapshot.summary() == "run r, group g: success (not all of the listing could be read)"
+    snapshot = look(remote, GROUP, speech.get(speech.run()), *changing(speech, last="failed"))
+    assert evaluate(snapshot, GROUP) is WaitStatus.FAILED
 
 
 def test_a_wait_goes_on_while_the_listing_is_never_seen_as_a_whole() -> None:
     remote, speech = meet(V1)
     small = instances_turn(speech, instance("g.t"))
     turns = [speech.get(speech.run()), *changing(speech), speech.get(speech.run()), small]
-    assert remote.play(wait(remote, GROUP), *turns).verdict is Verdict.SUCCESS
+    assert remote.play(wait(remote, GROUP), *turns).status is WaitStatus.SUCCESS
 
 
 def test_an_instance_that_cannot_be_read_keeps_the_wait_from_success() -> None:
     remote, speech = meet(V2)
     odd = instance("g.b") | {"state": ["success"]}
-    observation = look(remote, GROUP, speech.get(speech.run()), instances_turn(speech, instance("g.a"), odd))
-    assert not observation.whole
-    assert judge(observation, GROUP) is None
+    snapshot = look(remote, GROUP, speech.get(speech.run()), instances_turn(speech, instance("g.a"), odd))
+    assert not snapshot.whole
+    assert evaluate(snapshot, GROUP) is None
 
 
 def test_a_list_of_all_instances_is_whole_or_an_error() -> None:
@@ -394,7 +397,7 @@ def test_where_many_at_once_are_refused_they_are_read_page_by_page(refusal: Any)
     run = speech.get(speech.run())
     assert len(look(remote, GROUP, run, pages[0], refused, *pages).things["run r, group g"]) == 250
     # That is remembered.
-    assert judge(look(remote, GROUP, run, *pages), GROUP) is Verdict.SUCCESS
+    assert evaluate(look(remote, GROUP, run, *pages), GROUP) is WaitStatus.SUCCESS
     with pytest.raises(AccessDenied):
         look(remote, GROUP, run, Turn(pages[0].expected, answer(403, {"detail": "Forbidden"})))
 
@@ -406,16 +409,16 @@ REFUSALS = [answer(status, {"detail": "no"}) for status in (400, 403, 404, 405, 
 def test_where_instances_are_not_listed_the_tasks_are_read_one_by_one(refusal: Any) -> None:
     remote, speech = meet(V2)
     names = ("a", "b", "c", "e")
-    wanted, run = Wanted("d", run_id="r", task_ids=names), speech.get(speech.run())
+    target, run = WaitTarget("d", run_id="r", task_ids=names), speech.get(speech.run())
     singly = [instance_turn(speech, name, instance(name)) for name in names]
     refused = Turn(instances_turn(speech).expected, refusal)
-    assert judge(look(remote, wanted, run, refused, *singly), wanted) is Verdict.SUCCESS
+    assert evaluate(look(remote, target, run, refused, *singly), target) is WaitStatus.SUCCESS
     # That is remembered for five minutes. What cannot be read alone, as one that is mapped, is not there yet.
     some = [*singly[:3], instance_turn(speech, "e")]
-    assert judge(look(remote, wanted, run, *some), wanted) is None
-    remote.clock.now += SECONDS_BETWEEN_WIDE_TICKS + 1
+    assert evaluate(look(remote, target, run, *some), target) is None
+    remote.clock.now += SECONDS_BETWEEN_WIDE_POLLS + 1
     listed = instances_turn(speech, *(instance(name) for name in names))
-    assert judge(look(remote, wanted, run, listed), wanted) is Verdict.SUCCESS
+    assert evaluate(look(remote, target, run, listed), target) is WaitStatus.SUCCESS
 
 
 def test_where_instances_are_not_listed_a_group_cannot_be_waited_for() -> None:
@@ -432,14 +435,14 @@ def test_removed_instances_do_not_count_unless_they_are_waited_for() -> None:
         some = [each | {"task_id": "m.t"} if "group" in name else each for each in found]
         turns = [speech.get(speech.run()), instances_turn(speech, *some)]
         single = [instance_turn(speech, "m")] if "task" in name else []
-        wanted = Wanted("d", run_id="r", **part)
-        observation = look(remote, wanted, turns[0], *single, turns[1])
-        assert observation.things == {f"run r, {name}": ["success", "success"]}
-        assert judge(observation, wanted) is Verdict.SUCCESS
-        wanted = replace(wanted, failed_states=("removed",))
-        assert judge(look(remote, wanted, *turns), wanted) is Verdict.FAILED
+        target = WaitTarget("d", run_id="r", **part)
+        snapshot = look(remote, target, turns[0], *single, turns[1])
+        assert snapshot.things == {f"run r, {name}": ["success", "success"]}
+        assert evaluate(snapshot, target) is WaitStatus.SUCCESS
+        target = replace(target, failed_states=("removed",))
+        assert evaluate(look(remote, target, *turns), target) is WaitStatus.FAILED
     gone = look(
-        remote, Wanted("d", run_id="r", task_ids=("m",)), speech.get(speech.run()), instances_turn(speech, found[2])
+        remote, WaitTarget("d", run_id="r", task_ids=("m",)), speech.get(speech.run()), instances_turn(speech, found[2])
     )
     assert gone.things == {"run r, task m": ["removed"]}
 
@@ -458,7 +461,7 @@ def task_on_1_10(task_id: str, reply: Any) -> Turn:
 
 def test_1_10_is_asked_for_each_task_and_tells_everything_as_text() -> None:
     remote, speech = meet(EXPERIMENTAL)
-    told = {
+    on_line = {
         "state": "failed",
         "try_number": "2",
         "duration": "0.5",
@@ -466,21 +469,21 @@ def test_1_10_is_asked_for_each_task_and_tells_everything_as_text() -> None:
         "start_date": "2026-11-22 07:00:01",
         "end_date": "None",
     }
-    observation = look(
+    snapshot = look(
         remote,
-        Wanted("d", run_id="r", task_ids=("a", "b", "c")),
+        WaitTarget("d", run_id="r", task_ids=("a", "b", "c")),
         speech.get(speech.run()),
-        task_on_1_10("a", ok(told)),
+        task_on_1_10("a", ok(on_line)),
         task_on_1_10("b", ok({"state": "None", "duration": "None"})),
         task_on_1_10("c", answer(404, {"error": "Task c not found in dag d"})),
     )
-    assert observation.things == {"run r, task a": ["failed"], "run r, task b": [None], "run r, task c": []}
+    assert snapshot.things == {"run r, task a": ["failed"], "run r, task b": [None], "run r, task c": []}
 
 
 def test_1_10_refuses_to_look_at_task_groups_and_to_list_task_instances() -> None:
     remote, speech = meet(EXPERIMENTAL)
     with pytest.raises(NotSupported, match="cannot wait for a task group"):
-        look(remote, Wanted("d", run_id="r", task_group_id="g"), speech.get(speech.run()))
+        look(remote, WaitTarget("d", run_id="r", task_group_id="g"), speech.get(speech.run()))
     with pytest.raises(NotSupported, match="cannot list the task instances of a DAG run"):
         remote.play(remote.deployment.list_task_instances("d", "r"), speech.get(speech.run()))
 
@@ -488,12 +491,14 @@ def test_1_10_refuses_to_look_at_task_groups_and_to_list_task_instances() -> Non
 # The wait
 
 
-def wait(remote: Remote, wanted: Wanted, deadline: float | None = None, told: list[str] | None = None) -> Flow[Outcome]:
-    lines: list[str] = [] if told is None else told
-    return remote.deployment.observer.wait(wanted, poke_interval=10, deadline=deadline, told=lines.append)
+def wait(
+    remote: Remote, target: WaitTarget, deadline: float | None = None, on_line: list[str] | None = None
+) -> Flow[WaitResult]:
+    lines: list[str] = [] if on_line is None else on_line
+    return remote.deployment.poller.wait(target, poke_interval=10, deadline=deadline, on_line=lines.append)
 
 
-WANTED = Wanted("d", run_id="r", failed_states=("failed",))
+WANTED = WaitTarget("d", run_id="r", failed_states=("failed",))
 
 
 @every_version
@@ -501,7 +506,7 @@ def test_a_wait_looks_again_and_again_until_it_is_over(version: str) -> None:
     remote, speech = meet(version)
     states = ["queued", "running", "a_new_state", "success"]
     outcome = remote.play(wait(remote, WANTED), *[speech.get(speech.run(state=state)) for state in states])
-    assert (outcome.verdict, outcome.summary) == (Verdict.SUCCESS, "run r: success")
+    assert (outcome.status, outcome.summary) == (WaitStatus.SUCCESS, "run r: success")
     assert outcome.run is not None
     assert outcome.run.state == "success"
     assert remote.sleeps == [10, 10, 10]
@@ -510,14 +515,14 @@ def test_a_wait_looks_again_and_again_until_it_is_over(version: str) -> None:
 def test_a_failed_run_ends_the_wait_at_once() -> None:
     remote, speech = meet(V2)
     outcome = remote.play(wait(remote, WANTED), speech.get(speech.run(state="failed")))
-    assert outcome.verdict is Verdict.FAILED
+    assert outcome.status is WaitStatus.FAILED
 
 
 def test_a_wait_tells_of_changes_only() -> None:
     remote, speech = meet(V2)
     lines: list[str] = []
     runs = [[], [], [speech.run()], [speech.run()], [speech.run(state="success")]]
-    remote.play(wait(remote, WANTED, told=lines), *[speech.get(*run) for run in runs])
+    remote.play(wait(remote, WANTED, on_line=lines), *[speech.get(*run) for run in runs])
     assert lines == [
         "Waiting for run 'r' of DAG 'd': run r: not there yet",
         "Waiting for run 'r' of DAG 'd': run r: running",
@@ -528,14 +533,14 @@ def test_a_wait_tells_of_changes_only() -> None:
 def test_a_wait_for_a_run_that_nobody_made_yet_says_so() -> None:
     remote, speech = meet(V2)
     lines: list[str] = []
-    newest = Wanted("d", newest=True)
+    newest = WaitTarget("d", newest=True)
     times = [Clock(remote.clock.now + 10 * number) for number in range(3)]
     turns = [
         speech.newest(clock=times[0]),
         speech.newest(clock=times[1]),
         speech.newest(speech.run(state="success"), clock=times[2]),
     ]
-    remote.play(wait(remote, newest, told=lines), *turns)
+    remote.play(wait(remote, newest, on_line=lines), *turns)
     assert lines == [
         "Waiting for the newest run of DAG 'd': no run yet",
         "Waiting for the newest run of DAG 'd': run r: success",
@@ -545,16 +550,16 @@ def test_a_wait_for_a_run_that_nobody_made_yet_says_so() -> None:
 def test_the_newest_run_at_first_sight_stays_the_one_that_is_waited_for() -> None:
     remote, speech = meet(V2)
     turns = [speech.newest(speech.run()), speech.get(speech.run()), speech.get(speech.run(state="success"))]
-    assert remote.play(wait(remote, Wanted("d", newest=True)), *turns).verdict is Verdict.SUCCESS
+    assert remote.play(wait(remote, WaitTarget("d", newest=True)), *turns).status is WaitStatus.SUCCESS
 
 
-@pytest.mark.parametrize("wanted", [WANTED, Wanted("d", newest=True)])
-def test_a_run_that_is_deleted_during_a_wait_has_vanished(wanted: Wanted) -> None:
+@pytest.mark.parametrize("target", [WANTED, WaitTarget("d", newest=True)])
+def test_a_run_that_is_deleted_during_a_wait_has_vanished(target: WaitTarget) -> None:
     remote, speech = meet(V2)
-    first = speech.newest(speech.run()) if wanted.newest else speech.get(speech.run())
+    first = speech.newest(speech.run()) if target.newest else speech.get(speech.run())
     lines: list[str] = []
     with pytest.raises(DagRunVanished):
-        remote.play(wait(remote, wanted, told=lines), first, *[speech.get()] * 4)
+        remote.play(wait(remote, target, on_line=lines), first, *[speech.get()] * 4)
     assert sum(remote.sleeps) >= SECONDS_BEFORE_GONE
     assert lines[-1] == "The remote does not show run r; it counts as deleted if that lasts"
 
@@ -564,39 +569,39 @@ def test_a_run_that_the_remote_does_not_show_for_a_moment_is_waited_for(version:
     remote, speech = meet(version)
     made, unseen = speech.get(speech.run()), speech.get()
     outcome = remote.play(
-        wait(remote, Wanted("d", run_id="r", exists=True)),
+        wait(remote, WaitTarget("d", run_id="r", exists=True)),
         *[unseen, unseen, made, unseen, unseen, unseen],
         speech.get(speech.run(state="success")),
     )
-    assert outcome.verdict is Verdict.SUCCESS
+    assert outcome.status is WaitStatus.SUCCESS
 
 
 def test_runs_of_a_date_may_come_and_go() -> None:
     remote, speech = meet(V2)
     turns = [speech.of_date(speech.run()), speech.of_date(), speech.of_date(speech.run("other", "success"))]
-    outcome = remote.play(wait(remote, Wanted("d", logical_dates=(DATE,))), *turns)
-    assert outcome.verdict is Verdict.SUCCESS
+    outcome = remote.play(wait(remote, WaitTarget("d", logical_dates=(DATE,))), *turns)
+    assert outcome.status is WaitStatus.SUCCESS
 
 
 @every_version
 def test_a_deadline_ends_the_wait_to_the_second(version: str) -> None:
     remote, speech = meet(version)
     outcome = remote.play(wait(remote, WANTED, remote.clock.now + 15), *[speech.get(speech.run())] * 3)
-    assert outcome.verdict is Verdict.TIMEOUT
+    assert outcome.status is WaitStatus.TIMEOUT
     assert outcome.summary == "run r: running"
     assert remote.sleeps == [10, 5]
 
 
 def test_a_deadline_that_has_passed_still_lets_us_look_once() -> None:
     remote, speech = meet(V2)
-    assert remote.play(wait(remote, WANTED, 0), speech.get(speech.run(state="success"))).verdict is Verdict.SUCCESS
-    assert remote.play(wait(remote, WANTED, 0), speech.get()).verdict is Verdict.TIMEOUT
+    assert remote.play(wait(remote, WANTED, 0), speech.get(speech.run(state="success"))).status is WaitStatus.SUCCESS
+    assert remote.play(wait(remote, WANTED, 0), speech.get()).status is WaitStatus.TIMEOUT
 
 
 def test_a_deadline_holds_while_the_remote_is_out_of_reach() -> None:
     remote = Remote(version=V2, retry=RetryPolicy(attempts=1))
     outcome = remote.play(wait(remote, WANTED, remote.clock.now + 5), *[Turn(Speech(V2).get_line(), LOST)] * 2)
-    assert outcome == Outcome(Verdict.TIMEOUT, "", None)
+    assert outcome == WaitResult(WaitStatus.TIMEOUT, "", None)
 
 
 @pytest.mark.parametrize("failure", [LOST, page(502), page(200), page(404)])
@@ -608,14 +613,14 @@ def test_a_remote_that_is_out_of_reach_for_a_while_is_no_reason_to_give_up(failu
         *[Turn(speech.get_line(), failure)] * 20,
         speech.get(speech.run(state="success")),
     ]
-    assert remote.play(wait(remote, WANTED, told=lines), *turns).verdict is Verdict.SUCCESS
+    assert remote.play(wait(remote, WANTED, on_line=lines), *turns).status is WaitStatus.SUCCESS
     assert sum(line.startswith("Waiting on, although the remote could not be asked") for line in lines) == 20
 
 
 def test_patience_ends_after_minutes_out_of_reach_and_begins_anew_with_each_answer() -> None:
     remote, speech = Remote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
     down = Turn(speech.get_line(), page(503))
-    almost = int(SECONDS_OF_PATIENCE // 10)
+    almost = int(SECONDS_OUT_OF_REACH // 10)
     turns = [*[down] * almost, speech.get(speech.run()), *[down] * (almost + 1)]
     with pytest.raises(RemoteUnavailable):
         remote.play(wait(remote, WANTED), *turns)
@@ -626,7 +631,7 @@ def test_an_unknown_dag_is_waited_for_unless_its_run_was_seen() -> None:
     unknown = Turn("GET /api/experimental/dags/d/dag_runs", answer(400, {"error": "Dag id d not found"}))
     seen = look(remote, WANTED, unknown)
     assert seen.summary() == f"run r: not there yet ({NO_SUCH_DAG})"
-    assert judge(seen, WANTED) is None
+    assert evaluate(seen, WANTED) is None
     with pytest.raises(DagRunVanished):
         look(remote, replace(WANTED, exists=True), unknown)
 
@@ -634,7 +639,7 @@ def test_an_unknown_dag_is_waited_for_unless_its_run_was_seen() -> None:
 @pytest.mark.parametrize("version", [V1_OLD, V2])
 def test_a_skipped_task_ends_the_wait_as_skipped_if_it_shall(version: str) -> None:
     remote, speech = meet(version)
-    wanted = Wanted("d", run_id="r", task_ids=("a", "b"), skipped_states=("skipped",))
+    target = WaitTarget("d", run_id="r", task_ids=("a", "b"), skipped_states=("skipped",))
     tasks = [instance_turn(speech, "a", instance("a", "skipped")), instance_turn(speech, "b", instance("b", "running"))]
     turns = [speech.get(speech.run()), *tasks]
-    assert remote.play(wait(remote, wanted), *turns).verdict is Verdict.SKIPPED
+    assert remote.play(wait(remote, target), *turns).status is WaitStatus.SKIPPED

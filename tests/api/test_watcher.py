@@ -18,7 +18,7 @@ from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from astronomer_remote.api.waiting import waiter
-from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
 from astronomer_remote.api.watch import watcher as module
 from astronomer_remote.api.watch.watcher import Watcher, watch
@@ -45,17 +45,17 @@ class Remote:
             driver = SyncDriver(session, self.settings, reload=lambda: self.settings)
             return driver.run(Deployment(self.settings).trigger_dag_run("d", **fields))
 
-    def watch(self, wanted: Wanted | DagRun, **changes: Any) -> Awaitable[Outcome]:
-        if isinstance(wanted, DagRun):
-            wanted = Wanted("d", failed_states=("failed",), since=time.time() - 1).of(wanted)
+    def watch(self, target: WaitTarget | DagRun, **changes: Any) -> Awaitable[WaitResult]:
+        if isinstance(target, DagRun):
+            target = WaitTarget("d", failed_states=("failed",), since=time.time() - 1).of(target)
         given: dict[str, Any] = {
             "settings": self.settings,
             "reload": self.reload,
             "poke_interval": INTERVAL,
             "deadline": time.time() + 60,
-            "told": lambda line: None,
+            "on_line": lambda line: None,
         }
-        return watch(wanted, **(given | changes))
+        return watch(target, **(given | changes))
 
     async def reload(self) -> Settings:
         return self.settings
@@ -97,7 +97,7 @@ def test_many_waits_end_each_with_its_own_run(each: Remote) -> None:
         for number, run in enumerate(runs):
             each.fake.finish("d", run.run_id, "failed" if number % 2 else "success")
         outcomes = await asyncio.gather(*waits)
-        assert [outcome.verdict for outcome in outcomes] == [Verdict.SUCCESS, Verdict.FAILED] * 3
+        assert [outcome.status for outcome in outcomes] == [WaitStatus.SUCCESS, WaitStatus.FAILED] * 3
         assert [outcome.run.run_id for outcome in outcomes if outcome.run] == [run.run_id for run in runs]
         assert watchers() == 0
 
@@ -127,11 +127,11 @@ class Heard:
     """Airflow's ``Stats``, which writes down what it is told."""
 
     def __init__(self) -> None:
-        self.told: dict[str, list[Any]] = {}
+        self.lines: dict[str, list[Any]] = {}
 
     def tell(self, stat: str, value: Any = 1, *, tags: dict[str, str]) -> None:
         assert set(tags) == {"host"}
-        self.told.setdefault(stat.removeprefix("astronomer_remote."), []).append(value)
+        self.lines.setdefault(stat.removeprefix("astronomer_remote."), []).append(value)
 
     gauge = incr = timing = tell
 
@@ -152,12 +152,12 @@ def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote
 
     asyncio.run(main())
     asked = len(remote.fake.requests) - before
-    assert heard.told["waiting"][0] == 3
+    assert heard.lines["waiting"][0] == 3
     # The last tick has ended the loop before it could be told.
-    assert asked - 6 <= sum(heard.told["requests"]) <= asked
-    assert len(heard.told["tick"]) == len(heard.told["requests"])
-    assert len(heard.told["lag"]) == 3
-    assert all(0 <= lag.total_seconds() < 30 for lag in heard.told["lag"])
+    assert asked - 6 <= sum(heard.lines["requests"]) <= asked
+    assert len(heard.lines["poll"]) == len(heard.lines["requests"])
+    assert len(heard.lines["lag"]) == 3
+    assert all(0 <= lag.total_seconds() < 30 for lag in heard.lines["lag"])
 
 
 def test_a_tick_that_fails_is_counted_as_an_error(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,16 +168,16 @@ def test_a_tick_that_fails_is_counted_as_an_error(remote: Remote, monkeypatch: p
         wait = asyncio.ensure_future(remote.watch(run, stats=heard))
         await until(lambda: remote.listings() >= 1)
         remote.fake.disturb(503, times=1, method="POST")
-        await until(lambda: heard.told.get("errors"))
+        await until(lambda: heard.lines.get("errors"))
         remote.fake.finish("d", run.run_id, "success")
         await wait
 
     asyncio.run(main())
-    assert heard.told["errors"] == [1]
+    assert heard.lines["errors"] == [1]
 
 
-def of_tasks(run: DagRun, **part: Any) -> Wanted:
-    return Wanted(
+def of_tasks(run: DagRun, **part: Any) -> WaitTarget:
+    return WaitTarget(
         "d", run_id=run.run_id, failed_states=("failed",), since=time.time() - 1, **(part or {"task_ids": ("t",)})
     )
 
@@ -188,14 +188,14 @@ def test_many_waits_for_tasks_cost_one_listing_per_tick(remote: Remote, part: di
     runs = [remote.trigger() for _ in range(30)]
     before = len(remote.fake.requests)
 
-    async def main() -> list[Outcome]:
+    async def main() -> list[WaitResult]:
         waits = [asyncio.ensure_future(remote.watch(of_tasks(run, **part))) for run in runs]
         await until(lambda: remote.listings("taskInstances") >= 3)
         for run in runs:
             remote.fake.set_task_state("d", run.run_id, "g.t", "success")
         return await asyncio.gather(*waits)
 
-    assert {outcome.verdict for outcome in asyncio.run(main())} == {Verdict.SUCCESS}
+    assert {outcome.status for outcome in asyncio.run(main())} == {WaitStatus.SUCCESS}
     asked = [path for _, path in remote.fake.requests[before:]]
     singly = [path for path in asked if path.endswith("/taskInstances")]
     # Each is looked at when its wait begins and when its task has ended, besides the check in each six ticks.
@@ -208,13 +208,13 @@ def test_tasks_are_looked_at_singly_where_no_listing_tells_which_ended(version: 
         remote = Remote(fake)
         run = remote.trigger()
 
-        async def main() -> Outcome:
+        async def main() -> WaitResult:
             wait = asyncio.ensure_future(remote.watch(of_tasks(run)))
             await asyncio.sleep(3 * INTERVAL)
             fake.set_task_state("d", run.run_id, "t", "success")
             return await wait
 
-        assert asyncio.run(main()).verdict is Verdict.SUCCESS
+        assert asyncio.run(main()).status is WaitStatus.SUCCESS
         assert not remote.listings("taskInstances")
 
 
@@ -228,53 +228,53 @@ def test_tasks_are_found_although_the_listing_is_refused_or_away_for_a_while(
     settings = replace(remote.settings, login=None, password=_token(remote))
     remote.fake.disturb(status, times=2, method="POST")
 
-    async def main() -> Outcome:
+    async def main() -> WaitResult:
         wait = asyncio.ensure_future(remote.watch(of_tasks(run), settings=settings))
         await until(lambda: remote.listings("taskInstances") >= 1)
         remote.fake.set_task_state("d", run.run_id, "t", "success")
         return await wait
 
-    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+    assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
 def test_a_run_that_ended_before_the_triggerer_came_back_is_found(remote: Remote) -> None:
     run = remote.trigger()
     remote.fake.finish("d", run.run_id, "success")
-    assert asyncio.run(_result(remote.watch(run))).verdict is Verdict.SUCCESS
+    assert asyncio.run(_result(remote.watch(run))).status is WaitStatus.SUCCESS
 
 
 def test_tasks_newest_runs_and_states_on_the_way_are_waited_for_too(remote: Remote) -> None:
     run = remote.trigger(logical_date="2026-11-22T07:00:00Z")
 
-    async def main() -> list[Outcome]:
+    async def main() -> list[WaitResult]:
         waits = [
-            asyncio.ensure_future(remote.watch(wanted))
-            for wanted in (
-                Wanted("d", newest=True),
-                Wanted("d", run_id=run.run_id, task_ids=("t",), allowed_states=("success", "failed")),
-                Wanted("d", run_id=run.run_id, allowed_states=("running", "queued")),
-                Wanted("d", logical_dates=("2026-11-22T07:00:00Z",), since=time.time() - 1),
+            asyncio.ensure_future(remote.watch(target))
+            for target in (
+                WaitTarget("d", newest=True),
+                WaitTarget("d", run_id=run.run_id, task_ids=("t",), allowed_states=("success", "failed")),
+                WaitTarget("d", run_id=run.run_id, allowed_states=("running", "queued")),
+                WaitTarget("d", logical_dates=("2026-11-22T07:00:00Z",), since=time.time() - 1),
             )
         ]
-        assert (await waits[2]).verdict is Verdict.SUCCESS
+        assert (await waits[2]).status is WaitStatus.SUCCESS
         remote.fake.finish("d", run.run_id, "success")
         return list(await asyncio.gather(*waits))
 
-    assert {outcome.verdict for outcome in asyncio.run(main())} == {Verdict.SUCCESS}
+    assert {outcome.status for outcome in asyncio.run(main())} == {WaitStatus.SUCCESS}
 
 
 def test_who_waits_for_a_date_looks_once_a_run_of_it_is_listed_as_ended(remote: Remote) -> None:
     run = remote.trigger(logical_date="2026-11-22T07:00:00Z")
 
-    async def main() -> Outcome:
-        wanted = Wanted("d", logical_dates=("2026-11-22T07:00:00Z",), since=time.time() - 1)
-        wait = asyncio.ensure_future(remote.watch(wanted))
+    async def main() -> WaitResult:
+        target = WaitTarget("d", logical_dates=("2026-11-22T07:00:00Z",), since=time.time() - 1)
+        wait = asyncio.ensure_future(remote.watch(target))
         await until(lambda: remote.listings() >= 2)
         remote.fake.finish("d", run.run_id, "success")
         return await wait
 
     outcome = asyncio.run(main())
-    assert outcome.verdict is Verdict.SUCCESS
+    assert outcome.status is WaitStatus.SUCCESS
     assert outcome.run is not None
     assert outcome.run.run_id == run.run_id
 
@@ -282,7 +282,7 @@ def test_who_waits_for_a_date_looks_once_a_run_of_it_is_listed_as_ended(remote: 
 def test_a_cancelled_wait_leaves_the_others_alone(remote: Remote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 
-    async def main() -> Outcome:
+    async def main() -> WaitResult:
         doomed, other = (asyncio.ensure_future(remote.watch(run)) for run in runs)
         await until(lambda: remote.listings() >= 1)
         doomed.cancel()
@@ -292,13 +292,13 @@ def test_a_cancelled_wait_leaves_the_others_alone(remote: Remote) -> None:
         remote.fake.finish("d", runs[1].run_id, "success")
         return await other
 
-    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+    assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
 def test_who_joins_a_patient_loop_does_not_wait_for_its_next_tick(remote: Remote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 
-    async def main() -> Outcome:
+    async def main() -> WaitResult:
         patient = asyncio.ensure_future(remote.watch(runs[0], poke_interval=3600))
         await until(lambda: remote.listings() >= 1)
         remote.fake.finish("d", runs[1].run_id, "success")
@@ -306,13 +306,13 @@ def test_who_joins_a_patient_loop_does_not_wait_for_its_next_tick(remote: Remote
         patient.cancel()
         return outcome
 
-    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+    assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
 def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote: Remote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 
-    async def main() -> Outcome:
+    async def main() -> WaitResult:
         first = asyncio.ensure_future(remote.watch(runs[0]))
         await until(lambda: remote.listings() >= 1)
         first.cancel()
@@ -320,15 +320,15 @@ def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote
         remote.fake.finish("d", runs[1].run_id, "success")
         return await second
 
-    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+    assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
 def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: Remote) -> None:
     run = remote.trigger()
     outcome = asyncio.run(
-        _result(remote.watch(Wanted("d", run_id=run.run_id, task_ids=("t",)), deadline=time.time() + 1))
+        _result(remote.watch(WaitTarget("d", run_id=run.run_id, task_ids=("t",)), deadline=time.time() + 1))
     )
-    assert outcome.verdict is Verdict.TIMEOUT
+    assert outcome.status is WaitStatus.TIMEOUT
     assert "t: running" in outcome.summary
 
 
@@ -344,7 +344,7 @@ def test_a_run_that_somebody_deletes_ends_its_wait_alone(remote: Remote, monkeyp
             await deleted
         assert not other.done()
         remote.fake.finish("d", runs[1].run_id, "success")
-        assert (await other).verdict is Verdict.SUCCESS
+        assert (await other).status is WaitStatus.SUCCESS
 
     asyncio.run(main())
 
@@ -356,14 +356,14 @@ def test_every_run_is_read_singly_where_the_listing_is_refused(remote: Remote, s
     settings = replace(remote.settings, login=None, password=_token(remote))
     remote.fake.disturb(status, times=1000, method="POST")
 
-    async def main() -> list[Outcome]:
+    async def main() -> list[WaitResult]:
         waits = [asyncio.ensure_future(remote.watch(run, settings=settings)) for run in runs]
         await asyncio.sleep(2 * INTERVAL)
         for run in runs:
             remote.fake.finish("d", run.run_id, "success")
         return list(await asyncio.gather(*waits))
 
-    assert {outcome.verdict for outcome in asyncio.run(main())} == {Verdict.SUCCESS}
+    assert {outcome.status for outcome in asyncio.run(main())} == {WaitStatus.SUCCESS}
 
 
 def test_wrong_credentials_end_every_wait_each_with_an_error_of_its_own(remote: Remote) -> None:
@@ -385,17 +385,17 @@ def test_wrong_credentials_end_every_wait_each_with_an_error_of_its_own(remote: 
 
 def test_a_remote_that_is_down_for_a_while_ends_no_wait(remote: Remote, quick_retries: None) -> None:
     run = remote.trigger()
-    told: list[str] = []
+    lines: list[str] = []
 
-    async def main() -> Outcome:
-        wait = asyncio.ensure_future(remote.watch(run, told=told.append))
+    async def main() -> WaitResult:
+        wait = asyncio.ensure_future(remote.watch(run, on_line=lines.append))
         await until(lambda: remote.listings() >= 1)
         remote.fake.disturb(503, times=2)
-        await until(lambda: any("could not be asked" in line for line in told))
+        await until(lambda: any("could not be asked" in line for line in lines))
         remote.fake.finish("d", run.run_id, "success")
         return await wait
 
-    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+    assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
 def test_a_remote_that_never_answers_ends_the_wait_when_patience_does(
@@ -403,7 +403,7 @@ def test_a_remote_that_never_answers_ends_the_wait_when_patience_does(
 ) -> None:
     run = remote.trigger()
     remote.fake.stop()
-    monkeypatch.setattr(module, "SECONDS_OF_PATIENCE", 0.0)
+    monkeypatch.setattr(module, "SECONDS_OUT_OF_REACH", 0.0)
     with pytest.raises(Unreachable):
         asyncio.run(_result(remote.watch(run)))
 
@@ -425,7 +425,9 @@ def test_at_most_four_requests_are_under_way_at_once(remote: Remote, monkeypatch
     monkeypatch.setattr(module.AsyncDriver, "_send", counted)
 
     async def main() -> None:
-        waits = [asyncio.ensure_future(remote.watch(Wanted("d", run_id=run.run_id, task_ids=("t",)))) for run in runs]
+        waits = [
+            asyncio.ensure_future(remote.watch(WaitTarget("d", run_id=run.run_id, task_ids=("t",)))) for run in runs
+        ]
         await asyncio.sleep(4 * INTERVAL)
         for run in runs:
             remote.fake.finish("d", run.run_id, "success")
@@ -439,7 +441,7 @@ def test_nothing_survives_an_event_loop_that_is_gone(remote: Remote) -> None:
     for _ in range(2):
         run = remote.trigger()
         remote.fake.finish("d", run.run_id, "success")
-        assert asyncio.run(_result(remote.watch(run))).verdict is Verdict.SUCCESS
+        assert asyncio.run(_result(remote.watch(run))).status is WaitStatus.SUCCESS
 
 
 def test_what_breaks_the_loop_reaches_those_who_wait_and_not_those_who_come_later(
@@ -450,18 +452,18 @@ def test_what_breaks_the_loop_reaches_those_who_wait_and_not_those_who_come_late
     async def broken(*_: Any) -> bool:
         raise LookupError("a bug")
 
-    async def main() -> Outcome:
+    async def main() -> WaitResult:
         with monkeypatch.context() as patch:
-            patch.setattr(Watcher, "_tick", broken)
+            patch.setattr(Watcher, "_poll", broken)
             with pytest.raises(LookupError, match="a bug"):
                 await remote.watch(run)
         remote.fake.finish("d", run.run_id, "success")
         return await remote.watch(run)
 
-    assert asyncio.run(main()).verdict is Verdict.SUCCESS
+    assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-async def _result(wait: Awaitable[Outcome]) -> Outcome:
+async def _result(wait: Awaitable[WaitResult]) -> WaitResult:
     return await wait
 
 
@@ -483,16 +485,16 @@ def _token(remote: Remote) -> str:
 
 
 def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = Outcome(Verdict.SUCCESS, "run r: success", None)
+    ended = WaitResult(WaitStatus.SUCCESS, "run r: success", None)
 
     class Ended:
         def join(self, waiter: Waiter) -> None:
             waiter.summary, waiter.ended = "run r: running", ended
-            waiter.tell("a line")
-            waiter.tell(ended)
+            waiter.notify("a line")
+            waiter.notify(ended)
 
-        async def tell_rest(self, waiter: Waiter) -> None:
-            waiter.tell("the last line")
+        async def follow_rest(self, waiter: Waiter) -> None:
+            waiter.notify("the last line")
 
         def leave(self, waiter: Waiter) -> None: ...
 
@@ -503,14 +505,14 @@ def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(module.Watcher, "of", lambda *_: Ended())
     monkeypatch.setattr(module.asyncio, "wait_for", never)
-    told: list[str] = []
+    lines: list[str] = []
     with FakeDeployment() as fake:
         outcome = asyncio.run(
-            as_coroutine(Remote(fake).watch(Wanted("d", "r"), deadline=time.time(), told=told.append))
+            as_coroutine(Remote(fake).watch(WaitTarget("d", "r"), deadline=time.time(), on_line=lines.append))
         )
     assert outcome is ended
-    assert told == ["a line", "the last line"]
+    assert lines == ["a line", "the last line"]
 
 
-async def as_coroutine(found: Awaitable[Outcome]) -> Outcome:
+async def as_coroutine(found: Awaitable[WaitResult]) -> WaitResult:
     return await found

@@ -18,9 +18,9 @@ from astronomer_remote.api.waiting.schedule import (
     FAILURES_BEFORE_PROBE,
     LONGEST_PAUSE_WHILE_AWAY,
     MOST_REFUSALS,
-    SECONDS_BETWEEN_WIDE_TICKS,
+    SECONDS_BETWEEN_WIDE_POLLS,
 )
-from astronomer_remote.api.waiting.target import Outcome
+from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, Watcher
 from tests.api.script import answer, ok, page, plain
@@ -63,14 +63,14 @@ def test_ends_cost_a_page_for_each_hundred_and_are_heard_of_within_an_interval(w
     for number in range(40 * per_second):
         world.add(ends=EPOCH + 30 + number / per_second)
     world.live(world.wait_for_all())
-    ticks = [0]
+    polls = [0]
     for at, request in world.asked:
         if 40 < at < 65 and request.path.endswith("/list"):
-            ticks += [0] if request.body["page_offset"] == 0 else []
-            ticks[-1] += 1
-    assert len(ticks) > 25 / LONGEST
+            polls += [0] if request.body["page_offset"] == 0 else []
+            polls[-1] += 1
+    assert len(polls) > 25 / LONGEST
     # What the tick before has told already is repeated on one page.
-    assert max(ticks[1:]) <= 1 + math.ceil(per_second * (LONGEST + OVERHEAD) / 100)
+    assert max(polls[1:]) <= 1 + math.ceil(per_second * (LONGEST + OVERHEAD) / 100)
     lags = world.lags()
     assert lags[len(lags) // 2] <= INTERVAL / 2 + 0.3
     assert lags[-1] <= LONGEST + OVERHEAD
@@ -113,7 +113,7 @@ def test_an_end_that_is_written_very_late_is_heard_of_when_the_listing_next_reac
         world.add(ends=EPOCH + 20 + 10 * number)
     world.live(world.wait_for_all())
     lag = world.heard["r0"] - EPOCH - 20
-    assert 120 <= lag <= 120 + SECONDS_BETWEEN_WIDE_TICKS + LONGEST + OVERHEAD
+    assert 120 <= lag <= 120 + SECONDS_BETWEEN_WIDE_POLLS + LONGEST + OVERHEAD
 
 
 def test_a_run_that_is_cleared_before_its_end_was_heard_of_is_waited_for_again(world: World) -> None:
@@ -215,7 +215,7 @@ def test_a_wait_ends_when_its_own_read_is_refused_and_no_other_does(world: World
     async def main() -> None:
         refused, outcome = await asyncio.gather(*map(world.wait_for, (forbidden, other)), return_exceptions=True)
         assert isinstance(refused, AccessDenied)
-        assert isinstance(outcome, Outcome)
+        assert isinstance(outcome, WaitResult)
 
     world.live(main())
 
@@ -366,7 +366,7 @@ def test_a_look_that_breaks_ends_its_own_wait_alone(world: World) -> None:
         waits = [world.wait_for(broken, exists=False, date=None), world.wait_for(other)]
         failure, outcome = await asyncio.gather(*waits, return_exceptions=True)
         assert isinstance(failure, RuntimeError)
-        assert isinstance(outcome, Outcome)
+        assert isinstance(outcome, WaitResult)
 
     world.live(main())
 

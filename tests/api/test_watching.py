@@ -20,12 +20,12 @@ from astronomer_remote.api.waiting.schedule import (
     WIDEST_LISTING,
     Checks,
     Clock,
-    Listing,
-    Tick,
+    Cursor,
+    PollPlan,
     pause,
     plan,
 )
-from astronomer_remote.api.waiting.target import Observation, Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter, seconds_of
 
 NOW = 1_800_000_000.0
@@ -34,23 +34,23 @@ BEFORE_TODAY = NOW - 3600.0
 
 
 def waiter(run_id: str = "r", date: str | None = TODAY, since: float = NOW - 60, **more: Any) -> Waiter:
-    wanted = replace(Wanted("d", failed_states=("failed",), since=since), run_id=run_id, exists=True, date=date)
+    target = replace(WaitTarget("d", failed_states=("failed",), since=since), run_id=run_id, exists=True, date=date)
     heard: list[Any] = []
-    made = Waiter(replace(wanted, **more), 10.0, heard.append, reached=NOW)
+    made = Waiter(replace(target, **more), 10.0, heard.append, reached=NOW)
     made.heard = heard  # type: ignore[attr-defined]
     return made
 
 
-def tick(
+def poll(
     *waiters: Waiter,
     checks: int = 0,
     now: float = NOW,
     skew: float = 0.0,
-    runs: Listing | None = None,
-    tasks: Listing | None = None,
-) -> Tick:
-    runs = runs or Listing(resume_at=NOW - 25)
-    return plan(waiters, Clock(now, skew), checks=checks, runs=runs, tasks=tasks or Listing(offered=False))
+    runs: Cursor | None = None,
+    tasks: Cursor | None = None,
+) -> PollPlan:
+    runs = runs or Cursor(resume_at=NOW - 25)
+    return plan(waiters, Clock(now, skew), checks=checks, runs=runs, tasks=tasks or Cursor(offered=False))
 
 
 def run(run_id: str = "r", state: str = "success", dag_id: str = "d", date: str = TODAY) -> DagRun:
@@ -58,7 +58,7 @@ def run(run_id: str = "r", state: str = "success", dag_id: str = "d", date: str 
 
 
 def test_one_listing_serves_all_who_wait_for_the_end_of_runs() -> None:
-    planned = tick(*(waiter(f"r{number}") for number in range(1000)))
+    planned = poll(*(waiter(f"r{number}") for number in range(1000)))
     assert planned.dag_ids == ["d"]
     assert len(planned.served) == 1000
     assert planned.singly == []
@@ -66,11 +66,11 @@ def test_one_listing_serves_all_who_wait_for_the_end_of_runs() -> None:
 
 def test_a_listing_names_each_dag_once() -> None:
     waiters = [waiter("a"), waiter("b"), waiter("c", dag_id="other")]
-    assert tick(*waiters).dag_ids == ["d", "other"]
+    assert poll(*waiters).dag_ids == ["d", "other"]
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "target",
     [
         {"task_ids": ("t",)},
         {"task_group_id": "g"},
@@ -82,22 +82,22 @@ def test_a_listing_names_each_dag_once() -> None:
     ],
     ids=str,
 )
-def test_what_no_listing_of_ended_runs_can_tell_is_looked_at_singly(wanted: dict[str, Any]) -> None:
-    single = waiter(**wanted)
-    planned = tick(single)
+def test_what_no_listing_of_ended_runs_can_tell_is_looked_at_singly(target: dict[str, Any]) -> None:
+    single = waiter(**target)
+    planned = poll(single)
     assert planned.singly == [single]
     assert planned.dag_ids == []
 
 
 def of_tasks(**more: Any) -> Waiter:
     made = waiter(**{"task_ids": ("t",), **more})
-    made.run = run(made.wanted.run_id or "r", "running")
+    made.run = run(made.target.run_id or "r", "running")
     return made
 
 
 def test_who_waits_for_tasks_of_a_run_that_was_seen_is_served_by_a_listing_of_tasks_that_ended() -> None:
     tasks, group, other = of_tasks(), of_tasks(task_ids=(), task_group_id="g"), of_tasks(run_id="r2")
-    planned = tick(tasks, group, other, tasks=Listing())
+    planned = poll(tasks, group, other, tasks=Cursor())
     assert (planned.singly, planned.served) == ([], [])
     assert set(planned.runs) == {("d", "r"), ("d", "r2")}
     for task_id, found in (("t", [tasks]), ("g.a", [group]), ("ga", [])):
@@ -108,25 +108,25 @@ def test_who_waits_for_tasks_of_a_run_that_was_seen_is_served_by_a_listing_of_ta
 @pytest.mark.parametrize("more", [{"allowed_states": ("running",)}, {"failed_states": ("up_for_retry",)}], ids=str)
 def test_tasks_whose_end_is_not_what_is_waited_for_are_looked_at_singly(more: dict[str, Any]) -> None:
     each = of_tasks(**more)
-    assert tick(each, tasks=Listing()).singly == [each]
+    assert poll(each, tasks=Cursor()).singly == [each]
 
 
 def test_tasks_of_a_run_that_was_not_seen_yet_are_looked_at_singly() -> None:
     each = waiter(task_ids=("t",))
-    assert tick(each, tasks=Listing()).singly == [each]
+    assert poll(each, tasks=Cursor()).singly == [each]
 
 
 def test_nobody_is_looked_at_long_before_his_interval_is_over() -> None:
     single = waiter(task_ids=("t",))
-    single.see(Observation({"x": ["running"]}), NOW)
-    assert tick(single, now=NOW + 7).singly == []
+    single.see(Snapshot({"x": ["running"]}), NOW)
+    assert poll(single, now=NOW + 7).singly == []
     # Ticks vary by a tenth, and a look takes time: a little before, rather than an interval later.
-    assert tick(single, now=NOW + 8).singly == [single]
+    assert poll(single, now=NOW + 8).singly == [single]
 
 
 def test_everybody_is_looked_at_singly_where_the_listing_is_refused() -> None:
     served = waiter()
-    assert tick(served, runs=Listing(offered=False)).singly == [served]
+    assert poll(served, runs=Cursor(offered=False)).singly == [served]
 
 
 def waiter_that_was_served() -> Waiter:
@@ -137,9 +137,9 @@ def waiter_that_was_served() -> Waiter:
 
 def test_a_listing_reaches_back_a_little_before_the_last_one() -> None:
     served = waiter_that_was_served()
-    listing = Listing()
-    listing.heard([], NOW - 10)
-    assert tick(served, runs=listing).since == NOW - 10 - OVERLAP
+    listing = Cursor()
+    listing.advance([], NOW - 10)
+    assert poll(served, runs=listing).since == NOW - 10 - OVERLAP
 
 
 def ends(number: int, per_second: float, until: float) -> list[str]:
@@ -150,66 +150,66 @@ def ends(number: int, per_second: float, until: float) -> list[str]:
 @pytest.mark.parametrize(("per_second", "again"), [(1, 15), (6, 90), (50, OVERLAPPING), (500, OVERLAPPING)])
 def test_where_very_many_end_a_listing_repeats_no_more_than_a_page_of_them(per_second: float, again: int) -> None:
     known = ends(2000, per_second, until=NOW - 10)
-    listing = Listing()
-    listing.heard(known, NOW - 10)
-    since = tick(waiter_that_was_served(), runs=listing).since
+    listing = Cursor()
+    listing.advance(known, NOW - 10)
+    since = poll(waiter_that_was_served(), runs=listing).since
     assert sum(seconds_of(end) >= since for end in known) == pytest.approx(again, abs=1)
 
 
 @pytest.mark.parametrize("ahead", [-600.0, 600.0])
 def test_ends_by_another_clock_than_the_web_servers_never_make_a_listing_miss_what_follows(ahead: float) -> None:
-    listing = Listing()
-    listing.heard(ends(2000, 50, until=NOW - 10 + ahead), NOW - 10)
-    assert tick(waiter_that_was_served(), runs=listing).since <= NOW - 10
+    listing = Cursor()
+    listing.advance(ends(2000, 50, until=NOW - 10 + ahead), NOW - 10)
+    assert poll(waiter_that_was_served(), runs=listing).since <= NOW - 10
 
 
 def test_after_a_time_without_anybody_a_listing_reaches_back_to_every_beginning() -> None:
-    assert Listing().since([], Clock(NOW, 5.0)) == NOW + 5 - OVERLAP
+    assert Cursor().since([], Clock(NOW, 5.0)) == NOW + 5 - OVERLAP
 
 
 def test_a_listing_reaches_back_to_the_beginning_of_the_wait_of_who_has_just_joined() -> None:
     old, new = waiter("a", since=NOW - 9000), waiter("b", since=NOW - 500)
     old.listed = True
-    assert tick(old, new).since == NOW - 500 - OVERLAP
+    assert poll(old, new).since == NOW - 500 - OVERLAP
 
 
 def test_a_wide_listing_reaches_back_to_the_beginning_of_every_wait_but_no_further_than_half_an_hour() -> None:
     old, new = waiter("a", since=NOW - 1700), waiter("b", since=NOW - 500)
     old.listed = new.listed = True
-    assert tick(old, new, runs=Listing()).since == NOW - 1700 - OVERLAP
+    assert poll(old, new, runs=Cursor()).since == NOW - 1700 - OVERLAP
     ancient = waiter("c", since=NOW - 90_000)
-    assert tick(old, ancient, runs=Listing()).since == NOW - 90_000 - OVERLAP
+    assert poll(old, ancient, runs=Cursor()).since == NOW - 90_000 - OVERLAP
     ancient.listed = True
-    assert tick(old, ancient, runs=Listing()).since == NOW - WIDEST_LISTING - OVERLAP
+    assert poll(old, ancient, runs=Cursor()).since == NOW - WIDEST_LISTING - OVERLAP
 
 
 @pytest.mark.parametrize("skew", [-300.0, 0.0, 300.0])
 def test_the_remote_is_asked_by_its_own_clock(skew: float) -> None:
     new = waiter(since=NOW - 500)
-    assert tick(new, runs=Listing(resume_at=NOW - 25 + skew), skew=skew).since == NOW + skew - 500 - OVERLAP
+    assert poll(new, runs=Cursor(resume_at=NOW - 25 + skew), skew=skew).since == NOW + skew - 500 - OVERLAP
 
 
 def test_a_listing_is_bounded_by_the_earliest_date_anybody_waits_for() -> None:
-    bound = tick(waiter("a"), waiter("b", date="2027-01-15T06:00:00Z")).bound
-    assert bound == tick(waiter("b", date="2027-01-15T06:00:00Z")).bound
+    bound = poll(waiter("a"), waiter("b", date="2027-01-15T06:00:00Z")).bound
+    assert bound == poll(waiter("b", date="2027-01-15T06:00:00Z")).bound
     assert bound < NOW
 
 
 def test_a_date_in_the_future_does_not_hide_a_run_that_is_made_now() -> None:
-    assert tick(waiter(date="2099-01-01T00:00:00Z")).bound == NOW
+    assert poll(waiter(date="2099-01-01T00:00:00Z")).bound == NOW
 
 
 def test_a_few_runs_of_a_very_old_date_are_looked_at_singly_and_widen_nobodys_listing() -> None:
     old = [waiter(f"old{number}", date="2001-01-01T00:00:00Z") for number in range(OUTLIERS)]
     rest = [waiter(f"r{number}") for number in range(50)]
-    planned = tick(*old, *rest)
+    planned = poll(*old, *rest)
     assert set(planned.singly) == set(old)
     assert planned.bound > NOW - SECONDS_TO_OUTLIERS
 
 
 def test_many_runs_of_an_old_date_are_listed_all_the_same() -> None:
     old = [waiter(f"old{number}", date="2001-01-01T00:00:00Z") for number in range(OUTLIERS + 1)]
-    planned = tick(*old, waiter())
+    planned = poll(*old, waiter())
     assert planned.singly == []
     assert len(planned.served) == OUTLIERS + 2
 
@@ -217,9 +217,9 @@ def test_many_runs_of_an_old_date_are_listed_all_the_same() -> None:
 def test_some_of_those_the_listing_serves_are_checked_in_turn() -> None:
     first, second, third = waiter("a"), waiter("b"), waiter("c")
     first.due, second.due, third.due = 1.0, 2.0, 3.0
-    assert tick(third, first, second).singly == []
-    assert tick(third, first, second, checks=1).singly == [first]
-    assert tick(third, first, second, checks=2).checked == [first, second]
+    assert poll(third, first, second).singly == []
+    assert poll(third, first, second, checks=1).singly == [first]
+    assert poll(third, first, second, checks=2).checked == [first, second]
 
 
 def test_one_check_in_a_while_is_enough_until_it_finds_what_no_listing_told_of() -> None:
@@ -242,7 +242,7 @@ def test_one_check_in_a_while_is_enough_until_it_finds_what_no_listing_told_of()
 def test_a_run_finds_those_who_wait_for_its_id_or_its_date() -> None:
     by_id, other = waiter("r"), waiter("s")
     by_date = waiter(run_id=None, exists=False, date=None, logical_dates=(TODAY, "2027-01-14T07:00:00Z"))  # type: ignore[arg-type]
-    planned = tick(by_id, other, by_date)
+    planned = poll(by_id, other, by_date)
     assert set(planned.waiting_for(run("r", date="2027-01-15T08:00:00+01:00"))) == {by_id, by_date}
     assert planned.waiting_for(run("r", dag_id="other")) == []
     assert planned.waiting_for(replace(run("x"), logical_date=None)) == []
@@ -251,28 +251,28 @@ def test_a_run_finds_those_who_wait_for_its_id_or_its_date() -> None:
 def test_a_change_is_told_once_and_the_end_ends_the_wait_once() -> None:
     waiting = waiter()
     for state in ("running", "running", "success", "failed"):
-        waiting.see(Observation({"run r": [state]}, run(state=state)), NOW)
-    lines = [news for news in waiting.heard if isinstance(news, str)]  # type: ignore[attr-defined]
-    ends = [news for news in waiting.heard if not isinstance(news, str)]  # type: ignore[attr-defined]
+        waiting.see(Snapshot({"run r": [state]}, run(state=state)), NOW)
+    lines = [update for update in waiting.heard if isinstance(update, str)]  # type: ignore[attr-defined]
+    ends = [update for update in waiting.heard if not isinstance(update, str)]  # type: ignore[attr-defined]
     assert [line.rpartition(" ")[2] for line in lines] == ["running", "success", "failed"]
-    assert ends == [Outcome(Verdict.SUCCESS, "run r: success", run())]
+    assert ends == [WaitResult(WaitStatus.SUCCESS, "run r: success", run())]
 
 
 def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_listing() -> None:
     waiting = waiter(run_id=None, exists=False, date=None, newest=True)  # type: ignore[arg-type]
-    assert tick(waiting).singly == [waiting]
+    assert poll(waiting).singly == [waiting]
     assert not waiting.keys
-    waiting.see(Observation({"run n": ["running"]}, run("n", "running")), NOW)
-    planned = tick(waiting)
+    waiting.see(Snapshot({"run n": ["running"]}, run("n", "running")), NOW)
+    planned = poll(waiting)
     assert planned.waiting_for(run("n")) == [waiting]
-    assert waiting.wanted.exists
+    assert waiting.target.exists
 
 
 def test_a_remote_out_of_reach_is_borne_until_patience_ends() -> None:
     waiting, error = waiter(), Unreachable("down")
-    waiting.miss(error, NOW + 599, patience=600)
+    waiting.miss(error, NOW + 599, backoff=600)
     assert waiting.ended is None
-    waiting.miss(error, NOW + 601, patience=600)
+    waiting.miss(error, NOW + 601, backoff=600)
     assert waiting.ended is error
 
 
@@ -321,5 +321,5 @@ def test_a_young_wait_is_looked_at_more_often(age: float, interval: float, expec
     young = waiter(since=NOW - age)
     young.poke_interval = interval
     assert pause([young], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(expected)
-    young.miss(Unreachable("away"), NOW, patience=60.0)
+    young.miss(Unreachable("away"), NOW, backoff=60.0)
     assert young.due == pytest.approx(NOW + expected)

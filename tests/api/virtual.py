@@ -13,12 +13,12 @@ from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
 from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.waiting.target import Outcome, Wanted
+from astronomer_remote.api.waiting.target import WaitResult, WaitTarget
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.api.watch import watcher
 from astronomer_remote.api.watch.watcher import watch
@@ -134,7 +134,7 @@ class World:
 
     # -- who waits ----------------------------------------------------------------------------------------
 
-    async def wait_for(self, run: Run, *, poke_interval: float = 5.0, **changes: Any) -> Outcome:
+    async def wait_for(self, run: Run, *, poke_interval: float = 5.0, **changes: Any) -> WaitResult:
         """Wait as a trigger does."""
         given: dict[str, Any] = {
             "run_id": run.run_id,
@@ -148,12 +148,12 @@ class World:
             return OPEN
 
         outcome = await watch(
-            Wanted("d", **(given | changes)),
+            WaitTarget("d", **(given | changes)),
             settings=OPEN,
             reload=reload,
             poke_interval=poke_interval,
             deadline=None,
-            told=lambda line: None,
+            on_line=lambda line: None,
         )
         self.heard[run.run_id] = self.now
         return outcome
@@ -259,8 +259,8 @@ def inhabit(world: World, patch: pytest.MonkeyPatch) -> World:
         yield Driver(world)
 
     def deployment(settings: Settings, retry: RetryPolicy) -> Deployment:
-        talk = Conversation(settings, retry=retry, clock=lambda: world.now, jitter=chance.random)
-        return Deployment(settings, conversation=talk)
+        talk = Client(settings, retry=retry, clock=lambda: world.now, jitter=chance.random)
+        return Deployment(settings, client=talk)
 
     chance = Random(1)  # the same world each time
     patch.setattr(watcher, "async_driver", driver)

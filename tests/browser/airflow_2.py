@@ -60,9 +60,9 @@ class Airflow2(Ui):
         expect(said).to_be_visible(timeout=SECONDS_TO_TEST * 1000)
         self.page.evaluate("scrollTo(0, 0)")
         self.picture("test")
-        told = said.inner_text()
+        lines = said.inner_text()
         self.save(conn_id)
-        return told
+        return lines
 
     def open_task(self, dag_id: str, run_id: str, task_id: str) -> None:
         query = urlencode({"dag_run_id": run_id, "task_id": task_id, "tab": "details"})

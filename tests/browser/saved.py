@@ -17,7 +17,7 @@ class Saved(NamedTuple):
     """What came of saving it."""
 
     api: str
-    told: str
+    lines: str
 
 
 def fields(ui: Ui) -> dict[str, str]:

@@ -34,9 +34,9 @@ def test_a_secret_cannot_be_read_while_it_is_typed(ui: Ui, label: str) -> None:
 
 
 def test_the_button_says_what_was_found(ui: Ui, saved: Saved) -> None:
-    assert f"Airflow {ui.version} at {ui.url} answers as {ui.login}." in saved.told
-    assert "The account may read DAGs, trigger, read pools, write pools." in saved.told
-    assert "scheduler is healthy, triggerer is healthy" in saved.told
+    assert f"Airflow {ui.version} at {ui.url} answers as {ui.login}." in saved.lines
+    assert "The account may read DAGs, trigger, read pools, write pools." in saved.lines
+    assert "scheduler is healthy, triggerer is healthy" in saved.lines
 
 
 def test_what_was_saved_is_shown_again_but_for_the_secrets(ui: Ui, saved: Saved) -> None:

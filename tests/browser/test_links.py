@@ -21,14 +21,14 @@ def start(local: Local, dag_id: str) -> None:
     conf = {"connection": CONNECTION, "run_id": REMOTE_RUN_ID}
     # Airflow 3 wants to be told that there is no date.
     date = {"logical_date": None} if local.deployment.generation == "v2" else {}
-    local.ask("POST", f"/dags/{dag_id}/dagRuns", json={"dag_run_id": RUN_ID, "conf": conf, **date})
+    local.request("POST", f"/dags/{dag_id}/dagRuns", json={"dag_run_id": RUN_ID, "conf": conf, **date})
     wait_until(lambda: all(waits(local, dag_id, task) for dag, task in TASKS if dag == dag_id), lambda: look(local))
 
 
 def waits(local: Local, dag_id: str, task_id: str) -> bool:
     task = f"/dags/{dag_id}/dagRuns/{RUN_ID}/taskInstances/{task_id}"
-    known = [entry["key"] for entry in local.ask("GET", f"{task}/xcomEntries")["xcom_entries"]]
-    return local.ask("GET", task)["state"] == task_id and "remote_run_state" in known
+    known = [entry["key"] for entry in local.request("GET", f"{task}/xcomEntries")["xcom_entries"]]
+    return local.request("GET", task)["state"] == task_id and "remote_run_state" in known
 
 
 def look(local: Local) -> str:

@@ -1,7 +1,7 @@
 """
 Record what real deployments answer: ``python -m tests.contract.record 2.11.2 3.3.2``.
 
-Starts each version with :mod:`dev`, plays the conversations of ``conversations.py`` to it, asks what its roles may,
+Starts each version with :mod:`dev`, plays the conversations of ``flows.py`` to it, asks what its roles may,
 and writes ``replies/<version>.json``. What is secret or tells of this machine is replaced before it is written.
 """
 
@@ -27,7 +27,7 @@ from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from dev.deployments import ROOT, Deployment
-from tests.contract.conversations import TABLE
+from tests.contract.flows import TABLE
 from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, document, plain
 from tests.contract.roles import EXCHANGES, measure
 
@@ -66,13 +66,13 @@ def main() -> int:
 def record(version: str, only: Collection[str] | None, add: Collection[str] | None = None) -> bool:
     """Record one version. :return: whether every conversation went as it should."""
     numbers = tuple(int(part) for part in version.split("."))
-    wanted = {name: played for name, played in TABLE.items() if name in (only or add or TABLE)}
+    target = {name: played for name, played in TABLE.items() if name in (only or add or TABLE)}
     before = document(version) if add else {"conversations": {}, "roles": {}}
-    second = {name for name, played in wanted.items() if played.shows_config and numbers >= (2, 0)}
+    second = {name for name, played in target.items() if played.shows_config and numbers >= (2, 0)}
     found: dict[str, Any] = {"version": version, "conversations": {}, "roles": {}}
     with Deployment(version, name="recorded", dags=DAGS, users=USERS, env=PATIENCE, start_timeout=400) as airflow:
         recorder = Recorder(airflow, numbers)
-        for name in (name for name in wanted if name not in second):
+        for name in (name for name in target if name not in second):
             recorder.play(name)
         if numbers >= (2, 0) and not only:
             names = [name for name in EXCHANGES if name != "config" and name not in before["roles"]]
@@ -118,7 +118,7 @@ class Recorder:
         login = Settings.parse(host=airflow.url, login="admin", password="admin", extra={"read_timeout": 300})
         with requests.Session() as session:
             driver = SyncDriver(configure(session, login), login, reload=lambda: login)
-            headers = driver.run(deployment(login, time.time()).conversation.authorization())
+            headers = driver.run(deployment(login, time.time()).client.authorization())
         self._settings = replace(administrator(airflow.url, headers["Authorization"]), read_timeout=300)
 
     def play(self, name: str) -> None:
@@ -141,8 +141,8 @@ class Recorder:
             print(f"^^^ {name}: possible or not? {outcome!r}")
             self.whole = False
         print(f"{self._version} {name}: {len(heard)} exchanges in {time.time() - started:.1f} s", flush=True)
-        exchanges = [{"request": described(request), "response": kept(response)} for request, response in heard]
-        facts = {"started": started, "exchanges": exchanges, "outcome": plain(outcome)}
+        operations = [{"request": described(request), "response": kept(response)} for request, response in heard]
+        facts = {"started": started, "exchanges": operations, "outcome": plain(outcome)}
         self.recordings[name] = self._scrubbed(facts, "\n".join(said(reply) for _, reply in heard))
 
     def _scrubbed(self, facts: Any, said: str) -> Any:
@@ -201,14 +201,16 @@ def written(found: dict[str, Any]) -> str:
     """The text of a file: small, and still with a line for each thing that may change on its own."""
     lines = []
     for name, facts in found["conversations"].items():
-        exchanges = "".join(f"\n   {_compact(each)}," for each in facts["exchanges"]).removesuffix(",")
+        operations = "".join(f"\n   {_compact(each)}," for each in facts["exchanges"]).removesuffix(",")
         outcome = _compact(facts["outcome"])
-        lines.append(f'  "{name}": {{"started": {facts["started"]}, "exchanges": [{exchanges}], "outcome": {outcome}}}')
-    conversations = ",\n".join(lines)
+        lines.append(
+            f'  "{name}": {{"started": {facts["started"]}, "exchanges": [{operations}], "outcome": {outcome}}}'
+        )
+    flows = ",\n".join(lines)
     roles = ",\n".join(f'  "{name}": {json.dumps(statuses)}' for name, statuses in found["roles"].items())
     parts = [
         f'"version": "{found["version"]}"',
-        f'"conversations": {{\n{conversations}\n }}',
+        f'"conversations": {{\n{flows}\n }}',
         f'"roles": {{\n{roles}\n }}',
     ]
     return "{\n " + ",\n ".join(parts) + "\n}\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
-from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import RemoteError
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
@@ -55,13 +55,13 @@ class Recording:
     """
 
     started: float
-    exchanges: list[Exchanged]
+    operations: list[Exchanged]
     outcome: Any
 
     @property
     def response(self) -> Response:
         """The reply to the last request."""
-        return self.exchanges[-1].response
+        return self.operations[-1].response
 
 
 def versions() -> list[str]:
@@ -89,8 +89,8 @@ def document(version: str) -> dict[str, Any]:
 
 
 def _recording(facts: dict[str, Any]) -> Recording:
-    exchanges = [Exchanged(each["request"], _response(each["response"])) for each in facts["exchanges"]]
-    return Recording(facts["started"], exchanges, facts["outcome"])
+    operations = [Exchanged(each["request"], _response(each["response"])) for each in facts["exchanges"]]
+    return Recording(facts["started"], operations, facts["outcome"])
 
 
 def _response(facts: dict[str, Any]) -> Response:
@@ -128,7 +128,7 @@ def administrator(base_url: str, authorization: str) -> Settings:
     return Settings(base_url, password=authorization, authentication="software_api_key")
 
 
-class _Conversation(Conversation):
+class _Conversation(Client):
     """One whose dates do not depend on when other conversations took place."""
 
     def remote_clock(self) -> float:
@@ -141,13 +141,13 @@ def deployment(settings: Settings, started: float) -> Deployment:
 
     It has no patience, so that a deployment that happens to be busy makes no recording but a failure.
     """
-    conversation = _Conversation(settings, retry=RetryPolicy(attempts=1), clock=_clock(started))
-    return Deployment(settings, conversation=conversation)
+    client = _Conversation(settings, retry=RetryPolicy(attempts=1), clock=_clock(started))
+    return Deployment(settings, client=client)
 
 
 def _clock(started: float) -> Callable[[], float]:
-    ticks = count()
-    return lambda: round(started + next(ticks) / 1000, 3)
+    polls = count()
+    return lambda: round(started + next(polls) / 1000, 3)
 
 
 class Moments:
@@ -187,9 +187,9 @@ def _replaced(value: Any, moments: dict[str, str]) -> Any:
     return json.loads(_replaced(json.dumps(value), moments))
 
 
-def replay(flow: Flow[T], exchanges: list[Exchanged], moments: Moments | None = None) -> T:
+def replay(flow: Flow[T], operations: list[Exchanged], moments: Moments | None = None) -> T:
     """Run a flow on recorded replies; it must send exactly the recorded requests."""
-    left: Iterator[Exchanged] = iter(exchanges)
+    left: Iterator[Exchanged] = iter(operations)
     moments = moments or Moments()
     outcome: Any = None
     while True:

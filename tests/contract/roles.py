@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.dialects.base import Dialect, Exchange
+from astronomer_remote.api.dialects.base import Dialect, Operation
 from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, TriggerIntent
 from astronomer_remote.api.protocol.settings import Settings
@@ -21,7 +21,7 @@ RUN = DagRun("paused_dag", "roles", logical_date="2020-01-01T00:00:00Z")
 POOL = Pool("roles", 1)
 
 # In this order: what is read, changed and deleted here was made by the lines before.
-EXCHANGES: dict[str, Callable[[Dialect], Exchange[Any]]] = {
+EXCHANGES: dict[str, Callable[[Dialect], Operation[Any]]] = {
     "trigger": lambda to: to.trigger(TriggerIntent(RUN.dag_id, RUN.run_id, logical_date=RUN.logical_date)),
     "dag_run": lambda to: to.dag_run(RUN.dag_id, RUN.run_id),
     "dag_runs": lambda to: to.dag_runs(RUN.dag_id),
@@ -76,6 +76,6 @@ def _session(url: str, login: str, password: str) -> tuple[Dialect, requests.Ses
     settings = Settings.parse(host=url, login=login, password=password)
     session = configure(requests.Session(), settings)
     driver = SyncDriver(session, settings, reload=lambda: settings)
-    conversation = Deployment(settings).conversation
-    session.headers.update(driver.run(conversation.authorization()))
-    return driver.run(conversation.dialect()), session
+    client = Deployment(settings).client
+    session.headers.update(driver.run(client.authorization()))
+    return driver.run(client.dialect()), session

@@ -17,7 +17,7 @@ from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from astronomer_remote.testing import FakeDeployment
 from tests.contract import recorded
-from tests.contract.conversations import TABLE
+from tests.contract.flows import TABLE
 
 VERSIONS = ["1.10.15", "2.0.2", "2.2.5", "2.11.2", "3.0.6", "3.1.8", "3.3.2"]
 
@@ -147,7 +147,7 @@ def _settled(steps: Iterable[tuple[Step, Response]]) -> dict[Step, Response]:
 
 
 def _real(player: Player, name: str) -> list[recorded.Exchanged]:
-    return recorded.replies(player.version)[name].exchanges
+    return recorded.replies(player.version)[name].operations
 
 
 def _step(method: str, path: str, response: Response) -> Step:

@@ -7,7 +7,7 @@ import pytest
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.protocol.errors import NotSupported
 from tests.contract import recorded
-from tests.contract.conversations import TABLE
+from tests.contract.flows import TABLE
 from tests.contract.roles import EXCHANGES, least
 
 VERSIONS = recorded.versions()
@@ -17,12 +17,12 @@ def deployment(version: str, started: float) -> recorded.Deployment:
     """A deployment that is known already, and an administrator who has logged in."""
     way = "Basic" if version < "3" else "Bearer"
     remote = recorded.deployment(recorded.administrator(recorded.BASE_URL, f"{way} scrubbed"), started)
-    recorded.replay(remote.get_version(), recorded.replies(version)["detect"].exchanges)
+    recorded.replay(remote.get_version(), recorded.replies(version)["detect"].operations)
     return remote
 
 
 def dialect(version: str) -> Dialect:
-    return recorded.replay(deployment(version, 0).conversation.dialect(), [])
+    return recorded.replay(deployment(version, 0).client.dialect(), [])
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -36,11 +36,11 @@ def test_a_conversation_goes_as_it_went_with_a_real_deployment(version: str, nam
     flow = TABLE[name].play(deployment(version, recording.started))
     if TABLE[name].possible(numbers(version)):
         moments = recorded.Moments()
-        outcome = recorded.plain(recorded.replay(flow, recording.exchanges, moments))
+        outcome = recorded.plain(recorded.replay(flow, recording.operations, moments))
         assert moments.as_recorded(outcome) == recording.outcome
     else:
         with pytest.raises(NotSupported):
-            recorded.replay(flow, recording.exchanges)
+            recorded.replay(flow, recording.operations)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

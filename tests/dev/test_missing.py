@@ -64,8 +64,8 @@ def test_the_table_names_each_thing_once(capsys: pytest.CaptureFixture[str]) -> 
         missing.record(part, LACKS)
     bootstrap.main(["report"])
 
-    told = capsys.readouterr().out
-    assert len(re.findall(r"^(live|browser) +Airflow 1\.10\.15 +needs Python 3\.8 +Install it$", told, re.M)) == 2
+    lines = capsys.readouterr().out
+    assert len(re.findall(r"^(live|browser) +Airflow 1\.10\.15 +needs Python 3\.8 +Install it$", lines, re.M)) == 2
 
 
 def test_nothing_left_out_is_said_as_well(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,11 +78,11 @@ def test_what_is_missing_is_said_first(monkeypatch: pytest.MonkeyPatch, capsys: 
     missing.record("live", LACKS)
     bootstrap.main(["test"])
 
-    told = capsys.readouterr().out
+    lines = capsys.readouterr().out
     for part in ("unit-oldest", "package", "browser", "live"):
-        assert re.search(rf"^{part} +Airflow 2\.11\.2 +needs Python 3\.10, 3\.11 or 3\.12 ", told, re.M)
-    assert re.search(r"^live +Airflow 1\.10\.15 +needs Python 3\.8 ", told, re.M)
-    assert re.search(r"^browser +The browser tests +needs Chromium", told, re.M)
+        assert re.search(rf"^{part} +Airflow 2\.11\.2 +needs Python 3\.10, 3\.11 or 3\.12 ", lines, re.M)
+    assert re.search(r"^live +Airflow 1\.10\.15 +needs Python 3\.8 ", lines, re.M)
+    assert re.search(r"^browser +The browser tests +needs Chromium", lines, re.M)
     assert missing.recorded() == []
 
 

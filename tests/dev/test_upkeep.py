@@ -99,8 +99,8 @@ def test_what_ends_again_and_again_stays_down(watched: Watched) -> None:
         watched.end("scheduler", -9)
         watched.pass_time(5)
     assert watched.deployment.restarted == ["scheduler"] * 3
-    told = [line for line in watched.said if "stays down" in line]
-    assert told == ["remote: the scheduler was ended by SIGKILL again and stays down. The end of scheduler.log:"]
+    lines = [line for line in watched.said if "stays down" in line]
+    assert lines == ["remote: the scheduler was ended by SIGKILL again and stays down. The end of scheduler.log:"]
     assert watched.said.count("the last words of the scheduler") == 1
 
 

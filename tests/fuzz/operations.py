@@ -13,11 +13,11 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Pool, TriggerIntent
 from astronomer_remote.api.runs.runs import IfExists
-from astronomer_remote.api.waiting.target import Verdict, Wanted
+from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
 from tests.fuzz.remote import HostileRemote
 
 DATE = "2026-05-04T00:00:00+00:00"
@@ -146,9 +146,9 @@ def _one_run_more(dag_id: str, run_id: str) -> Callable[[HostileRemote, Any], No
 def _not_before_it_ended(dag_id: str, run_id: str, task: str | None = None) -> Callable[[HostileRemote, Any], None]:
     def check(remote: HostileRemote, outcome: Any) -> None:
         (state,) = (each["state"] for each in remote.fake.runs(dag_id) if each["run_id"] == run_id)
-        if outcome.verdict is Verdict.SUCCESS:
+        if outcome.status is WaitStatus.SUCCESS:
             assert state == "success", f"the run is {state}, and the wait ended as a success"
-        if outcome.verdict is Verdict.FAILED:
+        if outcome.status is WaitStatus.FAILED:
             assert state == "failed", f"the run is {state}, and the wait ended as a failure"
 
     return check
@@ -165,17 +165,17 @@ def _no_room(remote: HostileRemote, room: bool) -> None:
     assert not room, "all slots of the pool are occupied, and it says there is room"
 
 
-def _wait(wanted: Wanted, now: float = 1_800_000_000.0) -> Callable[[Deployment], Flow[Any]]:
+def _wait(target: WaitTarget, now: float = 1_800_000_000.0) -> Callable[[Deployment], Flow[Any]]:
     def flow(remote: Deployment) -> Flow[Any]:
-        return (yield from remote.observer.wait(wanted, poke_interval=60, deadline=now + 3600, told=lambda line: None))
+        return (yield from remote.poller.wait(target, poke_interval=60, deadline=now + 3600, on_line=lambda line: None))
 
     return flow
 
 
 def _has_room(remote: Deployment) -> Flow[bool]:
-    wanted = RoomWanted("narrow", 1)
+    target = PoolTarget("narrow", 1)
     pools = yield from remote.list_pools()
-    return wanted.is_in(wanted.among({pool.name: pool for pool in pools}))
+    return target.is_in(target.among({pool.name: pool for pool in pools}))
 
 
 def _refuse_paused(remote: Deployment) -> Flow[str]:
@@ -246,19 +246,19 @@ METHODS: dict[str, Operation] = {
 }
 """The operations of a deployment, which are the hook's methods."""
 
-HELD = Wanted("slow", "held", failed_states=("failed",))
+HELD = WaitTarget("slow", "held", failed_states=("failed",))
 SLOW = _not_before_it_ended("slow", "held")
 
 CONVERSATIONS: dict[str, Operation] = {
     "trigger once": Operation(_obtain, _one_run_more("slow", "intent")),
     "wait for a run": Operation(_wait(HELD), SLOW),
     "wait for a run that failed": Operation(
-        _wait(Wanted("bad", "broken", failed_states=("failed",))), _not_before_it_ended("bad", "broken")
+        _wait(WaitTarget("bad", "broken", failed_states=("failed",))), _not_before_it_ended("bad", "broken")
     ),
     "wait for a task": Operation(_wait(replace(HELD, task_ids=("hello",))), SLOW),
-    "wait for a group": Operation(_wait(Wanted("quick", "done", task_group_id="load", failed_states=("failed",)))),
-    "wait for a date": Operation(_wait(Wanted("slow", logical_dates=(DATE,), failed_states=("failed",))), SLOW),
-    "wait for the newest run": Operation(_wait(Wanted("slow", newest=True, failed_states=("failed",))), SLOW),
+    "wait for a group": Operation(_wait(WaitTarget("quick", "done", task_group_id="load", failed_states=("failed",)))),
+    "wait for a date": Operation(_wait(WaitTarget("slow", logical_dates=(DATE,), failed_states=("failed",))), SLOW),
+    "wait for the newest run": Operation(_wait(WaitTarget("slow", newest=True, failed_states=("failed",))), SLOW),
     "wait and show progress and logs": Operation(
         _wait(replace(HELD, progress=True, stream=("hello",))),
         SLOW,

@@ -6,12 +6,12 @@ from random import Random
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode
 
-from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.testing import FakeDeployment
-from astronomer_remote.testing.server import Answer, Asked
+from astronomer_remote.testing.server import RecordedRequest, Reply
 from tests.fuzz.mutations import spoil
 
 T = TypeVar("T")
@@ -49,8 +49,8 @@ class HostileRemote:
 
     def deployment(self) -> Deployment:
         """What speaks to it, with a clock that moves only when a flow sleeps."""
-        conversation = Conversation(self.settings, clock=lambda: self.now, jitter=lambda: 0.5)
-        return Deployment(self.settings, conversation=conversation)
+        client = Client(self.settings, clock=lambda: self.now, jitter=lambda: 0.5)
+        return Deployment(self.settings, client=client)
 
     def drive(self, flow: Flow[T]) -> T:
         """Run a flow to its end. :raises Endless: if it sends or sleeps too much."""
@@ -104,13 +104,13 @@ class HostileRemote:
         return spoil(response, self._random)
 
 
-def _asked(request: Request) -> Asked:
+def _asked(request: Request) -> RecordedRequest:
     path, _, query = request.target.partition("?")
     headers = {name.lower(): text for name, text in request.headers.items()}
     body = urlencode(request.form).encode() if request.form is not None else request.content() or b""
-    return Asked(request.method, path, parse_qs(query, keep_blank_values=True), headers, body)
+    return RecordedRequest(request.method, path, parse_qs(query, keep_blank_values=True), headers, body)
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: Reply) -> Response:
     headers = {"content-type": answer.content_type, **{name.lower(): text for name, text in answer.headers.items()}}
     return Response(answer.status, headers, answer.content())

@@ -32,10 +32,10 @@ def test_every_operation_of_a_deployment_is_tried() -> None:
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_remote_that_answers_rightly_is_understood(version: str, name: str) -> None:
     remote = furnished(version, Random(0), rate=0.0)
-    operation = OPERATIONS[name]
+    action = OPERATIONS[name]
     # What a generation cannot do, a DAG that is paused, a configuration that is hidden.
     with suppress(NotSupported, DagIsPaused, AccessDenied):
-        operation.check(remote, remote.drive(operation.flow(remote.deployment())))
+        action.check(remote, remote.drive(action.flow(remote.deployment())))
 
 
 @pytest.mark.fuzz
@@ -83,10 +83,10 @@ def _try(version: str, name: str, seed: int) -> tuple[str, str | None]:
     """One conversation. :return: how it ended, and what is wrong with that, if anything is."""
     random = Random(seed)
     remote = furnished(version, random, rate=random.choice(RATES))
-    operation = OPERATIONS[name]
+    action = OPERATIONS[name]
     try:
-        result = remote.drive(operation.flow(remote.deployment()))
-        operation.check(remote, result)
+        result = remote.drive(action.flow(remote.deployment()))
+        action.check(remote, result)
         check_types(result)
         check_storable(result)
     except RemoteError as error:

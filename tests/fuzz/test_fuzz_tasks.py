@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
-from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.protocol.flow import Compute, Sleep, Step
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver
@@ -97,7 +97,7 @@ class World:
         self._patch = patch
         patch.setattr(time, "time", lambda: remote.now)
         patch.setattr(time, "monotonic", lambda: remote.now)
-        patch.setitem(Conversation.__init__.__kwdefaults__, "clock", lambda: remote.now)
+        patch.setitem(Client.__init__.__kwdefaults__, "clock", lambda: remote.now)
         patch.setattr(SyncDriver, "_carry_out", lambda _, step: remote.carry_out(step))
         for module in (watcher, pool_watcher, astronomer):
             patch.setattr(module, "async_driver", self._async_driver)

@@ -59,13 +59,13 @@ class Campaign:
     :param wanted: scenarios, each with a mode.
     """
 
-    def __init__(self, pair: Pair, local: Local, remote: Remote, wanted: Sequence[tuple[Scenario, str]]) -> None:
+    def __init__(self, pair: Pair, local: Local, remote: Remote, target: Sequence[tuple[Scenario, str]]) -> None:
         self.pair = pair
         self.local = local
         self.remote = remote
         self.connection = f"remote_{pair.remote.replace('.', '_')}"
         self.triggers: list[tuple[str, dict[str, Any]]] = []
-        self._wanted = wanted
+        self._target = target
 
     def dag_id(self, name: str, mode: str) -> str:
         """Id of the local DAG of a scenario."""
@@ -76,7 +76,7 @@ class Campaign:
         if not self.pair.smoke:
             for conn_id, fields in connections(self.remote, self.connection).items():
                 self.local.add_connection(conn_id, **fields)
-        waiting = [each for each in self._wanted if each[1] in each[0].waits]
+        waiting = [each for each in self._target if each[1] in each[0].waits]
         if waiting:
             self._run(f"{self.connection}_waiting", waiting)
             wait_until(lambda: not self._not_waiting(waiting), lambda: self._not_waiting(waiting), timeout=600)
@@ -84,7 +84,7 @@ class Campaign:
             self.triggers = [(path, kwargs) for path, kwargs in json.loads(shown)]
         for run in SENSED[:1] if self.pair.smoke else SENSED:
             self.remote.make_run(run.dag_id, run.run_id, f"{DATE + run.hours * HOUR:%Y-%m-%dT%H:%M:%SZ}", run.conf)
-        self._run(self.connection, [each for each in self._wanted if each not in waiting])
+        self._run(self.connection, [each for each in self._target if each not in waiting])
 
     def _run(self, name: str, scenarios: Sequence[tuple[Scenario, str]]) -> None:
         """
@@ -93,15 +93,15 @@ class Campaign:
         They are not triggered through the REST API, which in Airflow 3 on SQLite locks itself out of its own database
         when it is asked to change something while tasks report to it.
         """
-        wanted = [(scenario.name, mode) for scenario, mode in scenarios]
+        target = [(scenario.name, mode) for scenario, mode in scenarios]
         text = (
             f'"""Airflow DAGs of the live tests for the remote {self.pair.remote}."""\n\nfrom _build import build\n\n'
-            f"build({self.connection!r}, {self.remote.version!r}, {DATE.isoformat()!r}, {wanted!r})\n"
+            f"build({self.connection!r}, {self.remote.version!r}, {DATE.isoformat()!r}, {target!r})\n"
         )
         part = self.local.deployment.dags / f"_{name}.part"
         part.write_text(text)
         part.rename(part.with_name(f"{name}.py"))
-        self.local.deployment.wait_dags([self.dag_id(*each) for each in wanted], timeout=120)
+        self.local.deployment.wait_dags([self.dag_id(*each) for each in target], timeout=120)
 
     def _not_waiting(self, scenarios: Sequence[tuple[Scenario, str]]) -> str:
         """Name the tasks of a local DAG that do not wait yet; nothing when all of all do."""

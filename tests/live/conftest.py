@@ -117,7 +117,7 @@ class Campaigns:
         self._now = None
         self._remote.close()
         remote = Remote(self._remote.enter_context(_remote(pair)))
-        started = Campaign(pair, self._local_of(pair, remote), remote, self._wanted(pair))
+        started = Campaign(pair, self._local_of(pair, remote), remote, self._target(pair))
         started.start()
         return started
 
@@ -128,7 +128,7 @@ class Campaigns:
             local.limit_tasks(TASKS_AT_ONCE + 2)
         return self._locals[pair.local]
 
-    def _wanted(self, pair: Pair) -> list[tuple[Scenario, str]]:
+    def _target(self, pair: Pair) -> list[tuple[Scenario, str]]:
         found = [(item.get_closest_marker("scenario"), _params(item)) for item in self._items]
         return [(marker.args[0], params["mode"]) for marker, params in found if marker and params["pair"] == pair]
 

@@ -32,7 +32,7 @@ numbers = itertools.count(1)
 
 
 @dataclass
-class Outcome:
+class WaitResult:
     """
     What became of a local task.
 
@@ -81,7 +81,7 @@ class Intents:
         self._patch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
         return conn_id
 
-    def runs(self, outcome: Outcome) -> list[RemoteRun]:
+    def runs(self, outcome: WaitResult) -> list[RemoteRun]:
         """The remote's runs for a local task, by its own account."""
         return self.remote.runs(f"__{outcome.dag_id}.")
 
@@ -96,7 +96,7 @@ class Task:
     """
 
     def __init__(self, intents: Intents, proxy: Proxy, mode: str, *, attempts: int = 1, **extra: Any) -> None:
-        self.outcome = Outcome(f"cell{next(numbers)}")
+        self.outcome = WaitResult(f"cell{next(numbers)}")
         self._proxy = proxy
         self._patience = extra.get("read_timeout", Settings.read_timeout)
         deferrable = mode == "deferrable"
@@ -113,7 +113,7 @@ class Task:
             retries=attempts - 1,
         )
 
-    def carry_out(self) -> Outcome:
+    def carry_out(self) -> WaitResult:
         """Let the attempts run their course."""
         outcome, began = self.outcome, time.monotonic()
         while outcome.state != "success" and outcome.attempts <= self._operator.retries:

@@ -30,7 +30,7 @@ class Local:
         else:
             self._session.auth = (login, password)
 
-    def ask(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
+    def request(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
         """Send a request to its API, again if SQLite was locked."""
         for _ in range(5):
             answer = self._session.request(method, self._base + path, json=json, params=params, timeout=120)
@@ -41,12 +41,12 @@ class Local:
 
     def add_connection(self, conn_id: str, **fields: Any) -> None:
         """Add a connection, as a person does with the form."""
-        self.ask("POST", "/connections", json={"connection_id": conn_id, "conn_type": "astronomer", **fields})
+        self.request("POST", "/connections", json={"connection_id": conn_id, "conn_type": "astronomer", **fields})
 
     def change_password(self, conn_id: str, password: str) -> None:
         """Change a connection, as a person does with the form."""
         wish = {"connection_id": conn_id, "conn_type": "astronomer", "password": password}
-        self.ask("PATCH", f"/connections/{conn_id}", json=wish, update_mask="password")
+        self.request("PATCH", f"/connections/{conn_id}", json=wish, update_mask="password")
 
     def check_alive(self) -> None:
         """Fail at once if a component has ended, since nothing would come of waiting."""
@@ -83,7 +83,7 @@ class Local:
     def mark(self, dag_id: str, state: str) -> None:
         """Mark the one task of a DAG, as a person does."""
         task = f"/dags/{dag_id}/dagRuns/{quote(self._run_id(dag_id), safe='')}/taskInstances/trigger"
-        self.ask("PATCH", task, json={"new_state": state, **({} if self._newer else {"dry_run": False})})
+        self.request("PATCH", task, json={"new_state": state, **({} if self._newer else {"dry_run": False})})
 
     def clear(self, dag_id: str) -> None:
         """Clear the one task of a DAG, as a person does."""
@@ -92,7 +92,7 @@ class Local:
             self.deployment.run("tasks", "clear", "--yes", dag_id)
             return
         wish = {"dag_run_id": self._run_id(dag_id), "task_ids": ["trigger"], "dry_run": False, "only_failed": False}
-        self.ask("POST", f"/dags/{dag_id}/clearTaskInstances", json=wish)
+        self.request("POST", f"/dags/{dag_id}/clearTaskInstances", json=wish)
 
     def delete_run(self, dag_id: str) -> None:
         """Delete the DAG run of a DAG, as a person does; from 3.1 on, of one that runs only the database can."""
@@ -111,20 +111,20 @@ class Local:
 
     def run(self, dag_id: str) -> dict[str, Any] | None:
         """The DAG run of a DAG that has one, `None` if that was not made yet."""
-        found: list[dict[str, Any]] = self.ask("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
+        found: list[dict[str, Any]] = self.request("GET", f"/dags/{dag_id}/dagRuns")["dag_runs"]
         return found[0] if found else None
 
     def tasks(self, dag_id: str) -> list[dict[str, Any]]:
         """Task instances of a DAG run."""
         run = self.run(dag_id)
         path = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances" if run else ""
-        return list(self.ask("GET", path)["task_instances"]) if run else []
+        return list(self.request("GET", path)["task_instances"]) if run else []
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Any:
         """Value of an XCom."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
         given = {} if self._newer else {"stringify": "false"}
-        return self.ask("GET", path, map_index=map_index, **given)["value"]
+        return self.request("GET", path, map_index=map_index, **given)["value"]
 
     def log(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
         """Everything a task instance logged, in all its tries, in the worker and in the triggerer."""

@@ -53,8 +53,8 @@ class Seen:
         """Check a task's state; the message of a failure holds its log."""
         found = self.state(task_id, map_index)
         if found != expected:
-            told = f"{self.log(task_id, map_index)[-6000:]}\n{self._local.mentions(self.dag_id)}"
-            raise AssertionError(f"{task_id} is {found}, not {expected}:\n{told}")
+            lines = f"{self.log(task_id, map_index)[-6000:]}\n{self._local.mentions(self.dag_id)}"
+            raise AssertionError(f"{task_id} is {found}, not {expected}:\n{lines}")
 
     def succeeded(self, *task_ids: str) -> None:
         """Check that tasks succeeded."""

@@ -94,9 +94,9 @@ class Waiting:
 
     def until(self, states: dict[str, int], remote: Sequence[str], timeout: float = 180) -> None:
         """Wait until its tasks, and the runs that they made, are in these states."""
-        wanted = sorted(remote)
+        target = sorted(remote)
         wait_until(
-            lambda: self.states == states and self.remote_states() == wanted, self.describe, timeout=timeout, poll=0.5
+            lambda: self.states == states and self.remote_states() == target, self.describe, timeout=timeout, poll=0.5
         )
 
     def until_it_waits(self) -> None:
@@ -186,14 +186,14 @@ class Stage:
         self._proxies = proxies
         self._number = 0
 
-    def start(self, *wanted: tuple[str, str], rules: Sequence[Rule] = ()) -> list[Waiting]:
+    def start(self, *target: tuple[str, str], rules: Sequence[Rule] = ()) -> list[Waiting]:
         """
         Make local DAGs, which then run by themselves.
 
         :param wanted: names of functions in `local_dags/_kill.py`, each with a mode.
         :param rules: of each one's proxy.
         """
-        waiting = [self._waiting(*each, rules) for each in wanted]
+        waiting = [self._waiting(*each, rules) for each in target]
         self._number += 1
         builds = (
             f"build({each.conn_id!r}, {self.remote.version!r}, {DATE.isoformat()!r}, {[(each.name, each.mode)]!r})\n"

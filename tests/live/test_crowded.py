@@ -13,7 +13,7 @@ import pytest
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.runs.failure import LARGEST_REPORT
 from astronomer_remote.api.waiting.log_stream import LINES_PER_LOOK
-from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from dev.deployments import Deployment
 from tests.contract.record import listen
 from tests.live.conversing import Conversing
@@ -42,12 +42,12 @@ class Counting(Conversing):
         assert self.outcome.run
         return self.outcome.run
 
-    def _crowded(self) -> tuple[Outcome, float]:
+    def _crowded(self) -> tuple[WaitResult, float]:
         """Trigger the run, and wait for it."""
         made = self.run(self.remote.trigger_dag_run("crowded", run_id="live-crowded"))
         began = time.monotonic()
-        wanted = Wanted("crowded", failed_states=("failed",), progress=True, stream=STREAMED).of(made)
-        wait = self.remote.observer.wait(wanted, poke_interval=10, deadline=time.time() + 900, told=self.lines.append)
+        target = WaitTarget("crowded", failed_states=("failed",), progress=True, stream=STREAMED).of(made)
+        wait = self.remote.poller.wait(target, poke_interval=10, deadline=time.time() + 900, on_line=self.lines.append)
         return self.run(self._counted(wait)), time.monotonic() - began
 
     def _counted(self, flow: Flow[T]) -> Flow[T]:
@@ -57,7 +57,7 @@ class Counting(Conversing):
         self.asked += [request.path for request, _ in heard if request.path != "/login/"]
         return result
 
-    def told(self, name: str) -> list[str]:
+    def lines_of(self, name: str) -> list[str]:
         """What was told of one log."""
         return [line.partition(": ")[2] for line in self.lines if line.startswith(f"{name}: ")]
 
@@ -69,7 +69,7 @@ def at(request: pytest.FixtureRequest) -> Iterator[Counting]:
 
 
 def test_the_report_names_the_roots_and_not_the_crowd(at: Counting) -> None:
-    assert at.outcome.verdict is Verdict.FAILED
+    assert at.outcome.status is WaitStatus.FAILED
     tasks = {task.instance.name: task for task in at.report.tasks}
     assert set(tasks) == {"stubborn", "talkative", "parts[1]"}
     assert {name: task.instance.try_number for name, task in tasks.items()} == {
@@ -89,14 +89,14 @@ def test_the_report_names_the_roots_and_not_the_crowd(at: Counting) -> None:
 
 
 def test_the_logs_are_told_each_line_once_and_in_part_where_there_is_too_much(at: Counting) -> None:
-    assert any("boom on purpose" in line for line in at.told("stubborn (try 2)"))
-    assert any("part 2 is broken on purpose" in line for line in at.told("parts[1]"))
-    spoken = [line for line in at.told("talkative") if "has much to say" in line]
+    assert any("boom on purpose" in line for line in at.lines_of("stubborn (try 2)"))
+    assert any("part 2 is broken on purpose" in line for line in at.lines_of("parts[1]"))
+    spoken = [line for line in at.lines_of("talkative") if "has much to say" in line]
     assert len(spoken) == len(set(spoken))
-    assert any("lines are left out here" in line for line in at.told("talkative"))
-    assert any("failed after 50000 lines" in line for line in at.told("talkative"))
+    assert any("lines are left out here" in line for line in at.lines_of("talkative"))
+    assert any("failed after 50000 lines" in line for line in at.lines_of("talkative"))
     looks = sum("/talkative/logs/" in path for path in at.waiting)
-    assert len(at.told("talkative")) <= looks * (LINES_PER_LOOK + 1)
+    assert len(at.lines_of("talkative")) <= looks * (LINES_PER_LOOK + 1)
 
 
 def test_it_costs_little(at: Counting) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dev.proxy import Proxy
 from tests.live.fault_cases import CASES, MODES, SHORT_READ_TIMEOUT, VERSIONS, Case, remote
 from tests.live.fault_table import CELLS, key
-from tests.live.intents import Intents, Outcome, Task
+from tests.live.intents import Intents, Task, WaitResult
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
@@ -22,11 +22,11 @@ AT_ONCE = 4
 class Cells:
     """What became of every cell of the table for one remote; they are filled all at once, as most of it is waiting."""
 
-    def __init__(self, intents: Intents, wanted: list[tuple[Case, str]]) -> None:
+    def __init__(self, intents: Intents, target: list[tuple[Case, str]]) -> None:
         self.intents = intents
         with ExitStack() as proxies:
             tasks: dict[tuple[str, str], Task] = {}
-            for case, mode in wanted:
+            for case, mode in target:
                 proxy = proxies.enter_context(Proxy(intents.remote.url, case.rules()))
                 extra = {"read_timeout": SHORT_READ_TIMEOUT} if case.impatient else {}
                 tasks[case.name, mode] = Task(intents, proxy, mode, attempts=case.attempts, **extra)
@@ -38,7 +38,7 @@ class Cells:
         version = intents.remote.deployment.version
         CELLS.record({key(version, mode, case): self._told(seen) for (case, mode), seen in self.outcomes.items()})
 
-    def _told(self, seen: Outcome) -> dict[str, Any]:
+    def _told(self, seen: WaitResult) -> dict[str, Any]:
         """What the documentation tells of a cell."""
         return {
             "runs": len(self.intents.runs(seen)),
@@ -54,9 +54,9 @@ class Cells:
 def cells(request: pytest.FixtureRequest) -> Iterator[Cells]:
     version = request.param
     given = [item.callspec.params for item in request.session.items if "case" in getattr(item, "fixturenames", ())]
-    wanted = [(each["case"], each["mode"]) for each in given if each["cells"] == version in each["case"].versions]
+    target = [(each["case"], each["mode"]) for each in given if each["cells"] == version in each["case"].versions]
     with pytest.MonkeyPatch.context() as patch, remote(version) as deployment:
-        yield Cells(Intents(deployment, patch), wanted)
+        yield Cells(Intents(deployment, patch), target)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -64,7 +64,7 @@ def cells(request: pytest.FixtureRequest) -> Iterator[Cells]:
 def test_one_intent_makes_one_run_whatever_goes_wrong(cells: Cells, case: Case, mode: str) -> None:
     if cells.intents.remote.deployment.version not in case.versions:
         pytest.skip("cannot happen to this remote")
-    seen: Outcome = cells.outcomes[case.name, mode]
+    seen: WaitResult = cells.outcomes[case.name, mode]
     (run,) = cells.intents.runs(seen)
     assert (seen.state, run.run_id, run.state) == ("success", seen.run_id, "success"), seen
     # What a small remote on SQLite fails to do by itself is asked of it again, and each attempt asks once more.

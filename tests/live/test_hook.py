@@ -52,8 +52,8 @@ def test_a_run_is_cancelled_or_the_reason_told(seen: Seen) -> None:
 @scenario("test_button", SYNC, since=(2, 0))
 def test_the_test_button_tells_what_it_found(seen: Seen) -> None:
     seen.succeeded("press")
-    (right, told), (wrong, refusal), (down, unreachable) = seen.xcom("press")
-    assert (right, wrong, down) == (True, False, False), (told, refusal, unreachable)
-    assert seen.remote.deployment.version in told
+    (right, lines), (wrong, refusal), (down, unreachable) = seen.xcom("press")
+    assert (right, wrong, down) == (True, False, False), (lines, refusal, unreachable)
+    assert seen.remote.deployment.version in lines
     assert "did not accept the connection's login" in refusal
     assert "No reply from" in unreachable

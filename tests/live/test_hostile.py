@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dev.faults import Exchange, Rule
+from dev.faults import Operation, Rule
 from dev.postgres import programs
 from tests.live.fault_cases import TRIGGER
 from tests.live.plan import BOTH, DEFERRABLE, Pair
@@ -84,15 +84,15 @@ def returned(on: Stage, dag_id: str, task_id: str) -> Any:
 
 @pytest.mark.parametrize("mode", BOTH)
 def test_replies_that_are_lost_make_one_run_per_attempt(on: Stage, mode: str) -> None:
-    async def lose_when_failed(exchange: Exchange) -> None:
+    async def lose_when_failed(operation: Operation) -> None:
         """The remote acts; no reply comes, and by then the run has failed."""
-        await exchange.forward()
+        await operation.forward()
         for _ in range(240):
             states = await asyncio.to_thread(waiting.remote_states)
             if states and set(states) == {"failed"}:
                 break
             await asyncio.sleep(0.25)
-        exchange.hang_up()
+        operation.hang_up()
 
     (waiting,) = on.start(("fails_fast", mode), rules=[Rule([("lost", lose_when_failed)], "POST", TRIGGER)])
 

@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 class Cancelled:
     """One task for each cell, all of which wait before the first is ended."""
 
-    def __init__(self, on: Stage, wanted: list[tuple[str, str, str]]) -> None:
-        started = on.start(*((name, mode) for _, name, mode in wanted))
-        self.cells = dict(zip(wanted, started, strict=True))
+    def __init__(self, on: Stage, target: list[tuple[str, str, str]]) -> None:
+        started = on.start(*((name, mode) for _, name, mode in target))
+        self.cells = dict(zip(target, started, strict=True))
         for each in started:
             each.until_it_waits()
 
@@ -166,12 +166,12 @@ def took_too_long(waiting: Waiting) -> None:
     """Check what the log of a task says that waited too long."""
     log, (run,) = waiting.log(), waiting.runs
     found = f"run {run.run_id}: {waiting.remote_state}"
-    told = f"did not end within 0:00:45 ({found})"
+    lines = f"did not end within 0:00:45 ({found})"
     if waiting.name == "overdue" and waiting.mode == DEFERRABLE and waiting.stage.local.deployment.generation == "v1":
         # Airflow 2 does not let it come back, so the trigger tells it.
-        told = f"this is how things stand: {found}"
-    assert told in log, log[-6000:]
-    assert waiting.proxy.url in log.partition(told)[2]
+        lines = f"this is how things stand: {found}"
+    assert lines in log, log[-6000:]
+    assert waiting.proxy.url in log.partition(lines)[2]
     says_if_it_cannot_cancel(waiting)
 
 

@@ -116,7 +116,7 @@ def test_borrowed_slots_come_back_although_somebody_ends_the_run(both: Both) -> 
     wait_until(works, lambda: str(both.local.tasks(name)))
     run = both.local.run(name)
     assert run
-    both.local.ask("PATCH", f"/dags/{name}/dagRuns/{run['dag_run_id']}", json={"state": "failed"})
+    both.local.request("PATCH", f"/dags/{name}/dagRuns/{run['dag_run_id']}", json={"state": "failed"})
     wait_until(lambda: both.remote.slots(name) == 5, lambda: str(both.local.tasks(name)))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from astronomer_remote.api.pools.diff import parse
 from astronomer_remote.api.pools.sync import Progress
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
@@ -24,7 +24,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.waiting.target import Outcome, Verdict
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.api.watch.pool_watcher import watch_pool
 from dev.deployments import Deployment
 from tests.live.conversing import VERSIONS, Conversing
@@ -262,11 +262,11 @@ def test_room_is_waited_for_with_one_listing_for_all(at: PoolsOf) -> None:
     async def reload() -> Settings:
         return settings
 
-    async def wait() -> list[Outcome]:
-        wanted = [RoomWanted("p", 3), RoomWanted("p", 2), RoomWanted("p", empty=True)] * 5
+    async def wait() -> list[WaitResult]:
+        target = [PoolTarget("p", 3), PoolTarget("p", 2), PoolTarget("p", empty=True)] * 5
         waits = [
-            watch_pool(each, settings=settings, reload=reload, poke_interval=1, deadline=None, told=lines.append)
-            for each in wanted
+            watch_pool(each, settings=settings, reload=reload, poke_interval=1, deadline=None, on_line=lines.append)
+            for each in target
         ]
         together = asyncio.gather(*waits)
         await asyncio.sleep(3)
@@ -276,7 +276,7 @@ def test_room_is_waited_for_with_one_listing_for_all(at: PoolsOf) -> None:
 
     lines: list[str] = []
     outcomes = asyncio.run(asyncio.wait_for(wait(), 60))
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.SUCCESS}
+    assert {outcome.status for outcome in outcomes} == {WaitStatus.SUCCESS}
     assert "Pool 'p': 2 of 3 slots occupied, 1 open; 3 open wanted" in lines
 
 

@@ -68,9 +68,9 @@ def waits_quietly(account: Account) -> None:
     account.close()
     # Intervals vary by a tenth; every sixth of them looks at one run singly, and how far one is, is found out every
     # ten seconds.
-    ticks = account.facts["seconds"] / INTERVAL * 1.1 + 1
-    assert 0 < account.facts["listings"] <= ticks
-    assert account.facts["reads"] <= ticks / 6 + 1 + account.facts["seconds"] / SECONDS_BETWEEN_RUNS + 1
+    polls = account.facts["seconds"] / INTERVAL * 1.1 + 1
+    assert 0 < account.facts["listings"] <= polls
+    assert account.facts["reads"] <= polls / 6 + 1 + account.facts["seconds"] / SECONDS_BETWEEN_RUNS + 1
     assert account.facts["triggers"] == 0
 
 
@@ -79,8 +79,8 @@ def ends_well(waiting: Waiting, account: Account) -> None:
         waiting.until({"success": NUMBER}, ["success"] * NUMBER, timeout=1500)
     account.close()
     # A page for each hundred that ended, and in each tick one that repeats what is known already.
-    ticks = account.facts["seconds"] / INTERVAL * 1.1 + 1
-    assert account.facts["listings"] <= 2 * ticks + math.ceil(NUMBER / 100)
+    polls = account.facts["seconds"] / INTERVAL * 1.1 + 1
+    assert account.facts["listings"] <= 2 * polls + math.ceil(NUMBER / 100)
     # Each task reads its run once more when it comes back.
-    assert NUMBER <= account.facts["reads"] <= 1.2 * NUMBER + ticks
+    assert NUMBER <= account.facts["reads"] <= 1.2 * NUMBER + polls
     assert account.facts["triggers"] == 0

@@ -63,9 +63,9 @@ def test_a_retry_can_run_only_the_failed_tasks_again(seen: Seen) -> None:
 
 @scenario("unknown_dag")
 def test_an_unknown_dag_fails_at_once_and_says_what_may_be_broken(seen: Seen) -> None:
-    told = ["broken.py", "a_module_that_is_not_installed"] if seen.remote.version >= (2, 0) else []
-    seen.failed("unknown", "DagNotFound", "no_such_dag", *told)
-    seen.failed("broken", "DagNotFound", "broken_dag", *told)
+    lines = ["broken.py", "a_module_that_is_not_installed"] if seen.remote.version >= (2, 0) else []
+    seen.failed("unknown", "DagNotFound", "no_such_dag", *lines)
+    seen.failed("broken", "DagNotFound", "broken_dag", *lines)
 
 
 @scenario("paused_dag")

@@ -62,13 +62,13 @@ class Clean:
 
     def constraints(self) -> str:
         """What Airflow's constraints file pins of our dependencies: the newest on the day of the release."""
-        wanted = (
+        target = (
             f"apache-airflow=={self.version}\napache-airflow-providers-common-compat\napache-airflow-providers-http\n"
         )
         date = ["--exclude-newer", self._date] if self._date else []
         command = [*uv(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", self._python]
         done = subprocess.run(
-            [*command, *date, "-"], input=wanted, env=surroundings(), capture_output=True, text=True, check=True
+            [*command, *date, "-"], input=target, env=surroundings(), capture_output=True, text=True, check=True
         )
         return done.stdout
 

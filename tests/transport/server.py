@@ -26,7 +26,7 @@ class Received:
     connection: int
 
 
-Answer: TypeAlias = Callable[[Received, socket.socket], object]
+Reply: TypeAlias = Callable[[Received, socket.socket], object]
 """Writes what it likes to the socket; returns ``False`` to have the connection closed after it."""
 
 
@@ -35,7 +35,7 @@ def reply(status: int = 200, body: bytes = b"{}", *fields: str) -> bytes:
     return "\r\n".join((*lines, "", "")).encode() + body
 
 
-def answering(data: bytes, *, then_close: bool = False) -> Answer:
+def answering(data: bytes, *, then_close: bool = False) -> Reply:
     def answer(_: Received, connection: socket.socket) -> bool:
         connection.sendall(data)
         return not then_close
@@ -70,7 +70,7 @@ class Server:
     :param tls: certificate of the server, to speak TLS.
     """
 
-    answer: Answer
+    answer: Reply
     tls: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
     connections: int = 0
@@ -143,7 +143,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(answer: Answer, tls: Any = None) -> Iterator[Server]:
+def serving(answer: Reply, tls: Any = None) -> Iterator[Server]:
     server = Server(answer, tls)
     try:
         yield server

@@ -43,7 +43,7 @@ from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport import drivers as transport
 from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, async_driver, configure
 from astronomer_remote.api.transport.network import ca_file_of, proxy_of, tls_context
-from tests.transport.server import Answer, Received, Server, answering, reply, serving, tunnel
+from tests.transport.server import Received, Reply, Server, answering, reply, serving, tunnel
 
 T = TypeVar("T")
 GET = Request("GET", "/x")
@@ -85,7 +85,7 @@ def serve() -> Iterator[Callable[..., Server]]:
     """Starts servers that end with the test."""
     started = []
 
-    def start(answer: Answer | bytes = b"", tls: Any = None) -> Server:
+    def start(answer: Reply | bytes = b"", tls: Any = None) -> Server:
         context = serving(answering(answer or reply()) if isinstance(answer, bytes) else answer, tls)
         started.append(context)
         return context.__enter__()
@@ -486,14 +486,14 @@ def reset_amid(_: Received, connection: socket.socket) -> bool:
     ids=["closed", "reset", "reset amid", "cut", "cut chunks", "cut line", "not HTTP", "not packed"],
 )
 def test_a_reply_that_does_not_arrive_whole_leaves_open_whether_the_request_did_something(
-    run: Run, serve: Any, answer: Answer
+    run: Run, serve: Any, answer: Reply
 ) -> None:
     failure = failure_of(run, quick(serve(answer)))
     assert failure.sent
     assert failure.reason
 
 
-def stall(data: bytes) -> Answer:
+def stall(data: bytes) -> Reply:
     def answer(_: Received, connection: socket.socket) -> bool:
         connection.sendall(data)
         connection.recv(1)
@@ -513,7 +513,7 @@ def test_a_server_that_stalls_is_left_after_the_time_that_the_connection_allows(
     assert time.monotonic() - started < 5
 
 
-def endless(head: bytes, piece: bytes, pause: float, seen: list[str]) -> Answer:
+def endless(head: bytes, piece: bytes, pause: float, seen: list[str]) -> Reply:
     def answer(_: Received, connection: socket.socket) -> bool:
         connection.sendall(head)
         try:
@@ -595,7 +595,7 @@ def test_a_reply_that_trickles_in_is_left_in_the_end(
     assert time.monotonic() - started < 5
 
 
-def drip(before: bytes, piece: bytes, seen: list[str] | None = None) -> Answer:
+def drip(before: bytes, piece: bytes, seen: list[str] | None = None) -> Reply:
     """Sends a piece every now and then, for ever, so that no single read ever takes long."""
     return endless(before, piece, 0.02, [] if seen is None else seen)
 
@@ -1098,7 +1098,7 @@ def test_without_tls_there_is_nothing_to_set_up() -> None:
 # The event loop
 
 
-def slowly(seconds: float) -> Answer:
+def slowly(seconds: float) -> Reply:
     def answer(_: Received, connection: socket.socket) -> None:
         threading.Event().wait(seconds)
         connection.sendall(reply())

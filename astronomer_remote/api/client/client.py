@@ -1,7 +1,7 @@
 """
 How any request is carried out: with patience, with credentials, and with one reading of the reply.
 
-Everything above asks :meth:`Conversation.ask` with an :class:`~astronomer_remote.api.dialects.base.Exchange`;
+Everything above asks :meth:`Client.request` with an :class:`~astronomer_remote.api.dialects.base.Operation`;
 nothing else in the package knows what 403 means or when to try again.
 """
 
@@ -29,7 +29,7 @@ from astronomer_remote.api.client.paging import (
 )
 from astronomer_remote.api.client.refusals import refuses
 from astronomer_remote.api.dialects import detect
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
 from astronomer_remote.api.protocol import auth
 from astronomer_remote.api.protocol.errors import (
     AuthenticationFailed,
@@ -69,7 +69,7 @@ LARGEST_SKEW = 366 * 86400.0
 """Seconds by which a remote's clock may be off."""
 
 
-class Conversation:
+class Client:
     """
     What is remembered while talking to one remote: how it is spoken to and who we are to it.
 
@@ -111,43 +111,43 @@ class Conversation:
     def dialect(self) -> Flow[Dialect]:
         """How the remote is spoken to, found out once and remembered."""
         if self._dialect is None:
-            self._dialect = yield from self._patiently(
+            self._dialect = yield from self._with_backoff(
                 lambda: detect.dialect(self.settings, self._deliver, auth.static(self.settings))
             )
         return self._dialect
 
-    def ask(self, exchange: Exchange[T], attempts_at_missing: int | None = None) -> Flow[T]:
+    def request(self, operation: Operation[T], attempts_at_missing: int | None = None) -> Flow[T]:
         """
         Send an exchange's request and read its reply, again if that is not an Airflow's and nothing speaks against it.
 
         :param attempts_at_missing: how often it is sent at most if a page of status 404 comes back.
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.protocol.errors`.
         """
-        return (yield from self._ask(exchange, attempts_at_missing))[0]
+        return (yield from self._ask(operation, attempts_at_missing))[0]
 
-    def _ask(self, exchange: Exchange[T], attempts_at_missing: int | None = None) -> Flow[tuple[T, int]]:
+    def _ask(self, operation: Operation[T], attempts_at_missing: int | None = None) -> Flow[tuple[T, int]]:
         """The same. :return: what was read, and how many bytes the reply had."""
-        return (yield from self.sharing(self._until_answered(exchange, attempts_at_missing)))
+        return (yield from self.sharing(self._until_answered(operation, attempts_at_missing)))
 
-    def _until_answered(self, exchange: Exchange[T], attempts_at_missing: int | None) -> Flow[tuple[T, int]]:
+    def _until_answered(self, operation: Operation[T], attempts_at_missing: int | None) -> Flow[tuple[T, int]]:
         attempt = 0
         while True:
             attempt += 1
-            response = yield from self.respond(exchange.request)
+            response = yield from self.respond(operation.request)
             try:
-                responses.check(exchange, response)
-                return (yield from self._read(exchange, response)), len(response.body)
+                responses.check(operation, response)
+                return (yield from self._read(operation, response)), len(response.body)
             except UnexpectedReply as error:
-                if not exchange.request.may_repeat or (error.status == 404 and attempt == attempts_at_missing):
+                if not operation.request.may_repeat or (error.status == 404 and attempt == attempts_at_missing):
                     raise
                 yield from self.pause(error)
 
-    def _read(self, exchange: Exchange[T], response: Response) -> Flow[T]:
+    def _read(self, operation: Operation[T], response: Response) -> Flow[T]:
         if len(response.body) > LARGE_JSON:
-            return (yield from compute(lambda: responses.read_beside(exchange, response)))
-        return responses.read(exchange, response)
+            return (yield from compute(lambda: responses.read_beside(operation, response)))
+        return responses.read(operation, response)
 
-    def ask_all(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[list[T]]:
+    def paginate(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[list[T]]:
         """
         Read a whole listing; entries that cannot be read are left out of it.
 
@@ -158,7 +158,7 @@ class Conversation:
         reading = yield from self.read_all(page, key, widest=widest)
         if not reading.whole:
             raise ListingChanged(
-                f"Could not {reading.next().operation}: it changed each of the {READINGS} times it was read, so that "
+                f"Could not {reading.next().action}: it changed each of the {READINGS} times it was read, so that "
                 f"not all of its {reading.total} entries are known."
             )
         return reading.items
@@ -182,7 +182,7 @@ class Conversation:
             yield from self.read_on(reading)
             if reading.total > MOST_ENTRIES:
                 raise NotSupported(
-                    f"Could not {reading.next().operation}: there are {reading.total} entries, and {MOST_ENTRIES} are "
+                    f"Could not {reading.next().action}: there are {reading.total} entries, and {MOST_ENTRIES} are "
                     "the most that are read."
                 )
             if reading.whole:
@@ -199,9 +199,9 @@ class Conversation:
 
     def _read_on(self, reading: Reading[T], pages: int) -> Flow[None]:
         while not reading.over and reading.pages < pages and reading.total <= MOST_ENTRIES:
-            exchange = reading.next()
+            operation = reading.next()
             try:
-                page, size = yield from self._ask(exchange)
+                page, size = yield from self._ask(operation)
                 reading.add(page, size)
                 # There is one, since :meth:`read_on` shares one.
                 cast("Budget", self._budget).advance(self.clock())
@@ -214,20 +214,20 @@ class Conversation:
                 log.debug("The remote gives a listing in small pages only: %s", error)
                 self._widens = False
                 reading.narrow()
-            self._report_unreadable(exchange.operation, reading.unreadable)
-            most = LARGEST_BARE_LISTING if exchange.unread else LARGEST_LISTING
+            self._report_unreadable(operation.action, reading.unreadable)
+            most = LARGEST_BARE_LISTING if operation.unread else LARGEST_LISTING
             if reading.bytes > most:
                 raise NotSupported(
-                    f"Could not {exchange.operation}: {len(reading.items)} of {reading.total} entries are more than "
+                    f"Could not {operation.action}: {len(reading.items)} of {reading.total} entries are more than "
                     f"{most // 2**20} MB, which is the most that is read of a listing. Ask for fewer of them, for "
                     "example those of one logical_date, or for each by its id."
                 )
 
-    def _report_unreadable(self, operation: str, reasons: Sequence[str]) -> None:
+    def _report_unreadable(self, action: str, reasons: Sequence[str]) -> None:
         """Log once what could not be read of a listing."""
-        if reasons and operation not in self._reported and len(self._reported) < MOST_REPORTED:
-            self._reported.add(operation)
-            log.warning("Could not %s in full; what cannot be read is left out, for example: %s", operation, reasons[0])
+        if reasons and action not in self._reported and len(self._reported) < MOST_REPORTED:
+            self._reported.add(action)
+            log.warning("Could not %s in full; what cannot be read is left out, for example: %s", action, reasons[0])
 
     def respond(self, request: Request) -> Flow[Response]:
         """Send a request with patience and credentials. :return: the reply, whatever its status."""
@@ -265,7 +265,7 @@ class Conversation:
                 self._authentication = auth.choose(self.settings, dialect.generation, dialect.version)
             authentication = self._authentication
             try:
-                yield from self._patiently(partial(authentication.prepare, self.clock(), self._deliver))
+                yield from self._with_backoff(partial(authentication.prepare, self.clock(), self._deliver))
             except AuthenticationFailed:
                 if reloaded or not (yield from self._reload()):
                     raise
@@ -306,7 +306,7 @@ class Conversation:
             detail=detail,
         )
 
-    def _patiently(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
+    def _with_backoff(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
         return (yield from self.sharing(self._until_expected(flow)))
 
     def _until_expected(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
@@ -439,7 +439,7 @@ def one_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
     @wraps(method)
     def flow(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
         talker: Any = args[0]
-        shared: Flow[T] = talker._conversation.sharing(method(*args, **kwargs))
+        shared: Flow[T] = talker._client.sharing(method(*args, **kwargs))
         return shared
 
     return flow

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeAlias, TypeVar
 
-from astronomer_remote.api.dialects.base import PAGE, Exchange, Page
+from astronomer_remote.api.dialects.base import PAGE, Operation, Page
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 
 T = TypeVar("T")
 
-PageAt: TypeAlias = Callable[[int, int], Exchange[Page[T]]]
+PageAt: TypeAlias = Callable[[int, int], Operation[Page[T]]]
 """Makes the exchange for a page of a listing, from its offset and its number of entries."""
 
 MOST_ENTRIES = 100_000
@@ -81,7 +81,7 @@ class Reading(Generic[T]):
         """Whether every entry was seen, once."""
         return self.over and self._steady and len(self._found) + len(self.unreadable) == self._offset == self.total
 
-    def next(self) -> Exchange[Page[T]]:
+    def next(self) -> Operation[Page[T]]:
         """The exchange for the next page."""
         return self._page(self._offset, self._limit)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeVar
 
-from astronomer_remote.api.dialects.base import UNREADABLE, Dialect, Exchange
+from astronomer_remote.api.dialects.base import UNREADABLE, Dialect, Operation
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import (
     LONGEST_DETAIL,
@@ -28,9 +28,9 @@ T = TypeVar("T")
 CAUSES: dict[int, type[RemoteError]] = {403: AccessDenied, 409: Conflict}
 
 
-def check(exchange: Exchange[T], response: Response) -> None:
+def check(operation: Operation[T], response: Response) -> None:
     """Raise the error that fits a reply, if it is one."""
-    request, operation = exchange.request, exchange.operation
+    request, action = operation.request, operation.action
     if 200 <= response.status < 300:
         return
     said = detail(response)
@@ -43,45 +43,45 @@ def check(exchange: Exchange[T], response: Response) -> None:
         )
     elif response.status >= 500:
         cause = RemoteUnavailable
-        why = f"Could not {operation}: the remote could not answer now{_instead(response)}."
+        why = f"Could not {action}: the remote could not answer now{_instead(response)}."
     elif not _is_airflows(request, response):
         cause = UnexpectedReply
-        why = f"Could not {operation}: {_kind(response)} came back where JSON was due ({_title(response)})."
+        why = f"Could not {action}: {_kind(response)} came back where JSON was due ({_title(response)})."
     else:
-        missing = response.status == exchange.missing_status
-        cause = exchange.missing if missing else CAUSES.get(response.status, RequestRefused)
-        why = f"Could not {operation}{_advice(404 if missing else response.status, exchange, said)}"
+        missing = response.status == operation.missing_status
+        cause = operation.missing if missing else CAUSES.get(response.status, RequestRefused)
+        why = f"Could not {action}{_advice(404 if missing else response.status, operation, said)}"
     raise cause(why, status=response.status, method=request.method, path=request.path, detail=said)
 
 
-def read(exchange: Exchange[T], response: Response) -> T:
+def read(operation: Operation[T], response: Response) -> T:
     """Turn the body of a good reply into what the exchange promises."""
-    request = exchange.request
+    request = operation.request
     facts: dict[str, Any] = {"status": response.status, "method": request.method, "path": request.path}
-    if exchange.text and not response.is_page:
-        return exchange.read(response.clean_text(response.body))
+    if operation.text and not response.is_page:
+        return operation.read(response.clean_text(response.body))
     try:
         body = response.json() if response.body.strip() else None
     except ValueError:
         page = f" but a page ({_title(response)})" if response.is_page else ""
         raise UnexpectedReply(
-            f"Could not {exchange.operation}: the reply is not JSON{page}. A proxy or login page may stand before "
+            f"Could not {operation.action}: the reply is not JSON{page}. A proxy or login page may stand before "
             "the deployment, or the connection's host is not an Airflow.",
             **facts,
         ) from None
     try:
-        return exchange.read(response.clean(body))
+        return operation.read(response.clean(body))
     except UNREADABLE as error:
         raise UnexpectedReply(
-            f"Could not {exchange.operation}: the reply is not what Airflow sends "
+            f"Could not {operation.action}: the reply is not what Airflow sends "
             f"({type(error).__name__}: {_short(response, str(error))}).",
             **facts,
         ) from None
 
 
-def read_beside(exchange: Exchange[T], response: Response) -> T:
+def read_beside(operation: Operation[T], response: Response) -> T:
     """The same as :func:`read` for a large body, in a thread of its own: it lets other threads have their turn."""
-    return read(exchange, response if exchange.text else response.parse(exchange.unread))
+    return read(operation, response if operation.text else response.parse(operation.unread))
 
 
 def detail(response: Response) -> str | None:
@@ -145,12 +145,12 @@ def authentication_advice(settings: Settings, response: Response, dialect: Diale
     return f"{advice}. Check the connection's login, password and authentication; a token may have expired."
 
 
-def _advice(status: int, exchange: Exchange[Any], said: str | None) -> str:
+def _advice(status: int, operation: Operation[Any], said: str | None) -> str:
     # A configuration that is hidden from everybody is refused with 403 as well, but with a reason.
     if status == 403 and said not in (None, "Forbidden"):
-        return f": the remote does not allow it. {exchange.hint}".rstrip()
+        return f": the remote does not allow it. {operation.hint}".rstrip()
     if status == 403:
-        role = exchange.least_role
+        role = operation.least_role
         least = f"; of Airflow's own roles, {role} is the least that may" if role else ""
         return f": the account behind the connection lacks the permission{least}."
     return {

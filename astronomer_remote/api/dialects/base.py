@@ -42,13 +42,13 @@ UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, OverflowError,
 
 
 @dataclass(frozen=True)
-class Exchange(Generic[T]):
+class Operation(Generic[T]):
     """
     One request and how its reply is read.
 
     :param request: what to send.
     :param read: turns the reply's JSON into a model.
-    :param operation: what it does, as an error puts it: "Could not <operation>".
+    :param action: what it does, as an error puts it: "Could not <operation>".
     :param least_role: the least of Airflow's own roles that may do it.
     :param missing: the error for a reply that says there is no such thing.
     :param missing_status: the HTTP status that says so.
@@ -59,7 +59,7 @@ class Exchange(Generic[T]):
 
     request: Request
     read: Callable[[Any], T]
-    operation: str
+    action: str
     least_role: str | None = None
     missing: type[NotFound] = NotFound
     missing_status: int = 404
@@ -67,12 +67,12 @@ class Exchange(Generic[T]):
     text: bool = False
     unread: Collection[str] = ()
 
-    def reading(self, read: Callable[[Any], U], operation: str | None = None) -> Exchange[U]:
+    def reading(self, read: Callable[[Any], U], action: str | None = None) -> Operation[U]:
         """The same request, for something else that its reply tells."""
-        return Exchange(
+        return Operation(
             self.request,
             read,
-            operation or self.operation,
+            action or self.action,
             self.least_role,
             self.missing,
             self.missing_status,
@@ -81,7 +81,7 @@ class Exchange(Generic[T]):
             self.unread,
         )
 
-    def once(self) -> Exchange[T]:
+    def once(self) -> Operation[T]:
         """The same, not sent again if it fails: whoever asks can do without the reply."""
         return replace(self, request=replace(self.request, repeatable=False))
 
@@ -173,24 +173,24 @@ class Dialect:
         """The remote as a person calls it."""
         return f"Airflow {self.version}" if self.version else self.generation.label
 
-    def cannot(self, operation: str, instead: str = "") -> NotSupported:
+    def cannot(self, action: str, instead: str = "") -> NotSupported:
         """The error that refuses an operation by name."""
-        return NotSupported(f"{self.label} cannot {operation}.{f' {instead}' if instead else ''}")
+        return NotSupported(f"{self.label} cannot {action}.{f' {instead}' if instead else ''}")
 
     def says_it_exists(self, error: RemoteError) -> bool:
         """Whether the refusal of a trigger means that there is such a run already."""
         return error.status == 409
 
-    def _refuse(self, operation: str) -> NoReturn:
-        raise self.cannot(operation)
+    def _refuse(self, action: str) -> NoReturn:
+        raise self.cannot(action)
 
     # Runs
 
-    def trigger(self, intent: TriggerIntent) -> Exchange[DagRun]:
+    def trigger(self, intent: TriggerIntent) -> Operation[DagRun]:
         """Make a DAG run."""
         self._refuse("trigger a DAG run")
 
-    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Exchange[DagRun]:
+    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Operation[DagRun]:
         """Read one DAG run. :param bare: without its conf and note, which may be many megabytes."""
         self._refuse("read a DAG run")
 
@@ -204,7 +204,7 @@ class Dialect:
         bare: bool = False,
         limit: int = PAGE,
         offset: int = 0,
-    ) -> Exchange[Page[DagRun]]:
+    ) -> Operation[Page[DagRun]]:
         """
         List DAG runs of a DAG, those of one logical date if it is given.
 
@@ -215,13 +215,13 @@ class Dialect:
 
     def runs_near(
         self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[DatedRun]]:
+    ) -> Operation[Page[DatedRun]]:
         """List the runs of a DAG that are dated up to a date, or from it on, the nearest first, without their confs."""
         self._refuse("list DAG runs by date")
 
     def ended_runs(
         self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[DagRun]]:
+    ) -> Operation[Page[DagRun]]:
         """
         List the runs of several DAGs that ended since a moment, without their confs and notes.
 
@@ -229,19 +229,19 @@ class Dialect:
         """
         self._refuse("list the runs that ended")
 
-    def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
+    def set_run_state(self, dag_id: str, run_id: str, state: str) -> Operation[DagRun]:
         """Set a DAG run to ``success`` or ``failed``, which ends its tasks."""
         self._refuse("cancel a DAG run" if state == "failed" else "set the state of a DAG run")
 
-    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Exchange[None]:
+    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Operation[None]:
         """Give a DAG run another note."""
         self._refuse("change the note of a DAG run")
 
-    def clear_run(self, run: DagRun, *, only_failed: bool) -> Exchange[None]:
+    def clear_run(self, run: DagRun, *, only_failed: bool) -> Operation[None]:
         """Let a DAG run, or only its failed tasks, run again."""
         self._refuse("clear a DAG run")
 
-    def delete_run(self, dag_id: str, run_id: str) -> Exchange[None]:
+    def delete_run(self, dag_id: str, run_id: str) -> Operation[None]:
         """Delete a DAG run."""
         self._refuse("delete a DAG run")
 
@@ -251,37 +251,37 @@ class Dialect:
 
     # DAGs and tasks
 
-    def dag(self, dag_id: str) -> Exchange[Dag]:
+    def dag(self, dag_id: str) -> Operation[Dag]:
         """Read one DAG."""
         self._refuse("describe a DAG")
 
-    def dag_params(self, dag_id: str) -> Exchange[Mapping[str, Any]]:
+    def dag_params(self, dag_id: str) -> Operation[Mapping[str, Any]]:
         """Read the params of a DAG, each with its value and schema."""
         self._refuse("tell the params of a DAG")
 
-    def is_paused(self, dag_id: str) -> Exchange[bool]:
+    def is_paused(self, dag_id: str) -> Operation[bool]:
         """Read whether a DAG is paused."""
         self._refuse("tell whether a DAG is paused")
 
-    def set_paused(self, dag_id: str, *, paused: bool) -> Exchange[None]:
+    def set_paused(self, dag_id: str, *, paused: bool) -> Operation[None]:
         """Pause or unpause a DAG."""
         self._refuse("pause a DAG")
 
-    def import_failures(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[ImportFailure]]:
+    def import_failures(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[ImportFailure]]:
         """List the DAG files that the remote could not parse."""
         self._refuse("list import errors")
 
-    def task(self, dag_id: str, task_id: str) -> Exchange[None]:
+    def task(self, dag_id: str, task_id: str) -> Operation[None]:
         """Read whether a DAG has a task."""
         self._refuse("read a task")
 
-    def task_ids(self, dag_id: str) -> Exchange[list[str]]:
+    def task_ids(self, dag_id: str) -> Operation[list[str]]:
         """List the tasks of a DAG."""
         self._refuse("list the tasks of a DAG")
 
     def task_instances(
         self, run: DagRun, *, state: str | None = None, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[TaskInstance]]:
+    ) -> Operation[Page[TaskInstance]]:
         """
         List the task instances of a run, those in one state if it is given.
 
@@ -291,63 +291,63 @@ class Dialect:
 
     def ended_tasks(
         self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[TaskInstance]]:
+    ) -> Operation[Page[TaskInstance]]:
         """List the task instances of several runs that ended since a moment."""
         self._refuse("list the tasks that ended")
 
-    def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
+    def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
         """Read the task instance of a task that is not mapped; there is none of a mapped one."""
         self._refuse("read a task instance")
 
-    def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
+    def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Operation[list[str]]:
         """Read the last lines of the log of a task instance's last try."""
         self._refuse("show the log of a task")
 
-    def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Exchange[LogPart]:
+    def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Operation[LogPart]:
         """Read the log of a try of a task instance. :param token: go on from where the reply ended that held it."""
         self._refuse("show the log of a task")
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Operation[Any]:
         """Read an XCom value."""
         self._refuse("read XComs")
 
     # Pools
 
-    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[Pool]]:
+    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[Pool]]:
         """List pools."""
         self._refuse("list pools")
 
-    def pool(self, name: str) -> Exchange[Pool]:
+    def pool(self, name: str) -> Operation[Pool]:
         """Read one pool."""
         self._refuse("read a pool")
 
-    def create_pool(self, pool: Pool) -> Exchange[Pool]:
+    def create_pool(self, pool: Pool) -> Operation[Pool]:
         """Create a pool."""
         self._refuse("create a pool")
 
-    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Exchange[Pool]:
+    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Operation[Pool]:
         """Change a pool. :param pool: as it shall be. :param changed: names of the fields that differ."""
         self._refuse("update a pool")
 
-    def delete_pool(self, name: str) -> Exchange[None]:
+    def delete_pool(self, name: str) -> Operation[None]:
         """Delete a pool."""
         self._refuse("delete a pool")
 
-    def change_pools(self, changes: Sequence[Change]) -> Exchange[PoolsChanged] | None:
+    def change_pools(self, changes: Sequence[Change]) -> Operation[PoolsChanged] | None:
         """Carry out several changes at once; ``None`` where each needs a request of its own."""
         return None
 
     # The deployment itself
 
-    def proof(self) -> Exchange[None]:
+    def proof(self) -> Operation[None]:
         """A cheap read that only works with a good login."""
         self._refuse("be asked for anything")
 
-    def health(self) -> Exchange[Health]:
+    def health(self) -> Operation[Health]:
         """Read the state of the remote's components."""
         self._refuse("tell its health")
 
-    def config(self) -> Exchange[dict[str, dict[str, str]]]:
+    def config(self) -> Operation[dict[str, dict[str, str]]]:
         """Read the remote's configuration, as far as it shows it."""
         self._refuse("show its configuration")
 

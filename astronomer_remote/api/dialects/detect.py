@@ -33,11 +33,11 @@ def dialect(settings: Settings, deliver: Deliver, static: Authentication | None)
         without; it is shown only to one that refused us.
     :raises RemoteError: telling what answered instead of an Airflow.
     """
-    wanted = [settings.generation] if settings.generation else list(PROBES)
+    target = [settings.generation] if settings.generation else list(PROBES)
     if settings.generation is Generation.EXPERIMENTAL:
         return ExperimentalDialect(settings.base_url, None)
     answers: dict[str, Response] = {}
-    for generation in wanted:
+    for generation in target:
         request = Request("GET", PROBES[generation], authenticated=False)
         reply = yield from deliver(request)
         while static and static.refused(reply):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing, page_of
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page, health_of, nothing, page_of
 from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.dialects.readers import (
     about,
@@ -66,7 +66,7 @@ class ExperimentalDialect(Dialect):
 
     # Runs
 
-    def trigger(self, intent: TriggerIntent) -> Exchange[DagRun]:
+    def trigger(self, intent: TriggerIntent) -> Operation[DagRun]:
         for name in ("run_after", "data_interval", "note", "partition_key"):
             if getattr(intent, name) is not None:
                 raise self.cannot(f"trigger with {name}")
@@ -81,9 +81,9 @@ class ExperimentalDialect(Dialect):
             check_about(answer, run_id=intent.run_id)
             return self._run(intent.dag_id, named(answer, "run_id"), "running", date_if_any(answer, "execution_date"))
 
-        return Exchange(request, read, f"trigger DAG {intent.dag_id!r}", missing=DagNotFound)
+        return Operation(request, read, f"trigger DAG {intent.dag_id!r}", missing=DagNotFound)
 
-    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Exchange[DagRun]:
+    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Operation[DagRun]:
         listing = self.dag_runs(dag_id)
 
         def read(body: Any) -> DagRun:
@@ -104,7 +104,7 @@ class ExperimentalDialect(Dialect):
         bare: bool = False,
         limit: int = PAGE,
         offset: int = 0,
-    ) -> Exchange[Page[DagRun]]:
+    ) -> Operation[Page[DagRun]]:
         where = self._at("dags", checked(dag_id, "dag_id"), "dag_runs")
         # It comes as one page, however long it is.
         request = Request("GET", where, largest_reply=LARGEST_REPLY)
@@ -124,11 +124,11 @@ class ExperimentalDialect(Dialect):
             return Page(runs, offset + len(runs) + len(found.unreadable), found.unreadable)
 
         # 1.10 says 400 where later ones say 404.
-        return Exchange(request, read, f"list runs of DAG {dag_id!r}", missing=DagNotFound, missing_status=400)
+        return Operation(request, read, f"list runs of DAG {dag_id!r}", missing=DagNotFound, missing_status=400)
 
     def runs_near(
         self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[DatedRun]]:
+    ) -> Operation[Page[DatedRun]]:
         listing = self.dag_runs(dag_id, limit=0)
 
         def read(body: Any) -> Page[DatedRun]:
@@ -153,23 +153,23 @@ class ExperimentalDialect(Dialect):
 
     # DAGs and tasks
 
-    def dag(self, dag_id: str) -> Exchange[Dag]:
+    def dag(self, dag_id: str) -> Operation[Dag]:
         # There is no endpoint that describes a DAG; the listing of its runs at least tells whether it exists.
         return self.dag_runs(dag_id).reading(lambda _: Dag(dag_id), f"read DAG {dag_id!r}")
 
-    def task(self, dag_id: str, task_id: str) -> Exchange[None]:
+    def task(self, dag_id: str, task_id: str) -> Operation[None]:
         where = self._at("dags", checked(dag_id, "dag_id"), "tasks", checked(task_id, "task_id"))
-        return Exchange(Request("GET", where), nothing, f"read task {task_id!r} of DAG {dag_id!r}")
+        return Operation(Request("GET", where), nothing, f"read task {task_id!r} of DAG {dag_id!r}")
 
-    def is_paused(self, dag_id: str) -> Exchange[bool]:
+    def is_paused(self, dag_id: str) -> Operation[bool]:
         request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "paused"))
-        return Exchange(request, lambda body: flag(body, "is_paused"), f"read whether DAG {dag_id!r} is paused")
+        return Operation(request, lambda body: flag(body, "is_paused"), f"read whether DAG {dag_id!r} is paused")
 
-    def set_paused(self, dag_id: str, *, paused: bool) -> Exchange[None]:
+    def set_paused(self, dag_id: str, *, paused: bool) -> Operation[None]:
         request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "paused", str(paused).lower()))
-        return Exchange(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}")
+        return Operation(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}")
 
-    def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
+    def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
         where = ("dags", run.dag_id, "dag_runs", run.logical_date or "", "tasks", checked(task_id, "task_id"))
 
         def read(body: Any) -> TaskInstance:
@@ -185,32 +185,32 @@ class ExperimentalDialect(Dialect):
                 duration=float(known["duration"]) if "duration" in known else None,
             )
 
-        return Exchange(Request("GET", self._at(*where)), read, f"read task {task_id!r} of run {run.run_id!r}")
+        return Operation(Request("GET", self._at(*where)), read, f"read task {task_id!r} of run {run.run_id!r}")
 
     # Pools
 
-    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[Pool]]:
+    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[Pool]]:
         def read(body: Any) -> Page[Pool]:
             # All of them came; to cut them to size would be to ask for them again.
             return page_of(body[offset:], _read_pool, len(body))
 
-        return Exchange(Request("GET", self._at("pools")), read, "list pools")
+        return Operation(Request("GET", self._at("pools")), read, "list pools")
 
-    def pool(self, name: str) -> Exchange[Pool]:
+    def pool(self, name: str) -> Operation[Pool]:
         request = Request("GET", self._at("pools", _checked_pool(name)))
-        return Exchange(request, about(_read_pool, pool=name), f"read pool {name!r}")
+        return Operation(request, about(_read_pool, pool=name), f"read pool {name!r}")
 
-    def create_pool(self, pool: Pool) -> Exchange[Pool]:
+    def create_pool(self, pool: Pool) -> Operation[Pool]:
         return self._write_pool(pool, f"create pool {pool.name!r}")
 
-    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Exchange[Pool]:
+    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Operation[Pool]:
         return self._write_pool(pool, f"update pool {pool.name!r}")
 
-    def delete_pool(self, name: str) -> Exchange[None]:
+    def delete_pool(self, name: str) -> Operation[None]:
         request = Request("DELETE", self._at("pools", _checked_pool(name)))
-        return Exchange(request, nothing, f"delete pool {name!r}")
+        return Operation(request, nothing, f"delete pool {name!r}")
 
-    def _write_pool(self, pool: Pool, operation: str) -> Exchange[Pool]:
+    def _write_pool(self, pool: Pool, action: str) -> Operation[Pool]:
         if pool.include_deferred is not None:
             raise self.cannot("count deferred tasks in a pool")
         if pool.team_name is not None:
@@ -222,15 +222,15 @@ class ExperimentalDialect(Dialect):
         }
         # One request creates and updates alike, so that sending it twice does no harm.
         request = Request("POST", self._at("pools"), body=body, repeatable=True)
-        return Exchange(request, about(_read_pool, pool=pool.name), operation)
+        return Operation(request, about(_read_pool, pool=pool.name), action)
 
     # The deployment itself
 
-    def proof(self) -> Exchange[None]:
+    def proof(self) -> Operation[None]:
         return self.pools().reading(nothing)
 
-    def health(self) -> Exchange[Health]:
-        return Exchange(Request("GET", "/health", authenticated=False), health_of, "read the deployment's health")
+    def health(self) -> Operation[Health]:
+        return Operation(Request("GET", "/health", authenticated=False), health_of, "read the deployment's health")
 
     def _at(self, *segments: str) -> str:
         return PREFIX + path(*segments)

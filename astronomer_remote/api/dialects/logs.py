@@ -99,8 +99,8 @@ def record_lines(log: bytes, count: int) -> list[str]:
 
 def last_after_error(error: Sequence[str], lines: Sequence[str], count: int) -> list[str]:
     """The last lines of a log, and before them the error that stands further up in it, in so many lines together."""
-    told = _last(error, count - count // 4)
-    return [*told, *_last(lines, count - len(told))]
+    shown = _last(error, count - count // 4)
+    return [*shown, *_last(lines, count - len(shown))]
 
 
 def text_part(body: Any) -> LogPart:

@@ -59,8 +59,8 @@ def read_task_instance(body: Any) -> TaskInstance:
 
 def check_about(body: Mapping[str, Any], **asked: object) -> None:
     """:raises AnotherReply: if a reply names another thing than was asked for; older versions do not name all."""
-    for name, wanted in asked.items():
-        if name in body and body[name] != wanted:
+    for name, target in asked.items():
+        if name in body and body[name] != target:
             raise AnotherReply(f"it is about another {name}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page, health_of, nothing, page_of
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page, health_of, nothing, page_of
 from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.dialects.logs import LogPart
 from astronomer_remote.api.dialects.readers import (
@@ -91,7 +91,7 @@ class RestDialect(Dialect, ABC):
 
     # Runs
 
-    def trigger(self, intent: TriggerIntent) -> Exchange[DagRun]:
+    def trigger(self, intent: TriggerIntent) -> Operation[DagRun]:
         body: dict[str, Any] = {
             "dag_run_id": checked(intent.run_id, "trigger_run_id"),
             "conf": dict(intent.conf),
@@ -99,17 +99,17 @@ class RestDialect(Dialect, ABC):
         }
         request = Request("POST", self.at("dags", checked(intent.dag_id, "trigger_dag_id"), "dagRuns"), body=body)
         read = self._reader_of_run(intent.dag_id, intent.run_id)
-        return Exchange(request, read, f"trigger DAG {intent.dag_id!r}", "User", DagNotFound)
+        return Operation(request, read, f"trigger DAG {intent.dag_id!r}", "User", DagNotFound)
 
     @abstractmethod
     def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
         """The fields of a trigger that not every version has."""
 
-    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Exchange[DagRun]:
+    def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Operation[DagRun]:
         request = Request("GET", self._run_path(dag_id, run_id), self._selection(bare=bare))
-        operation = f"read run {run_id!r} of DAG {dag_id!r}"
+        action = f"read run {run_id!r} of DAG {dag_id!r}"
         read = about(self.read_bare_run if bare else self.read_run, dag_id=dag_id, dag_run_id=run_id)
-        return Exchange(request, read, operation, "Viewer", DagRunNotFound, unread=BULK if bare else ())
+        return Operation(request, read, action, "Viewer", DagRunNotFound, unread=BULK if bare else ())
 
     def _selection(self, *, bare: bool) -> dict[str, Any]:
         """What asks for no more of a run than is read, where the remote can leave something out."""
@@ -125,7 +125,7 @@ class RestDialect(Dialect, ABC):
         bare: bool = False,
         limit: int = PAGE,
         offset: int = 0,
-    ) -> Exchange[Page[DagRun]]:
+    ) -> Operation[Page[DagRun]]:
         query: dict[str, Any] = {"limit": limit, "offset": offset, **self._selection(bare=bare)}
         if logical_date:
             query |= {f"{self.date_field}_gte": logical_date, f"{self.date_field}_lte": logical_date}
@@ -144,7 +144,7 @@ class RestDialect(Dialect, ABC):
 
     def runs_near(
         self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[DatedRun]]:
+    ) -> Operation[Page[DatedRun]]:
         query: dict[str, Any] = {"limit": limit, "offset": offset, **self._selection(bare=True)}
         query[f"{self.date_field}_{'lte' if earlier else 'gte'}"] = date
         query["order_by"] = f"-{self.date_field}" if earlier else self.date_field
@@ -158,7 +158,7 @@ class RestDialect(Dialect, ABC):
 
     def ended_runs(
         self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[DagRun]]:
+    ) -> Operation[Page[DagRun]]:
         body: dict[str, Any] = {
             "dag_ids": [checked(dag_id, "dag_id") for dag_id in dag_ids],
             # A run without an end is left out by this request, unlike by the GET of the same name in Airflow 3.
@@ -174,18 +174,18 @@ class RestDialect(Dialect, ABC):
         listing = self._listing(request, "dag_runs", self.read_bare_run, "list the runs that ended")
         return replace(listing, unread=BULK)
 
-    def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
+    def set_run_state(self, dag_id: str, run_id: str, state: str) -> Operation[DagRun]:
         request = Request("PATCH", self._run_path(dag_id, run_id), body={"state": state})
-        operation = f"set run {run_id!r} of DAG {dag_id!r} to {state}"
-        return Exchange(request, self._reader_of_run(dag_id, run_id), operation, "User", DagRunNotFound)
+        action = f"set run {run_id!r} of DAG {dag_id!r} to {state}"
+        return Operation(request, self._reader_of_run(dag_id, run_id), action, "User", DagRunNotFound)
 
-    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Exchange[None]:
+    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Operation[None]:
         request = Request("PATCH", self._run_path(dag_id, run_id) + self.note_path, body={"note": note})
-        return Exchange(request, nothing, f"change the note of run {run_id!r} of DAG {dag_id!r}", "User")
+        return Operation(request, nothing, f"change the note of run {run_id!r} of DAG {dag_id!r}", "User")
 
-    def delete_run(self, dag_id: str, run_id: str) -> Exchange[None]:
+    def delete_run(self, dag_id: str, run_id: str) -> Operation[None]:
         request = Request("DELETE", self._run_path(dag_id, run_id))
-        return Exchange(request, nothing, f"delete run {run_id!r} of DAG {dag_id!r}", "User", DagRunNotFound)
+        return Operation(request, nothing, f"delete run {run_id!r} of DAG {dag_id!r}", "User", DagRunNotFound)
 
     def read_run(self, body: Any) -> DagRun:
         """A run as the remote tells it."""
@@ -215,18 +215,18 @@ class RestDialect(Dialect, ABC):
 
     # DAGs and tasks
 
-    def dag(self, dag_id: str) -> Exchange[Dag]:
+    def dag(self, dag_id: str) -> Operation[Dag]:
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id")))
-        return Exchange(request, about(read_dag, dag_id=dag_id), f"read DAG {dag_id!r}", "Viewer", DagNotFound)
+        return Operation(request, about(read_dag, dag_id=dag_id), f"read DAG {dag_id!r}", "Viewer", DagNotFound)
 
-    def is_paused(self, dag_id: str) -> Exchange[bool]:
+    def is_paused(self, dag_id: str) -> Operation[bool]:
         return self.dag(dag_id).reading(about(lambda body: flag(body, "is_paused"), dag_id=dag_id))
 
-    def set_paused(self, dag_id: str, *, paused: bool) -> Exchange[None]:
+    def set_paused(self, dag_id: str, *, paused: bool) -> Operation[None]:
         request = Request("PATCH", self.at("dags", checked(dag_id, "dag_id")), body={"is_paused": paused})
-        return Exchange(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}", "User", DagNotFound)
+        return Operation(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}", "User", DagNotFound)
 
-    def import_failures(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[ImportFailure]]:
+    def import_failures(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[ImportFailure]]:
         def item(entry: Any) -> ImportFailure:
             return ImportFailure(
                 untrusted.readable(text(entry, "filename")), (text_if_any(entry, "stack_trace") or "")[-LONGEST_TRACE:]
@@ -236,13 +236,13 @@ class RestDialect(Dialect, ABC):
         request = Request("GET", self.at("importErrors"), query)
         return self._listing(request, "import_errors", item, "list import errors")
 
-    def task(self, dag_id: str, task_id: str) -> Exchange[None]:
+    def task(self, dag_id: str, task_id: str) -> Operation[None]:
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "tasks", checked(task_id, "task_id")))
-        return Exchange(request, nothing, f"read task {task_id!r} of DAG {dag_id!r}", "Viewer")
+        return Operation(request, nothing, f"read task {task_id!r} of DAG {dag_id!r}", "Viewer")
 
-    def task_ids(self, dag_id: str) -> Exchange[list[str]]:
+    def task_ids(self, dag_id: str) -> Operation[list[str]]:
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "tasks"))
-        return Exchange(
+        return Operation(
             request,
             lambda body: [named(task, "task_id") for task in body["tasks"]],
             f"list tasks of DAG {dag_id!r}",
@@ -251,7 +251,7 @@ class RestDialect(Dialect, ABC):
 
     def task_instances(
         self, run: DagRun, *, state: str | None = None, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[TaskInstance]]:
+    ) -> Operation[Page[TaskInstance]]:
         if limit > PAGE:
             body = {**self.fields_of_run(run), "page_limit": limit, "page_offset": offset}
             request = Request("POST", self._all_task_instances, body=body, repeatable=True)
@@ -269,10 +269,10 @@ class RestDialect(Dialect, ABC):
         """What narrows a listing of task instances down to those of one run."""
         return {"dag_ids": [checked(run.dag_id, "dag_id")], "dag_run_ids": [checked(run.run_id, "run_id")]}
 
-    def task_instance(self, run: DagRun, task_id: str) -> Exchange[TaskInstance]:
+    def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
         where = self._run_path(run.dag_id, run.run_id) + path("taskInstances", checked(task_id, "task_id"))
         read = about(_about_run(read_task_instance, run), task_id=task_id)
-        return Exchange(Request("GET", where), read, f"read task {task_id!r} of run {run.run_id!r}", "Viewer")
+        return Operation(Request("GET", where), read, f"read task {task_id!r} of run {run.run_id!r}", "Viewer")
 
     @property
     def _all_task_instances(self) -> str:
@@ -280,7 +280,7 @@ class RestDialect(Dialect, ABC):
 
     def ended_tasks(
         self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[TaskInstance]]:
+    ) -> Operation[Page[TaskInstance]]:
         body: dict[str, Any] = {
             "dag_ids": [checked(dag_id, "dag_id") for dag_id in dag_ids],
             "dag_run_ids": [checked(run_id, "run_id") for run_id in run_ids],
@@ -292,29 +292,29 @@ class RestDialect(Dialect, ABC):
         listing = self._listing(request, "task_instances", read_task_instance, "list the tasks that ended")
         return replace(listing, unread=BULK_OF_TASKS)
 
-    def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Exchange[list[str]]:
+    def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Operation[list[str]]:
         headers = {"Accept": self.log_type}
         request = replace(self._log_request(run, instance), headers=headers, largest_reply=LARGEST_REPLY)
-        return Exchange(
+        return Operation(
             request, lambda body: self.read_log(body, lines), f"read the log of {instance.name}", "Viewer", text=True
         )
 
-    def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Exchange[LogPart]:
+    def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Operation[LogPart]:
         request = self._log_request(run, instance, {"token": token} if token else {})
         request = replace(request, largest_reply=LARGEST_REPLY)
-        return Exchange(request, self.read_log_part, f"read the log of {instance.name}", "Viewer")
+        return Operation(request, self.read_log_part, f"read the log of {instance.name}", "Viewer")
 
     def _log_request(self, run: DagRun, instance: TaskInstance, query: Mapping[str, Any] | None = None) -> Request:
         log = path("taskInstances", checked(instance.task_id, "task_id"), "logs", str(instance.try_number))
         index = {"map_index": instance.map_index} if instance.map_index >= 0 else {}
         return Request("GET", self._run_path(run.dag_id, run.run_id) + log, {**index, **(query or {})})
 
-    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Exchange[Any]:
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Operation[Any]:
         entry = path("taskInstances", checked(task_id, "task_id"), "xcomEntries", checked(key, "key"))
         query = self.xcom_query() | ({"map_index": map_index} if map_index >= 0 else {})
         request = Request("GET", self._run_path(dag_id, run_id) + entry, query)
         read = about(lambda body: body["value"], dag_id=dag_id, task_id=task_id, key=key)
-        return Exchange(request, read, f"read XCom {key!r} of task {task_id!r}", "Viewer")
+        return Operation(request, read, f"read XCom {key!r} of task {task_id!r}", "Viewer")
 
     def xcom_query(self) -> dict[str, Any]:
         """What makes the remote give an XCom as JSON rather than as Python's representation of it."""
@@ -322,22 +322,22 @@ class RestDialect(Dialect, ABC):
 
     # Pools
 
-    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Exchange[Page[Pool]]:
+    def pools(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[Pool]]:
         request = Request("GET", self.at("pools"), {"limit": limit, "offset": offset})
         return self._listing(request, "pools", read_pool, "list pools", self.reader_of_pools)
 
-    def pool(self, name: str) -> Exchange[Pool]:
+    def pool(self, name: str) -> Operation[Pool]:
         request = Request("GET", self._pool_path(name))
-        return Exchange(request, about(read_pool, name=name), f"read pool {name!r}", self.reader_of_pools)
+        return Operation(request, about(read_pool, name=name), f"read pool {name!r}", self.reader_of_pools)
 
-    def create_pool(self, pool: Pool) -> Exchange[Pool]:
+    def create_pool(self, pool: Pool) -> Operation[Pool]:
         self._refuse_unlimited(pool)
         body = {"name": self.pool_name(pool.name), "slots": pool.slots, **self.pool_fields(pool)}
         read = about(read_pool, name=pool.name)
-        return Exchange(Request("POST", self.at("pools"), body=body), read, f"create pool {pool.name!r}", "Op")
+        return Operation(Request("POST", self.at("pools"), body=body), read, f"create pool {pool.name!r}", "Op")
 
-    def delete_pool(self, name: str) -> Exchange[None]:
-        return Exchange(Request("DELETE", self._pool_path(name)), nothing, f"delete pool {name!r}", "Op")
+    def delete_pool(self, name: str) -> Operation[None]:
+        return Operation(Request("DELETE", self._pool_path(name)), nothing, f"delete pool {name!r}", "Op")
 
     def _refuse_unlimited(self, pool: Pool) -> None:
         if pool.unlimited and not self.takes_unlimited_pools:
@@ -356,21 +356,21 @@ class RestDialect(Dialect, ABC):
 
     # The deployment itself
 
-    def proof(self) -> Exchange[None]:
-        return Exchange(Request("GET", self.at("dags"), {"limit": 1}), nothing, "list DAGs", "Viewer")
+    def proof(self) -> Operation[None]:
+        return Operation(Request("GET", self.at("dags"), {"limit": 1}), nothing, "list DAGs", "Viewer")
 
-    def health(self) -> Exchange[Health]:
+    def health(self) -> Operation[Health]:
         path_ = f"/api/{self.generation.value}{self.health_path}"
-        return Exchange(Request("GET", path_, authenticated=False), health_of, "read the deployment's health")
+        return Operation(Request("GET", path_, authenticated=False), health_of, "read the deployment's health")
 
-    def config(self) -> Exchange[dict[str, dict[str, str]]]:
+    def config(self) -> Operation[dict[str, dict[str, str]]]:
         def read(body: Any) -> dict[str, dict[str, str]]:
             return {
                 section["name"]: {option["key"]: option["value"] for option in section["options"]}
                 for section in body["sections"]
             }
 
-        return Exchange(
+        return Operation(
             Request("GET", self.at("config")),
             read,
             "read the remote's configuration",
@@ -379,15 +379,15 @@ class RestDialect(Dialect, ABC):
         )
 
     def _listing(
-        self, request: Request, key: str, item: Callable[[Any], T], operation: str, least_role: str = "Viewer"
-    ) -> Exchange[Page[T]]:
+        self, request: Request, key: str, item: Callable[[Any], T], action: str, least_role: str = "Viewer"
+    ) -> Operation[Page[T]]:
         def read(body: Any) -> Page[T]:
             return page_of(body[key], item, whole_number(body, "total_entries"))
 
         # One entry may be as long as a thing that is asked for by itself.
         single = 1 in (request.query.get("limit"), (request.body or {}).get("page_limit"))
         request = replace(request, largest_reply=LARGEST_ENTRY if single else LARGEST_PAGE)
-        return Exchange(request, read, operation, least_role)
+        return Operation(request, read, action, least_role)
 
 
 def _about_run(read: Callable[[Any], T], run: DagRun) -> Callable[[Any], T]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from astronomer_remote.api.dialects.base import PAGE, Exchange, Page, nothing
+from astronomer_remote.api.dialects.base import PAGE, Operation, Page, nothing
 from astronomer_remote.api.dialects.logs import text_lines, text_part
 from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
@@ -61,24 +61,24 @@ class V1Dialect(RestDialect):
             fields["data_interval_start"], fields["data_interval_end"] = intent.data_interval
         return fields
 
-    def dag_params(self, dag_id: str) -> Exchange[Mapping[str, Any]]:
+    def dag_params(self, dag_id: str) -> Operation[Mapping[str, Any]]:
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "details"))
-        return Exchange(request, lambda body: dict(body["params"]), f"read the params of DAG {dag_id!r}", "Viewer")
+        return Operation(request, lambda body: dict(body["params"]), f"read the params of DAG {dag_id!r}", "Viewer")
 
-    def set_run_state(self, dag_id: str, run_id: str, state: str) -> Exchange[DagRun]:
+    def set_run_state(self, dag_id: str, run_id: str, state: str) -> Operation[DagRun]:
         self._need((2, 2), "cancel a DAG run" if state == "failed" else "set the state of a DAG run")
         return super().set_run_state(dag_id, run_id, state)
 
-    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Exchange[None]:
+    def set_run_note(self, dag_id: str, run_id: str, note: str) -> Operation[None]:
         self._need((2, 5), "change the note of a DAG run")
         return super().set_run_note(dag_id, run_id, note)
 
-    def clear_run(self, run: DagRun, *, only_failed: bool) -> Exchange[None]:
+    def clear_run(self, run: DagRun, *, only_failed: bool) -> Operation[None]:
         body: dict[str, Any] = {"dry_run": False}
-        operation = f"clear run {run.run_id!r} of DAG {run.dag_id!r}"
+        action = f"clear run {run.run_id!r} of DAG {run.dag_id!r}"
         if self.version >= (2, 4) and not only_failed:
             request = Request("POST", f"{self._run_path(run.dag_id, run.run_id)}/clear", body=body)
-            return Exchange(request, nothing, operation, "User")
+            return Operation(request, nothing, action, "User")
         # Only this endpoint can leave the succeeded tasks alone. Before 2.4 it selects by date; a date names
         # one run of a DAG there.
         body |= {
@@ -92,7 +92,7 @@ class V1Dialect(RestDialect):
         else:
             body |= {"start_date": run.logical_date, "end_date": run.logical_date}
         request = Request("POST", self.at("dags", run.dag_id, "clearTaskInstances"), body=body)
-        return Exchange(request, nothing, operation, "User")
+        return Operation(request, nothing, action, "User")
 
     def fields_of_run(self, run: DagRun) -> dict[str, Any]:
         if self.version >= (2, 8):
@@ -102,7 +102,7 @@ class V1Dialect(RestDialect):
 
     def ended_tasks(
         self, dag_ids: Sequence[str], run_ids: Sequence[str], *, since: str, limit: int = PAGE, offset: int = 0
-    ) -> Exchange[Page[TaskInstance]]:
+    ) -> Operation[Page[TaskInstance]]:
         self._need((2, 8), "list the tasks that ended in some runs")
         return super().ended_tasks(dag_ids, run_ids, since=since, limit=limit, offset=offset)
 
@@ -128,13 +128,13 @@ class V1Dialect(RestDialect):
             raise self.cannot("give a pool to a team")
         return fields
 
-    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Exchange[Pool]:
+    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Operation[Pool]:
         self._refuse_unlimited(pool)
         # Without the mask the request would also rename the pool and reset what it does not name.
         body = {"name": pool.name, "slots": pool.slots, **self.pool_fields(pool)}
         request = Request("PATCH", self._pool_path(pool.name), {"update_mask": ",".join(sorted(changed))}, body)
-        return Exchange(request, about(read_pool, name=pool.name), f"update pool {pool.name!r}", "Op")
+        return Operation(request, about(read_pool, name=pool.name), f"update pool {pool.name!r}", "Op")
 
-    def _need(self, version: tuple[int, int], operation: str) -> None:
+    def _need(self, version: tuple[int, int], action: str) -> None:
         if not self.version >= version:
-            raise self.cannot(operation, f"Airflow {'.'.join(map(str, version))} and later can.")
+            raise self.cannot(action, f"Airflow {'.'.join(map(str, version))} and later can.")

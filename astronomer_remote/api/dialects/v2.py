@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from astronomer_remote.api.dialects.base import Exchange, nothing
+from astronomer_remote.api.dialects.base import Operation, nothing
 from astronomer_remote.api.dialects.logs import record_lines, record_part
 from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
@@ -54,10 +54,10 @@ class V2Dialect(RestDialect):
     def due_query(self, due_by: str) -> dict[str, Any]:
         return {"run_after_lte": due_by}
 
-    def clear_run(self, run: DagRun, *, only_failed: bool) -> Exchange[None]:
+    def clear_run(self, run: DagRun, *, only_failed: bool) -> Operation[None]:
         body = {"dry_run": False, "only_failed": only_failed}
         request = Request("POST", f"{self._run_path(run.dag_id, run.run_id)}/clear", body=body)
-        return Exchange(request, nothing, f"clear run {run.run_id!r} of DAG {run.dag_id!r}", "User")
+        return Operation(request, nothing, f"clear run {run.run_id!r} of DAG {run.dag_id!r}", "User")
 
     def run_url(self, run: DagRun) -> str:
         return f"{self.base_url}/dags/{quoted(run.dag_id)}/runs/{quoted(run.run_id)}"
@@ -71,18 +71,18 @@ class V2Dialect(RestDialect):
             raise self.cannot("give a pool to a team", "Airflow 3.2 and later can.")
         return {**fields, "team_name": pool.team_name}
 
-    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Exchange[Pool]:
+    def update_pool(self, pool: Pool, changed: frozenset[str]) -> Operation[Pool]:
         self._check_update(pool, changed)
         body = {"pool": pool.name, "slots": pool.slots, **self.pool_fields(pool)}
         request = Request("PATCH", self._pool_path(pool.name), {"update_mask": sorted(changed)}, body)
-        return Exchange(request, about(read_pool, name=pool.name), f"update pool {pool.name!r}", "Op")
+        return Operation(request, about(read_pool, name=pool.name), f"update pool {pool.name!r}", "Op")
 
     def _check_update(self, pool: Pool, changed: Collection[str]) -> None:
         self._refuse_unlimited(pool)
         if pool.name == DEFAULT_POOL and not {"slots", "include_deferred"}.issuperset(changed):
             raise self.cannot("change more of default_pool than its slots and whether they count deferred tasks")
 
-    def change_pools(self, changes: Sequence[Change]) -> Exchange[PoolsChanged]:
+    def change_pools(self, changes: Sequence[Change]) -> Operation[PoolsChanged]:
         # An action for each pool, so that one that is refused keeps no other back, as it would within its action.
         body = {"actions": [self._bulk_action(change) for change in changes]}
 
@@ -94,7 +94,7 @@ class V2Dialect(RestDialect):
             )
 
         request = Request("PATCH", self.at("pools"), body=body)
-        return Exchange(request, read, f"change {len(changes)} pools", "Op")
+        return Operation(request, read, f"change {len(changes)} pools", "Op")
 
     def _bulk_action(self, change: Change) -> dict[str, Any]:
         pool = change.after

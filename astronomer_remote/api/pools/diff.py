@@ -61,12 +61,12 @@ class Plan:
         most = MOST_TOLD
         while True:
             some = replace(self, changes=self.changes[:most], kept=dict(islice(self.kept.items(), most)))
-            told = untrusted.shortened(some.as_dict(outcomes))
+            on_line = untrusted.shortened(some.as_dict(outcomes))
             missing = {"changes": len(self.changes) - len(some.changes), "kept": len(self.kept) - len(some.kept)}
             if any(missing.values()):
-                told["left_out"] = missing
-            if untrusted.size(told) <= LARGEST_DIFF:
-                return told
+                on_line["left_out"] = missing
+            if untrusted.size(on_line) <= LARGEST_DIFF:
+                return on_line
             most //= 2
 
     def as_dict(self, outcomes: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -83,11 +83,11 @@ class Plan:
 
         :param most: how many changes are told, and how many pools that are kept for the same reason, default all.
         """
-        told = self.changes[:most]
-        rows = [(change.action, change.name, *(_cell(change, name) for name in FIELDS)) for change in told]
+        on_line = self.changes[:most]
+        rows = [(change.action, change.name, *(_cell(change, name) for name in FIELDS)) for change in on_line]
         lines = [table(("action", "pool", *FIELDS), rows)] if rows else []
-        if len(told) < len(self.changes):
-            lines.append(f"and {len(self.changes) - len(told)} more")
+        if len(on_line) < len(self.changes):
+            lines.append(f"and {len(self.changes) - len(on_line)} more")
         reasons = sorted(set(self.kept.values()))
         for reason in reasons[:most]:
             names = [untrusted.readable(name) or '""' for name, why in self.kept.items() if why == reason]
@@ -111,27 +111,27 @@ def check_fields(fields: Iterable[str]) -> None:
         raise InvalidSettings(f"fields holds {', '.join(unknown)}; known are: {', '.join(FIELDS)}.")
 
 
-def compare(current: Pool | None, wanted: Pool, fields: Collection[str] = FIELDS) -> Change | None:
+def compare(current: Pool | None, target: Pool, fields: Collection[str] = FIELDS) -> Change | None:
     """
     What has to change for a pool to be as wanted; ``None`` if nothing has.
 
     :param current: the pool as it is, ``None`` if there is none.
-    :param wanted: the pool as it shall be; ``None`` in a field leaves it as it is.
+    :param target: the pool as it shall be; ``None`` in a field leaves it as it is.
     :param fields: what to bring in line, of :data:`FIELDS`; a new pool needs a size in any case.
     """
     if current is None:
         ignored: dict[str, Any] = {name: None for name in FIELDS if name not in ("slots", *fields)}
-        return Change(CREATE, wanted.name, after=replace(wanted, **ignored))
+        return Change(CREATE, target.name, after=replace(target, **ignored))
     changed = {
-        name: getattr(wanted, name)
+        name: getattr(target, name)
         for name in FIELDS
         if name in fields
-        and getattr(wanted, name) is not None
-        and _plain(getattr(wanted, name)) != _plain(getattr(current, name))
+        and getattr(target, name) is not None
+        and _plain(getattr(target, name)) != _plain(getattr(current, name))
     }
     if not changed:
         return None
-    return Change(UPDATE, wanted.name, current, replace(current, **changed), tuple(changed))
+    return Change(UPDATE, target.name, current, replace(current, **changed), tuple(changed))
 
 
 def plan(
@@ -156,12 +156,12 @@ def plan(
     :param reachable: whether a pool of a name can be addressed by the remote's API.
     """
     there = {pool.name: pool for pool in current}
-    wanted = {pool.name: pool for pool in declared}
-    found = [compare(there.get(name), pool, _fields_of(name, fields)) for name, pool in wanted.items()]
+    target = {pool.name: pool for pool in declared}
+    found = [compare(there.get(name), pool, _fields_of(name, fields)) for name, pool in target.items()]
     changes = [change for change in found if change]
     kept: dict[str, str] = {}
     for name, pool in there.items():
-        if name in wanted:
+        if name in target:
             continue
         reason = _why_kept(pool, prune=prune, force=force, reachable=reachable)
         if reason is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from astronomer_remote.api.client.client import Conversation, one_budget
+from astronomer_remote.api.client.client import Client, one_budget
 from astronomer_remote.api.pools.diff import check_slots, compare, row
 from astronomer_remote.api.pools.pools import WITHOUT_KNOWING, Pools, refuse_unknown_use
 from astronomer_remote.api.protocol.errors import Conflict, NotFound, NotSupported
@@ -70,16 +70,16 @@ class Loan:
 class Loans:
     """Changes for a while of one deployment's pools."""
 
-    def __init__(self, conversation: Conversation, pools: Pools) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client, pools: Pools) -> None:
+        self._client = client
         self._pools = pools
 
     @one_budget
-    def record(self, wanted: Pool, *, temporary: bool = False, force: bool = False, anew: bool = False) -> Flow[Loan]:
+    def record(self, target: Pool, *, temporary: bool = False, force: bool = False, anew: bool = False) -> Flow[Loan]:
         """
         Note how a pool is before it is changed, and change nothing.
 
-        :param wanted: the pool as it shall be for a while; of one that is not temporary, its size counts.
+        :param target: the pool as it shall be for a while; of one that is not temporary, its size counts.
         :param temporary: whether the pool is to be made, and deleted afterwards, instead of changed.
         :param force: whether a temporary pool is deleted even if tasks hold slots of it.
         :param anew: whether it was noted before, and that note is lost: a pool that is changed already is not taken
@@ -87,25 +87,25 @@ class Loans:
         :raises Conflict: if a temporary pool is there already, or one seems to be changed already.
         :raises NotFound: if a pool to be changed is not there.
         """
-        check_slots(wanted.slots)
-        dialect = yield from self._conversation.dialect()
-        there = yield from self._pools.find(wanted.name)
+        check_slots(target.slots)
+        dialect = yield from self._client.dialect()
+        there = yield from self._pools.find(target.name)
         if temporary:
             if there:
-                raise Conflict(f"The remote has a pool {wanted.name!r} already; a temporary one would be deleted.")
+                raise Conflict(f"The remote has a pool {target.name!r} already; a temporary one would be deleted.")
             if not force:
                 refuse_unknown_use(dialect, WITHOUT_KNOWING)
-            dialect.create_pool(wanted)
-            return Loan(None, wanted, force)
+            dialect.create_pool(target)
+            return Loan(None, target, force)
         if there is None:
-            raise NotFound(f"The remote has no pool {wanted.name!r} to borrow slots in.")
-        if anew and there.slots == wanted.slots:
+            raise NotFound(f"The remote has no pool {target.name!r} to borrow slots in.")
+        if anew and there.slots == target.slots:
             raise Conflict(
-                f"Pool {wanted.name!r} has {wanted.slots} slots already, maybe since they were borrowed before this "
+                f"Pool {target.name!r} has {target.slots} slots already, maybe since they were borrowed before this "
                 "task was cleared: what it had before is not known any more. Give it its own size back first."
             )
-        dialect.update_pool(replace(there, slots=wanted.slots), frozenset({"slots"}))
-        return Loan(Pool(there.name, **row(there)), Pool(there.name, wanted.slots))
+        dialect.update_pool(replace(there, slots=target.slots), frozenset({"slots"}))
+        return Loan(Pool(there.name, **row(there)), Pool(there.name, target.slots))
 
     @one_budget
     def take(self, loan: Loan) -> Flow[bool]:
@@ -115,16 +115,16 @@ class Loans:
         :return: whether it had to be changed; a retry finds what the attempt before did.
         :raises Conflict: if somebody has changed it since it was noted.
         """
-        wanted = loan.during
-        there = yield from self._pools.find(wanted.name)
-        if loan.describes(there, wanted):
+        target = loan.during
+        there = yield from self._pools.find(target.name)
+        if loan.describes(there, target):
             return False
         if not loan.describes(there, loan.before):
             raise _changed(loan, there)
         if loan.before is None:
-            yield from self._pools.create(wanted, retrying=True)
+            yield from self._pools.create(target, retrying=True)
         else:
-            yield from self._pools.update(wanted.name, slots=wanted.slots)
+            yield from self._pools.update(target.name, slots=target.slots)
         return True
 
     @one_budget

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from astronomer_remote.api.client.client import Conversation, one_budget
-from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
+from astronomer_remote.api.client.client import Client, one_budget
+from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.pools.diff import check_slots, compare
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import (
     Conflict,
     InvalidSettings,
@@ -21,11 +21,11 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.pool_changes import DEFAULT_POOL, Change
-from astronomer_remote.api.waiting.target import Outcome, Verdict
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 
 WITHOUT_KNOWING = "Delete with force, if that is no matter."
 
-SECONDS_OF_PATIENCE = 600.0
+SECONDS_OUT_OF_REACH = 600.0
 """How long a remote may be out of reach while room is waited for."""
 
 ROUNDS = 3
@@ -35,67 +35,67 @@ ROUNDS = 3
 class Pools:
     """Pools of one deployment."""
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def all(self) -> Flow[list[Pool]]:
         """List every pool."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
 
-        def page(offset: int, limit: int) -> Exchange[Page[Pool]]:
+        def page(offset: int, limit: int) -> Operation[Page[Pool]]:
             return dialect.pools(offset=offset, limit=limit)
 
-        return (yield from self._conversation.ask_all(page, lambda pool: pool.name))
+        return (yield from self._client.paginate(page, lambda pool: pool.name))
 
     def all_with_use(self) -> Flow[list[Pool]]:
         """List every pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
-        refuse_unknown_use((yield from self._conversation.dialect()))
+        refuse_unknown_use((yield from self._client.dialect()))
         return (yield from self.all())
 
     def get(self, name: str) -> Flow[Pool]:
         """Read one pool. :raises NotFound: if there is none."""
-        dialect = yield from self._conversation.dialect()
-        return (yield from self._conversation.ask(dialect.pool(name)))
+        dialect = yield from self._client.dialect()
+        return (yield from self._client.request(dialect.pool(name)))
 
     def look(self, name: str) -> Flow[Pool]:
         """Read one pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
-        refuse_unknown_use((yield from self._conversation.dialect()))
+        refuse_unknown_use((yield from self._client.dialect()))
         return (yield from self.get(name))
 
     def wait(
         self,
-        wanted: RoomWanted,
+        target: PoolTarget,
         *,
         poke_interval: float,
         deadline: float | None,
-        told: Callable[[str], None],
-    ) -> Flow[Outcome]:
+        on_line: Callable[[str], None],
+    ) -> Flow[WaitResult]:
         """
         Wait until a pool has room.
 
         :param poke_interval: seconds between two looks.
         :param deadline: when to give up, in seconds since the epoch.
-        :param told: gets a line whenever something changed.
-        :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OF_PATIENCE`.
+        :param on_line: gets a line whenever something changed.
+        :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OUT_OF_REACH`.
         """
-        clock = self._conversation.clock
+        clock = self._client.clock
         reached, summary = clock(), ""
         while True:
             try:
-                pool = yield from self.look(wanted.pool)
+                pool = yield from self.look(target.pool)
             except PassingError as error:
-                if clock() - reached > SECONDS_OF_PATIENCE:
+                if clock() - reached > SECONDS_OUT_OF_REACH:
                     raise
-                told(f"Waiting on, although the remote could not be asked: {error}")
+                on_line(f"Waiting on, although the remote could not be asked: {error}")
             else:
-                reached, before, summary = clock(), summary, wanted.summary(pool)
+                reached, before, summary = clock(), summary, target.summary(pool)
                 if summary != before:
-                    told(summary)
-                if wanted.is_in(pool):
-                    return Outcome(Verdict.SUCCESS, summary)
+                    on_line(summary)
+                if target.is_in(pool):
+                    return WaitResult(WaitStatus.SUCCESS, summary)
             left = poke_interval if deadline is None else deadline - clock()
             if left <= 0:
-                return Outcome(Verdict.TIMEOUT, summary)
+                return WaitResult(WaitStatus.TIMEOUT, summary)
             yield Sleep(min(poke_interval, left))
 
     def find(self, name: str) -> Flow[Pool | None]:
@@ -115,14 +115,14 @@ class Pools:
         :raises Conflict: if there is one of this name.
         """
         check_slots(pool.slots)
-        dialect = yield from self._conversation.dialect()
-        exchange = dialect.create_pool(pool)
+        dialect = yield from self._client.dialect()
+        operation = dialect.create_pool(pool)
         if dialect.overwrites_pools and (there := (yield from self._find_ours(pool, ours=retrying))):
             return there
         uncertain = retrying
         while True:
             try:
-                return (yield from self._conversation.ask(exchange))
+                return (yield from self._client.request(operation))
             except (Conflict, PassingError) as error:
                 failure = error
             uncertain = uncertain or isinstance(failure, PassingError)
@@ -130,7 +130,7 @@ class Pools:
                 return there
             if isinstance(failure, Conflict):
                 raise failure
-            yield from self._conversation.pause(failure)
+            yield from self._client.pause(failure)
 
     def _find_ours(self, pool: Pool, *, ours: bool) -> Flow[Pool | None]:
         """
@@ -159,15 +159,15 @@ class Pools:
         changed = {key: value for key, value in given.items() if value is not None}
         if not changed:
             raise InvalidSettings("Name at least one of slots, description and include_deferred to change.")
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         current = yield from self.get(name)
-        wanted = replace(current, **changed)  # type: ignore[arg-type]  # mypy sees one type for all fields
+        target = replace(current, **changed)  # type: ignore[arg-type]  # mypy sees one type for all fields
         # What the generation cannot do is refused, even if there is nothing to do.
-        dialect.update_pool(wanted, frozenset(changed))
-        change = compare(current, wanted)
+        dialect.update_pool(target, frozenset(changed))
+        change = compare(current, target)
         if change is None:
             return current
-        return (yield from self._conversation.ask(dialect.update_pool(wanted, frozenset(change.fields))))
+        return (yield from self._client.request(dialect.update_pool(target, frozenset(change.fields))))
 
     @one_budget
     def obtain(self, pool: Pool) -> Flow[Pool]:
@@ -217,15 +217,15 @@ class Pools:
         elif change.before is None:
             yield from self.create(change.after)
         else:
-            dialect = yield from self._conversation.dialect()
-            yield from self._conversation.ask(dialect.update_pool(change.after, frozenset(change.fields)))
+            dialect = yield from self._client.dialect()
+            yield from self._client.request(dialect.update_pool(change.after, frozenset(change.fields)))
 
     @one_budget
     def delete(self, name: str) -> Flow[None]:
         """Delete a pool, whatever goes on in it. :raises NotFound: if there is none."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         refuse_default(name)
-        yield from self._conversation.ask(dialect.delete_pool(name))
+        yield from self._client.request(dialect.delete_pool(name))
 
     @one_budget
     def remove(self, name: str, *, force: bool = False) -> Flow[bool]:
@@ -238,7 +238,7 @@ class Pools:
         :raises NotSupported: on 1.10, which does not tell whether they do, unless forced.
         """
         refuse_default(name)
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         if not force:
             refuse_unknown_use(dialect, WITHOUT_KNOWING)
         pool = yield from self.find(name)

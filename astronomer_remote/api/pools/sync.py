@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.pools.diff import (
     DONE,
@@ -52,7 +52,7 @@ class Progress:
         """Take note of what has become of changes."""
         self.outcomes.update({change.name: outcome for change in changes})
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Exactly what was done and what was not."""
         parts = []
         for outcome in (DONE, FAILED, LEFT, OCCUPIED):
@@ -65,8 +65,8 @@ class Progress:
 class PoolSync:
     """Makes a remote's pools match a declaration."""
 
-    def __init__(self, conversation: Conversation, pools: Pools) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client, pools: Pools) -> None:
+        self._client = client
         self._pools = pools
 
     def plan(
@@ -87,7 +87,7 @@ class PoolSync:
         :raises NotSupported: naming every pool that the remote cannot have as declared.
         """
         check_fields(fields)
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
 
         def reachable(name: str) -> bool:
             return not _refusals(dialect, [Change(DELETE, name)])
@@ -121,7 +121,7 @@ class PoolSync:
                 for start in range(0, len(changes), CHANGES_AT_ONCE):
                     yield from self._carry_out(changes[start:][:CHANGES_AT_ONCE], progress)
         except RemoteError as error:
-            error.message = f"{error.message} Of the changes of pools: {progress.told()}. Run it again to finish."
+            error.message = f"{error.message} Of the changes of pools: {progress.summary()}. Run it again to finish."
             raise
         return progress
 
@@ -139,13 +139,13 @@ class PoolSync:
         return [change for change in changes if change.name not in occupied]
 
     def _carry_out(self, batch: Sequence[Change], progress: Progress) -> Flow[None]:
-        dialect = yield from self._conversation.dialect()
-        exchange = dialect.change_pools(batch) if len(batch) > 1 else None
+        dialect = yield from self._client.dialect()
+        operation = dialect.change_pools(batch) if len(batch) > 1 else None
         left = batch
-        if exchange:
+        if operation:
             progress.mark(FAILED, batch)
             try:
-                changed = yield from self._conversation.ask(exchange)
+                changed = yield from self._client.request(operation)
             except Conflict:
                 # Somebody else created one of them at this very moment, and the remote took all of it back.
                 changed = PoolsChanged(frozenset())

@@ -12,7 +12,7 @@ from astronomer_remote.api.protocol.models import LARGEST_POOL, Pool
 
 
 @dataclass(frozen=True)
-class RoomWanted:
+class PoolTarget:
     """
     What is waited for in a pool; plain JSON, so that it survives a deferral.
 
@@ -34,7 +34,7 @@ class RoomWanted:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RoomWanted:
+    def from_dict(cls, data: Mapping[str, Any]) -> PoolTarget:
         """
         The inverse of :meth:`as_dict`.
 
@@ -65,7 +65,7 @@ class RoomWanted:
     def summary(self, pool: Pool) -> str:
         """How things stand, for a log line."""
         size, free = ("unlimited", "any number") if pool.unlimited else (pool.slots, pool.open_slots)
-        wanted = "none occupied" if self.empty else f"{self.slots} open"
-        told = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {wanted} wanted"
+        target = "none occupied" if self.empty else f"{self.slots} open"
+        line = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {target} wanted"
         too_large = not self.empty and not pool.unlimited and pool.slots < self.slots
-        return untrusted.readable(f"{told}, which is more than it has" if too_large else told)
+        return untrusted.readable(f"{line}, which is more than it has" if too_large else line)

@@ -73,10 +73,10 @@ class RemoteError(Exception):
         return untrusted.readable(message, LONGEST_MESSAGE)
 
     def __str__(self) -> str:
-        exchange = f"{self.method} {self.path}" if self.method else ""
+        operation = f"{self.method} {self.path}" if self.method else ""
         answer = f" → {self.status}" if self.status else ""
         said = f" The remote said: {self.detail}" if self.detail and self.detail not in self.message else ""
-        return f"{self.message}{said} [{exchange}{answer}]" if exchange else f"{self.message}{said}"
+        return f"{self.message}{said} [{operation}{answer}]" if operation else f"{self.message}{said}"
 
 
 class PermanentError(RemoteError):

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from astronomer_remote.api.client.client import Conversation, one_budget
+from astronomer_remote.api.client.client import Client, one_budget
 from astronomer_remote.api.client.paging import Reading
-from astronomer_remote.api.dialects.base import Dialect, Exchange, Page
+from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import DagIsPaused, DagNotFound, NotFound, PassingError, RemoteError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Dag, ImportFailure
@@ -27,26 +27,26 @@ FAILURES_TOLD = 3
 class Dags:
     """DAGs of one deployment."""
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     @one_budget
     def get(self, dag_id: str) -> Flow[Dag]:
         """Read one DAG. :raises DagNotFound: if there is none."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         try:
-            return (yield from self._conversation.ask(dialect.dag(dag_id)))
+            return (yield from self._client.request(dialect.dag(dag_id)))
         except DagNotFound as error:
             raise (yield from self.explain_missing(dag_id, error)) from None
 
     @one_budget
     def is_paused(self, dag_id: str) -> Flow[bool]:
         """Whether a DAG is paused. :raises DagNotFound: if there is none."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         if dialect.breaks_on_pause_of_unknown_dag:
             yield from self.get(dag_id)
         try:
-            return (yield from self._conversation.ask(dialect.is_paused(dag_id)))
+            return (yield from self._client.request(dialect.is_paused(dag_id)))
         except DagNotFound as error:
             raise (yield from self.explain_missing(dag_id, error)) from None
 
@@ -61,10 +61,10 @@ class Dags:
     @one_budget
     def set_paused(self, dag_id: str, *, paused: bool) -> Flow[None]:
         """Pause or unpause a DAG."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         if dialect.breaks_on_pause_of_unknown_dag:
             yield from self.get(dag_id)
-        yield from self._conversation.ask(dialect.set_paused(dag_id, paused=paused))
+        yield from self._client.request(dialect.set_paused(dag_id, paused=paused))
 
     @one_budget
     def check_existence(self, dag_id: str, task_ids: Sequence[str], task_group_id: str | None) -> Flow[None]:
@@ -73,11 +73,11 @@ class Dags:
 
         :raises NotFound: naming what is missing.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         yield from self.get(dag_id)
         for task_id in task_ids:
             try:
-                yield from self._conversation.ask(dialect.task(dag_id, task_id))
+                yield from self._client.request(dialect.task(dag_id, task_id))
             except NotFound as error:
                 raise NotFound(f"The remote's DAG {dag_id!r} has no task {task_id!r}.", status=error.status) from None
         if task_group_id is not None:
@@ -88,7 +88,7 @@ class Dags:
         if dialect.breaks_on_tasks_of_triggered_dag:
             listing = listing.once()
         try:
-            known = yield from self._conversation.ask(listing)
+            known = yield from self._client.request(listing)
         except PassingError as error:
             if not (dialect.breaks_on_tasks_of_triggered_dag and error.status == 500):
                 raise
@@ -102,9 +102,9 @@ class Dags:
 
     def refused_param(self, dag_id: str, conf: Mapping[str, Any]) -> Flow[str | None]:
         """Which param of a DAG refuses a conf, as far as the remote and the param's schema tell."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         try:
-            params = yield from self._conversation.ask(dialect.dag_params(dag_id).once())
+            params = yield from self._client.request(dialect.dag_params(dag_id).once())
         except RemoteError as error:
             log.debug("The params of DAG %r are not known: %s", dag_id, error)
             return None
@@ -113,28 +113,28 @@ class Dags:
     @one_budget
     def explain_missing(self, dag_id: str, error: DagNotFound) -> Flow[DagNotFound]:
         """Add to a missing DAG what the remote says of DAG files it could not parse, as far as it tells."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         failures: list[ImportFailure] = []
-        told = "The remote does not tell"
+        remark = "The remote does not tell"
 
-        def page(offset: int, limit: int) -> Exchange[Page[ImportFailure]]:
+        def page(offset: int, limit: int) -> Operation[Page[ImportFailure]]:
             return dialect.import_failures(offset=offset, limit=limit)
 
         try:
             reading = Reading(page, lambda each: each)
-            yield from self._conversation.read_on(reading, PAGES)
+            yield from self._client.read_on(reading, PAGES)
             failures = reading.items
-            told = "It reports no broken DAG file"
+            remark = "It reports no broken DAG file"
         except RemoteError:
             # Whatever keeps us from this extra must not hide the error it would only explain.
             pass
         failures.sort(key=lambda failure: dag_id not in failure.filename + failure.stack_trace)
         if failures:
             named = "; ".join(_last_line(failure) for failure in failures[:FAILURES_TOLD])
-            told = f"It could not import {reading.total} DAG file(s), and the DAG may be in one of them: {named}"
+            remark = f"It could not import {reading.total} DAG file(s), and the DAG may be in one of them: {named}"
         return DagNotFound(
-            f"The remote knows no DAG {dag_id!r}, or does not show it to this account. {told}. A new DAG file may not "
-            "be parsed yet.",
+            f"The remote knows no DAG {dag_id!r}, or does not show it to this account. {remark}. A new DAG file may "
+            "not be parsed yet.",
             status=error.status,
             method=error.method,
             path=error.path,

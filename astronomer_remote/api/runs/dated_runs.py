@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from astronomer_remote.api.client.client import Conversation, one_budget
-from astronomer_remote.api.dialects.base import Exchange
+from astronomer_remote.api.client.client import Client, one_budget
+from astronomer_remote.api.dialects.base import Operation
 from astronomer_remote.api.protocol.errors import DagNotFound, RemoteError, ReplyTooLarge
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, DatedRun, parse_date, same_moment, utc_text
-from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, NO_SUCH_DAG, Wanted
+from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, NO_SUCH_DAG, WaitTarget
 
 T = TypeVar("T")
 
@@ -29,8 +29,8 @@ MOST_PAGES = 10
 class DatedRuns:
     """Finds runs of one deployment by dates."""
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     @one_budget
     def of_interval_end(self, dag_id: str, date: str) -> Flow[DagRun | None]:
@@ -40,7 +40,7 @@ class DatedRuns:
         :param date: ISO 8601 in UTC.
         :raises NotSupported: if the remote does not show data intervals.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         if not dialect.tells_data_intervals:
             raise dialect.cannot("tell which run has a data interval", "Airflow 2.3 and later can.")
         looked, limit = 0, PAGE_OF_RUNS
@@ -48,7 +48,7 @@ class DatedRuns:
             # A run is dated by the start of its interval, or by its end, and so never later than that.
             listing = dialect.runs_near(dag_id, date, earlier=True, limit=limit, offset=looked)
             try:
-                found = yield from self._conversation.ask(listing)
+                found = yield from self._client.request(listing)
             except ReplyTooLarge:
                 # The confs of so many runs are too much for one reply.
                 if limit == 1:
@@ -69,26 +69,26 @@ class DatedRuns:
         return None
 
     @one_budget
-    def why_none(self, wanted: Wanted) -> Flow[str]:
+    def why_none(self, target: WaitTarget) -> Flow[str]:
         """Why there may be no run that is waited for, in a line for the log; ``""`` if the remote shows no reason."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         try:
-            yield from self._conversation.ask(dialect.dag(wanted.dag_id))
+            yield from self._client.request(dialect.dag(target.dag_id))
         except DagNotFound:
-            return f"Waiting on, although {NO_SUCH_DAG}: {wanted.dag_id!r}."
+            return f"Waiting on, although {NO_SUCH_DAG}: {target.dag_id!r}."
         except RemoteError:
             return ""
-        if not (wanted.logical_dates and dialect.orders_runs):
+        if not (target.logical_dates and dialect.orders_runs):
             return ""
-        date, by_interval = wanted.logical_dates[0], wanted.match_by == BY_DATA_INTERVAL_END
+        date, by_interval = target.logical_dates[0], target.match_by == BY_DATA_INTERVAL_END
         near: list[DatedRun] = []
         for earlier in (True, False):
-            listing = partial(dialect.runs_near, wanted.dag_id, date, earlier=earlier, limit=1)
+            listing = partial(dialect.runs_near, target.dag_id, date, earlier=earlier, limit=1)
             page = yield from self._ask(listing)
             near += page.items if page else []
         said = [each for each in (_distance(run, date, by_interval=by_interval) for run in near) if each]
         if not said:
-            return f"DAG {wanted.dag_id!r} has no run near {date} yet."
+            return f"DAG {target.dag_id!r} has no run near {date} yet."
         hint = ""
         if not by_interval and dialect.tells_data_intervals:
             hint = (
@@ -96,11 +96,11 @@ class DatedRuns:
                 " Airflow 2, by the time they are due in Airflow 3), match_by='data_interval_end' fits all of them."
             )
         of = "whose data interval ends at" if by_interval else "of"
-        return f"DAG {wanted.dag_id!r} has no run {of} {date} yet, but {'; and '.join(said)}.{hint}"
+        return f"DAG {target.dag_id!r} has no run {of} {date} yet, but {'; and '.join(said)}.{hint}"
 
-    def _ask(self, exchange: Callable[[], Exchange[T]]) -> Flow[T | None]:
+    def _ask(self, operation: Callable[[], Operation[T]]) -> Flow[T | None]:
         try:
-            return (yield from self._conversation.ask(exchange()))
+            return (yield from self._client.request(operation()))
         except RemoteError:
             # An explanation that cannot be had must not end the wait that it would explain.
             return None

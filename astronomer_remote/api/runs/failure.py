@@ -30,27 +30,27 @@ class FailedTask:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        told = self.instance
+        shown = self.instance
         return {
-            "task_id": told.task_id,
-            "map_index": told.map_index,
-            "try_number": told.try_number,
-            "operator": told.operator,
-            "start_date": told.start_date,
-            "end_date": told.end_date,
-            "duration": told.duration,
+            "task_id": shown.task_id,
+            "map_index": shown.map_index,
+            "try_number": shown.try_number,
+            "operator": shown.operator,
+            "start_date": shown.start_date,
+            "end_date": shown.end_date,
+            "duration": shown.duration,
             "log": list(self.log),
             "log_missing": self.log_missing,
         }
 
     def __str__(self) -> str:
-        told = self.instance
-        facts = [f"try {told.try_number}", told.operator or ""]
-        if told.duration is not None:
-            facts.append(f"after {told.duration:.1f} s")
-        if told.end_date:
-            facts.append(f"at {told.end_date}")
-        head = untrusted.readable(f"- {told.name} ({', '.join(fact for fact in facts if fact)})")
+        shown = self.instance
+        facts = [f"try {shown.try_number}", shown.operator or ""]
+        if shown.duration is not None:
+            facts.append(f"after {shown.duration:.1f} s")
+        if shown.end_date:
+            facts.append(f"at {shown.end_date}")
+        head = untrusted.readable(f"- {shown.name} ({', '.join(fact for fact in facts if fact)})")
         missing = [f"    (no log: {untrusted.readable(self.log_missing)})"] if self.log_missing else []
         # With something before it, no line of the remote's log can pass for one of the local log.
         return "\n".join([head, *(f"    | {untrusted.readable(line)}" for line in self.log), *missing])
@@ -79,7 +79,7 @@ class FailureReport:
         """Plain JSON, as it goes to XCom: of logs that are too long, the beginning is left out."""
         tasks = self.tasks
         while True:
-            told: dict[str, Any] = {
+            shown: dict[str, Any] = {
                 "dag_id": self.run.dag_id,
                 "run_id": self.run.run_id,
                 "state": self.run.state,
@@ -89,8 +89,8 @@ class FailureReport:
                 "tasks": [task.as_dict() for task in tasks],
                 "remark": self.remark,
             }
-            if not any(task.log for task in tasks) or len(json.dumps(told)) <= LARGEST_REPORT:
-                return {name: untrusted.storable(value) for name, value in told.items()}
+            if not any(task.log for task in tasks) or len(json.dumps(shown)) <= LARGEST_REPORT:
+                return {name: untrusted.storable(value) for name, value in shown.items()}
             tasks = tuple(replace(task, log=task.log[len(task.log) // 2 + 1 :]) for task in tasks)
 
     def __str__(self) -> str:

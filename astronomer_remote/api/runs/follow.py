@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from astronomer_remote.api.client.client import Conversation, one_budget
+from astronomer_remote.api.client.client import Client, one_budget
 from astronomer_remote.api.client.paging import Reading, instance_key
-from astronomer_remote.api.dialects.base import Exchange, Page
+from astronomer_remote.api.dialects.base import Operation, Page
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     NotFound,
@@ -20,7 +20,7 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
-from astronomer_remote.api.waiting.log_stream import Caution, Stream
+from astronomer_remote.api.waiting.log_stream import LogWarning, Stream
 from astronomer_remote.api.waiting.progress import LONGEST_RUN, SECONDS_BETWEEN_PROGRESS, progress_line
 from astronomer_remote.api.waiting.waiter import Waiter
 
@@ -41,26 +41,26 @@ SECONDS_FOR_THE_REST = 60.0
 """How long the last lines of the logs may hold up the end of a wait, but for a last request."""
 
 
-class Telling:
+class RunFollower:
     """Reads what there is to tell. Whatever keeps it from that, the wait goes on, and ends as it would have."""
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def check(self) -> Flow[None]:
         """:raises NotSupported: if the remote shows no logs."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         if not dialect.lists_task_instances:
             raise dialect.cannot("show the logs of a run's tasks")
 
     @one_budget
-    def tell(self, waiter: Waiter) -> Flow[None]:
+    def follow(self, waiter: Waiter) -> Flow[None]:
         """Tell what has changed, now and then."""
-        dialect = yield from self._conversation.dialect()
-        run, now = waiter.telling, self._conversation.clock()
-        if run is None or now < waiter.telling_due or not dialect.lists_task_instances:
+        dialect = yield from self._client.dialect()
+        run, now = waiter.followed_run, self._client.clock()
+        if run is None or now < waiter.follow_due or not dialect.lists_task_instances:
             return
-        waiter.telling_due = now + max(SECONDS_BETWEEN_PROGRESS, waiter.poke_interval)
+        waiter.follow_due = now + max(SECONDS_BETWEEN_PROGRESS, waiter.poke_interval)
         try:
             page = yield from self._instances(run, all_of_them=bool(waiter.streams.task_ids))
             self._tell_progress(waiter, run, page)
@@ -68,16 +68,16 @@ class Telling:
         except Exception as error:  # noqa: BLE001  # nothing that is only told may end a wait
             log.debug("Of run %s not all could be found out: %s", run.run_id, error)
             passing = isinstance(error, PassingError)
-            waiter.telling_due = now + 10 * SECONDS_BETWEEN_PROGRESS if passing else math.inf
+            waiter.follow_due = now + 10 * SECONDS_BETWEEN_PROGRESS if passing else math.inf
             _warn(waiter, error)
 
     @one_budget
-    def rest(self, waiter: Waiter) -> Flow[None]:
+    def finish(self, waiter: Waiter) -> Flow[None]:
         """Tell, once the wait is over, what was written into the logs since the last look."""
         run = waiter.run
         if run is None or not waiter.streams.task_ids:
             return
-        until = self._conversation.clock() + SECONDS_FOR_THE_REST
+        until = self._client.clock() + SECONDS_FOR_THE_REST
         for pause in PAUSES_BEFORE_THE_REST:
             yield Sleep(pause)
             try:
@@ -85,7 +85,7 @@ class Telling:
                 yield from self._tell_logs(waiter, run, page, until=until)
             except Exception as error:  # noqa: BLE001  # likewise
                 failure = error
-                if not isinstance(error, PassingError) or self._conversation.clock() > until:
+                if not isinstance(error, PassingError) or self._client.clock() > until:
                     break
             else:
                 return
@@ -93,13 +93,13 @@ class Telling:
 
     def _instances(self, run: DagRun, *, all_of_them: bool) -> Flow[Reading[TaskInstance]]:
         """The task instances of a run; of a large one only the first."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
 
-        def page(offset: int, limit: int) -> Exchange[Page[TaskInstance]]:
+        def page(offset: int, limit: int) -> Operation[Page[TaskInstance]]:
             return dialect.task_instances(run, limit=limit, offset=offset).once()
 
         reading = Reading(page, instance_key, limit=LONGEST_RUN)
-        yield from self._conversation.read_on(reading, PAGES if all_of_them else 1)
+        yield from self._client.read_on(reading, PAGES if all_of_them else 1)
         return reading
 
     def _tell_progress(self, waiter: Waiter, run: DagRun, page: Reading[TaskInstance]) -> None:
@@ -107,20 +107,20 @@ class Telling:
             return
         if page.total > LONGEST_RUN:
             waiter.progressing = False
-            waiter.tell(f"Run {run.run_id} has {page.total} task instances; of so many no progress is told.")
+            waiter.notify(f"Run {run.run_id} has {page.total} task instances; of so many no progress is told.")
             return
         line = progress_line(page.items)
         if page.items and line != waiter.progress:
             waiter.progress = line
-            waiter.tell(line)
+            waiter.notify(line)
 
     def _tell_logs(self, waiter: Waiter, run: DagRun, page: Reading[TaskInstance], *, until: float) -> Flow[None]:
         due, remarks = waiter.streams.due(page.items, complete=page.whole)
         for remark in remarks:
-            waiter.tell(remark)
+            waiter.notify(remark)
         for stream in due:
-            if self._conversation.clock() > until:
-                waiter.tell(Caution("Reading logs took too long; what was written last is in the remote."))
+            if self._client.clock() > until:
+                waiter.notify(LogWarning("Reading logs took too long; what was written last is in the remote."))
                 return
             if not (yield from self._tell_log(waiter, run, stream)):
                 return
@@ -130,7 +130,7 @@ class Telling:
         try:
             for _ in range(MOST_REPLIES):
                 for line in (yield from self._read(run, stream)):
-                    waiter.tell(line)
+                    waiter.notify(line)
                 if not stream.has_more:
                     break
         except ReplyTooLarge as error:
@@ -148,7 +148,7 @@ class Telling:
 
     def _read(self, run: DagRun, stream: Stream) -> Flow[Sequence[str]]:
         """What is new in a log."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         try:
             return stream.take((yield from self._ask(dialect.log_part(run, stream.instance, stream.token))))
         except RequestRefused:
@@ -162,13 +162,13 @@ class Telling:
             stream.over = True
             raise
 
-    def _ask(self, exchange: Exchange[T]) -> Flow[T]:
+    def _ask(self, operation: Operation[T]) -> Flow[T]:
         # Once: it is not worth holding up the wait, and perhaps others.
-        return (yield from self._conversation.ask(exchange.once()))
+        return (yield from self._client.request(operation.once()))
 
 
 def _warn(waiter: Waiter, error: Exception) -> None:
     """Say once that logs which are wanted cannot be had."""
     if waiter.streams.task_ids and not waiter.streams.warned:
         waiter.streams.warned = True
-        waiter.tell(Caution(f"Not all of the remote tasks' logs can be told: {error}"))
+        waiter.notify(LogWarning(f"Not all of the remote tasks' logs can be told: {error}"))

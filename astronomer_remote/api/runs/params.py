@@ -51,26 +51,26 @@ def refused_param(params: Mapping[str, Any], conf: Mapping[str, Any]) -> str | N
         if not isinstance(param, dict) or not isinstance(param.get("schema"), dict):
             continue
         value = conf.get(name, param.get("value"))
-        for keyword, wanted in param["schema"].items():
-            if not _fits(value, keyword, wanted):
+        for keyword, target in param["schema"].items():
+            if not _fits(value, keyword, target):
                 given = f"has the value {value!r:.80}" if name in conf else "is not given"
-                return f"Param {name!r:.80} {given}, and its schema wants {keyword} {wanted!r:.80}."
+                return f"Param {name!r:.80} {given}, and its schema wants {keyword} {target!r:.80}."
     return None
 
 
-def _fits(value: Any, keyword: str, wanted: Any) -> bool:
+def _fits(value: Any, keyword: str, target: Any) -> bool:
     """Whether a value satisfies one keyword of a JSON schema; ``True`` for what is not checked here."""
     if keyword == "type":
-        names = [wanted] if isinstance(wanted, str) else [each for each in _items(wanted) if isinstance(each, str)]
+        names = [target] if isinstance(target, str) else [each for each in _items(target) if isinstance(each, str)]
         return not set(names) & set(TYPES) or any(TYPES[name](value) for name in names if name in TYPES)
     if keyword == "enum":
         # To Python, True is 1; to JSON it is not.
-        same = (each == value and isinstance(each, bool) is isinstance(value, bool) for each in _items(wanted))
-        return not isinstance(wanted, list) or any(same)
+        same = (each == value and isinstance(each, bool) is isinstance(value, bool) for each in _items(target))
+        return not isinstance(target, list) or any(same)
     if keyword in BOUNDS:
-        return not (_is_number(value) and _is_number(wanted)) or BOUNDS[keyword](value, wanted)
+        return not (_is_number(value) and _is_number(target)) or BOUNDS[keyword](value, target)
     if keyword in LENGTHS:
-        return not (isinstance(value, str) and _is_number(wanted)) or LENGTHS[keyword](value, wanted)
+        return not (isinstance(value, str) and _is_number(target)) or LENGTHS[keyword](value, target)
     return True
 
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
-from astronomer_remote.api.client.client import Conversation, one_budget
+from astronomer_remote.api.client.client import Client, one_budget
 from astronomer_remote.api.client.paging import run_key
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Exchange, Page
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import (
     DagNotFound,
     DagRunAlreadyExists,
@@ -107,8 +107,8 @@ REFUSE = IfExists()
 class Runs:
     """DAG runs of one deployment."""
 
-    def __init__(self, conversation: Conversation, dags: Dags) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client, dags: Dags) -> None:
+        self._client = client
         self._dags = dags
 
     @one_budget
@@ -121,7 +121,7 @@ class Runs:
 
         :raises DagRunAlreadyExists: when somebody else's run is in the way.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         # Refuses what this generation cannot do, before any request.
         dialect.trigger(self._dated(intent, dialect))
         number = 1
@@ -149,7 +149,7 @@ class Runs:
     @one_budget
     def find_own(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[DagRun | None]:
         """The run of an intent's id, if it is there and is known to have been made for the intent."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         run = yield from self.find(intent.dag_id, intent.run_id)
         return run if run and if_exists.is_ours(run, intent, dialect) else None
 
@@ -171,7 +171,7 @@ class Runs:
         if note is None or note == run.note:
             return run
         try:
-            yield from self._conversation.ask(dialect.set_run_note(run.dag_id, run.run_id, note))
+            yield from self._client.request(dialect.set_run_note(run.dag_id, run.run_id, note))
         except RemoteError as error:
             log.warning("Run %s could not be marked, so that a retry would clear it again: %s", run.run_id, error)
             return run
@@ -186,12 +186,12 @@ class Runs:
         :raises DagNotFound: with what the remote says of DAG files it could not parse.
         :raises Conflict: if the remote says that there is such a run already, and does not show one for a while.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         uncertain = conf_checked = False
         while True:
             wish = self._dated(_noted(intent, dialect), dialect)
             try:
-                run = yield from self._conversation.ask(dialect.trigger(wish))
+                run = yield from self._client.request(dialect.trigger(wish))
                 return Triggered(run, existed=False)
             except DagNotFound as error:
                 raise (yield from self._dags.explain_missing(intent.dag_id, error)) from None
@@ -221,7 +221,7 @@ class Runs:
             passing = isinstance(failure, PassingError)
             if broken is failure:
                 failure.message = f"{failure.message} {MAYBE_THE_CONF}"
-            yield from self._conversation.pause(failure, by_time=passing)
+            yield from self._client.pause(failure, by_time=passing)
 
     @one_budget
     def get(self, dag_id: str, run_id: str, *, bare: bool = False) -> Flow[DagRun]:
@@ -231,14 +231,14 @@ class Runs:
         :param bare: without its conf and note.
         :raises DagRunNotFound: if there is none.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         try:
-            return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id, bare=bare)))
+            return (yield from self._client.request(dialect.dag_run(dag_id, run_id, bare=bare)))
         except ReplyTooLarge as error:
             if bare or not dialect.selects_fields:
                 raise
             log.warning("Run %r of DAG %r is read without its conf and note: %s", run_id, dag_id, error)
-        return (yield from self._conversation.ask(dialect.dag_run(dag_id, run_id, bare=True)))
+        return (yield from self._client.request(dialect.dag_run(dag_id, run_id, bare=True)))
 
     @one_budget
     def get_seen(self, dag_id: str, run_id: str) -> Flow[DagRun]:
@@ -263,12 +263,12 @@ class Runs:
 
     def all(self, dag_id: str, logical_date: str | None = None, *, bare: bool = False) -> Flow[list[DagRun]]:
         """Every run of a DAG, or every one of a logical date. :param bare: without their confs and notes."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
 
-        def page(offset: int, limit: int) -> Exchange[Page[DagRun]]:
+        def page(offset: int, limit: int) -> Operation[Page[DagRun]]:
             return dialect.dag_runs(dag_id, logical_date=logical_date, bare=bare, offset=offset, limit=limit)
 
-        found = yield from self._conversation.ask_all(page, run_key)
+        found = yield from self._client.paginate(page, run_key)
         # Airflow 3 ignores what it does not know in a query.
         return [run for run in found if logical_date is None or same_moment(run.logical_date, logical_date)]
 
@@ -279,15 +279,15 @@ class Runs:
         :param since: seconds since the epoch, by the remote's clock.
         :param bound: no run wanted is of an earlier date.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         if dialect.lists_ended_runs:
             after, dated = (utc_text(datetime.fromtimestamp(each, timezone.utc), "date") for each in (since, bound))
 
-            def page(offset: int, limit: int) -> Exchange[Page[DagRun]]:
+            def page(offset: int, limit: int) -> Operation[Page[DagRun]]:
                 return dialect.ended_runs(dag_ids, since=after, bound=dated, offset=offset, limit=limit)
 
             # Whatever is missing, each of these has ended; the next listing reaches back over some of this one's time.
-            return (yield from self._conversation.read_all(page, run_key)).items
+            return (yield from self._client.read_all(page, run_key)).items
         ended: list[DagRun] = []
         for dag_id in dag_ids:
             try:
@@ -308,8 +308,8 @@ class Runs:
 
         :param bare: without its conf and note.
         """
-        dialect = yield from self._conversation.dialect()
-        now = self._conversation.remote_clock() + SECONDS_PLANNED
+        dialect = yield from self._client.dialect()
+        now = self._client.remote_clock() + SECONDS_PLANNED
         looked, limit, largest = 0, FIRST_LOOK, PAGE
         while looked < MOST_PLANNED:
             try:
@@ -335,18 +335,18 @@ class Runs:
             return (yield from self._from_the_end(dag_id, dialect, limit, offset, bare=bare))
         due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
         ordered = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, bare=bare, limit=limit, offset=offset)
-        return (yield from self._conversation.ask(ordered))
+        return (yield from self._client.request(ordered))
 
     def _from_the_end(
         self, dag_id: str, dialect: Dialect, limit: int, offset: int, *, bare: bool
     ) -> Flow[Page[DagRun]]:
         """A page of a listing of Airflow 2.0, which lists runs in the order they were made; the last one first."""
-        page = yield from self._conversation.ask(dialect.dag_runs(dag_id, bare=bare, limit=min(limit, FIRST_LOOK)))
+        page = yield from self._client.request(dialect.dag_runs(dag_id, bare=bare, limit=min(limit, FIRST_LOOK)))
         if page.total > min(limit, FIRST_LOOK):
             end = max(page.total - offset, 1)
             first = max(end - limit, 0)
             last = dialect.dag_runs(dag_id, bare=bare, limit=end - first, offset=first)
-            page = yield from self._conversation.ask(last)
+            page = yield from self._client.request(last)
         return replace(page, items=page.items[::-1])
 
     @one_budget
@@ -357,7 +357,7 @@ class Runs:
         :return: the run as it is afterwards.
         :raises DagRunNotFound: if there is none.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         change = dialect.set_run_state(dag_id, run_id, "failed")
         # A run that was made a moment ago may not be shown yet; that there is none, the change itself says.
         run = yield from self.find(dag_id, run_id)
@@ -365,7 +365,7 @@ class Runs:
             if run and run.finished:
                 break
             yield Sleep(wait)
-            changed = yield from self._conversation.ask(change)
+            changed = yield from self._client.request(change)
             run = (yield from self.find(dag_id, run_id)) or changed
         return run or changed
 
@@ -377,17 +377,17 @@ class Runs:
         :param run: as it was read last.
         :return: the run as it is afterwards.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         while True:
             failure: PassingError | None = None
             try:
-                yield from self._conversation.ask(dialect.clear_run(run, only_failed=only_failed))
+                yield from self._client.request(dialect.clear_run(run, only_failed=only_failed))
             except PassingError as error:
                 failure = error
             now = yield from self._changed(run, SECONDS_UNTIL_SHOWN if failure is None else ())
             if failure is None or _course(now) != _course(run):
                 return now
-            yield from self._conversation.pause(failure)
+            yield from self._client.pause(failure)
 
     def _changed(self, before: DagRun, waits: Sequence[float]) -> Flow[DagRun]:
         """
@@ -412,12 +412,12 @@ class Runs:
 
         :raises DagRunNotFound: if there was none when this began.
         """
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         deletion = dialect.delete_run(dag_id, run_id)
         yield from self.get(dag_id, run_id)
         # The request is sent again when its reply is lost: then, too, the run is gone.
         with suppress(DagRunNotFound):
-            yield from self._conversation.ask(deletion)
+            yield from self._client.request(deletion)
 
     def _check_conf(self, intent: TriggerIntent, failure: RemoteError) -> Flow[None]:
         """:raises RequestRefused: if the remote broke on a conf that a param of its DAG refuses."""
@@ -445,8 +445,8 @@ class Runs:
         The remote tells it in whole seconds, so that the rest comes from the local clock: else many runs that are
         triggered at the same time would get the same date.
         """
-        local = self._conversation.clock()
-        remote = self._conversation.remote_clock()
+        local = self._client.clock()
+        remote = self._client.remote_clock()
         return local if abs(local - remote) <= SECONDS_OF_AGREEMENT else int(remote) - 1 + local % 1
 
     def _look_up(self, intent: TriggerIntent, dialect: Dialect) -> Flow[DagRun | None]:
@@ -456,13 +456,13 @@ class Runs:
         Each request is sent once: who asks for this tries again in a loop of its own.
         """
         try:
-            return (yield from self._conversation.ask(dialect.dag_run(intent.dag_id, intent.run_id).once()))
+            return (yield from self._client.request(dialect.dag_run(intent.dag_id, intent.run_id).once()))
         except DagRunNotFound:
             pass
         if not intent.logical_date:
             return None
         page = dialect.dag_runs(intent.dag_id, logical_date=intent.logical_date).once()
-        of_date = (yield from self._conversation.ask(page)).items
+        of_date = (yield from self._client.request(page)).items
         own = [run for run in of_date if run.run_id == intent.run_id]
         return next(iter(own or of_date), None)
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from astronomer_remote.api.client.client import Conversation
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.paging import INSTANCES_AT_ONCE, instance_key
-from astronomer_remote.api.dialects.base import Exchange, Page
+from astronomer_remote.api.dialects.base import Operation, Page
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import ListingChanged, NotFound, NotSupported
 from astronomer_remote.api.protocol.flow import Flow
@@ -33,12 +33,12 @@ SEQUENCES = {"builtins.tuple", "builtins.set", "builtins.frozenset"}
 class Results:
     """XCom values of finished runs of one deployment."""
 
-    def __init__(self, conversation: Conversation) -> None:
-        self._conversation = conversation
+    def __init__(self, client: Client) -> None:
+        self._client = client
 
     def check(self) -> Flow[None]:
         """:raises NotSupported: if the remote tells no XCom as JSON."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         if not dialect.tells_values:
             raise dialect.cannot("tell XCom values with their types", "Airflow 2.10 and later can.")
 
@@ -73,22 +73,22 @@ class Results:
 
     def all_skipped(self, run: DagRun) -> Flow[bool]:
         """Whether a run has tasks, and every one of them was skipped. :raises NotSupported: on 1.10."""
-        dialect = yield from self._conversation.dialect()
-        everything = yield from self._conversation.ask(dialect.task_instances(run, limit=1))
-        skipped = yield from self._conversation.ask(dialect.task_instances(run, state="skipped", limit=1))
+        dialect = yield from self._client.dialect()
+        everything = yield from self._client.request(dialect.task_instances(run, limit=1))
+        skipped = yield from self._client.request(dialect.task_instances(run, state="skipped", limit=1))
         if skipped.total in (0, everything.total):
             return skipped.total > 0
         # Those that its DAG does not have any more do not count.
-        removed = yield from self._conversation.ask(dialect.task_instances(run, state=REMOVED, limit=1))
+        removed = yield from self._client.request(dialect.task_instances(run, state=REMOVED, limit=1))
         return everything.total == skipped.total + removed.total
 
     def _instances(self, run: DagRun) -> Flow[list[TaskInstance]]:
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
 
-        def page(offset: int, limit: int) -> Exchange[Page[TaskInstance]]:
+        def page(offset: int, limit: int) -> Operation[Page[TaskInstance]]:
             return dialect.task_instances(run, offset=offset, limit=limit)
 
-        reading = yield from self._conversation.read_all(page, instance_key, widest=INSTANCES_AT_ONCE)
+        reading = yield from self._client.read_all(page, instance_key, widest=INSTANCES_AT_ONCE)
         if not reading.whole or reading.unreadable:
             raise ListingChanged(
                 f"Not all task instances of run {run.run_id!r} are known, so that results may be missing."
@@ -123,9 +123,9 @@ class Results:
 
     def _value(self, run: DagRun, task_id: str, key: str, index: int) -> Flow[tuple[Any, bool]]:
         """A value, and whether there is one: Airflow keeps none of a task that returns ``None``."""
-        dialect = yield from self._conversation.dialect()
+        dialect = yield from self._client.dialect()
         try:
-            value = yield from self._conversation.ask(dialect.xcom(run.dag_id, run.run_id, task_id, key, index))
+            value = yield from self._client.request(dialect.xcom(run.dag_id, run.run_id, task_id, key, index))
         except NotFound:
             return None, False
         return _plain(value, f"XCom {key!r} of task {task_id!r} in run {run.run_id!r}"), True

@@ -387,8 +387,8 @@ def _reason(error: Exception, connect: float, read: float, longest: float) -> st
     root = causes[-1]
     if isinstance(root, zlib.error):
         return "the reply's body cannot be unpacked"
-    told = isinstance(root, OSError) and not isinstance(root, requests.RequestException)
-    return f"{type(root).__name__}: {root}" if told else type(root).__name__
+    speaks = isinstance(root, OSError) and not isinstance(root, requests.RequestException)
+    return f"{type(root).__name__}: {root}" if speaks else type(root).__name__
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

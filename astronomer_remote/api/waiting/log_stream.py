@@ -27,23 +27,23 @@ NOT_BEGUN = {None, "scheduled", "queued", "upstream_failed", "removed"}
 """States in which a task instance writes nothing, and may never have written anything."""
 
 
-class Caution(str):
+class LogWarning(str):
     """A line to be told as a warning."""
 
     __slots__ = ()
 
 
-def told_to(log: Any) -> Callable[[str], None]:
+def log_sink(log: Any) -> Callable[[str], None]:
     """What tells lines to a log, cautions as warnings."""
 
-    def tell(line: str) -> None:
+    def sink(line: str) -> None:
         said = untrusted.readable(line)
-        if isinstance(line, Caution):
+        if isinstance(line, LogWarning):
             log.warning(said)
         else:
             log.info(said)
 
-    return tell
+    return sink
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Stream:
 
     :param instance: the task instance, in that try.
     :param token: what makes the remote go on from the end of its last reply, if it said.
-    :param told: how many lines have been told.
+    :param sent: how many lines have been told.
     :param first: the first one, by which a remote is found out that begins anew in spite of the token.
     :param last: the last one.
     :param ended: whether the try has ended.
@@ -63,7 +63,7 @@ class Stream:
 
     instance: TaskInstance
     token: str | None = None
-    told: int = 0
+    sent: int = 0
     first: str = ""
     last: str = ""
     ended: bool = False
@@ -79,26 +79,26 @@ class Stream:
         """What is to be told of a reply: what is new in it, as far as that is bearable."""
         begins = part.first or next(iter(part.lines), "")
         goes_on = self.token is not None and begins != self.first
-        new = part.lines if goes_on else self._untold(part)
+        new = part.lines if goes_on else self._unsent(part)
         self.token, self.over, self.large = part.token, self.ended, len(new) >= LARGE_REPLY
         if not new:
             return []
         self.first = self.first or begins
-        self.told, self.last = self.told + len(new), new[-1]
+        self.sent, self.last = self.sent + len(new), new[-1]
         name = name_and_try(self.instance)
         return [f"{name}: {line}" for line in _shortened(new, part)]
 
-    def _untold(self, part: LogPart) -> Sequence[str]:
+    def _unsent(self, part: LogPart) -> Sequence[str]:
         """What comes after the lines that were told, in a whole log."""
         lines = part.lines
         if part.cut:
             ends = (number for number in range(len(lines), 0, -1) if lines[number - 1] == self.last)
             return lines[next(ends, 0) :]
-        if not self.told or lines[self.told - 1 : self.told] == (self.last,):
-            return lines[self.told :]
+        if not self.sent or lines[self.sent - 1 : self.sent] == (self.last,):
+            return lines[self.sent :]
         # Where the log is found changes when a task ends, and with that perhaps the order of lines of one moment.
         ends = (number for number in range(len(lines), 0, -1) if lines[number - 1] == self.last)
-        return lines[next(ends, self.told) :]
+        return lines[next(ends, self.sent) :]
 
 
 def _shortened(new: Sequence[str], part: LogPart) -> Sequence[str]:
@@ -108,8 +108,8 @@ def _shortened(new: Sequence[str], part: LogPart) -> Sequence[str]:
     # What a task prints reaches the log on another way than its error, and may stand there long after that.
     known, further_up = len(part.lines) - len(new), len(part.lines) - LINES_PER_LOOK
     error = part.error if known <= part.error.start < further_up else range(known, known)
-    told = last_after_error(part.lines[error.start : error.stop], part.lines[error.stop :], LINES_PER_LOOK)
-    return [f"({len(new) - len(told)} lines are left out here)", *told]
+    sent = last_after_error(part.lines[error.start : error.stop], part.lines[error.stop :], LINES_PER_LOOK)
+    return [f"({len(new) - len(sent)} lines are left out here)", *sent]
 
 
 class Streams:
@@ -154,7 +154,9 @@ class Streams:
     def _check(self, task_ids: Collection[str]) -> list[str]:
         missing = sorted(self.task_ids.difference(task_ids))
         first, self._checked = not self._checked, True
-        return [Caution(f"The run has no task {', '.join(missing)}, whose log is wanted.")] if missing and first else []
+        return (
+            [LogWarning(f"The run has no task {', '.join(missing)}, whose log is wanted.")] if missing and first else []
+        )
 
     def _begin(self, instances: Sequence[TaskInstance]) -> list[str]:
         for each in instances:
@@ -164,6 +166,6 @@ class Streams:
             if len(self._all) >= MOST_STREAMS:
                 first, self.warned = not self.warned, True
                 said = f"The logs of {MOST_STREAMS} tries have been followed; those of {each.name} and others are not."
-                return [Caution(said)] if first else []
+                return [LogWarning(said)] if first else []
             self._all[key] = Stream(each)
         return []

@@ -9,7 +9,7 @@ from astronomer_remote.api.protocol.models import FINISHED_TASK_STATES, REMOVED,
 SECONDS_BETWEEN_PROGRESS = 60.0
 """How often somebody who waits is told at most: it costs the remote a listing each time."""
 
-TOLD_AT_ONCE = 2
+FOLLOWED_AT_ONCE = 2
 """Of how many runs a watcher finds such things out at a time, however many wait; the others have their turn later."""
 
 SECONDS_BETWEEN_RUNS = 10.0
@@ -18,7 +18,7 @@ SECONDS_BETWEEN_RUNS = 10.0
 LONGEST_RUN = 100
 """Task instances of a run whose progress is told: as many as come in one listing."""
 
-RUNNING_TOLD = 5
+RUNNING_NAMED = 5
 
 
 def progress_line(instances: Sequence[TaskInstance]) -> str:
@@ -26,9 +26,9 @@ def progress_line(instances: Sequence[TaskInstance]) -> str:
     instances = [each for each in instances if each.state != REMOVED]
     done = sum(each.state in FINISHED_TASK_STATES for each in instances)
     running = [name_and_try(each) for each in instances if each.state in ("running", "deferred")]
-    more = f" and {len(running) - RUNNING_TOLD} more" if len(running) > RUNNING_TOLD else ""
-    told = f", running: {', '.join(running[:RUNNING_TOLD])}{more}" if running else ""
-    return f"{done}/{len(instances)} tasks done{told}"
+    more = f" and {len(running) - RUNNING_NAMED} more" if len(running) > RUNNING_NAMED else ""
+    suffix = f", running: {', '.join(running[:RUNNING_NAMED])}{more}" if running else ""
+    return f"{done}/{len(instances)} tasks done{suffix}"
 
 
 def name_and_try(instance: TaskInstance) -> str:

@@ -18,7 +18,7 @@ is written a moment after it."""
 OVERLAPPING = 100
 """How many ends it lists again at most, a page: where very many end, their scheduler writes them all the sooner."""
 
-SECONDS_BETWEEN_WIDE_TICKS = 300.0
+SECONDS_BETWEEN_WIDE_POLLS = 300.0
 """How often a listing reaches far back, for ends that were written late."""
 
 WIDEST_LISTING = 1800.0
@@ -53,7 +53,7 @@ LONGEST_PAUSE_WHILE_AWAY = 60.0
 
 
 @dataclass(frozen=True)
-class Tick:
+class PollPlan:
     """
     What one tick asks.
 
@@ -82,7 +82,7 @@ class Tick:
         index: dict[tuple[str, str], list[Waiter]] = {}
         for waiter in self.parts:
             run_id = waiter.run.run_id if waiter.run else ""
-            index.setdefault((waiter.wanted.dag_id, run_id), []).append(waiter)
+            index.setdefault((waiter.target.dag_id, run_id), []).append(waiter)
         return index
 
     @cached_property
@@ -104,7 +104,7 @@ class Tick:
     def waiting_for_task(self, task: TaskInstance) -> list[Waiter]:
         """Those who wait for a task."""
         found = self.runs.get((str(task.dag_id), str(task.run_id)), [])
-        return [waiter for waiter in found if waiter.wanted.is_for_task(task.task_id)]
+        return [waiter for waiter in found if waiter.target.is_for_task(task.task_id)]
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Clock:
 
 
 @dataclass
-class Listing:
+class Cursor:
     """
     How far the listings of one kind of thing that ended have come.
 
@@ -139,7 +139,7 @@ class Listing:
     resume_at: float | None = None
     failures: int = 0
 
-    def heard(self, ends: Iterable[str | None], asked_at: float) -> None:
+    def advance(self, ends: Iterable[str | None], asked_at: float) -> None:
         """Take note of what a listing told. :param asked_at: when that was asked for, by the remote's clock."""
         known = sorted(seconds_of(end) for end in ends if end)[-OVERLAPPING:]
         crowded = len(known) == OVERLAPPING
@@ -150,7 +150,7 @@ class Listing:
         """From when on those that it serves are to be told what ended."""
         widest = clock.now - WIDEST_LISTING
         beginnings = [
-            max(waiter.wanted.since, widest if waiter.listed else 0.0) + clock.skew - OVERLAP
+            max(waiter.target.since, widest if waiter.listed else 0.0) + clock.skew - OVERLAP
             for waiter in waiters
             if self.resume_at is None or not waiter.listed
         ]
@@ -169,18 +169,18 @@ class Checks:
     """
 
     number: int = 0
-    _wanted: int = 0
-    _ticks: int = 0
+    _target: int = 0
+    _polls: int = 0
 
     def next(self) -> None:
         """Begin a tick."""
-        self._ticks += 1
-        due = self._ticks % TICKS_BETWEEN_CHECKS == 0
-        self.number = self._wanted or (1 if due else 0)
+        self._polls += 1
+        due = self._polls % TICKS_BETWEEN_CHECKS == 0
+        self.number = self._target or (1 if due else 0)
 
     def note(self, found: int) -> None:
         """Take note of how many of the checks found that the wait was over."""
-        self._wanted = min(2 * self.number, MOST_CHECKS) if found else 0
+        self._target = min(2 * self.number, MOST_CHECKS) if found else 0
 
 
 @dataclass
@@ -209,12 +209,12 @@ def spread(waiters: Iterable[Waiter]) -> list[Waiter]:
     seen: Counter[str] = Counter()
     numbered = []
     for waiter in waiters:
-        seen[waiter.wanted.dag_id] += 1
-        numbered.append((seen[waiter.wanted.dag_id], waiter))
+        seen[waiter.target.dag_id] += 1
+        numbered.append((seen[waiter.target.dag_id], waiter))
     return [waiter for _, waiter in sorted(numbered, key=lambda each: each[0])]
 
 
-def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Listing, tasks: Listing) -> Tick:
+def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor, tasks: Cursor) -> PollPlan:
     """
     Decide what a tick asks.
 
@@ -235,8 +235,8 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Listin
     # One at a time, since it takes a few requests.
     singly += [waiter for waiter in listed if waiter.wonders(now)][:1]
     checked = sorted(listed, key=lambda waiter: waiter.due)[:checks] if checks else []
-    return Tick(
-        dag_ids=sorted({waiter.wanted.dag_id for waiter in served}),
+    return PollPlan(
+        dag_ids=sorted({waiter.target.dag_id for waiter in served}),
         since=runs.since(served, clock),
         # A run of a future date is made before it.
         bound=min([*(listable[waiter] for waiter in served), clock.remote]),
@@ -258,13 +258,13 @@ def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int
     :param failures: how many ticks in a row have failed.
     :param jitter: a random number in [0, 1).
     """
-    wanted = _interval(waiters, now)
+    target = _interval(waiters, now)
     if failures:
-        stretched, longest = wanted * 2.0 ** min(failures, 8), LONGEST_PAUSE_WHILE_AWAY
+        stretched, longest = target * 2.0 ** min(failures, 8), LONGEST_PAUSE_WHILE_AWAY
     else:
         # A remote that answers slowly is left alone for four fifths of the time.
-        stretched, longest = max(wanted - took, 4 * took), LONGEST_PAUSE
-    return min(stretched, max(wanted, longest)) * (0.9 + jitter / 5)
+        stretched, longest = max(target - took, 4 * took), LONGEST_PAUSE
+    return min(stretched, max(target, longest)) * (0.9 + jitter / 5)
 
 
 def _interval(waiters: Collection[Waiter], now: float) -> float:

@@ -27,7 +27,7 @@ BY_DATA_INTERVAL_END = "data_interval_end"
 NO_SUCH_DAG = "the remote has no such DAG yet, or does not show it to this account"
 
 
-class Verdict(str, enum.Enum):
+class WaitStatus(str, enum.Enum):
     """How a wait ends."""
 
     SUCCESS = "success"
@@ -37,7 +37,7 @@ class Verdict(str, enum.Enum):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WaitTarget:
     """
     What is waited for; plain JSON through and through, so that it survives a deferral.
 
@@ -114,14 +114,14 @@ class Wanted:
             return in_group(task_id, self.task_group_id)
         return task_id in self.task_ids
 
-    def after(self, observation: Observation) -> Wanted:
+    def after(self, snapshot: Snapshot) -> WaitTarget:
         """The same after a look: the newest run stays the one that was newest, and what was seen must not vanish."""
-        run = observation.run
+        run = snapshot.run
         if run is None or self.exists or self.dates_of_runs:
             return self
         return self.of(run)
 
-    def of(self, run: DagRun) -> Wanted:
+    def of(self, run: DagRun) -> WaitTarget:
         """The same for one run that has been seen."""
         # Airflow 3 has an index on the one date, Airflow 2 on the other; that tells no "run_after".
         date = run.run_after or run.logical_date
@@ -132,7 +132,7 @@ class Wanted:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Wanted:
+    def from_dict(cls, data: Mapping[str, Any]) -> WaitTarget:
         """
         The inverse of :meth:`as_dict`.
 
@@ -156,7 +156,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Observation:
+class Snapshot:
     """
     One look at what is waited for.
 
@@ -173,37 +173,37 @@ class Observation:
     dag_is_missing: bool = False
 
     @classmethod
-    def of_run(cls, run: DagRun) -> Observation:
+    def of_run(cls, run: DagRun) -> Snapshot:
         """A run as a look at it, where it alone is waited for."""
         return cls({f"run {run.run_id}": [run.state]}, run)
 
     def summary(self) -> str:
         """How things stand, for a log line."""
-        told = (
+        parts = (
             f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
             for name, states in self.things.items()
         )
         missing = "" if self.whole else " (not all of the listing could be read)"
-        summary = untrusted.readable(", ".join(told) or "no run yet") + missing
+        summary = untrusted.readable(", ".join(parts) or "no run yet") + missing
         return f"{summary} ({NO_SUCH_DAG})" if self.dag_is_missing else summary
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WaitResult:
     """
     How a wait ended.
 
-    :param verdict: how.
+    :param status: how.
     :param summary: how things stood at the end.
     :param run: the run that was waited for, if it is a single one.
     """
 
-    verdict: Verdict
+    status: WaitStatus
     summary: str
     run: DagRun | None = field(default=None)
 
 
-def judge(observation: Observation, wanted: Wanted) -> Verdict | None:
+def evaluate(snapshot: Snapshot, target: WaitTarget) -> WaitStatus | None:
     """
     Whether the wait is over; ``None`` while it is not.
 
@@ -211,13 +211,13 @@ def judge(observation: Observation, wanted: Wanted) -> Verdict | None:
     and in an allowed state. Nothing found is never success, nor is a part of a listing, and a state that is not known
     means "not yet".
     """
-    states = [state for found in observation.things.values() for state in found]
-    if _any_in(states, wanted.failed_states):
-        return Verdict.FAILED
-    if _any_in(states, wanted.skipped_states):
-        return Verdict.SKIPPED
-    complete = observation.whole and bool(observation.things) and all(observation.things.values())
-    return Verdict.SUCCESS if complete and all(state in wanted.allowed_states for state in states) else None
+    states = [state for found in snapshot.things.values() for state in found]
+    if _any_in(states, target.failed_states):
+        return WaitStatus.FAILED
+    if _any_in(states, target.skipped_states):
+        return WaitStatus.SKIPPED
+    complete = snapshot.whole and bool(snapshot.things) and all(snapshot.things.values())
+    return WaitStatus.SUCCESS if complete and all(state in target.allowed_states for state in states) else None
 
 
 def _any_in(states: Sequence[str | None], those: Collection[str]) -> bool:

@@ -10,9 +10,9 @@ from typing import TypeAlias
 from astronomer_remote.api.protocol.errors import DagRunVanished, PassingError
 from astronomer_remote.api.protocol.models import DagRun, parse_date, utc_text
 from astronomer_remote.api.waiting.log_stream import Streams
-from astronomer_remote.api.waiting.target import Observation, Outcome, Wanted, judge
+from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitTarget, evaluate
 
-News: TypeAlias = "str | Outcome | Exception"
+Update: TypeAlias = "str | WaitResult | Exception"
 
 Key: TypeAlias = "tuple[str, str | float]"
 """A DAG, and a run id or a logical date in it."""
@@ -35,16 +35,16 @@ class Waiter:
     """
     One wait.
 
-    :param wanted: what for.
+    :param target: what for.
     :param poke_interval: seconds between two looks.
-    :param tell: gets lines for the log, and at last what ended the wait.
+    :param notify: gets lines for the log, and at last what ended the wait.
     :param reached: when the remote last answered about it, or the wait began.
     :param queued_since: since when its run has not begun, until that is explained or over.
     """
 
-    wanted: Wanted
+    target: WaitTarget
     poke_interval: float
-    tell: Callable[[News], None]
+    notify: Callable[[Update], None]
     reached: float
     queued_since: float | None = None
 
@@ -54,101 +54,101 @@ class Waiter:
     """Whether a listing has covered all the time since the wait began."""
     summary: str = ""
     run: DagRun | None = None
-    ended: Outcome | Exception | None = None
+    ended: WaitResult | Exception | None = None
     missing_since: float | None = None
     """Since when its run, which was there before, is not shown."""
     progress: str = ""
     found: bool = False
     """Whether anything of what it waits for has been there."""
     absence_explained: bool = False
-    telling_due: float = 0.0
+    follow_due: float = 0.0
     """When it is next told how far its run is, and what that writes into its logs."""
 
     def __post_init__(self) -> None:
         self.began = self.reached
-        self.progressing = self.wanted.progress
-        self.streams = Streams(self.wanted.stream)
+        self.progressing = self.target.progress
+        self.streams = Streams(self.target.stream)
 
     @cached_property
     def date(self) -> float | None:
         """The earliest date of a run that it waits for, in seconds since the epoch, if it is known."""
-        dates = [self.wanted.date] if self.wanted.date else self.wanted.dates_of_runs
+        dates = [self.target.date] if self.target.date else self.target.dates_of_runs
         return min(map(seconds_of, dates)) if dates else None
 
     @cached_property
     def keys(self) -> frozenset[Key]:
         """What the runs it waits for have in common with it."""
-        dag_id, run_id = self.wanted.dag_id, self.wanted.run_id
-        return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.wanted.dates_of_runs))
+        dag_id, run_id = self.target.dag_id, self.target.run_id
+        return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.target.dates_of_runs))
 
     @property
-    def telling(self) -> DagRun | None:
+    def followed_run(self) -> DagRun | None:
         """The run of which something is to be told."""
-        if not (self.progressing or self.streams.task_ids) or self.ended or self.wanted.run_id is None:
+        if not (self.progressing or self.streams.task_ids) or self.ended or self.target.run_id is None:
             return None
-        return self.run or DagRun(self.wanted.dag_id, self.wanted.run_id)
+        return self.run or DagRun(self.target.dag_id, self.target.run_id)
 
     @property
     def part_listable(self) -> bool:
         """Whether a listing of tasks that ended tells when it is worth a look."""
-        return self.run is not None and self.wanted.ends_with_tasks and self.missing_since is None
+        return self.run is not None and self.target.ends_with_tasks and self.missing_since is None
 
     @property
     def listable(self) -> bool:
         """Whether a listing of runs that ended tells all it wants to know."""
-        named = self.wanted.exists or self.wanted.dates_of_runs
-        return bool(named) and self.date is not None and self.wanted.ends_with_the_run and self.missing_since is None
+        named = self.target.exists or self.target.dates_of_runs
+        return bool(named) and self.date is not None and self.target.ends_with_the_run and self.missing_since is None
 
     def interval(self, now: float) -> float:
         """Seconds between two looks: those that were asked for, and fewer while the wait is young."""
-        return min(self.poke_interval, max(SHORTEST_INTERVAL, (now - self.wanted.since) / 4))
+        return min(self.poke_interval, max(SHORTEST_INTERVAL, (now - self.target.since) / 4))
 
     def wonders(self, now: float) -> bool:
         """Whether it has looked a few times, found nothing, and has not been told yet why that may be."""
-        waited = now - (self.wanted.since or self.began)
-        return not (self.found or self.wanted.exists or self.absence_explained) and (
+        waited = now - (self.target.since or self.began)
+        return not (self.found or self.target.exists or self.absence_explained) and (
             waited >= LOOKS_BEFORE_EXPLAINING * self.poke_interval
         )
 
-    def see(self, observation: Observation, now: float) -> None:
+    def see(self, snapshot: Snapshot, now: float) -> None:
         """Take note of how things stand, tell what has changed, and whether the wait is over."""
         self.reached, self.due, self.missing_since = now, now + self.interval(now), None
-        self.run, summary = observation.run or self.run, observation.summary()
-        self.found = self.found or self.run is not None or any(observation.things.values())
+        self.run, summary = snapshot.run or self.run, snapshot.summary()
+        self.found = self.found or self.run is not None or any(snapshot.things.values())
         if summary != self.summary:
             self.summary = summary
-            self.tell(f"Waiting for {self.wanted}: {summary}")
-        verdict = judge(observation, self.wanted)
-        if verdict:
-            self.end(Outcome(verdict, summary, observation.run))
-        known = self.wanted.after(observation)
-        if known is not self.wanted:
-            self.wanted = known
+            self.notify(f"Waiting for {self.target}: {summary}")
+        status = evaluate(snapshot, self.target)
+        if status:
+            self.end(WaitResult(status, summary, snapshot.run))
+        known = self.target.after(snapshot)
+        if known is not self.target:
+            self.target = known
             vars(self).pop("date", None)
             vars(self).pop("keys", None)
 
-    def miss(self, error: PassingError, now: float, patience: float) -> None:
+    def miss(self, error: PassingError, now: float, backoff: float) -> None:
         """Take note that the remote could not be asked, and give up once it has not been for long."""
         self.due = now + self.interval(now)
-        if now - self.reached > patience:
+        if now - self.reached > backoff:
             self.end(error)
         else:
-            self.tell(f"Waiting on, although the remote could not be asked: {error}")
+            self.notify(f"Waiting on, although the remote could not be asked: {error}")
 
     def lose(self, error: DagRunVanished, now: float) -> None:
         """Take note that the run is not shown, and give up once it has not been for long enough to be deleted."""
         self.reached, self.due = now, now + self.interval(now)
         if self.missing_since is None:
             self.missing_since = now
-            self.tell(f"The remote does not show run {self.wanted.run_id}; it counts as deleted if that lasts")
+            self.notify(f"The remote does not show run {self.target.run_id}; it counts as deleted if that lasts")
         if now - self.missing_since >= SECONDS_BEFORE_GONE:
             self.end(error)
 
-    def end(self, how: Outcome | Exception) -> None:
+    def end(self, how: WaitResult | Exception) -> None:
         """End the wait, once."""
         if self.ended is None:
             self.ended = how
-            self.tell(how)
+            self.notify(how)
 
 
 def seconds_of(date: str) -> float:

@@ -27,7 +27,7 @@ class Metrics:
     The metrics of one watcher, all tagged with the ``host`` of the remote.
 
     ``astronomer_remote.waiting`` (gauge), ``astronomer_remote.requests`` and ``astronomer_remote.errors`` (counters),
-    ``astronomer_remote.tick`` (timer: how long the remote took to tell what is new) and ``astronomer_remote.lag``
+    ``astronomer_remote.poll`` (timer: how long the remote took to tell what is new) and ``astronomer_remote.lag``
     (timer: from the end of a run to its being seen here).
 
     :param stats: where they go; without, nowhere.
@@ -37,13 +37,13 @@ class Metrics:
         self._stats = stats
         self._tags = {"host": urlsplit(settings.base_url).netloc}
 
-    def tick(self, *, waiting: int, requests: int, failed: bool, took: float) -> None:
-        """A tick is over. :param took: seconds."""
+    def poll(self, *, waiting: int, requests: int, failed: bool, took: float) -> None:
+        """A poll is over. :param took: seconds."""
         if self._stats is None:
             return
         self._stats.gauge("astronomer_remote.waiting", waiting, tags=self._tags)
         self._stats.incr("astronomer_remote.requests", requests, tags=self._tags)
-        self._stats.timing("astronomer_remote.tick", timedelta(seconds=took), tags=self._tags)
+        self._stats.timing("astronomer_remote.poll", timedelta(seconds=took), tags=self._tags)
         if failed:
             self._stats.incr("astronomer_remote.errors", tags=self._tags)
 

@@ -21,14 +21,14 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from astronomer_remote.api.client.refusals import may_refuse, refuses
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.pools.pools import SECONDS_OF_PATIENCE
-from astronomer_remote.api.pools.target import RoomWanted
+from astronomer_remote.api.pools.pools import SECONDS_OUT_OF_REACH
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, PassingError, RemoteError
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import async_driver
-from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_TICKS
-from astronomer_remote.api.waiting.target import Outcome, Verdict
+from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 
 Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 
@@ -41,14 +41,14 @@ _ByLoop: TypeAlias = "WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDict
 
 
 async def watch_pool(
-    wanted: RoomWanted,
+    target: PoolTarget,
     *,
     settings: Settings,
     reload: Reload,
     poke_interval: float,
     deadline: float | None,
-    told: Callable[[str], None],
-) -> Outcome:
+    on_line: Callable[[str], None],
+) -> WaitResult:
     """
     Wait until a pool has room.
 
@@ -56,28 +56,28 @@ async def watch_pool(
     :param reload: reads the connection anew.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch.
-    :param told: gets a line whenever something changed.
+    :param on_line: gets a line whenever something changed.
     :raises PassingError: when the remote could not be asked for longer than
-        :data:`~astronomer_remote.api.pools.pools.SECONDS_OF_PATIENCE`.
+        :data:`~astronomer_remote.api.pools.pools.SECONDS_OUT_OF_REACH`.
     """
     listings, reached, summary = PoolListings.of(settings, reload), time.monotonic(), ""
     while True:
         try:
-            pool = await listings.pool(wanted, poke_interval)
+            pool = await listings.pool(target, poke_interval)
         except PassingError as error:
-            if time.monotonic() - reached > SECONDS_OF_PATIENCE:
+            if time.monotonic() - reached > SECONDS_OUT_OF_REACH:
                 raise
-            told(f"Waiting on, although the remote could not be asked: {error}")
+            on_line(f"Waiting on, although the remote could not be asked: {error}")
         else:
-            reached, before, summary = time.monotonic(), summary, wanted.summary(pool)
+            reached, before, summary = time.monotonic(), summary, target.summary(pool)
             if summary != before:
-                told(summary)
-            if wanted.is_in(pool):
-                return Outcome(Verdict.SUCCESS, summary)
+                on_line(summary)
+            if target.is_in(pool):
+                return WaitResult(WaitStatus.SUCCESS, summary)
         left = poke_interval if deadline is None else deadline - time.time()
         if left <= 0:
-            return Outcome(Verdict.TIMEOUT, summary)
-        await asyncio.sleep(max(0.01, min(poke_interval - listings.age(wanted.pool), left)))
+            return WaitResult(WaitStatus.TIMEOUT, summary)
+        await asyncio.sleep(max(0.01, min(poke_interval - listings.age(target.pool), left)))
 
 
 class PoolListings:
@@ -112,7 +112,7 @@ class PoolListings:
         reading = self._readings.get(self._key(name))
         return time.monotonic() - reading.made if reading else 0.0
 
-    async def pool(self, wanted: RoomWanted, seconds: float) -> Pool:
+    async def pool(self, target: PoolTarget, seconds: float) -> Pool:
         """
         The pool that a wait is for.
 
@@ -120,11 +120,11 @@ class PoolListings:
         :raises RemoteError: if it failed; a failure, too, is one for all.
         """
         async with self._lock:
-            outcome = (await self._renewed(wanted.pool, seconds)).outcome
+            outcome = (await self._renewed(target.pool, seconds)).outcome
         if isinstance(outcome, RemoteError):
             # Raising adds to it, and it may be raised many times.
             raise copy.copy(outcome)
-        return wanted.among(outcome)
+        return target.among(outcome)
 
     def _key(self, name: str) -> str:
         return name if time.monotonic() < self._refused_until else ALL_POOLS
@@ -140,7 +140,7 @@ class PoolListings:
                 # What no request gets past is no matter of the listing.
                 if not isinstance(single.outcome, (AuthenticationFailed, PassingError)):
                     log.warning("The remote does not list its pools; for now, each is read singly: %s", failure)
-                    self._refused_until = time.monotonic() + SECONDS_BETWEEN_WIDE_TICKS
+                    self._refused_until = time.monotonic() + SECONDS_BETWEEN_WIDE_POLLS
                     key, reading = name, single
             self._readings[key] = reading
         return reading

@@ -25,23 +25,23 @@ from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.runs.poll import SECONDS_OF_PATIENCE
+from astronomer_remote.api.runs.poll import SECONDS_OUT_OF_REACH
 from astronomer_remote.api.transport.drivers import AsyncDriver, async_driver
 from astronomer_remote.api.waiting.schedule import (
     FAILURES_BEFORE_PROBE,
-    SECONDS_BETWEEN_WIDE_TICKS,
+    SECONDS_BETWEEN_WIDE_POLLS,
     Checks,
     Clock,
-    Listing,
+    Cursor,
+    PollPlan,
     Refusals,
-    Tick,
     pause,
     plan,
     spread,
 )
-from astronomer_remote.api.waiting.target import Observation, Outcome, Verdict, Wanted
-from astronomer_remote.api.waiting.waiter import News, Waiter
-from astronomer_remote.api.watch.follower import Teller
+from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget
+from astronomer_remote.api.waiting.waiter import Update, Waiter
+from astronomer_remote.api.watch.follower import FollowLoop
 from astronomer_remote.api.watch.metrics import Metrics, Stats
 
 log = logging.getLogger(__name__)
@@ -62,15 +62,15 @@ REQUESTS_AT_ONCE = 4
 
 
 async def watch(
-    wanted: Wanted,
+    target: WaitTarget,
     *,
     settings: Settings,
     reload: Reload,
     poke_interval: float,
     deadline: float | None,
-    told: Callable[[str], None],
+    on_line: Callable[[str], None],
     stats: Stats | None = None,
-) -> Outcome:
+) -> WaitResult:
     """
     Wait until what is wanted has come about.
 
@@ -78,12 +78,12 @@ async def watch(
     :param reload: reads the connection anew.
     :param poke_interval: seconds between two looks.
     :param deadline: when to give up, in seconds since the epoch.
-    :param told: gets a line whenever something changed; it is called by the waiting task itself, since Airflow
+    :param on_line: gets a line whenever something changed; it is called by the waiting task itself, since Airflow
         finds a trigger's log by the task that writes it.
     :param stats: where metrics go, see :class:`~astronomer_remote.api.watch.metrics.Metrics`.
     """
-    news: asyncio.Queue[News] = asyncio.Queue()
-    waiter = Waiter(wanted, poke_interval, news.put_nowait, reached=time.time(), queued_since=time.time())
+    update: asyncio.Queue[Update] = asyncio.Queue()
+    waiter = Waiter(target, poke_interval, update.put_nowait, reached=time.time(), queued_since=time.time())
     watcher = Watcher.of(settings, reload, stats)
     watcher.join(waiter)
     try:
@@ -92,21 +92,21 @@ async def watch(
             least = 0.0 if waiter.summary else SECONDS_FOR_A_LOOK
             left = None if deadline is None else max(least, deadline - time.time())
             try:
-                item = await asyncio.wait_for(news.get(), left)
+                item = await asyncio.wait_for(update.get(), left)
             except asyncio.TimeoutError:
                 if waiter.ended is None:
-                    return Outcome(Verdict.TIMEOUT, waiter.summary, waiter.run)
+                    return WaitResult(WaitStatus.TIMEOUT, waiter.summary, waiter.run)
                 item = waiter.ended
-            if isinstance(item, Outcome):
-                await watcher.tell_rest(waiter)
-                left_over = [news.get_nowait() for _ in range(news.qsize())]
+            if isinstance(item, WaitResult):
+                await watcher.follow_rest(waiter)
+                left_over = [update.get_nowait() for _ in range(update.qsize())]
                 for line in (each for each in left_over if isinstance(each, str)):
-                    told(line)
+                    on_line(line)
                 return item
             if isinstance(item, Exception):
                 # The same error may end many waits; each gets its own, since raising adds to it.
                 raise copy.copy(item)
-            told(item)
+            on_line(item)
     finally:
         watcher.leave(waiter)
 
@@ -131,10 +131,10 @@ class Watcher:
         self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._at_once = asyncio.Semaphore(REQUESTS_AT_ONCE)
-        self._ended_runs = Listing()
-        self._ended_tasks = Listing()
+        self._ended_runs = Cursor()
+        self._ended_tasks = Cursor()
         self._checks = Checks()
-        self._teller: Teller | None = None
+        self._follow_loop: FollowLoop | None = None
         self._widened = 0.0
 
     @classmethod
@@ -160,10 +160,10 @@ class Watcher:
         self._task.cancel()
         self._retire()
 
-    async def tell_rest(self, waiter: Waiter) -> None:
+    async def follow_rest(self, waiter: Waiter) -> None:
         """Tell somebody whose wait is over what was written into the logs last."""
-        if self._teller and waiter.streams.task_ids:
-            await self._teller.tell_rest(waiter)
+        if self._follow_loop and waiter.streams.task_ids:
+            await self._follow_loop.follow_rest(waiter)
 
     def _retire(self) -> None:
         """Make way for another: nobody may join a watcher whose loop is over."""
@@ -174,25 +174,25 @@ class Watcher:
     async def _run(self) -> None:
         try:
             async with async_driver(self._settings, self._reload) as driver:
-                self._teller = Teller(self._deployment.telling, partial(self._run_flow, driver))
+                self._follow_loop = FollowLoop(self._deployment.follower, partial(self._run_flow, driver))
                 try:
-                    await self._tick_on(driver)
+                    await self._poll_loop(driver)
                 finally:
-                    await self._teller.close()
+                    await self._follow_loop.close()
         except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach those who wait for it
             self._retire()
             for waiter in set(self._waiters):
                 waiter.end(error)
 
-    async def _tick_on(self, driver: AsyncDriver) -> None:
+    async def _poll_loop(self, driver: AsyncDriver) -> None:
         number = failures = counted = 0
         while True:
             started = time.monotonic()
-            waiting, answered = len(self._waiters), await self._tick(driver, number)
+            waiting, answered = len(self._waiters), await self._poll(driver, number)
             took = time.monotonic() - started
             sent, counted = driver.sent - counted, driver.sent
             failures, number = 0 if answered else failures + 1, number + 1
-            self._metrics.tick(waiting=waiting, requests=sent, failed=not answered, took=took)
+            self._metrics.poll(waiting=waiting, requests=sent, failed=not answered, took=took)
             log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
             await self._pause(took, failures)
 
@@ -207,80 +207,80 @@ class Watcher:
             except asyncio.TimeoutError:
                 return
 
-    async def _tick(self, driver: AsyncDriver, number: int) -> bool:
+    async def _poll(self, driver: AsyncDriver, number: int) -> bool:
         """Ask once. :return: whether the remote answered."""
-        conversation = self._deployment.conversation
+        client = self._deployment.client
         try:
             # Finding out the generation also tells the remote's time, which the listing goes by.
-            dialect = await driver.run(conversation.dialect())
+            dialect = await driver.run(client.dialect())
         except PassingError as error:
             self._miss(set(self._waiters), error)
             return False
-        clock = Clock(conversation.clock(), conversation.remote_clock() - conversation.clock())
-        if clock.now - self._widened > SECONDS_BETWEEN_WIDE_TICKS:
+        clock = Clock(client.clock(), client.remote_clock() - client.clock())
+        if clock.now - self._widened > SECONDS_BETWEEN_WIDE_POLLS:
             # One that was refused or failed is tried again, and given up at once if it still does not work.
-            self._ended_runs = Listing(failures=self._ended_runs.failures)
-            self._ended_tasks = Listing(offered=dialect.lists_ended_tasks, failures=self._ended_tasks.failures)
+            self._ended_runs = Cursor(failures=self._ended_runs.failures)
+            self._ended_tasks = Cursor(offered=dialect.lists_ended_tasks, failures=self._ended_tasks.failures)
             self._widened = clock.now
         self._checks.next()
-        tick, offered = self._plan(clock), self._offered
-        answered = await self._list_runs(driver, tick) and await self._list_tasks(driver, tick)
+        poll, offered = self._plan(clock), self._offered
+        answered = await self._list_runs(driver, poll) and await self._list_tasks(driver, poll)
         if self._offered != offered:
             # Those whom a listing was to serve that is refused.
-            tick = self._plan(clock)
-        left = [waiter for waiter in tick.singly if waiter.ended is None]
+            poll = self._plan(clock)
+        left = [waiter for waiter in poll.singly if waiter.ended is None]
         refusals = Refusals()
         await asyncio.gather(*(self._look(driver, waiter, refusals) for waiter in spread(left)))
-        self._checks.note(sum(waiter.ended is not None for waiter in tick.checked if waiter in left))
-        if answered and self._teller:
-            self._teller.tell(self._waiters, clock.now)
+        self._checks.note(sum(waiter.ended is not None for waiter in poll.checked if waiter in left))
+        if answered and self._follow_loop:
+            self._follow_loop.follow(self._waiters, clock.now)
         return answered
 
     @property
     def _offered(self) -> tuple[bool, bool]:
         return self._ended_runs.offered, self._ended_tasks.offered
 
-    def _plan(self, clock: Clock) -> Tick:
+    def _plan(self, clock: Clock) -> PollPlan:
         checks = self._checks.number
         return plan(self._waiters, clock, checks=checks, runs=self._ended_runs, tasks=self._ended_tasks)
 
-    async def _list_runs(self, driver: AsyncDriver, tick: Tick) -> bool:
+    async def _list_runs(self, driver: AsyncDriver, poll: PollPlan) -> bool:
         """Ask which runs have ended. :return: whether the remote answered."""
-        flow = self._deployment.runs.ended(tick.dag_ids, since=tick.since, bound=tick.bound)
-        ended = await self._list(driver, self._ended_runs, tick.served, flow)
+        flow = self._deployment.runs.ended(poll.dag_ids, since=poll.since, bound=poll.bound)
+        ended = await self._list(driver, self._ended_runs, poll.served, flow)
         if ended is None:
             return False
-        now = self._deployment.conversation.clock()
-        told = [(waiter, run) for run in ended for waiter in tick.waiting_for(run) if waiter.ended is None]
-        self._metrics.seen({run.run_id: run for _, run in told}.values(), self._deployment.conversation.remote_clock())
-        for waiter, run in told:
-            if waiter.wanted.run_id:
-                waiter.see(Observation.of_run(run), now)
+        now = self._deployment.client.clock()
+        on_line = [(waiter, run) for run in ended for waiter in poll.waiting_for(run) if waiter.ended is None]
+        self._metrics.seen({run.run_id: run for _, run in on_line}.values(), self._deployment.client.remote_clock())
+        for waiter, run in on_line:
+            if waiter.target.run_id:
+                waiter.see(Snapshot.of_run(run), now)
         # Who waits for dates may wait for several, of which this is one.
-        several = {waiter for waiter, _ in told if not waiter.wanted.run_id}
+        several = {waiter for waiter, _ in on_line if not waiter.target.run_id}
         await asyncio.gather(*(self._look(driver, waiter) for waiter in several))
         return True
 
-    async def _list_tasks(self, driver: AsyncDriver, tick: Tick) -> bool:
+    async def _list_tasks(self, driver: AsyncDriver, poll: PollPlan) -> bool:
         """Ask which tasks have ended, and look at the runs whose tasks these are. :return: as for runs."""
-        flow = self._deployment.observer.ended_tasks(tick.runs, since=tick.parts_since)
-        ended = await self._list(driver, self._ended_tasks, tick.parts, flow)
+        flow = self._deployment.poller.ended_tasks(poll.runs, since=poll.parts_since)
+        ended = await self._list(driver, self._ended_tasks, poll.parts, flow)
         if ended is None:
             return False
-        told = {waiter for task in ended for waiter in tick.waiting_for_task(task)}
-        await asyncio.gather(*(self._look(driver, waiter) for waiter in told))
+        on_line = {waiter for task in ended for waiter in poll.waiting_for_task(task)}
+        await asyncio.gather(*(self._look(driver, waiter) for waiter in on_line))
         return True
 
     async def _list(
-        self, driver: AsyncDriver, listing: Listing, served: Sequence[Waiter], flow: Flow[list[Ended]]
+        self, driver: AsyncDriver, listing: Cursor, served: Sequence[Waiter], flow: Flow[list[Ended]]
     ) -> list[Ended] | None:
         """Ask what has ended. :return: that, nothing where the remote refuses, ``None`` if it did not answer."""
         if not served:
             # Who is served next may have waited for long: nothing is known of that time.
             listing.resume_at = None
             return []
-        conversation = self._deployment.conversation
-        asked_at = conversation.remote_clock()
+        client = self._deployment.client
+        asked_at = client.remote_clock()
         try:
             ended = await self._run_flow(driver, flow)
         except PassingError as error:
@@ -296,8 +296,8 @@ class Watcher:
                 raise
             refusal = error
         else:
-            listing.heard((each.end_date for each in ended), asked_at)
-            now = conversation.clock()
+            listing.advance((each.end_date for each in ended), asked_at)
+            now = client.clock()
             for waiter in served:
                 # Whatever there is to tell them has been told up to now.
                 waiter.listed, waiter.reached = True, now
@@ -310,7 +310,7 @@ class Watcher:
         """Read what one of the waits is for. :return: whether the remote answered."""
         before = probe.reached
         await self._look(driver, probe)
-        return isinstance(probe.ended, Outcome) or probe.reached != before
+        return isinstance(probe.ended, WaitResult) or probe.reached != before
 
     async def _look(self, driver: AsyncDriver, waiter: Waiter, refusals: Refusals | None = None) -> None:
         refusals = refusals or Refusals()
@@ -319,7 +319,7 @@ class Watcher:
                 if refusals.of_all:
                     waiter.end(refusals.of_all)
                     return
-                await driver.run(self._deployment.observer.look_for(waiter, bare=True))
+                await driver.run(self._deployment.poller.look_for(waiter, bare=True))
                 refusals.note(waiter)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one run must not end the waits for others
             waiter.end(error)
@@ -330,6 +330,6 @@ class Watcher:
             return await driver.run(flow)
 
     def _miss(self, waiters: Iterable[Waiter], error: PassingError) -> None:
-        now = self._deployment.conversation.clock()
+        now = self._deployment.client.clock()
         for waiter in waiters:
-            waiter.miss(error, now, SECONDS_OF_PATIENCE)
+            waiter.miss(error, now, SECONDS_OUT_OF_REACH)

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import DAG, get_parsing_context
 MODULES = (_trigger, _sensor, _hook, _hostile, _kill)
 
 
-def build(connection: str, version: tuple[int, ...], date: str, wanted: Iterable[tuple[str, str]]) -> None:
+def build(connection: str, version: tuple[int, ...], date: str, target: Iterable[tuple[str, str]]) -> None:
     """
     Make the DAGs for one remote; Airflow runs each of them once, as soon as it knows it.
 
@@ -26,7 +26,7 @@ def build(connection: str, version: tuple[int, ...], date: str, wanted: Iterable
     :param wanted: names of scenarios, which are functions of `MODULES`, each with a mode.
     """
     running = get_parsing_context().dag_id
-    for name, mode in wanted:
+    for name, mode in target:
         dag_id = f"{name}.{mode}.{connection}"
         # A task only needs its own DAG of the many that are in the file.
         if running not in (None, dag_id):

@@ -11,25 +11,25 @@ from urllib.parse import unquote
 
 from astronomer_remote.api.protocol.models import Version, parse_date
 from astronomer_remote.testing.contents import READER, Accounts, Contents, FakeDag, FakePool, FakeRun
-from astronomer_remote.testing.server import Answer, Asked
+from astronomer_remote.testing.server import RecordedRequest, Reply
 
-Endpoint: TypeAlias = tuple[str, str, Callable[..., Answer]]
+Endpoint: TypeAlias = tuple[str, str, Callable[..., Reply]]
 """Verb, path with ``{}`` for each id, and what answers: it gets the request and the ids."""
 
-PAGE_NOT_FOUND = Answer(404, "<html><title>Airflow 404</title></html>", "text/html; charset=utf-8")
-BROKEN = Answer(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8")
+PAGE_NOT_FOUND = Reply(404, "<html><title>Airflow 404</title></html>", "text/html; charset=utf-8")
+BROKEN = Reply(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8")
 """What Airflow before 3 says where it did not think of something."""
 
 
 class Refused(Exception):
     """Carries what to answer instead."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Reply) -> None:
         super().__init__(answer.status)
         self.answer = answer
 
 
-class Speaker(ABC):
+class Api(ABC):
     """
     Answers like one generation.
 
@@ -62,42 +62,42 @@ class Speaker(ABC):
     def endpoints(self) -> Iterable[Endpoint]:
         """Endpoints that want a login."""
 
-    def who(self, asked: Asked) -> str:
+    def user_of(self, request: RecordedRequest) -> str:
         """Who asks. :raises Refused: if the request carries no good credentials."""
         return "anybody"
 
-    def forbidden(self) -> Answer:
+    def forbidden(self) -> Reply:
         """What a user hears who may only read; 1.10 knows no users, and so never says it."""
-        return Answer(403, "Forbidden", "text/html; charset=utf-8")
+        return Reply(403, "Forbidden", "text/html; charset=utf-8")
 
     @abstractmethod
-    def missing(self, what: str) -> Answer:
+    def missing(self, what: str) -> Reply:
         """What is answered if there is no such thing."""
 
-    def nowhere(self, asked: Asked) -> Answer:
+    def unknown_path(self, request: RecordedRequest) -> Reply:
         """What is answered if there is no such endpoint."""
         return PAGE_NOT_FOUND
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, request: RecordedRequest) -> Reply:
         """Answer a request."""
-        path = unquote(asked.path) if self.unquotes_first else asked.path
+        path = unquote(request.path) if self.unquotes_first else request.path
         try:
             for endpoints, is_open in ((self._open, True), (self._closed, False)):
-                found = _match(endpoints, asked.method, path)
+                found = _match(endpoints, request.method, path)
                 if found is None:
                     continue
                 wants_login = not (is_open or self._lets_anybody_in)
-                if wants_login and self.who(asked) == READER and self.writes(asked):
+                if wants_login and self.user_of(request) == READER and self.writes(request):
                     return self.forbidden()
                 answer, ids = found
-                return answer(asked, *(ids if self.unquotes_first else map(unquote, ids)))
+                return answer(request, *(ids if self.unquotes_first else map(unquote, ids)))
         except Refused as refused:
             return refused.answer
-        return self.nowhere(asked)
+        return self.unknown_path(request)
 
-    def writes(self, asked: Asked) -> bool:
+    def writes(self, request: RecordedRequest) -> bool:
         """Whether a request would change something."""
-        return asked.method != "GET" and not asked.path.endswith("/list")
+        return request.method != "GET" and not request.path.endswith("/list")
 
     # What there is
 
@@ -135,13 +135,13 @@ class Speaker(ABC):
         dag.runs[run.run_id] = run
         return run
 
-    def health(self, asked: Asked) -> Answer:
+    def health(self, request: RecordedRequest) -> Reply:
         """Every generation tells its health in the same shape."""
         beat = self.date(datetime.now(timezone.utc))
-        told: dict[str, Any] = {"metadatabase": {"status": "healthy"}}
+        body: dict[str, Any] = {"metadatabase": {"status": "healthy"}}
         for name, status in self.components().items():
-            told[name] = {"status": status, f"latest_{name}_heartbeat": beat if status else None}
-        return Answer(200, told)
+            body[name] = {"status": status, f"latest_{name}_heartbeat": beat if status else None}
+        return Reply(200, body)
 
     def components(self) -> dict[str, str | None]:
         """States of the components besides the database."""
@@ -160,22 +160,22 @@ def moment(text: Any) -> datetime:
     return found.astimezone(timezone.utc)
 
 
-def is_within(date: datetime | None, asked: Callable[[str], Any], field: str) -> bool:
+def is_within(date: datetime | None, request: Callable[[str], Any], field: str) -> bool:
     """Whether a date lies within ``<field>_gte`` and ``<field>_lte``; an unknown one lies in no bounds."""
-    low, high = asked(f"{field}_gte"), asked(f"{field}_lte")
+    low, high = request(f"{field}_gte"), request(f"{field}_lte")
     if low is None and high is None:
         return True
     return date is not None and (low is None or date >= moment(low)) and (high is None or date <= moment(high))
 
 
-def _compiled(endpoint: Endpoint) -> tuple[str, re.Pattern[str], Callable[..., Answer]]:
+def _compiled(endpoint: Endpoint) -> tuple[str, re.Pattern[str], Callable[..., Reply]]:
     method, path, answer = endpoint
     return method, re.compile(re.escape(path).replace(r"\{\}", "([^/]+)")), answer
 
 
 def _match(
-    endpoints: Iterable[tuple[str, re.Pattern[str], Callable[..., Answer]]], method: str, path: str
-) -> tuple[Callable[..., Answer], tuple[str, ...]] | None:
+    endpoints: Iterable[tuple[str, re.Pattern[str], Callable[..., Reply]]], method: str, path: str
+) -> tuple[Callable[..., Reply], tuple[str, ...]] | None:
     for verb, pattern, answer in endpoints:
         found = pattern.fullmatch(path)
         if found and verb == method:

@@ -32,7 +32,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow, Reload, Sleep
 from astronomer_remote.api.protocol.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, utc_text
 from astronomer_remote.api.runs.runs import IfExists, Triggered
-from astronomer_remote.api.waiting.target import Outcome, Verdict, Wanted
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
 
 Numbers = tuple[int, ...]
@@ -60,7 +60,7 @@ class Played:
 TABLE: dict[str, Played] = {}
 
 
-def conversation(**options: Any) -> Callable[[Callable[[Deployment], Flow[Any]]], Callable[[Deployment], Flow[Any]]]:
+def client(**options: Any) -> Callable[[Callable[[Deployment], Flow[Any]]], Callable[[Deployment], Flow[Any]]]:
     def add(play: Callable[[Deployment], Flow[Any]]) -> Callable[[Deployment], Flow[Any]]:
         TABLE[play.__name__] = Played(play, **options)
         return play
@@ -82,9 +82,9 @@ def failure(cause: type[RemoteError], flow: Flow[Any]) -> Flow[RemoteError]:
 
 def as_somebody(remote: Deployment, login: str | None, password: str | None, **more: Any) -> Deployment:
     """The same deployment, spoken to with a connection's own credentials."""
-    settings = replace(remote.conversation.settings, login=login, password=password, authentication="auto", **more)
-    kind = type(remote.conversation)
-    return Deployment(settings, conversation=kind(settings, clock=remote.conversation.clock))
+    settings = replace(remote.client.settings, login=login, password=password, authentication="auto", **more)
+    kind = type(remote.client)
+    return Deployment(settings, client=kind(settings, clock=remote.client.clock))
 
 
 def read_a_pool(remote: Deployment) -> Flow[Pool]:
@@ -95,7 +95,7 @@ def read_a_pool(remote: Deployment) -> Flow[Pool]:
             step = flow.send(outcome)
         except StopIteration as end:
             return end.value
-        outcome = remote.conversation.settings if isinstance(step, Reload) else (yield step)
+        outcome = remote.client.settings if isinstance(step, Reload) else (yield step)
 
 
 def numbers(remote: Deployment) -> Flow[Numbers]:
@@ -103,52 +103,52 @@ def numbers(remote: Deployment) -> Flow[Numbers]:
     return version.numbers if version else (1, 10)
 
 
-def ended(remote: Deployment, wanted: Wanted, verdict: Verdict) -> Flow[Outcome]:
+def ended(remote: Deployment, target: WaitTarget, status: WaitStatus) -> Flow[WaitResult]:
     """Wait, at the pace of a real deployment."""
-    outcome: Outcome = yield from remote.observer.wait(wanted, poke_interval=5, deadline=None)
-    assert outcome.verdict is verdict, outcome.summary
+    outcome: WaitResult = yield from remote.poller.wait(target, poke_interval=5, deadline=None)
+    assert outcome.status is status, outcome.summary
     return outcome
 
 
 # The deployment itself
 
 
-@conversation()
+@client()
 def detect(remote: Deployment) -> Flow[Any]:
     found = yield from as_somebody(remote, None, None).get_version()
     assert found == (yield from remote.get_version())
     return found
 
 
-@conversation()
+@client()
 def health(remote: Deployment) -> Flow[Any]:
     found = yield from remote.get_health()
     assert found.components["metadatabase"] == found.components["scheduler"] == "healthy"
     return found
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def config_hidden(remote: Deployment) -> Flow[Any]:
     error = yield from failure(AccessDenied, remote.get_config())
     assert "the remote does not allow it" in str(error)
     return error
 
 
-@conversation(possible=since(2, 0), shows_config=True)
+@client(possible=since(2, 0), shows_config=True)
 def config(remote: Deployment) -> Flow[Any]:
     found = yield from remote.get_config()
     assert found["api"]["maximum_page_limit"] == "100"
     return found["api"]["maximum_page_limit"]
 
 
-@conversation()
+@client()
 def call(remote: Deployment) -> Flow[Any]:
     found = yield from remote.call("GET", "/pools/default_pool")
     assert found["slots"] == 128
     return found
 
 
-@conversation()
+@client()
 def call_nowhere(remote: Deployment) -> Flow[Any]:
     # 1.10 answers with the page of its UI, as a proxy would with its own.
     return (yield from failure(NotFound, remote.call("GET", "/no/such/endpoint")))
@@ -157,7 +157,7 @@ def call_nowhere(remote: Deployment) -> Flow[Any]:
 # Runs: make one
 
 
-@conversation()
+@client()
 def trigger(remote: Deployment) -> Flow[Triggered]:
     made = yield from remote.runs.trigger(FIRST)
     assert not made.existed
@@ -167,7 +167,7 @@ def trigger(remote: Deployment) -> Flow[Triggered]:
     return made
 
 
-@conversation()
+@client()
 def trigger_again(remote: Deployment) -> Flow[Triggered]:
     made = yield from remote.runs.trigger(FIRST)
     assert made.existed
@@ -175,7 +175,7 @@ def trigger_again(remote: Deployment) -> Flow[Triggered]:
     return made
 
 
-@conversation()
+@client()
 def trigger_twice_in_a_second(remote: Deployment) -> Flow[Any]:
     one = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-first"))
     other = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-second"))
@@ -184,21 +184,21 @@ def trigger_twice_in_a_second(remote: Deployment) -> Flow[Any]:
     return [one, other]
 
 
-@conversation()
+@client()
 def trigger_of_a_date(remote: Deployment) -> Flow[Triggered]:
     made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-dated", logical_date=EXTERNAL_DATE))
     assert utc_text(made.run.logical_date or "", "date") == EXTERNAL_DATE
     return made
 
 
-@conversation()
+@client()
 def trigger_of_a_taken_date(remote: Deployment) -> Flow[Triggered]:
     made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE))
     assert [made.existed, made.run.run_id] == [True, "contract-dated"]
     return made
 
 
-@conversation()
+@client()
 def obtain_in_the_way(remote: Deployment) -> Flow[Any]:
     wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
     return (yield from failure(DagRunAlreadyExists, remote.runs.obtain(wish, IfExists(attempt=2))))
@@ -207,11 +207,11 @@ def obtain_in_the_way(remote: Deployment) -> Flow[Any]:
 MARK = "0123456789abcdef"
 
 
-@conversation()
+@client()
 def obtain_marked(remote: Deployment) -> Flow[Any]:
     """A run of a chosen id, which shows a further attempt whose it is."""
     wish = TriggerIntent("paused_dag", "contract-marked", note="by hand", mark=MARK)
-    if not (yield from remote.conversation.dialect()).takes_notes:
+    if not (yield from remote.client.dialect()).takes_notes:
         wish = replace(wish, note=None)
     made = yield from remote.runs.obtain(wish, IfExists(mark=MARK))
     found = yield from remote.runs.obtain(wish, IfExists(attempt=2, mark=MARK))
@@ -221,14 +221,14 @@ def obtain_marked(remote: Deployment) -> Flow[Any]:
     return [made, found, error]
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def obtain_reset_marked(remote: Deployment) -> Flow[Any]:
     """A run that was taken over shows a further attempt whose it is, where it can have a note."""
     wish = TriggerIntent("paused_dag", "contract-marked", mark="fedcba9876543210")
     if_exists = IfExists(mark=wish.mark, reset=True)
     taken = yield from remote.runs.obtain(wish, if_exists)
     found = yield from remote.runs.find_own(wish, if_exists)
-    if (yield from remote.conversation.dialect()).takes_notes:
+    if (yield from remote.client.dialect()).takes_notes:
         assert found is not None
         assert found.note == taken.run.note == "by hand\n[astronomer_remote fedcba9876543210]"
     else:
@@ -236,7 +236,7 @@ def obtain_reset_marked(remote: Deployment) -> Flow[Any]:
     return [taken, found]
 
 
-@conversation()
+@client()
 def trigger_with_microseconds(remote: Deployment) -> Flow[Triggered]:
     date = "2021-11-16T11:34:00.000001Z"
     made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-microseconds", logical_date=date))
@@ -244,21 +244,21 @@ def trigger_with_microseconds(remote: Deployment) -> Flow[Triggered]:
     return made
 
 
-@conversation(possible=since(2, 5))
+@client(possible=since(2, 5))
 def trigger_with_note(remote: Deployment) -> Flow[Triggered]:
     made = yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-note", note="from elsewhere"))
     assert made.run.note == "from elsewhere"
     return made
 
 
-@conversation(possible=since(2, 3))
+@client(possible=since(2, 3))
 def trigger_with_data_interval(remote: Deployment) -> Flow[Triggered]:
     interval = ("2021-11-15T00:00:00Z", "2021-11-16T00:00:00Z")
     wish = TriggerIntent("paused_dag", "contract-interval", logical_date=interval[1], data_interval=interval)
     return (yield from remote.runs.trigger(wish))
 
 
-@conversation(possible=since(3, 0))
+@client(possible=since(3, 0))
 def trigger_run_after(remote: Deployment) -> Flow[Triggered]:
     wish = TriggerIntent("paused_dag", "contract-later", run_after=EXTERNAL_DATE, dated_now=False)
     made = yield from remote.runs.trigger(wish)
@@ -266,7 +266,7 @@ def trigger_run_after(remote: Deployment) -> Flow[Triggered]:
     return made
 
 
-@conversation(possible=since(3, 2))
+@client(possible=since(3, 2))
 def trigger_with_partition_key(remote: Deployment) -> Flow[Any]:
     wish = TriggerIntent("paused_dag", "contract-partition", partition_key="2021-11-16", dated_now=False)
     error = yield from failure(RequestRefused, remote.runs.trigger(wish))
@@ -274,12 +274,12 @@ def trigger_with_partition_key(remote: Deployment) -> Flow[Any]:
     return error
 
 
-@conversation()
+@client()
 def trigger_unknown_dag(remote: Deployment) -> Flow[Any]:
     return (yield from failure(DagNotFound, remote.runs.trigger(TriggerIntent("no_such_dag", "contract-x"))))
 
 
-@conversation()
+@client()
 def trigger_broken_dag(remote: Deployment) -> Flow[Any]:
     error = yield from failure(DagNotFound, remote.runs.trigger(TriggerIntent("broken_dag", "contract-x")))
     known = yield from numbers(remote)
@@ -287,7 +287,7 @@ def trigger_broken_dag(remote: Deployment) -> Flow[Any]:
     return error
 
 
-@conversation()
+@client()
 def trigger_with_wrong_conf(remote: Deployment) -> Flow[Any]:
     flow = remote.runs.trigger(TriggerIntent("with_params", "contract-params", {"x": "notint"}))
     if (yield from numbers(remote)) < (2, 2):
@@ -297,7 +297,7 @@ def trigger_with_wrong_conf(remote: Deployment) -> Flow[Any]:
     return error
 
 
-@conversation()
+@client()
 def trigger_with_odd_run_id(remote: Deployment) -> Flow[Any]:
     flow = remote.runs.trigger(TriggerIntent("paused_dag", "contract with spaces é"))
     if (yield from numbers(remote)) < (2, 6, 3):
@@ -310,50 +310,50 @@ def trigger_with_odd_run_id(remote: Deployment) -> Flow[Any]:
 # Runs: read
 
 
-@conversation()
+@client()
 def get(remote: Deployment) -> Flow[DagRun]:
     run = yield from remote.runs.get("paused_dag", "contract-dated")
     assert utc_text(run.logical_date or "", "date") == EXTERNAL_DATE
     return run
 
 
-@conversation()
+@client()
 def get_odd_run_id(remote: Deployment) -> Flow[DagRun]:
     return (yield from remote.runs.get("paused_dag", "contract+now:1.2~3-4"))
 
 
-@conversation()
+@client()
 def get_unknown(remote: Deployment) -> Flow[Any]:
     return (yield from failure(DagRunNotFound, remote.runs.get("paused_dag", "contract-x")))
 
 
-@conversation()
+@client()
 def get_of_unknown_dag(remote: Deployment) -> Flow[Any]:
     with pytest.raises(NotFound) as failed:
         yield from remote.runs.get("no_such_dag", "contract-x")
     return failed.value
 
 
-@conversation()
+@client()
 def of_date(remote: Deployment) -> Flow[list[DagRun]]:
     runs = yield from remote.runs.all("paused_dag", EXTERNAL_DATE)
     assert [run.run_id for run in runs] == ["contract-dated"]
     return runs
 
 
-@conversation()
+@client()
 def of_date_without_run(remote: Deployment) -> Flow[list[DagRun]]:
     runs = yield from remote.runs.all("paused_dag", "2021-11-16T11:35:00Z")
     assert runs == []
     return runs
 
 
-@conversation()
+@client()
 def trigger_last(remote: Deployment) -> Flow[Triggered]:
     return (yield from remote.runs.trigger(TriggerIntent("paused_dag", "contract-last")))
 
 
-@conversation()
+@client()
 def newest(remote: Deployment) -> Flow[DagRun | None]:
     run = yield from remote.runs.newest("paused_dag")
     assert run
@@ -361,7 +361,7 @@ def newest(remote: Deployment) -> Flow[DagRun | None]:
     return run
 
 
-@conversation()
+@client()
 def newest_of_none(remote: Deployment) -> Flow[DagRun | None]:
     run = yield from remote.runs.newest("sleeper")
     assert run is None
@@ -371,35 +371,35 @@ def newest_of_none(remote: Deployment) -> Flow[DagRun | None]:
 # DAGs
 
 
-@conversation()
+@client()
 def dag(remote: Deployment) -> Flow[Any]:
     found = yield from remote.dags.get("quick")
     assert found.dag_id == "quick"
     return found
 
 
-@conversation()
+@client()
 def dag_unknown(remote: Deployment) -> Flow[Any]:
     return (yield from failure(DagNotFound, remote.dags.get("no_such_dag")))
 
 
-@conversation()
+@client()
 def refuse_paused(remote: Deployment) -> Flow[Any]:
     yield from remote.dags.refuse_paused("quick")
     return (yield from failure(DagIsPaused, remote.dags.refuse_paused("paused_dag")))
 
 
-@conversation()
+@client()
 def refuse_paused_unknown(remote: Deployment) -> Flow[Any]:
     return (yield from failure(DagNotFound, remote.dags.refuse_paused("no_such_dag")))
 
 
-@conversation()
+@client()
 def set_paused_unknown(remote: Deployment) -> Flow[Any]:
     return (yield from failure(DagNotFound, remote.dags.set_paused("no_such_dag", paused=True)))
 
 
-@conversation()
+@client()
 def set_paused(remote: Deployment) -> Flow[Any]:
     yield from remote.dags.set_paused("sleeper", paused=True)
     error = yield from failure(DagIsPaused, remote.dags.refuse_paused("sleeper"))
@@ -408,22 +408,22 @@ def set_paused(remote: Deployment) -> Flow[Any]:
     return error
 
 
-@conversation()
+@client()
 def check_existence(remote: Deployment) -> Flow[Any]:
     yield from remote.dags.check_existence("grouped", ["outside", "load.a"], None)
 
 
-@conversation()
+@client()
 def check_existence_of_unknown_task(remote: Deployment) -> Flow[Any]:
     return (yield from failure(NotFound, remote.dags.check_existence("grouped", ["no_such_task"], None)))
 
 
-@conversation()
+@client()
 def check_existence_in_unknown_dag(remote: Deployment) -> Flow[Any]:
     return (yield from failure(DagNotFound, remote.dags.check_existence("no_such_dag", ["outside"], None)))
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def check_existence_of_group(remote: Deployment) -> Flow[Any]:
     yield from remote.dags.check_existence("grouped", [], "load")
     return (yield from failure(NotFound, remote.dags.check_existence("grouped", [], "no_such_group")))
@@ -432,37 +432,37 @@ def check_existence_of_group(remote: Deployment) -> Flow[Any]:
 # Pools
 
 
-@conversation()
+@client()
 def pools(remote: Deployment) -> Flow[list[Pool]]:
     found = yield from remote.pools.all()
     assert [pool.name for pool in found] == ["default_pool"]
     return found
 
 
-@conversation()
+@client()
 def pool(remote: Deployment) -> Flow[Pool]:
     return (yield from remote.pools.get("default_pool"))
 
 
-@conversation()
+@client()
 def pool_unknown(remote: Deployment) -> Flow[Any]:
     return (yield from failure(NotFound, remote.pools.get("no such pool")))
 
 
-@conversation()
+@client()
 def create_pool(remote: Deployment) -> Flow[Pool]:
     made = yield from remote.pools.create(Pool("contract pool", 5))
     assert made.slots == 5
     return made
 
 
-@conversation()
+@client()
 def create_pool_again(remote: Deployment) -> Flow[Any]:
     flow = remote.pools.create(Pool("contract pool", 6))
     return (yield from failure(Conflict, flow))
 
 
-@conversation(possible=lambda version: version < (2, 0) or version >= (3, 1))
+@client(possible=lambda version: version < (2, 0) or version >= (3, 1))
 def create_pool_without_end(remote: Deployment) -> Flow[Pool]:
     made = yield from remote.pools.create(Pool("endless", -1))
     assert made.slots == -1
@@ -470,14 +470,14 @@ def create_pool_without_end(remote: Deployment) -> Flow[Pool]:
     return made
 
 
-@conversation()
+@client()
 def update_pool(remote: Deployment) -> Flow[Pool]:
     changed = yield from remote.pools.update("contract pool", slots=7)
     assert changed.slots == 7
     return changed
 
 
-@conversation(possible=lambda version: version < (2, 0) or version >= (2, 3))
+@client(possible=lambda version: version < (2, 0) or version >= (2, 3))
 def update_pool_description(remote: Deployment) -> Flow[Pool]:
     yield from remote.pools.create(Pool("described", 3, "what it is for"))
     changed = yield from remote.pools.update("described", description="something else")
@@ -486,7 +486,7 @@ def update_pool_description(remote: Deployment) -> Flow[Pool]:
     return changed
 
 
-@conversation(possible=since(2, 7))
+@client(possible=since(2, 7))
 def update_pool_resets_nothing(remote: Deployment) -> Flow[Pool]:
     made = yield from remote.pools.create(Pool("counting", 3, "what it is for", include_deferred=True))
     assert made.include_deferred is True
@@ -502,7 +502,7 @@ def update_pool_resets_nothing(remote: Deployment) -> Flow[Pool]:
     return read
 
 
-@conversation()
+@client()
 def update_default_pool(remote: Deployment) -> Flow[Pool]:
     yield from remote.pools.update("default_pool", slots=64)
     changed = yield from remote.pools.update("default_pool", slots=128)
@@ -512,12 +512,12 @@ def update_default_pool(remote: Deployment) -> Flow[Pool]:
     return changed
 
 
-@conversation()
+@client()
 def update_pool_unknown(remote: Deployment) -> Flow[Any]:
     return (yield from failure(NotFound, remote.pools.update("no such pool", slots=7)))
 
 
-@conversation()
+@client()
 def sync_pools(remote: Deployment) -> Flow[list[Pool]]:
     declared = [Pool("contract pool", 9), Pool("synced", 1)]
     for _ in range(2):  # the second time there is nothing to do
@@ -528,7 +528,7 @@ def sync_pools(remote: Deployment) -> Flow[list[Pool]]:
     return found
 
 
-@conversation()
+@client()
 def pool_with_slash(remote: Deployment) -> Flow[Any]:
     generation, _ = yield from remote.get_version()
     flow = remote.pools.create(Pool("one/two", 1))
@@ -541,7 +541,7 @@ def pool_with_slash(remote: Deployment) -> Flow[Any]:
     return made
 
 
-@conversation()
+@client()
 def delete_pool(remote: Deployment) -> Flow[Any]:
     yield from remote.pools.delete("contract pool")
     return (yield from failure(NotFound, remote.pools.delete("contract pool")))
@@ -550,88 +550,90 @@ def delete_pool(remote: Deployment) -> Flow[Any]:
 # Waits
 
 
-@conversation()
-def wait_success(remote: Deployment) -> Flow[Outcome]:
+@client()
+def wait_success(remote: Deployment) -> Flow[WaitResult]:
     made = yield from remote.runs.trigger(TriggerIntent("grouped", "contract-success"))
-    wanted = Wanted("grouped", made.run.run_id, failed_states=("failed",))
-    outcome = yield from ended(remote, wanted, Verdict.SUCCESS)
+    target = WaitTarget("grouped", made.run.run_id, failed_states=("failed",))
+    outcome = yield from ended(remote, target, WaitStatus.SUCCESS)
     assert outcome.run
     assert outcome.run.state == "success"
     return outcome
 
 
-@conversation()
-def wait_failure(remote: Deployment) -> Flow[Outcome]:
+@client()
+def wait_failure(remote: Deployment) -> Flow[WaitResult]:
     made = yield from remote.runs.trigger(TriggerIntent("failing", "contract-failure"))
-    return (yield from ended(remote, Wanted("failing", made.run.run_id, failed_states=("failed",)), Verdict.FAILED))
+    return (
+        yield from ended(remote, WaitTarget("failing", made.run.run_id, failed_states=("failed",)), WaitStatus.FAILED)
+    )
 
 
-@conversation()
+@client()
 def ended_runs(remote: Deployment) -> Flow[list[DagRun]]:
-    hour_ago = remote.conversation.clock() - 3600
+    hour_ago = remote.client.clock() - 3600
     runs = yield from remote.runs.ended(["failing", "no_such_dag", "grouped"], since=hour_ago, bound=hour_ago)
     assert {run.run_id for run in runs} == {"contract-success", "contract-failure"}
     return runs
 
 
-@conversation()
-def wait_for_tasks(remote: Deployment) -> Flow[Outcome]:
-    wanted = Wanted("grouped", "contract-success", task_ids=("outside", "load.b"), **ENDS)
-    return (yield from ended(remote, wanted, Verdict.SUCCESS))
+@client()
+def wait_for_tasks(remote: Deployment) -> Flow[WaitResult]:
+    target = WaitTarget("grouped", "contract-success", task_ids=("outside", "load.b"), **ENDS)
+    return (yield from ended(remote, target, WaitStatus.SUCCESS))
 
 
-@conversation()
-def wait_for_failed_task(remote: Deployment) -> Flow[Outcome]:
-    wanted = Wanted("failing", "contract-failure", task_ids=("after",), **ENDS)
-    return (yield from ended(remote, wanted, Verdict.FAILED))
+@client()
+def wait_for_failed_task(remote: Deployment) -> Flow[WaitResult]:
+    target = WaitTarget("failing", "contract-failure", task_ids=("after",), **ENDS)
+    return (yield from ended(remote, target, WaitStatus.FAILED))
 
 
-@conversation(possible=since(2, 0))
-def wait_for_group(remote: Deployment) -> Flow[Outcome]:
-    wanted = Wanted("grouped", "contract-success", task_group_id="load", **ENDS)
-    outcome = yield from ended(remote, wanted, Verdict.SUCCESS)
+@client(possible=since(2, 0))
+def wait_for_group(remote: Deployment) -> Flow[WaitResult]:
+    target = WaitTarget("grouped", "contract-success", task_group_id="load", **ENDS)
+    outcome = yield from ended(remote, target, WaitStatus.SUCCESS)
     assert outcome.summary == "run contract-success, group load: success"
     return outcome
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def instances_at_once(remote: Deployment) -> Flow[list[TaskInstance]]:
     """As those of a run are asked for that has more than a page of them."""
     run = yield from remote.runs.get("grouped", "contract-success")
-    dialect = yield from remote.conversation.dialect()
-    page = yield from remote.conversation.ask(dialect.task_instances(run, limit=1_000))
+    dialect = yield from remote.client.dialect()
+    page = yield from remote.client.request(dialect.task_instances(run, limit=1_000))
     assert sorted(each.task_id for each in page.items) == ["load.a", "load.b", "outside"]
     assert page.total == 3
     return page.items
 
 
-@conversation()
-def wait_for_date(remote: Deployment) -> Flow[Outcome]:
+@client()
+def wait_for_date(remote: Deployment) -> Flow[WaitResult]:
     yield from remote.runs.trigger(TriggerIntent("quick", "contract-dated", logical_date=EXTERNAL_DATE))
-    wanted = Wanted("quick", logical_dates=(EXTERNAL_DATE,), failed_states=("failed",))
-    return (yield from ended(remote, wanted, Verdict.SUCCESS))
+    target = WaitTarget("quick", logical_dates=(EXTERNAL_DATE,), failed_states=("failed",))
+    return (yield from ended(remote, target, WaitStatus.SUCCESS))
 
 
-@conversation()
-def wait_for_newest(remote: Deployment) -> Flow[Outcome]:
-    outcome = yield from ended(remote, Wanted("failing", newest=True, failed_states=("failed",)), Verdict.FAILED)
+@client()
+def wait_for_newest(remote: Deployment) -> Flow[WaitResult]:
+    outcome = yield from ended(remote, WaitTarget("failing", newest=True, failed_states=("failed",)), WaitStatus.FAILED)
     assert outcome.run
     assert outcome.run.run_id == "contract-failure"
     return outcome
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def xcom(remote: Deployment) -> Flow[Any]:
     found = yield from remote.get_xcom("grouped", "contract-success", "load.a", "return_value")
     assert found == "a"
     return found
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def xcom_of_json(remote: Deployment) -> Flow[Any]:
     made = yield from remote.runs.trigger(TriggerIntent("quick", "contract-xcom", {"k": "v", "n": [1, None]}))
-    wanted = Wanted("quick", made.run.run_id, failed_states=("failed",))
-    yield from ended(remote, wanted, Verdict.SUCCESS)
+    target = WaitTarget("quick", made.run.run_id, failed_states=("failed",))
+    yield from ended(remote, target, WaitStatus.SUCCESS)
     found = yield from remote.get_xcom("quick", made.run.run_id, "hello", "return_value")
     known = yield from numbers(remote)
     # Before 2.10 it comes as Python's representation, and as text it stays.
@@ -640,16 +642,18 @@ def xcom_of_json(remote: Deployment) -> Flow[Any]:
     return found
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def xcom_unknown(remote: Deployment) -> Flow[Any]:
     flow = remote.get_xcom("grouped", "contract-success", "load.a", "no_such_key")
     return (yield from failure(NotFound, flow))
 
 
-@conversation()
+@client()
 def reasons(remote: Deployment) -> Flow[Any]:
     made = yield from remote.runs.trigger(TriggerIntent("failing", "contract-reasons"))
-    outcome = yield from ended(remote, Wanted("failing", made.run.run_id, failed_states=("failed",)), Verdict.FAILED)
+    outcome = yield from ended(
+        remote, WaitTarget("failing", made.run.run_id, failed_states=("failed",)), WaitStatus.FAILED
+    )
     report = yield from remote.reasons.of(outcome.run, log_lines=20)
     if (yield from numbers(remote)) >= (2, 0):
         (boom,) = report.tasks
@@ -658,34 +662,34 @@ def reasons(remote: Deployment) -> Flow[Any]:
     return report
 
 
-@conversation(possible=since(2, 8))
+@client(possible=since(2, 8))
 def ended_tasks(remote: Deployment) -> Flow[list[TaskInstance]]:
     made = yield from remote.runs.trigger(TriggerIntent("grouped", "contract-tasks"))
-    yield from ended(remote, Wanted("grouped", made.run.run_id), Verdict.SUCCESS)
-    runs, hour_ago = [("grouped", "contract-tasks"), ("no_such_dag", "x")], remote.conversation.clock() - 3600
-    found = yield from remote.observer.ended_tasks(runs, since=hour_ago)
+    yield from ended(remote, WaitTarget("grouped", made.run.run_id), WaitStatus.SUCCESS)
+    runs, hour_ago = [("grouped", "contract-tasks"), ("no_such_dag", "x")], remote.client.clock() - 3600
+    found = yield from remote.poller.ended_tasks(runs, since=hour_ago)
     assert {(each.run_id, each.task_id, each.state) for each in found} == {
         ("contract-tasks", task, "success") for task in ("load.a", "load.b", "outside")
     }
     return found
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def stream_logs(remote: Deployment) -> Flow[Any]:
     """What a task writes while it runs, what it wrote last, and each line once."""
-    yield from remote.telling.check()
+    yield from remote.follower.check()
     made = yield from remote.runs.trigger(TriggerIntent("chatty", "contract-stream", {"seconds": 20}))
-    wanted = Wanted("chatty", made.run.run_id, task_ids=("speak",), allowed_states=("running",))
-    yield from ended(remote, wanted, Verdict.SUCCESS)
-    told: list[Any] = []
-    waiter = Waiter(Wanted("chatty", made.run.run_id, stream=("speak", "typo")), 5, told.append, reached=0.0)
+    target = WaitTarget("chatty", made.run.run_id, task_ids=("speak",), allowed_states=("running",))
+    yield from ended(remote, target, WaitStatus.SUCCESS)
+    lines: list[Any] = []
+    waiter = Waiter(WaitTarget("chatty", made.run.run_id, stream=("speak", "typo")), 5, lines.append, reached=0.0)
     while not waiter.ended:
-        yield from remote.telling.tell(waiter)
-        waiter.telling_due = 0.0
+        yield from remote.follower.follow(waiter)
+        waiter.follow_due = 0.0
         yield Sleep(5)
-        yield from remote.observer.look_for(waiter)
-    yield from remote.telling.rest(waiter)
-    lines = [str(line) for line in told if isinstance(line, str) and not line.startswith("Waiting for")]
+        yield from remote.poller.look_for(waiter)
+    yield from remote.follower.finish(waiter)
+    lines = [str(line) for line in lines if isinstance(line, str) and not line.startswith("Waiting for")]
     assert lines[0] == "The run has no task typo, whose log is wanted."
     spoken = [re.search(r"speak: .*(word \d of 5)", line) for line in lines]
     assert [word[1] for word in spoken if word] == [f"word {number} of 5" for number in range(1, 6)], lines
@@ -693,11 +697,11 @@ def stream_logs(remote: Deployment) -> Flow[Any]:
     return lines
 
 
-@conversation(possible=since(2, 10))
+@client(possible=since(2, 10))
 def results(remote: Deployment) -> Flow[Any]:
     yield from remote.results.check()
     made = yield from remote.runs.trigger(TriggerIntent("quick", "contract-results", {"k": "v", "n": [1, None]}))
-    outcome = yield from ended(remote, Wanted("quick", made.run.run_id), Verdict.SUCCESS)
+    outcome = yield from ended(remote, WaitTarget("quick", made.run.run_id), WaitStatus.SUCCESS)
     found = yield from remote.results.of(outcome.run, ["hello"])
     assert found == {"hello": {"conf": {"k": "v", "n": [1, None]}}}
     assert not (yield from remote.results.all_skipped(outcome.run))
@@ -707,55 +711,55 @@ def results(remote: Deployment) -> Flow[Any]:
 # Runs: change
 
 
-@conversation()
+@client()
 def trigger_for_long(remote: Deployment) -> Flow[Triggered]:
     return (yield from remote.runs.trigger(TriggerIntent("sleeper", "contract-cancel", {"seconds": 20})))
 
 
-@conversation(possible=since(2, 2))
+@client(possible=since(2, 2))
 def cancel(remote: Deployment) -> Flow[DagRun]:
     run = yield from remote.runs.cancel("sleeper", "contract-cancel")
     assert run.state == "failed"
     return run
 
 
-@conversation(possible=since(2, 2))
+@client(possible=since(2, 2))
 def cancel_ended(remote: Deployment) -> Flow[DagRun]:
     run = yield from remote.runs.cancel("grouped", "contract-success")
     assert run.state == "success"
     return run
 
 
-@conversation(possible=since(2, 2))
+@client(possible=since(2, 2))
 def cancel_unknown(remote: Deployment) -> Flow[Any]:
     return (yield from failure(DagRunNotFound, remote.runs.cancel("sleeper", "contract-x")))
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def clear_failed(remote: Deployment) -> Flow[Any]:
     before = yield from remote.runs.get("failing", "contract-failure")
     run = yield from remote.runs.clear(before, only_failed=True)
     assert not run.finished
-    yield from ended(remote, Wanted("failing", run.run_id, failed_states=("failed",)), Verdict.FAILED)
+    yield from ended(remote, WaitTarget("failing", run.run_id, failed_states=("failed",)), WaitStatus.FAILED)
     tasks = yield from remote.call("GET", f"/dags/failing/dagRuns/{run.run_id}/taskInstances")
     tries = {each["task_id"]: each["try_number"] for each in tasks["task_instances"]}
     assert (tries["ok"], tries["boom"]) == (1, 2)
     return tries
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def clear(remote: Deployment) -> Flow[Any]:
     before = yield from remote.runs.get("failing", "contract-failure")
     run = yield from remote.runs.clear(before)
     assert not run.finished
-    yield from ended(remote, Wanted("failing", run.run_id, failed_states=("failed",)), Verdict.FAILED)
+    yield from ended(remote, WaitTarget("failing", run.run_id, failed_states=("failed",)), WaitStatus.FAILED)
     tasks = yield from remote.call("GET", f"/dags/failing/dagRuns/{run.run_id}/taskInstances")
     tries = {each["task_id"]: each["try_number"] for each in tasks["task_instances"]}
     assert (tries["ok"], tries["boom"]) == (2, 3)
     return tries
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def obtain_reset(remote: Deployment) -> Flow[Triggered]:
     wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
     taken = yield from remote.runs.obtain(wish, IfExists(reset=True))
@@ -763,7 +767,7 @@ def obtain_reset(remote: Deployment) -> Flow[Triggered]:
     return taken
 
 
-@conversation()
+@client()
 def obtain_after_failure(remote: Deployment) -> Flow[Triggered]:
     made = yield from remote.runs.obtain(
         TriggerIntent("failing", "contract-failure"), IfExists(generated_id=True, attempt=2)
@@ -772,7 +776,7 @@ def obtain_after_failure(remote: Deployment) -> Flow[Triggered]:
     return made
 
 
-@conversation(possible=since(2, 0))
+@client(possible=since(2, 0))
 def delete(remote: Deployment) -> Flow[Any]:
     yield from remote.runs.delete("grouped", "contract-success")
     return (yield from failure(DagRunNotFound, remote.runs.delete("grouped", "contract-success")))
@@ -781,7 +785,7 @@ def delete(remote: Deployment) -> Flow[Any]:
 # Who we are
 
 
-@conversation()
+@client()
 def log_in(remote: Deployment) -> Flow[Any]:
     """Detection, login and, where there is one, the change from Basic to a web session."""
     admin = as_somebody(remote, "admin", "admin")
@@ -796,22 +800,22 @@ def not_let_in(stranger: Deployment) -> Flow[Any]:
     return (yield from failure(AuthenticationFailed, read_a_pool(stranger)))
 
 
-@conversation()
+@client()
 def log_in_wrongly(remote: Deployment) -> Flow[Any]:
     return (yield from not_let_in(as_somebody(remote, "admin", "wrong")))
 
 
-@conversation()
+@client()
 def nobody(remote: Deployment) -> Flow[Any]:
     return (yield from not_let_in(as_somebody(remote, None, None)))
 
 
-@conversation()
+@client()
 def wrong_token(remote: Deployment) -> Flow[Any]:
     return (yield from not_let_in(as_somebody(remote, None, "wrong")))
 
 
-@conversation()
+@client()
 def viewer_may_not(remote: Deployment) -> Flow[Any]:
     viewer = as_somebody(remote, "viewer", "viewer")
     yield from viewer.runs.get("quick", "contract-dated")
