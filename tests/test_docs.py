@@ -86,6 +86,36 @@ def test_every_page_can_be_reached() -> None:
             assert re.search(rf"^{re.escape(page.removesuffix('.md'))}$", PAGES["index.md"], re.MULTILINE), page
 
 
+def test_every_module_and_folder_of_the_page_on_architecture_exists() -> None:
+    page, package = PAGES["architecture.md"], DOCS.parent / "astronomer_remote"
+    tree = re.search(r"^```\nastronomer_remote/\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert tree
+    api_at = tree[1].index("  api/")
+    paths = re.findall(r"(?<=  )(\w+/|\w+\.py)(?=  )", tree[1][:api_at])
+    in_api = re.findall(r"^    (\w+/|\w+\.py) ", tree[1][api_at:], re.MULTILINE)
+    assert {"operators/", "sensors/", "compat.py"} <= set(paths)
+    assert {"protocol/", "deployment.py"} <= set(in_api)
+    shown = {package / path for path in paths} | {package / "api" / path for path in in_api}
+    there = {path for folder in (package, package / "api") for path in folder.iterdir() if path.name[0] not in "_."}
+    assert shown == there - {package / "api", package / "py.typed"}
+    named = set(re.findall(r"`((?:\w+/)+(?:\w+\.\w+)?|\w+\.py)`", page))
+    assert len(named) > 20
+    for path in named:
+        assert any((folder / path).exists() for folder in (package, package / "api", DOCS.parent)), path
+
+
+def test_every_class_of_the_page_on_architecture_exists() -> None:
+    code = "".join(path.read_text() for path in (DOCS.parent / "astronomer_remote").rglob("*.py"))
+    named = re.findall(r"`([A-Z][a-z]\w+)(?:\.(\w+))?`", PAGES["architecture.md"])
+    assert len(named) > 8
+    for cls, method in named:
+        assert re.search(rf"^class {cls}\b", code, re.MULTILINE), cls
+        assert not method or re.search(rf"^    (async )?def {method}\b", code, re.MULTILINE), method
+    for function in ("choose", "evaluate", "execute_complete", "on_kill", "obtain"):
+        assert f"`{function}" in PAGES["architecture.md"]
+        assert re.search(rf"^ *(async )?def {function}\(", code, re.MULTILINE), function
+
+
 def test_every_picture_is_shown_and_small() -> None:
     texts = [(DOCS.parent / "README.md").read_text(), *PAGES.values()]
     pictures = sorted(DOCS.glob("pictures/*.png"))
