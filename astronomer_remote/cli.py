@@ -91,7 +91,7 @@ def sync(arguments: argparse.Namespace) -> None:
         print(plan.table())
     progress = Progress(plan)
     try:
-        _hook(arguments.conn_id).converse(
+        _hook(arguments.conn_id).run_flow(
             lambda deployment: deployment.pool_sync.apply(plan, force=arguments.force, progress=progress)
         )
     finally:
@@ -176,7 +176,7 @@ def _plan(arguments: argparse.Namespace) -> Any:
             raise InvalidSettings(f"--source-conn-id and --conn-id are both {arguments.conn_id!r}.")
         fields = arguments.fields.split(",") if arguments.fields else FIELDS
         declared = files.read(arguments.file) if arguments.file else _hook(arguments.source_conn_id).list_pools()
-    return _hook(arguments.conn_id).converse(
+    return _hook(arguments.conn_id).run_flow(
         lambda deployment: deployment.pool_sync.plan(
             declared, prune=arguments.prune, force=arguments.force, fields=fields
         )

@@ -76,7 +76,7 @@ def test_every_operator_and_sensor_is_in_the_reference() -> None:
 
 def test_every_operation_of_the_hook_is_told() -> None:
     operations = {name.removeprefix("async_") for name in vars(AstronomerHook) if name.startswith("async_")}
-    for name in operations - {"converse", "driver", "settings"}:
+    for name in operations - {"run_flow", "driver", "settings"}:
         assert f"`{name}`" in PAGES["hook.md"], name
 
 

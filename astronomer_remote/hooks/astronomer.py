@@ -51,10 +51,10 @@ def _both(
     """A deployment's operation as a method of the hook, for workers and for event loops."""
 
     def method(self: AstronomerHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self.converse(lambda deployment: action(deployment, *args, **kwargs))
+        return self.run_flow(lambda deployment: action(deployment, *args, **kwargs))
 
     async def async_method(self: AstronomerHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.async_converse(lambda deployment: action(deployment, *args, **kwargs))
+        return await self.async_run_flow(lambda deployment: action(deployment, *args, **kwargs))
 
     update_wrapper(method, action)
     update_wrapper(async_method, action)
@@ -124,7 +124,7 @@ class AstronomerHook(HttpHook):
     get_health, async_get_health = _both(Deployment.get_health)
     call, async_call = _both(Deployment.call)
 
-    def converse(self, flow: Callable[[Deployment], Flow[T]], *, total_seconds: float | None = None) -> T:
+    def run_flow(self, flow: Callable[[Deployment], Flow[T]], *, total_seconds: float | None = None) -> T:
         """
         Run a conversation with the deployment.
 
@@ -137,8 +137,8 @@ class AstronomerHook(HttpHook):
                 self._deployment = Deployment(self._read_settings())
             return self._driver(self._deployment.settings, total_seconds).run(flow(self._deployment))
 
-    async def async_converse(self, flow: Callable[[Deployment], Flow[T]]) -> T:
-        """:meth:`converse` on an event loop."""
+    async def async_run_flow(self, flow: Callable[[Deployment], Flow[T]]) -> T:
+        """:meth:`run_flow` on an event loop."""
         with airflow_exceptions():
             async with self.async_driver() as (deployment, driver):
                 return await driver.run(flow(deployment))
@@ -260,7 +260,7 @@ class _Authorization(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if is_within(request.url, self._settings.base_url):
-            headers = self._hook.converse(lambda deployment: deployment.client.authorization())
+            headers = self._hook.run_flow(lambda deployment: deployment.client.authorization())
             for name, value in self._settings.headers.items():
                 request.headers.setdefault(name, value)
             request.headers.update(headers)

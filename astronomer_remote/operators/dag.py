@@ -56,7 +56,7 @@ class _DagOperator(Connected, BaseOperator):
                 yield from deployment.dags.set_paused(self.external_dag_id, paused=paused)
             return was_paused
 
-        was_paused = self.hook.converse(flow)
+        was_paused = self.hook.run_flow(flow)
         state = "paused" if paused else "not paused"
         self.log.info("DAG %s is %s %s", self.external_dag_id, "still" if was_paused is paused else "now", state)
         return was_paused
@@ -73,7 +73,7 @@ class RemoteRecordDagOperator(_DagOperator):
 
     def execute(self, context: Context) -> bool:
         self.read_values()
-        return self.hook.converse(lambda deployment: deployment.dags.is_paused(self.external_dag_id))
+        return self.hook.run_flow(lambda deployment: deployment.dags.is_paused(self.external_dag_id))
 
 
 class RemotePauseDagOperator(_DagOperator):

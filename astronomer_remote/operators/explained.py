@@ -50,7 +50,7 @@ class Explains(Connected):
     def _report(self, context: Context, run: DagRun, task_ids: Sequence[str]) -> FailureReport | None:
         report = None
         try:
-            report = self.hook.converse(
+            report = self.hook.run_flow(
                 lambda deployment: deployment.reasons.of(run, log_lines=self.failure_log_lines, task_ids=task_ids),
                 total_seconds=SECONDS_TO_EXPLAIN,
             )

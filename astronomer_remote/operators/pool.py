@@ -108,7 +108,7 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
             description=self.description,
             include_deferred=self.include_deferred,
         )
-        made = self.hook.converse(lambda deployment: self._make(deployment, pool))
+        made = self.hook.run_flow(lambda deployment: self._make(deployment, pool))
         return untrusted.shortened(made.as_dict())
 
     def _make(self, deployment: Deployment, pool: Pool) -> Flow[Pool]:
@@ -216,7 +216,7 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
 
     def execute(self, context: Context) -> bool:
         self.read_values()
-        found = self.hook.converse(lambda deployment: deployment.pools.remove(self.pool_name, force=self.force))
+        found = self.hook.run_flow(lambda deployment: deployment.pools.remove(self.pool_name, force=self.force))
         if not found and self.if_missing == "fail":
             raise NotFound(
                 f"The remote has no pool {self.pool_name!r}. An earlier try of this task may have deleted it; "
@@ -310,7 +310,7 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
             self._check_source()
             prune, dry_run = boolean(self.prune, "prune"), boolean(self.is_dry_run, "dry_run")
             declared = self._declared()
-        found = self.hook.converse(
+        found = self.hook.run_flow(
             lambda deployment: deployment.pool_sync.plan(declared, prune=prune, force=self.force, fields=self.fields)
         )
         self.log.info(
@@ -320,7 +320,7 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
             return found.for_xcom()
         progress = Progress(found)
         try:
-            self.hook.converse(
+            self.hook.run_flow(
                 lambda deployment: deployment.pool_sync.apply(found, force=self.force, progress=progress)
             )
         except RemoteError:

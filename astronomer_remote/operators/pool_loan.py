@@ -80,7 +80,7 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
         target = Pool(self.pool_name, size(self.slots), description=self.description)
-        loan = self.hook.converse(
+        loan = self.hook.run_flow(
             lambda deployment: deployment.loans.record(
                 target, temporary=self.temporary, force=self.force, anew=was_cleared(context)
             )
@@ -113,7 +113,7 @@ class RemoteBorrowPoolSlotsOperator(Connected, BaseOperator):
     def execute(self, context: Context) -> None:
         self.read_values()
         loan = _loan(self.loan)
-        changed = self.hook.converse(lambda deployment: deployment.loans.take(loan))
+        changed = self.hook.run_flow(lambda deployment: deployment.loans.take(loan))
         self.log.info("%s: %s", "Changed" if changed else "Changed already", loan)
 
 
@@ -151,7 +151,7 @@ class RemoteReturnPoolSlotsOperator(Connected, BaseOperator):
     def execute(self, context: Context) -> None:
         self.read_values()
         loan = _loan(self.loan)
-        done = self.hook.converse(lambda deployment: deployment.loans.give_back(loan, if_changed=self.if_changed))
+        done = self.hook.run_flow(lambda deployment: deployment.loans.give_back(loan, if_changed=self.if_changed))
         self.log.info("%s", done)
 
 

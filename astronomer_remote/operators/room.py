@@ -50,7 +50,7 @@ class WaitsForRoom(Connected):
         with airflow_exceptions():
             target = PoolTarget(self.wait_for_pool, optional_room(self.wait_for_pool_slots, "wait_for_pool_slots") or 1)
         if self.deferrable:
-            pool = self.hook.converse(lambda deployment: deployment.pools.look(target.pool))
+            pool = self.hook.run_flow(lambda deployment: deployment.pools.look(target.pool))
             self.log.info("%s", target.summary(pool))
             if target.is_in(pool):
                 return
@@ -61,7 +61,7 @@ class WaitsForRoom(Connected):
                 deadline=deadline,
             )
             self.wait_in_triggerer(trigger, context, "execute_with_room")
-        outcome = self.hook.converse(
+        outcome = self.hook.run_flow(
             lambda deployment: deployment.pools.wait(
                 target, poke_interval=poke_interval, deadline=deadline, on_line=log_sink(self.log)
             )

@@ -99,14 +99,14 @@ class MakesItsRun(Connected):
         if not self.refuse_circles:
             return conf
         local = getattr(context["dag_run"], "conf", None)
-        return {**conf, HOPS: next_hop(local, address=self.hook.converse(_address), dag_id=self.trigger_dag_id)}
+        return {**conf, HOPS: next_hop(local, address=self.hook.run_flow(_address), dag_id=self.trigger_dag_id)}
 
     def made_before(self, intent: TriggerIntent, context: Context) -> bool:
         """Whether an earlier attempt has made the run."""
         if try_number(context) == 1:
             return False
         if_exists = self._if_exists(context)
-        return self.hook.converse(lambda deployment: deployment.runs.find_own(intent, if_exists)) is not None
+        return self.hook.run_flow(lambda deployment: deployment.runs.find_own(intent, if_exists)) is not None
 
     def obtain(self, deployment: Deployment, intent: TriggerIntent, context: Context) -> Flow[Triggered]:
         """Make the run, or find it, after what the remote cannot do was refused."""

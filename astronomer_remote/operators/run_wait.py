@@ -100,7 +100,7 @@ class WaitsForItsRun(Explains):
             )
             publish_try(context["ti"])
             self.wait_in_triggerer(trigger, context, "execute_complete", run_id=run.run_id)
-        outcome = self.hook.converse(
+        outcome = self.hook.run_flow(
             lambda deployment: deployment.poller.wait(
                 target, poke_interval=interval, deadline=deadline, on_line=log_sink(self.log)
             )
@@ -120,7 +120,7 @@ class WaitsForItsRun(Explains):
         # Airflow's dag.test() comes back with the event alone.
         run_id = run_id or (ended.run.run_id if ended.run else str(self.trigger_run_id))
         self.remember(context, run_id)
-        run = self.hook.converse(lambda deployment: deployment.runs.get_seen(self.trigger_dag_id, run_id))
+        run = self.hook.run_flow(lambda deployment: deployment.runs.get_seen(self.trigger_dag_id, run_id))
         publish_run(context, run)
         # Its failure is the trigger's doing then, if that may cancel it. A scheduler at work on the run at that moment
         # may write success over it, as its tasks were skipped.
@@ -143,7 +143,7 @@ class WaitsForItsRun(Explains):
                 )
             raise self.failure(context, run, what)
         self.log.info("Run %s ended as %s", run.run_id, run.state)
-        if self.skip_on_all_skipped and self.hook.converse(lambda deployment: deployment.results.all_skipped(run)):
+        if self.skip_on_all_skipped and self.hook.run_flow(lambda deployment: deployment.results.all_skipped(run)):
             raise AirflowSkipException(f"All tasks of run {run.run_id!r} of DAG {run.dag_id!r} were skipped: {run.url}")
         return {**run.as_dict(), **self._results(run)}
 
@@ -151,7 +151,7 @@ class WaitsForItsRun(Explains):
         if not self.result_task_ids:
             return {}
         task_ids, keys = list(self.result_task_ids), list(self.xcom_keys or ())
-        return {"results": self.hook.converse(lambda deployment: deployment.results.of(run, task_ids, keys))}
+        return {"results": self.hook.run_flow(lambda deployment: deployment.results.of(run, task_ids, keys))}
 
     def deadline(self, context: Context) -> float | None:
         """When the shorter of the limits ends, both counted from the start of this try as Airflow counts its own."""

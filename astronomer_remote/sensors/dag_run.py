@@ -245,7 +245,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
     def _poll(self, target: WaitTarget, context: Context) -> Snapshot | None:
         """Look once; ``None`` if the remote could not be asked."""
         try:
-            snapshot = self.hook.converse(lambda deployment: self._look(deployment, target))
+            snapshot = self.hook.run_flow(lambda deployment: self._look(deployment, target))
         except PassingError as error:
             # The timeout of the sensor says how long to wait, also for a remote that is down.
             self.log.warning("Waiting on, although the remote could not be asked: %s", error)
@@ -272,7 +272,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         if self._looks_in_vain + earlier != LOOKS_BEFORE_EXPLAINING:
             return
         try:
-            reason = self.hook.converse(lambda deployment: deployment.poller.dated_runs.why_none(target))
+            reason = self.hook.run_flow(lambda deployment: deployment.poller.dated_runs.why_none(target))
         except PassingError:
             return
         if reason:

@@ -90,7 +90,7 @@ class RemotePoolSlotSensor(WaitsInTriggerer, BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         target = self._target()
         try:
-            pool = self.hook.converse(lambda deployment: deployment.pools.look(target.pool))
+            pool = self.hook.run_flow(lambda deployment: deployment.pools.look(target.pool))
         except PassingError as error:
             # The timeout of the sensor says how long to wait, also for a remote that is down.
             self.log.warning("Waiting on, although the remote could not be asked: %s", error)

@@ -52,7 +52,7 @@ def settings_of(conn_id: str = "astronomer_default") -> Settings:
         return deployment.settings
         yield
 
-    plain = AstronomerHook(conn_id).converse(tell)  # type: ignore[arg-type]
+    plain = AstronomerHook(conn_id).run_flow(tell)  # type: ignore[arg-type]
     assert asyncio.run(AstronomerHook(conn_id).async_settings()) == plain
     return plain
 
@@ -250,7 +250,7 @@ def test_an_operation_works_in_every_generation_or_is_refused_by_name(
 
 def test_every_operation_stands_in_the_table_above() -> None:
     operations = {name.removeprefix("async_") for name in vars(AstronomerHook) if name.startswith("async_")}
-    operations -= {"converse", "driver", "settings"}
+    operations -= {"run_flow", "driver", "settings"}
     assert operations == set(OPERATIONS)
 
 
@@ -388,7 +388,7 @@ def test_no_secret_is_in_a_log_a_representation_or_an_error(
         except RemoteError as error:
             errors.append(error)
     assert len(errors) == 3
-    lines = [caplog.text, repr(hook), str(hook), repr(hook.converse(_deployment)), str(hook.test_connection())]
+    lines = [caplog.text, repr(hook), str(hook), repr(hook.run_flow(_deployment)), str(hook.test_connection())]
     lines += [text for error in errors for text in (str(error), repr(error), repr(vars(error)))]
     handed_out = [asked.headers.get("authorization", "s3cr3t").rpartition(" ")[2] for asked in remote.received]
     for secret in ("s3cr3t", *handed_out):
@@ -417,7 +417,7 @@ def test_whatever_is_secret_is_masked_in_every_log(
             asyncio.run(hook.async_get_pool("default_pool"))
         else:
             hook.get_pool("default_pool")
-    settings = hook.converse(_deployment)  # type: ignore[arg-type]
+    settings = hook.run_flow(_deployment)  # type: ignore[arg-type]
     assert {"hush-hush", settings.password, *settings.secrets} <= set(masked)
     last = remote.received[-1].headers
     issued = last.get("authorization", "").removeprefix("Bearer ") or last["cookie"].removeprefix("session=")

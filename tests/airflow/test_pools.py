@@ -118,7 +118,7 @@ def test_several_at_once_make_one_pool_and_no_error(any_remote: FakeDeployment, 
     with ThreadPoolExecutor() as pool:
         # What execute() does; Airflow itself lets nobody call that from another thread.
         flows = [lambda deployment, each=each: each._make(deployment, Pool("p", 5)) for each in made]
-        outcomes = [pool.submit(each.hook.converse, flow) for each, flow in zip(made, flows, strict=True)]
+        outcomes = [pool.submit(each.hook.run_flow, flow) for each, flow in zip(made, flows, strict=True)]
         assert [outcome.result().slots for outcome in outcomes] == [5] * 4
     assert any_remote.pools() == {"default_pool": 128, "p": 5}
 
