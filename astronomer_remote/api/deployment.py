@@ -12,10 +12,10 @@ from typing import Any
 from uuid import uuid4
 
 from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.connection_test import Description
 from astronomer_remote.api.dialects.base import Operation
 from astronomer_remote.api.pools.loans import Loans
-from astronomer_remote.api.pools.operations import PoolOperations
 from astronomer_remote.api.pools.pools import Pools
 from astronomer_remote.api.pools.sync import PoolSync
 from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, UnexpectedReply
@@ -25,18 +25,18 @@ from astronomer_remote.api.protocol.models import (
     DagRun,
     Generation,
     Health,
+    Pool,
     TaskInstance,
     TriggerIntent,
     Version,
     plain_json,
     utc_text,
 )
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs.dags import Dags
+from astronomer_remote.api.runs.failure import Reasons
 from astronomer_remote.api.runs.follow import RunFollower
 from astronomer_remote.api.runs.poll import Poller
-from astronomer_remote.api.runs.reasons import Reasons
 from astronomer_remote.api.runs.runs import IfExists, Runs
 from astronomer_remote.api.runs.xcoms import Results
 
@@ -49,7 +49,7 @@ ATTEMPTS_AT_MISSING = 3
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-class Deployment(PoolOperations):
+class Deployment:
     """
     A remote deployment.
 
@@ -207,6 +207,58 @@ class Deployment(PoolOperations):
     def unpause_dag(self, dag_id: str) -> Flow[None]:
         """Unpause a DAG."""
         yield from self.dags.set_paused(dag_id, paused=False)
+
+    # Pools
+
+    def list_pools(self) -> Flow[list[Pool]]:
+        """List every pool."""
+        return (yield from self.pools.all())
+
+    def get_pool(self, name: str) -> Flow[Pool]:
+        """Read one pool. :raises NotFound: if there is none."""
+        return (yield from self.pools.get(name))
+
+    def create_pool(
+        self, name: str, slots: int, *, description: str | None = None, include_deferred: bool | None = None
+    ) -> Flow[Pool]:
+        """
+        Create a pool.
+
+        :param slots: its size, -1 for unlimited (1.10 and Airflow 3.1.8 and later).
+        :param include_deferred: whether deferred tasks hold slots; Airflow 2.7 and later.
+        :raises Conflict: if there is one of this name.
+        """
+        pool = Pool(name, slots, description=description, include_deferred=include_deferred)
+        return (yield from self.pools.create(pool))
+
+    def update_pool(
+        self,
+        name: str,
+        *,
+        slots: int | None = None,
+        description: str | None = None,
+        include_deferred: bool | None = None,
+    ) -> Flow[Pool]:
+        """Change what is given of a pool, and nothing else. :raises NotFound: if there is none."""
+        return (
+            yield from self.pools.update(name, slots=slots, description=description, include_deferred=include_deferred)
+        )
+
+    def ensure_pool(
+        self, name: str, slots: int, *, description: str | None = None, include_deferred: bool | None = None
+    ) -> Flow[bool]:
+        """
+        Create a pool, or change it where it differs.
+
+        :param description: ``None`` leaves it as it is; so with the next one.
+        :return: whether anything was changed.
+        """
+        pool = Pool(name, slots, description=description, include_deferred=include_deferred)
+        return (yield from self.pools.ensure(pool)) is not None
+
+    def delete_pool(self, name: str) -> Flow[None]:
+        """Delete a pool, even one with occupied slots. :raises NotFound: if there is none."""
+        yield from self.pools.delete(name)
 
     # The deployment itself
 

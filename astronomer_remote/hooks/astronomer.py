@@ -13,12 +13,12 @@ from requests import PreparedRequest, Response, Session
 from requests.auth import AuthBase
 
 from astronomer_remote import get_provider_info as provider
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.ids import is_within
 from astronomer_remote.api.protocol.redaction import on_issued
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.protocol.within import is_within
 from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, async_driver, configure
 from astronomer_remote.compat import (
     connection_parts,

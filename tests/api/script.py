@@ -14,11 +14,11 @@ from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import RemoteError
 from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, TransportError
 from astronomer_remote.api.protocol.models import Generation, utc_text
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 
 T = TypeVar("T")

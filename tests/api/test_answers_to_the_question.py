@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.pools.diff import plan
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import ListingChanged, PoolIsOccupied, RemoteError, UnexpectedReply
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, TriggerIntent
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from tests.api.script import DATE, EXPERIMENTAL, STABLE, V1, V2, VERSIONS, Remote, Speech, ok
 
 ONCE = RetryPolicy(attempts=1)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import AccessDenied, AuthenticationFailed, RemoteUnavailable, UnexpectedReply
 from astronomer_remote.api.protocol.flow import Request, Response, Sleep
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import (
     EXPERIMENTAL,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.client.client import Budget, Client
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import RemoteError, Unreachable
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, Sleep, TransportError
 from astronomer_remote.api.protocol.models import Pool, TriggerIntent
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.runs.runs import SECONDS_BEFORE_CANCEL, SECONDS_UNTIL_SHOWN, IfExists
 from astronomer_remote.api.waiting.target import WaitTarget
 from tests.api.script import DATE, LOST, OPEN, UNSENT, V1, V2, Remote, Speech, answer, ok, page, plain

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.dialects.base import Dialect
-from astronomer_remote.api.dialects.rest import RestDialect
+from astronomer_remote.api.dialects.experimental import ExperimentalDialect
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -23,7 +22,7 @@ from astronomer_remote.api.protocol.errors import (
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Response
-from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, TriggerIntent
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import (
     DATE,
@@ -547,58 +546,28 @@ RUN = DagRun("d", "r")
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"),
+    ("name", "arguments", "options"),
     [
-        ("trigger", (TriggerIntent("d", "r"),)),
-        ("dag_run", ("d", "r")),
-        ("dag_runs", ("d",)),
-        ("delete_run", ("d", "r")),
-        ("dag", ("d",)),
-        ("is_paused", ("d",)),
-        ("import_failures", ()),
-        ("task", ("d", "t")),
-        ("task_ids", ("d",)),
-        ("task_instances", (RUN,)),
-        ("task_instance", (RUN, "t")),
-        ("xcom", ("d", "r", "t", "k", -1)),
-        ("pools", ()),
-        ("pool", ("p",)),
-        ("create_pool", (Pool("p", 1),)),
-        ("update_pool", (Pool("p", 1), frozenset({"slots"}))),
-        ("delete_pool", ("p",)),
-        ("proof", ()),
-        ("health", ()),
-        ("config", ()),
-        ("endpoint", ("/x",)),
-        ("set_run_note", ("d", "r", "n")),
-        ("dag_params", ("d",)),
+        ("ended_runs", (["d"],), {"since": DATE, "bound": DATE}),
+        ("set_run_state", ("d", "r", "failed"), {}),
+        ("set_run_state", ("d", "r", "success"), {}),
+        ("set_run_note", ("d", "r", "n"), {}),
+        ("clear_run", (RUN,), {"only_failed": False}),
+        ("delete_run", ("d", "r"), {}),
+        ("dag_params", ("d",), {}),
+        ("import_failures", (), {}),
+        ("task_ids", ("d",), {}),
+        ("task_instances", (RUN,), {}),
+        ("ended_tasks", (["d"], ["r"]), {"since": DATE}),
+        ("task_log", (RUN, TaskInstance("t")), {"lines": 20}),
+        ("log_part", (RUN, TaskInstance("t")), {}),
+        ("xcom", ("d", "r", "t", "k", -1), {}),
+        ("config", (), {}),
     ],
 )
-def test_a_dialect_that_does_not_know_an_operation_refuses_it_by_name(name: str, arguments: Any) -> None:
-    class Mute(Dialect):
-        generation = Speech(V2).generation
-
-    with pytest.raises(NotSupported, match="Airflow 3's /api/v2 cannot "):
-        getattr(Mute(URL, None), name)(*arguments)
-
-
-@pytest.mark.parametrize("name", ["set_paused", "clear_run", "ended_runs", "ended_tasks", "task_log", "runs_near"])
-def test_a_dialect_that_knows_nothing_refuses_what_takes_more_words_too(name: str) -> None:
-    class Mute(Dialect):
-        generation = Speech(V2).generation
-
-    options: dict[str, dict[str, Any]] = {
-        "set_paused": {"paused": True},
-        "clear_run": {"only_failed": False},
-        "ended_runs": {"since": DATE, "bound": DATE},
-        "ended_tasks": {"run_ids": ["r"], "since": DATE},
-        "task_log": {"instance": TaskInstance("t"), "lines": 20},
-        "runs_near": {"date": DATE, "earlier": True},
-    }
-    with pytest.raises(NotSupported):
-        getattr(Mute(URL, None), name)("d", **options[name])
-    assert Mute(URL, None).run_url(RUN) == URL
-    assert issubclass(RestDialect, Dialect)
+def test_1_10_fails_at_once_for_what_its_api_cannot_do(name: str, arguments: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(NotSupported, match=r"Airflow 1\.10's experimental API cannot "):
+        getattr(ExperimentalDialect(URL, None), name)(*arguments, **options)
 
 
 def test_xcoms_and_configuration_are_refused_on_1_10() -> None:

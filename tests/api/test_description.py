@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import RemoteUnavailable
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import EXPERIMENTAL, OPEN, URL, V2, Remote, Turn, answer, ok
 

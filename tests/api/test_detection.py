@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, RemoteUnavailable, UnexpectedReply
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import Generation, Version
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import LOST, OPEN, URL, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain, with_secret
 

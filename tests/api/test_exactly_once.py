@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import DagRunAlreadyExists
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
 from astronomer_remote.api.protocol.models import TriggerIntent, same_moment
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.runs.runs import IfExists
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from tests.api.script import VERSIONS, Remote, Speech, answer, ok, page, plain

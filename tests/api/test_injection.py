@@ -20,8 +20,7 @@ from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, Version
 from astronomer_remote.api.protocol.untrusted import UNSAFE
 from astronomer_remote.api.runs.failure import FailedTask, FailureReport
-from astronomer_remote.api.waiting.log_stream import LogWarning, Stream, log_sink
-from astronomer_remote.api.waiting.progress import progress_line
+from astronomer_remote.api.waiting.log_stream import LogWarning, Stream, log_sink, progress_line
 from astronomer_remote.api.waiting.target import Snapshot
 from tests.api.script import DATE
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.client.paging import MOST_ENTRIES, MOST_PAGES, READINGS
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.dialects.base import Operation, Page, page_of
 from astronomer_remote.api.protocol import flow as wire
 from astronomer_remote.api.protocol.errors import (
@@ -31,7 +32,6 @@ from astronomer_remote.api.protocol.flow import (
     TransportError,
     json_in_steps,
 )
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from tests.api.script import V1, V2, Remote, answer, ok
 
 Told = Callable[[int, int], dict[str, Any]]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.runs.params import BOUNDS, LENGTHS, TYPES, refused_param
+from astronomer_remote.api.runs.dags import BOUNDS, LENGTHS, TYPES, refused_param
 
 values = (
     st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([0.5, 2.0, "", "a", "abc", [], [1], {}, {"k": 1}])

@@ -11,9 +11,9 @@ import pytest
 from astronomer_remote.api.protocol.models import TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs import follow as follower
-from astronomer_remote.api.waiting.progress import FOLLOWED_AT_ONCE, progress_line
+from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, progress_line
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
-from astronomer_remote.api.watch import follower as teller
+from astronomer_remote.api.watch import watcher as teller
 from astronomer_remote.api.watch.watcher import watch
 from astronomer_remote.testing import FakeDeployment
 from tests.api.script import EXPERIMENTAL, LOST, V1, V2, Remote, Speech, Turn, answer, ok

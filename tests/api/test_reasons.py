@@ -11,8 +11,7 @@ from astronomer_remote.api.dialects.logs import LONGEST_END, LONGEST_LINE, recor
 from astronomer_remote.api.protocol.errors import AccessDenied
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
-from astronomer_remote.api.runs.failure import LARGEST_REPORT, FailedTask, FailureReport
-from astronomer_remote.api.runs.reasons import PAGES, TASKS_TOLD
+from astronomer_remote.api.runs.failure import LARGEST_REPORT, PAGES, TASKS_TOLD, FailedTask, FailureReport
 from tests.api.script import EXPERIMENTAL, STABLE, V1, V2, Remote, Turn, answer, ok, page
 
 RUN = DagRun("d", "r", "failed", logical_date="2026-11-22T07:00:00Z", url="https://airflow.example.com/d/r")

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import pytest
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol import redaction
 from astronomer_remote.api.protocol.errors import RemoteError
 from astronomer_remote.api.protocol.flow import Request, Response
 from astronomer_remote.api.protocol.redaction import MOST_ISSUED, Redaction
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import URL, V1, V1_OLD, V2, Remote, answer, ok, page, plain
 

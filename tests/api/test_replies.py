@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.client import responses
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
@@ -26,7 +27,6 @@ from astronomer_remote.api.protocol.errors import (
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import EXPERIMENTAL, URL, V1, V2, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain
 

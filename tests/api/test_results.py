@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, NotSupported, UnexpectedReply
 from astronomer_remote.api.protocol.models import DagRun
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.runs.xcoms import LARGEST_RESULTS, MOST_INSTANCES
 from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, V2_OLDEST, Remote, Turn, answer, ok
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astronomer_remote.api.client.retry import PASSING_STATUSES, RetryPolicy, retry_after_seconds
 from astronomer_remote.api.protocol.errors import RemoteUnavailable, Unreachable
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
-from astronomer_remote.api.protocol.retry import PASSING_STATUSES, RetryPolicy, retry_after_seconds
 from tests.api.script import LOST, UNSENT, V1, V2, Remote, Turn, answer, ok, page, plain
 
 NOW = datetime(2026, 11, 22, 7, 0, tzinfo=timezone.utc)

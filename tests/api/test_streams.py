@@ -30,7 +30,7 @@ from astronomer_remote.api.waiting.log_stream import (
 )
 from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
-from astronomer_remote.api.watch import follower as teller
+from astronomer_remote.api.watch import watcher as teller
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, watch
 from astronomer_remote.testing import FakeDeployment
 from tests.api.script import EXPERIMENTAL, LOST, STABLE, V1, V2, Remote, Speech, Turn, answer, ok

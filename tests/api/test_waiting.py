@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
@@ -20,7 +21,6 @@ from astronomer_remote.api.protocol.errors import (
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Flow
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.runs.poll import SECONDS_OUT_OF_REACH
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import NO_SUCH_DAG, Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate

@@ -11,10 +11,10 @@ from typing import Any, cast
 import pytest
 import requests
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunVanished, RemoteError, Unreachable
 from astronomer_remote.api.protocol.models import DagRun
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from astronomer_remote.api.waiting import waiter
@@ -470,7 +470,7 @@ async def _result(wait: Awaitable[WaitResult]) -> WaitResult:
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Single requests are not repeated: what is tested is the patience of the wait."""
-    from astronomer_remote.api.protocol.retry import RetryPolicy
+    from astronomer_remote.api.client.retry import RetryPolicy
 
     monkeypatch.setattr(RetryPolicy, "wait", lambda *_: None)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.protocol.within import is_within, stays_below
+from astronomer_remote.api.protocol.ids import is_within, stays_below
 
 BASE = "https://airflow.example.com/dep"
 

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitTarget
 from astronomer_remote.api.waiting.waiter import seconds_of

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import RemoteError
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
 
 T = TypeVar("T")

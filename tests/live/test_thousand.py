@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from astronomer_remote.api.waiting.progress import SECONDS_BETWEEN_RUNS
+from astronomer_remote.api.waiting.log_stream import SECONDS_BETWEEN_RUNS
 from dev.access import asked
 from tests.live.plan import DEFERRABLE, Pair
 from tests.live.stage import Stage, Waiting, stage

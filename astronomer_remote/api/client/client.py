@@ -27,7 +27,8 @@ from astronomer_remote.api.client.paging import (
     PageAt,
     Reading,
 )
-from astronomer_remote.api.client.refusals import refuses
+from astronomer_remote.api.client.responses import refuses
+from astronomer_remote.api.client.retry import PASSING_STATUSES, Budget, RetryPolicy, http_date
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
 from astronomer_remote.api.protocol import auth
@@ -54,7 +55,6 @@ from astronomer_remote.api.protocol.flow import (
     send,
 )
 from astronomer_remote.api.protocol.redaction import Redaction
-from astronomer_remote.api.protocol.retry import PASSING_STATUSES, RetryPolicy, http_date
 from astronomer_remote.api.protocol.settings import Settings
 
 T = TypeVar("T")
@@ -400,37 +400,6 @@ class Client:
         # What is further off is no clock, and would lead to dates that cannot be calculated with.
         if abs(skew) < LARGEST_SKEW:
             self._skew = skew
-
-
-class Budget:
-    """
-    How often, and how long, one operation may still be tried again, whatever requests it consists of.
-
-    :param retry: how patient it is.
-    :param now: the local time, in seconds since the epoch.
-    """
-
-    def __init__(self, retry: RetryPolicy, now: float) -> None:
-        self._retry = retry
-        self._since = now
-        self._failures = 0
-        self._lost = 0.0
-
-    def wait(self, now: float, jitter: float, asked: float | None, *, by_time: bool) -> float | None:
-        """
-        Seconds to wait after a failure, or ``None`` to give up.
-
-        :param asked: for how many seconds the remote wants to be left alone.
-        :param by_time: whether only the time limits the attempts.
-        """
-        self._failures += 1
-        number = min(self._failures, max(1, self._retry.attempts - 1)) if by_time else self._failures
-        return self._retry.wait(number, self._lost + now - self._since, jitter, asked)
-
-    def advance(self, now: float) -> None:
-        """Take note that a part of a long operation is done: the time it took counts only as far as attempts failed."""
-        self._lost += now - self._since if self._failures else 0.0
-        self._since, self._failures = now, 0
 
 
 def one_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeVar
 
+from astronomer_remote.api.client.retry import retry_after_seconds
 from astronomer_remote.api.dialects.base import UNREADABLE, Dialect, Operation
 from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.auth import LOGIN_PATH
 from astronomer_remote.api.protocol.errors import (
     LONGEST_DETAIL,
     AccessDenied,
+    AuthenticationFailed,
     Conflict,
+    InvalidSettings,
+    PermanentError,
     RemoteError,
     RemoteUnavailable,
     ReplyTooLarge,
@@ -20,7 +25,6 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import LENGTH_OF_A_BEGINNING, Request, Response, TransportError
 from astronomer_remote.api.protocol.models import Generation
-from astronomer_remote.api.protocol.retry import retry_after_seconds
 from astronomer_remote.api.protocol.settings import Settings
 
 T = TypeVar("T")
@@ -205,3 +209,21 @@ def _without_query(response: Response) -> str:
 def _short(response: Response, text: str) -> str:
     # Redacted before it is cut: a part of a secret would not be recognised.
     return untrusted.sentence(response.redact(text[:LENGTH_OF_A_BEGINNING]), LONGEST_DETAIL)
+
+
+def refuses(error: RemoteError) -> bool:
+    """
+    Whether the remote refuses a listing for good, which says nothing about other requests.
+
+    A login that is refused, and a connection that cannot be read, concern every request.
+    """
+    if isinstance(error, AuthenticationFailed):
+        return error.path != LOGIN_PATH
+    return isinstance(error, PermanentError) and not isinstance(error, InvalidSettings)
+
+
+def may_refuse(error: RemoteError) -> bool:
+    """Whether a gateway may let this request through never, rather than none for now."""
+    if error.status == 501:
+        return True
+    return isinstance(error, UnexpectedReply) and 300 <= (error.status or 0) < 500

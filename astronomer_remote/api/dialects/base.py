@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Generic, NoReturn, TypeVar
 
 from astronomer_remote.api.dialects.logs import LogPart
-from astronomer_remote.api.protocol.errors import NotFound, NotSupported, RemoteError
-from astronomer_remote.api.protocol.flow import Request
+from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, NotSupported, RemoteError
+from astronomer_remote.api.protocol.flow import Request, path
+from astronomer_remote.api.protocol.ids import stays_below
 from astronomer_remote.api.protocol.models import (
     Dag,
     DagRun,
@@ -39,6 +42,9 @@ MOST_COMPONENTS = 20
 
 UNREADABLE = (LookupError, TypeError, AttributeError, ValueError, OverflowError, RecursionError)
 """What reading a reply raises that is not what Airflow sends."""
+
+NOT_IN_A_URL = re.compile(r"[^A-Za-z0-9_.~%:/?@!$&'()*+,;=-]")
+"""Characters that a URL cannot hold unless they are quoted."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Page(Generic[T]):
         return len(self.items) + len(self.unreadable)
 
 
-class Dialect:
+class Dialect(ABC):
     """
     The requests of one generation, for one version of it.
 
@@ -173,6 +179,11 @@ class Dialect:
         """The remote as a person calls it."""
         return f"Airflow {self.version}" if self.version else self.generation.label
 
+    @property
+    def prefix(self) -> str:
+        """Path of the API."""
+        return f"/api/{self.generation.value}"
+
     def cannot(self, action: str, instead: str = "") -> NotSupported:
         """The error that refuses an operation by name."""
         return NotSupported(f"{self.label} cannot {action}.{f' {instead}' if instead else ''}")
@@ -186,14 +197,15 @@ class Dialect:
 
     # Runs
 
+    @abstractmethod
     def trigger(self, intent: TriggerIntent) -> Operation[DagRun]:
         """Make a DAG run."""
-        self._refuse("trigger a DAG run")
 
+    @abstractmethod
     def dag_run(self, dag_id: str, run_id: str, *, bare: bool = False) -> Operation[DagRun]:
         """Read one DAG run. :param bare: without its conf and note, which may be many megabytes."""
-        self._refuse("read a DAG run")
 
+    @abstractmethod
     def dag_runs(
         self,
         dag_id: str,
@@ -211,13 +223,12 @@ class Dialect:
         :param due_by: without those that are to run later, as far as the remote can leave them out.
         :param bare: without their confs and notes.
         """
-        self._refuse("list DAG runs")
 
+    @abstractmethod
     def runs_near(
         self, dag_id: str, date: str, *, earlier: bool, limit: int = PAGE, offset: int = 0
     ) -> Operation[Page[DatedRun]]:
         """List the runs of a DAG that are dated up to a date, or from it on, the nearest first, without their confs."""
-        self._refuse("list DAG runs by date")
 
     def ended_runs(
         self, dag_ids: Sequence[str], *, since: str, bound: str, limit: int = PAGE, offset: int = 0
@@ -245,35 +256,35 @@ class Dialect:
         """Delete a DAG run."""
         self._refuse("delete a DAG run")
 
+    @abstractmethod
     def run_url(self, run: DagRun) -> str:
         """Page of a run in the remote's UI."""
-        return self.base_url
 
     # DAGs and tasks
 
+    @abstractmethod
     def dag(self, dag_id: str) -> Operation[Dag]:
         """Read one DAG."""
-        self._refuse("describe a DAG")
 
     def dag_params(self, dag_id: str) -> Operation[Mapping[str, Any]]:
         """Read the params of a DAG, each with its value and schema."""
         self._refuse("tell the params of a DAG")
 
+    @abstractmethod
     def is_paused(self, dag_id: str) -> Operation[bool]:
         """Read whether a DAG is paused."""
-        self._refuse("tell whether a DAG is paused")
 
+    @abstractmethod
     def set_paused(self, dag_id: str, *, paused: bool) -> Operation[None]:
         """Pause or unpause a DAG."""
-        self._refuse("pause a DAG")
 
     def import_failures(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[ImportFailure]]:
         """List the DAG files that the remote could not parse."""
         self._refuse("list import errors")
 
+    @abstractmethod
     def task(self, dag_id: str, task_id: str) -> Operation[None]:
         """Read whether a DAG has a task."""
-        self._refuse("read a task")
 
     def task_ids(self, dag_id: str) -> Operation[list[str]]:
         """List the tasks of a DAG."""
@@ -295,9 +306,9 @@ class Dialect:
         """List the task instances of several runs that ended since a moment."""
         self._refuse("list the tasks that ended")
 
+    @abstractmethod
     def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
         """Read the task instance of a task that is not mapped; there is none of a mapped one."""
-        self._refuse("read a task instance")
 
     def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Operation[list[str]]:
         """Read the last lines of the log of a task instance's last try."""
@@ -313,25 +324,25 @@ class Dialect:
 
     # Pools
 
+    @abstractmethod
     def pools(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[Pool]]:
         """List pools."""
-        self._refuse("list pools")
 
+    @abstractmethod
     def pool(self, name: str) -> Operation[Pool]:
         """Read one pool."""
-        self._refuse("read a pool")
 
+    @abstractmethod
     def create_pool(self, pool: Pool) -> Operation[Pool]:
         """Create a pool."""
-        self._refuse("create a pool")
 
+    @abstractmethod
     def update_pool(self, pool: Pool, changed: frozenset[str]) -> Operation[Pool]:
         """Change a pool. :param pool: as it shall be. :param changed: names of the fields that differ."""
-        self._refuse("update a pool")
 
+    @abstractmethod
     def delete_pool(self, name: str) -> Operation[None]:
         """Delete a pool."""
-        self._refuse("delete a pool")
 
     def change_pools(self, changes: Sequence[Change]) -> Operation[PoolsChanged] | None:
         """Carry out several changes at once; ``None`` where each needs a request of its own."""
@@ -339,21 +350,36 @@ class Dialect:
 
     # The deployment itself
 
+    @abstractmethod
     def proof(self) -> Operation[None]:
         """A cheap read that only works with a good login."""
-        self._refuse("be asked for anything")
 
+    @abstractmethod
     def health(self) -> Operation[Health]:
         """Read the state of the remote's components."""
-        self._refuse("tell its health")
 
     def config(self) -> Operation[dict[str, dict[str, str]]]:
         """Read the remote's configuration, as far as it shows it."""
         self._refuse("show its configuration")
 
+    def at(self, *segments: str) -> str:
+        """Path of an endpoint, of its segments."""
+        return self.prefix + path(*segments)
+
     def endpoint(self, endpoint: str) -> str:
-        """Full path of an endpoint given as in Airflow's reference, for example ``/dags/x/dagRuns``."""
-        self._refuse("be called")
+        """
+        Full path of an endpoint that a user wrote.
+
+        :param endpoint: below the API (``/dags/x/dagRuns``), with the API's path, or with the deployment's URL as well.
+        :raises InvalidSettings: if it leads out of the API, or is not quoted as a URL must be.
+        """
+        own = "/" + endpoint.strip().removeprefix(self.base_url).lstrip("/")
+        way = own.partition("?")[0]
+        if not stays_below(way) or "://" in way or NOT_IN_A_URL.search(own):
+            raise InvalidSettings(
+                f"endpoint={endpoint!r} leads out of the API or is not quoted; give it as /pools/my_pool, for example."
+            )
+        return own if own.startswith(f"{self.prefix}/") else self.prefix + own
 
 
 class AnotherReply(ValueError):

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page, health_of, nothing, page_of
-from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.dialects.readers import (
     about,
     check_about,
@@ -20,7 +19,7 @@ from astronomer_remote.api.dialects.readers import (
 )
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import DagNotFound, DagRunNotFound, RemoteError
-from astronomer_remote.api.protocol.flow import LARGEST_REPLY, Request, path, quoted
+from astronomer_remote.api.protocol.flow import LARGEST_REPLY, Request, quoted
 from astronomer_remote.api.protocol.ids import checked
 from astronomer_remote.api.protocol.models import (
     Dag,
@@ -35,8 +34,6 @@ from astronomer_remote.api.protocol.models import (
     same_moment,
     utc_text,
 )
-
-PREFIX = "/api/experimental"
 
 
 class ExperimentalDialect(Dialect):
@@ -58,9 +55,6 @@ class ExperimentalDialect(Dialect):
     # A run is called running from its first moment on, even if its DAG is paused.
     waiting_states = frozenset({"running"})
 
-    def endpoint(self, endpoint: str) -> str:
-        return endpoint_below(self.base_url, PREFIX, endpoint)
-
     def says_it_exists(self, error: RemoteError) -> bool:
         return error.status == 400 and "already exists" in (error.detail or "")
 
@@ -74,7 +68,7 @@ class ExperimentalDialect(Dialect):
         if intent.logical_date:
             # Without "replace_microseconds", and only as text, 1.10 would cut a given date to its second.
             body |= {"execution_date": intent.logical_date, "replace_microseconds": "false"}
-        request = Request("POST", self._at("dags", checked(intent.dag_id, "trigger_dag_id"), "dag_runs"), body=body)
+        request = Request("POST", self.at("dags", checked(intent.dag_id, "trigger_dag_id"), "dag_runs"), body=body)
 
         def read(answer: Any) -> DagRun:
             # The answer tells no state; a run starts out running here, even if its DAG is paused.
@@ -105,7 +99,7 @@ class ExperimentalDialect(Dialect):
         limit: int = PAGE,
         offset: int = 0,
     ) -> Operation[Page[DagRun]]:
-        where = self._at("dags", checked(dag_id, "dag_id"), "dag_runs")
+        where = self.at("dags", checked(dag_id, "dag_id"), "dag_runs")
         # It comes as one page, however long it is.
         request = Request("GET", where, largest_reply=LARGEST_REPLY)
 
@@ -158,15 +152,15 @@ class ExperimentalDialect(Dialect):
         return self.dag_runs(dag_id).reading(lambda _: Dag(dag_id), f"read DAG {dag_id!r}")
 
     def task(self, dag_id: str, task_id: str) -> Operation[None]:
-        where = self._at("dags", checked(dag_id, "dag_id"), "tasks", checked(task_id, "task_id"))
+        where = self.at("dags", checked(dag_id, "dag_id"), "tasks", checked(task_id, "task_id"))
         return Operation(Request("GET", where), nothing, f"read task {task_id!r} of DAG {dag_id!r}")
 
     def is_paused(self, dag_id: str) -> Operation[bool]:
-        request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "paused"))
+        request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "paused"))
         return Operation(request, lambda body: flag(body, "is_paused"), f"read whether DAG {dag_id!r} is paused")
 
     def set_paused(self, dag_id: str, *, paused: bool) -> Operation[None]:
-        request = Request("GET", self._at("dags", checked(dag_id, "dag_id"), "paused", str(paused).lower()))
+        request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "paused", str(paused).lower()))
         return Operation(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}")
 
     def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
@@ -185,7 +179,7 @@ class ExperimentalDialect(Dialect):
                 duration=float(known["duration"]) if "duration" in known else None,
             )
 
-        return Operation(Request("GET", self._at(*where)), read, f"read task {task_id!r} of run {run.run_id!r}")
+        return Operation(Request("GET", self.at(*where)), read, f"read task {task_id!r} of run {run.run_id!r}")
 
     # Pools
 
@@ -194,10 +188,10 @@ class ExperimentalDialect(Dialect):
             # All of them came; to cut them to size would be to ask for them again.
             return page_of(body[offset:], _read_pool, len(body))
 
-        return Operation(Request("GET", self._at("pools")), read, "list pools")
+        return Operation(Request("GET", self.at("pools")), read, "list pools")
 
     def pool(self, name: str) -> Operation[Pool]:
-        request = Request("GET", self._at("pools", _checked_pool(name)))
+        request = Request("GET", self.at("pools", _checked_pool(name)))
         return Operation(request, about(_read_pool, pool=name), f"read pool {name!r}")
 
     def create_pool(self, pool: Pool) -> Operation[Pool]:
@@ -207,7 +201,7 @@ class ExperimentalDialect(Dialect):
         return self._write_pool(pool, f"update pool {pool.name!r}")
 
     def delete_pool(self, name: str) -> Operation[None]:
-        request = Request("DELETE", self._at("pools", _checked_pool(name)))
+        request = Request("DELETE", self.at("pools", _checked_pool(name)))
         return Operation(request, nothing, f"delete pool {name!r}")
 
     def _write_pool(self, pool: Pool, action: str) -> Operation[Pool]:
@@ -221,7 +215,7 @@ class ExperimentalDialect(Dialect):
             "description": pool.description or "",
         }
         # One request creates and updates alike, so that sending it twice does no harm.
-        request = Request("POST", self._at("pools"), body=body, repeatable=True)
+        request = Request("POST", self.at("pools"), body=body, repeatable=True)
         return Operation(request, about(_read_pool, pool=pool.name), action)
 
     # The deployment itself
@@ -231,9 +225,6 @@ class ExperimentalDialect(Dialect):
 
     def health(self) -> Operation[Health]:
         return Operation(Request("GET", "/health", authenticated=False), health_of, "read the deployment's health")
-
-    def _at(self, *segments: str) -> str:
-        return PREFIX + path(*segments)
 
 
 def _checked_pool(name: str) -> str:

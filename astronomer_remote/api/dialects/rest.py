@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page, health_of, nothing, page_of
-from astronomer_remote.api.dialects.endpoints import endpoint_below
 from astronomer_remote.api.dialects.logs import LogPart
 from astronomer_remote.api.dialects.readers import (
     about,
@@ -57,7 +56,7 @@ BARE_FIELDS = (
 """All the others that are read of a run, where a reply can be asked to hold no more."""
 
 
-class RestDialect(Dialect, ABC):
+class RestDialect(Dialect):
     """The stable REST API; subclasses hold what differs."""
 
     health_path = "/health"
@@ -81,13 +80,6 @@ class RestDialect(Dialect, ABC):
     """Reads the last so many lines of a log in this form."""
     read_log_part: Callable[[Any], LogPart]
     """Reads a log that comes as JSON, which alone tells how to go on from its end."""
-
-    def at(self, *segments: str) -> str:
-        """Path of an endpoint."""
-        return f"/api/{self.generation.value}{path(*segments)}"
-
-    def endpoint(self, endpoint: str) -> str:
-        return endpoint_below(self.base_url, f"/api/{self.generation.value}", endpoint)
 
     # Runs
 
@@ -360,8 +352,8 @@ class RestDialect(Dialect, ABC):
         return Operation(Request("GET", self.at("dags"), {"limit": 1}), nothing, "list DAGs", "Viewer")
 
     def health(self) -> Operation[Health]:
-        path_ = f"/api/{self.generation.value}{self.health_path}"
-        return Operation(Request("GET", path_, authenticated=False), health_of, "read the deployment's health")
+        request = Request("GET", self.prefix + self.health_path, authenticated=False)
+        return Operation(request, health_of, "read the deployment's health")
 
     def config(self) -> Operation[dict[str, dict[str, str]]]:
         def read(body: Any) -> dict[str, dict[str, str]]:

@@ -20,8 +20,13 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
-from astronomer_remote.api.waiting.log_stream import LogWarning, Stream
-from astronomer_remote.api.waiting.progress import LONGEST_RUN, SECONDS_BETWEEN_PROGRESS, progress_line
+from astronomer_remote.api.waiting.log_stream import (
+    LONGEST_RUN,
+    SECONDS_BETWEEN_PROGRESS,
+    LogWarning,
+    Stream,
+    progress_line,
+)
 from astronomer_remote.api.waiting.waiter import Waiter
 
 T = TypeVar("T")

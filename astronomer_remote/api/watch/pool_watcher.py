@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from astronomer_remote.api.client.refusals import may_refuse, refuses
+from astronomer_remote.api.client.responses import may_refuse, refuses
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.pools.pools import SECONDS_OUT_OF_REACH
 from astronomer_remote.api.pools.target import PoolTarget

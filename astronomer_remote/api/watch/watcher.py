@@ -14,19 +14,23 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
 from functools import partial
-from typing import ClassVar, TypeAlias, TypeVar
+from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from astronomer_remote.api.client.refusals import may_refuse, refuses
+from astronomer_remote.api.client.responses import may_refuse, refuses
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import PassingError, RemoteError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
-from astronomer_remote.api.protocol.retry import RetryPolicy
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.runs.follow import RunFollower
 from astronomer_remote.api.runs.poll import SECONDS_OUT_OF_REACH
 from astronomer_remote.api.transport.drivers import AsyncDriver, async_driver
+from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, SECONDS_BETWEEN_RUNS
 from astronomer_remote.api.waiting.schedule import (
     FAILURES_BEFORE_PROBE,
     SECONDS_BETWEEN_WIDE_POLLS,
@@ -40,9 +44,52 @@ from astronomer_remote.api.waiting.schedule import (
     spread,
 )
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget
-from astronomer_remote.api.waiting.waiter import Update, Waiter
-from astronomer_remote.api.watch.follower import FollowLoop
-from astronomer_remote.api.watch.metrics import Metrics, Stats
+from astronomer_remote.api.waiting.waiter import Update, Waiter, seconds_of
+
+
+class Stats(Protocol):
+    """Where metrics go; Airflow's own ``Stats`` is one."""
+
+    def gauge(self, stat: str, value: float, *, tags: dict[str, str]) -> None: ...
+
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, str]) -> None: ...
+
+    def timing(self, stat: str, dt: timedelta, *, tags: dict[str, str]) -> None: ...
+
+
+class Metrics:
+    """
+    The metrics of one watcher, all tagged with the ``host`` of the remote.
+
+    ``astronomer_remote.waiting`` (gauge), ``astronomer_remote.requests`` and ``astronomer_remote.errors`` (counters),
+    ``astronomer_remote.poll`` (timer: how long the remote took to tell what is new) and ``astronomer_remote.lag``
+    (timer: from the end of a run to its being seen here).
+
+    :param stats: where they go; without, nowhere.
+    """
+
+    def __init__(self, settings: Settings, stats: Stats | None) -> None:
+        self._stats = stats
+        self._tags = {"host": urlsplit(settings.base_url).netloc}
+
+    def poll(self, *, waiting: int, requests: int, failed: bool, took: float) -> None:
+        """A poll is over. :param took: seconds."""
+        if self._stats is None:
+            return
+        self._stats.gauge("astronomer_remote.waiting", waiting, tags=self._tags)
+        self._stats.incr("astronomer_remote.requests", requests, tags=self._tags)
+        self._stats.timing("astronomer_remote.poll", timedelta(seconds=took), tags=self._tags)
+        if failed:
+            self._stats.incr("astronomer_remote.errors", tags=self._tags)
+
+    def seen(self, runs: Iterable[DagRun], now: float) -> None:
+        """Runs that have ended were seen. :param now: the remote's time in seconds since the epoch."""
+        if self._stats is None:
+            return
+        for end_date in [run.end_date for run in runs if run.end_date]:
+            lag = timedelta(seconds=max(0.0, now - seconds_of(end_date)))
+            self._stats.timing("astronomer_remote.lag", lag, tags=self._tags)
+
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +127,7 @@ async def watch(
     :param deadline: when to give up, in seconds since the epoch.
     :param on_line: gets a line whenever something changed; it is called by the waiting task itself, since Airflow
         finds a trigger's log by the task that writes it.
-    :param stats: where metrics go, see :class:`~astronomer_remote.api.watch.metrics.Metrics`.
+    :param stats: where metrics go, see :class:`~astronomer_remote.api.watch.watcher.Metrics`.
     """
     update: asyncio.Queue[Update] = asyncio.Queue()
     waiter = Waiter(target, poke_interval, update.put_nowait, reached=time.time(), queued_since=time.time())
@@ -333,3 +380,59 @@ class Watcher:
         now = self._deployment.client.clock()
         for waiter in waiters:
             waiter.miss(error, now, SECONDS_OUT_OF_REACH)
+
+
+class FollowLoop:
+    """
+    Lets a few at a time be told, so that it costs the remote no more if more wait.
+
+    It goes on beside the ticks: a log may take long to read, and who waits for nothing else must not wait for it.
+
+    :param follower: the conversations.
+    :param run: runs one of them.
+    """
+
+    def __init__(self, follower: RunFollower, run: Callable[[Flow[None]], Awaitable[None]]) -> None:
+        self._follower = follower
+        self._run = run
+        self._under_way: dict[Waiter, asyncio.Task[None]] = {}
+        self._next_progress = 0.0
+
+    def follow(self, waiters: Iterable[Waiter], now: float) -> None:
+        """Begin to tell those whose turn it is."""
+        due = {waiter for waiter in waiters if waiter.followed_run and waiter.follow_due <= now}
+        idle = sorted(due.difference(self._under_way), key=lambda waiter: waiter.follow_due)
+        for waiter in idle:
+            if len(self._under_way) >= FOLLOWED_AT_ONCE:
+                return
+            # Whoever wants to see logs has asked for what that costs.
+            if not waiter.streams.task_ids:
+                if now < self._next_progress:
+                    continue
+                self._next_progress = now + SECONDS_BETWEEN_RUNS
+            self._under_way[waiter] = asyncio.create_task(self._tell_one(waiter))
+
+    async def follow_rest(self, waiter: Waiter) -> None:
+        """Tell somebody whose wait is over what was written into the logs last."""
+        if waiter in self._under_way:
+            await asyncio.wait({self._under_way[waiter]})
+        await self._tell(self._follower.finish(waiter))
+
+    async def close(self) -> None:
+        """Tell no more."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tell_one(self, waiter: Waiter) -> None:
+        try:
+            await self._tell(self._follower.follow(waiter))
+        finally:
+            del self._under_way[waiter]
+
+    async def _tell(self, flow: Flow[None]) -> None:
+        try:
+            await self._run(flow)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the watcher meets it too, and knows what to do
+            log.debug("Not all could be told: %s", error)

@@ -45,6 +45,37 @@ class RetryPolicy:
         return wait if elapsed + wait < self.total_seconds else None
 
 
+class Budget:
+    """
+    How often, and how long, one operation may still be tried again, whatever requests it consists of.
+
+    :param retry: how patient it is.
+    :param now: the local time, in seconds since the epoch.
+    """
+
+    def __init__(self, retry: RetryPolicy, now: float) -> None:
+        self._retry = retry
+        self._since = now
+        self._failures = 0
+        self._lost = 0.0
+
+    def wait(self, now: float, jitter: float, asked: float | None, *, by_time: bool) -> float | None:
+        """
+        Seconds to wait after a failure, or ``None`` to give up.
+
+        :param asked: for how many seconds the remote wants to be left alone.
+        :param by_time: whether only the time limits the attempts.
+        """
+        self._failures += 1
+        number = min(self._failures, max(1, self._retry.attempts - 1)) if by_time else self._failures
+        return self._retry.wait(number, self._lost + now - self._since, jitter, asked)
+
+    def advance(self, now: float) -> None:
+        """Take note that a part of a long operation is done: the time it took counts only as far as attempts failed."""
+        self._lost += now - self._since if self._failures else 0.0
+        self._since, self._failures = now, 0
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
     """
     Read a ``Retry-After`` header, in its seconds or its date form (RFC 9110 §10.2.3).
