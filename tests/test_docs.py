@@ -141,7 +141,7 @@ def test_every_choice_of_a_connection_is_explained() -> None:
 
 
 @pytest.mark.parametrize("remote", [V1Dialect("", Version("2.11.2")), V2Dialect("", Version("3.3.2"))])
-def test_the_rights_are_those_that_errors_name(remote: Dialect) -> None:
+def test_the_permissions_are_those_that_errors_name(remote: Dialect) -> None:
     run, pool = DagRun("dag", "run"), Pool("pool", 1)
     operations = {
         "wait for": [
@@ -167,7 +167,7 @@ def test_the_rights_are_those_that_errors_name(remote: Dialect) -> None:
         "read the configuration": [remote.config()],
     }
     for action, asked in operations.items():
-        lines = re.search(rf"^\| {action}[^|]*\| (\w+)", PAGES["connect/rights.md"], re.MULTILINE)
+        lines = re.search(rf"^\| {action}[^|]*\| (\w+)", PAGES["connect/permissions.md"], re.MULTILINE)
         assert lines
         assert {operation.least_role for operation in asked} == {lines[1]}
 

@@ -75,7 +75,7 @@ NOT_CLEAN_YET = {
     "astronomer_remote": 793,
     "benchmarks": 53,
     "dev": 70,
-    "docs": 99,
+    "docs": 5,
     "example_dags": 5,
     "pyproject.toml": 2,
     "tests": 1726,

@@ -11,27 +11,27 @@ from tests.live.tables import Results, Table, in_attempt, markdown
 
 PAIRS = (Pair("3.3.2", "1.10.15"), Pair("3.3.2", "2.11.2"), Pair("3.3.2", "3.3.2"), Pair("2.11.2", "2.11.2"))
 
-ACTS = {"failed": "marked failed", "success": "marked success", "clear": "cleared"}
+ACTS = {"failed": "marks the task failed", "success": "marks the task success", "clear": "clears the task"}
 REMOTELY = {"held": "running", "queued": "queued"}
 SIGNALS = {"SIGTERM": "terminated", "SIGKILL": "killed"}
 OVERDUE = {"overdue": "`execution_timeout`", "impatient": "`wait_timeout`"}
 HARMS = {
     "down": "the remote's web server is down for 30 s",
-    "secret": "the secret of the remote's tokens and sessions is changed",
+    "secret": "the secret for the remote's tokens and sessions is changed",
     "password": "the password is changed, in the remote and in the connection",
 }
 
 POSTED = "the worker is killed right after it triggered"
 KILLED = "the worker is killed while it waits"
-LOST = "the worker is lost with the process that watches it"
-SUSPENDED = "the worker is suspended, and comes back when Airflow has given it up"
-COMING_BACK = "the worker is killed on coming back from the triggerer"
+LOST = "the worker and the process that supervises it are killed"
+SUSPENDED = "the worker is suspended, and resumes after Airflow has given up on it"
+COMING_BACK = "the worker is killed when it resumes from the triggerer"
 LATE = "`wait_timeout` passes while no triggerer runs"
-ALL_END = "… and all those 50 runs end"
+ALL_END = "… and then all 50 runs finish"
 
 
 def by_a_person(act: str, name: str) -> str:
-    return f"the task is {ACTS[act]} by a person, its run being {REMOTELY[name]}"
+    return f"a user {ACTS[act]} while its run is {REMOTELY[name]}"
 
 
 def scheduler(signal: str) -> str:
