@@ -21,5 +21,6 @@ It needs no pytest; for those who use it there is a fixture in :mod:`astronomer_
 from __future__ import annotations
 
 from astronomer_remote.testing.deployment import FakeDeployment
+from astronomer_remote.testing.driving import VirtualClock, drive
 
-__all__ = ["FakeDeployment"]
+__all__ = ["FakeDeployment", "VirtualClock", "drive"]

@@ -129,7 +129,7 @@ class Api(ABC):
     def add_run(self, run: FakeRun) -> FakeRun:
         """Take a new run in."""
         dag = self.dag(run.dag_id)
-        run.looks_left = dag.looks
+        run.polls_left = dag.polls
         if run.state != "queued":
             run.start_date = run.start_date or run.run_after
         dag.runs[run.run_id] = run
@@ -137,7 +137,7 @@ class Api(ABC):
 
     def health(self, request: RecordedRequest) -> Reply:
         """Every generation tells its health in the same shape."""
-        beat = self.date(datetime.now(timezone.utc))
+        beat = self.date(self.contents.now())
         body: dict[str, Any] = {"metadatabase": {"status": "healthy"}}
         for name, status in self.components().items():
             body[name] = {"status": status, f"latest_{name}_heartbeat": beat if status else None}

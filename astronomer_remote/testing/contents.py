@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -16,22 +16,18 @@ READER = "viewer"
 """User who may read everything and change nothing."""
 
 
-def now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
 @dataclass
 class FakeRun:
-    """A DAG run. :param looks_left: how many more looks find it unfinished."""
+    """A DAG run. :param polls_left: how many more looks find it unfinished."""
 
     dag_id: str
     run_id: str
     state: str
-    looks_left: int = 0
+    run_after: datetime
+    polls_left: int = 0
     conf: dict[str, Any] = field(default_factory=dict)
     note: str | None = None
     logical_date: datetime | None = None
-    run_after: datetime = field(default_factory=now)
     data_interval_start: datetime | None = None
     data_interval_end: datetime | None = None
     partition_key: str | None = None
@@ -47,23 +43,23 @@ class FakeRun:
         known = ("scheduled", "backfill")
         return next((name for name in known if self.run_id.startswith(f"{name}__")), "manual")
 
-    def set_task_state(self, task: str, state: str | None) -> None:
-        """Let a task be in a state of its own."""
+    def set_task_state(self, task: str, state: str | None, now: datetime) -> None:
+        """Set the state of one task."""
         self.task_states[task] = state
         self.task_end_dates.pop(task, None)
         if state in FINISHED_TASK_STATES:
-            self.task_end_dates[task] = now()
+            self.task_end_dates[task] = now
 
     @property
     def seconds(self) -> float | None:
         """How long it took."""
         return (self.end_date - self.start_date).total_seconds() if self.end_date and self.start_date else None
 
-    def end(self, state: str) -> None:
-        """Let it end in a state."""
+    def end(self, state: str, now: datetime) -> None:
+        """End it in a state."""
         self.state = state
-        self.start_date = self.start_date or now()
-        self.end_date = now()
+        self.start_date = self.start_date or now
+        self.end_date = now
 
     def as_dict(self) -> dict[str, Any]:
         """What a test wants to know of it, in plain JSON."""
@@ -86,7 +82,7 @@ class FakeDag:
     dag_id: str
     tasks: tuple[str, ...]
     ends: str = "success"
-    looks: int = 0
+    polls: int = 0
     stays: str | None = None
     task_ends: Mapping[str, str] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
@@ -95,18 +91,18 @@ class FakeDag:
     is_paused: bool = False
     runs: dict[str, FakeRun] = field(default_factory=dict)
 
-    def look(self, run: FakeRun) -> FakeRun:
-        """Let a run go on by one look."""
+    def read(self, run: FakeRun, now: datetime) -> FakeRun:
+        """Advance a run, because it is read."""
         if run.state in FINISHED or self.is_paused:
             return run
-        run.start_date = run.start_date or now()
+        run.start_date = run.start_date or now
         if self.stays is not None:
             run.state = self.stays
-        elif run.looks_left > 0:
-            run.looks_left -= 1
+        elif run.polls_left > 0:
+            run.polls_left -= 1
             run.state = "running"
         else:
-            run.end(self.ends)
+            run.end(self.ends, now)
         return run
 
     def clear(self, run: FakeRun, state: str, *, only_failed: bool) -> None:
@@ -117,7 +113,7 @@ class FakeDag:
                 run.task_states.pop(task, None)
             else:
                 run.task_states[task] = self.task_state(run, task)
-        run.state, run.looks_left, run.start_date, run.end_date = state, self.looks, None, None
+        run.state, run.polls_left, run.start_date, run.end_date = state, self.polls, None, None
 
     def task_state(self, run: FakeRun, task: str) -> str | None:
         """State of a task in a run: as it was set, else it goes with its run."""
@@ -155,12 +151,14 @@ class FakePool:
     description: str = ""
     include_deferred: bool = False
     occupied: int = 0
+    team_name: str | None = None
 
 
 @dataclass
 class Contents:
-    """Everything a deployment holds."""
+    """Everything a deployment holds. :param clock: seconds since the epoch."""
 
+    clock: Callable[[], float]
     dags: dict[str, FakeDag] = field(default_factory=dict)
     pools: dict[str, FakePool] = field(default_factory=dict)
     import_errors: dict[str, str] = field(default_factory=dict)
@@ -168,6 +166,9 @@ class Contents:
 
     def __post_init__(self) -> None:
         self.pools["default_pool"] = FakePool("default_pool", 128, "Default pool")
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), timezone.utc)
 
 
 @dataclass

@@ -1,24 +1,34 @@
-"""The fake deployment itself: what a test says to it and asks of it."""
+"""The fake deployment: what a test sets up, and what it can check afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from email.utils import format_datetime
 from threading import RLock
 from typing import Any
+from urllib.parse import parse_qs, urlencode
 
+from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from astronomer_remote.api.protocol.models import Version
+from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.testing.base import PAGE_NOT_FOUND, Api, moment
-from astronomer_remote.testing.contents import FINISHED, READER, Accounts, Contents, FakeDag, FakePool, FakeRun, now
+from astronomer_remote.testing.contents import FINISHED, READER, Accounts, Contents, FakeDag, FakePool, FakeRun
 from astronomer_remote.testing.experimental import ExperimentalApi
 from astronomer_remote.testing.server import RecordedRequest, Reply, Server
 from astronomer_remote.testing.v1 import V1Api
 from astronomer_remote.testing.v2 import V2Api
 
+URL_WITHOUT_SERVER = "http://fake-airflow.invalid"
+
 
 @dataclass
 class _Disturbance:
-    """Requests that go wrong. :param status: what they are answered; ``None`` loses the reply."""
+    """Requests that fail. :param status: of the reply; ``None`` loses the reply."""
 
     status: int | None
     times: int
@@ -31,26 +41,33 @@ class _Disturbance:
 
 class FakeDeployment:
     """
-    An Airflow deployment in memory, behind a real HTTP server on a loopback port: no scheduler, no database.
+    An Airflow deployment in memory: no scheduler, no database.
 
-    It answers like the real ones as far as this package asks. Its runs end by being looked at, so that no test
-    has to wait::
+    It has the part of the REST API that this package uses. Its runs finish when they are read, so that no test has
+    to wait. In a ``with`` block it is a real HTTP server on a loopback port::
 
         with FakeDeployment("2.11.2") as remote:
             remote.add_dag("quick", tasks=["hello"])
             remote.add_dag("bad", ends="failed")
-            remote.add_dag("slow", looks=2)
+            remote.add_dag("slow", polls=2)
             ...
             assert remote.runs("quick")[0]["conf"] == {"k": "v"}
 
-    :param version: version of Airflow that it answers like: ``1.10.…``, ``2.…`` or ``3.…``.
-    :param login: name of a user who may do everything, default ``admin``; another one, ``viewer`` with the password
-        ``viewer``, may only read. Airflow 1.10 wants no login.
+    Without one, :meth:`handle` answers single requests and no socket is opened::
+
+        remote = FakeDeployment("2.11.2")
+        remote.add_dag("quick")
+        run = drive(remote.deployment().trigger_dag_run("quick"), remote.handle)
+
+    :param version: version of Airflow: ``1.10.…``, ``2.…`` or ``3.…``.
+    :param login: name of a user who may do everything, default ``admin``. A second user, ``viewer`` with the password
+        ``viewer``, may only read. Airflow 1.10 needs no login.
     :param password: the user's password, default ``admin``.
-    :param api_token: the Astro API token that everything wants, instead of login and password.
-    :param api_key: the Astronomer Software API key that everything wants, instead of login and password.
-    :param path: path below which everything lies, such as ``/my-release/airflow``.
-    :param config: what the deployment shows of its configuration, options by section; by default it hides it.
+    :param api_token: the Astro API token that every request needs, instead of login and password.
+    :param api_key: the Astronomer Software API key that every request needs, instead of login and password.
+    :param path: path that the URLs of the deployment begin with, such as ``/my-release/airflow``.
+    :param config: the configuration that the deployment shows, options by section; by default it shows none.
+    :param clock: seconds since the epoch, default the machine's clock.
     """
 
     def __init__(
@@ -63,8 +80,11 @@ class FakeDeployment:
         api_key: str | None = None,
         path: str = "",
         config: Mapping[str, Mapping[str, str]] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._contents = Contents(config={name: dict(options) for name, options in config.items()} if config else None)
+        shown = {name: dict(options) for name, options in config.items()} if config else None
+        self._contents = Contents(clock, config=shown)
+        self.clock = clock
         self._login = login
         self._accounts = Accounts({READER: READER, login: password})
         self._scheme = "Bearer " if api_token else ""
@@ -73,7 +93,7 @@ class FakeDeployment:
         self.version = version
         number = Version(version)
         kind: type[Api] = ExperimentalApi if number < (2,) else V1Api if number < (3,) else V2Api
-        # A gateway that wants a token or key stands before everything, which then lies open to who got past it.
+        # A gateway checks the token or key. Behind it, Airflow accepts every request.
         accounts = self._accounts if self._secret is None else None
         self._api = kind(self._contents, accounts, number)
         self._server: Server | None = None
@@ -93,16 +113,16 @@ class FakeDeployment:
         self._server = Server(self._answer, keep_alive=self._api.keep_alive)
 
     def stop(self) -> None:
-        """Stop listening, as a deployment that is down; leaving a ``with`` block does it."""
+        """Stop listening, like a deployment that is down; leaving a ``with`` block does it."""
         if self._server is not None:
             self._server.close()
             self._server = None
 
-    # How to reach it, and what was asked
+    # How to reach it, and what it received
 
     @property
     def url(self) -> str:
-        """Its address, as it stands in a connection's host."""
+        """Its URL, for a connection's host. :raises RuntimeError: if it is not running."""
         if self._server is None:
             raise RuntimeError("The fake deployment is not running: use it in a `with` block.")
         return self._server.url + self._path
@@ -111,18 +131,48 @@ class FakeDeployment:
         """
         A connection to it: for ``Connection(**…)`` or, as JSON, for an environment variable ``AIRFLOW_CONN_…``.
 
-        :param fields: fields that shall be different.
+        :param fields: fields to set or replace.
         """
         secret: dict[str, Any] = {"login": self._login, "password": self._accounts.passwords[self._login]}
         if self._secret is not None:
             secret = {"password": self._secret}
         elif isinstance(self._api, ExperimentalApi):
             secret = {}
-        return {"conn_type": "astronomer", "host": self.url, **secret, **fields}
+        host = fields.get("host") or self.url
+        return {"conn_type": "astronomer", "host": host, **secret, **fields}
+
+    def deployment(self, *, retry: RetryPolicy | None = None, **fields: Any) -> Deployment:
+        """
+        The flows of this deployment, with its credentials and its clock; for :func:`drive`.
+
+        :param retry: how often and how long a failed request is repeated, default as in the hook.
+        :param fields: fields of the connection to set or replace: ``login``, ``password``, ``extra``.
+        """
+        host = self.url if self._server else URL_WITHOUT_SERVER + self._path
+        parts = self.connection(**{"host": host, **fields})
+        del parts["conn_type"]
+        settings = Settings.parse(**parts)
+        return Deployment(settings, client=Client(settings, retry=retry, clock=self.clock, jitter=lambda: 0.5))
+
+    def handle(self, request: Request) -> Response:
+        """
+        Answer one request of a flow: the handler for :func:`drive`. It needs no server and opens no socket.
+
+        :raises TransportError: if the reply is lost, see :meth:`disturb`.
+        """
+        path, _, query = request.target.partition("?")
+        headers = {name.lower(): text for name, text in request.headers.items()}
+        body = urlencode(request.form).encode() if request.form is not None else request.content() or b""
+        fields = parse_qs(query, keep_blank_values=True)
+        reply = self._answer(RecordedRequest(request.method, self._path + path, fields, headers, body))
+        if reply is None:
+            raise TransportError("The connection was closed before a reply.")
+        names = {name.lower(): text for name, text in reply.headers.items()}
+        return Response(reply.status, {"content-type": reply.content_type, **names}, reply.content())
 
     @property
     def requests(self) -> list[tuple[str, str]]:
-        """Verb and path, without the query, of every request so far; :attr:`received` has the whole requests."""
+        """Method and path, without the query, of every request so far; :attr:`received` has the whole requests."""
         return [(request.method, request.path) for request in self.received]
 
     # What it holds
@@ -133,7 +183,7 @@ class FakeDeployment:
         *,
         tasks: Iterable[str] = ("task",),
         ends: str = "success",
-        looks: int = 0,
+        polls: int = 0,
         stays: str | None = None,
         task_ends: Mapping[str, str] | None = None,
         results: Mapping[str, Any] | None = None,
@@ -144,15 +194,15 @@ class FakeDeployment:
         """
         Add a DAG, or change it and keep its runs.
 
-        :param tasks: ids of its tasks; the one of a task in a group begins with the group's: ``load.a``.
-        :param ends: state in which its runs end, default ``success``.
-        :param looks: how many looks at a run find it unfinished before one finds it ended, default 0.
-        :param stays: state in which its runs stay instead of ending, until :meth:`finish` is called.
-        :param task_ends: states in which single tasks end, default that of their run; of a mapped task also single
+        :param tasks: ids of its tasks; of a task in a group with the group's id: ``load.a``.
+        :param ends: final state of its runs, default ``success``.
+        :param polls: how often a run is read before it is finished, default 0.
+        :param stays: state that its runs keep until :meth:`finish` is called.
+        :param task_ends: final states of tasks by task id, default that of their run; of a mapped task also of single
             instances: ``load[2]``.
-        :param results: return values of tasks that succeeded, by task id; of a mapped task a list of them.
-        :param mapped: how many instances the mapped ones of the tasks have; Airflow 2.3 and later.
-        :param logs: lines of the logs of tasks, or of single instances of a mapped one; default one line.
+        :param results: return values of successful tasks by task id; of a mapped task a list of them.
+        :param mapped: number of instances of each mapped task; Airflow 2.3 and later.
+        :param logs: log lines of tasks, or of single instances of a mapped task; default one line.
         :param is_paused: whether its runs do not start.
         """
         known = self._contents.dags.get(dag_id)
@@ -160,7 +210,7 @@ class FakeDeployment:
             dag_id,
             tuple(tasks),
             ends=ends,
-            looks=looks,
+            polls=polls,
             stays=stays,
             task_ends=dict(task_ends or {}),
             results=dict(results or {}),
@@ -171,7 +221,7 @@ class FakeDeployment:
         )
 
     def remove_dag(self, dag_id: str) -> None:
-        """Remove a DAG and its runs, as if its file were gone."""
+        """Remove a DAG and its runs, as if its file were deleted."""
         with self._lock:
             del self._contents.dags[dag_id]
 
@@ -188,25 +238,45 @@ class FakeDeployment:
         Add a DAG run that nobody triggered through the API.
 
         :param run_id: its id; that of a scheduled run begins with ``scheduled__``.
-        :param state: its state; an unfinished run goes on as the DAG's runs do.
-        :param logical_date: ISO 8601 with a zone; by default none in Airflow 3, else now.
-        :param data_interval: start and end, ISO 8601 with a zone; by default none.
-        :return: the run, as :meth:`runs` tells it.
+        :param state: its state; an unfinished run continues like the DAG's other runs.
+        :param logical_date: ISO 8601 with a time zone; by default none in Airflow 3, else now.
+        :param data_interval: start and end, ISO 8601 with a time zone; by default none.
+        :return: the run, as in :meth:`runs`.
         """
         date = moment(logical_date) if logical_date else None
         if date is None and not isinstance(self._api, V2Api):
-            date = now()
-        run = FakeRun(dag_id, run_id, state, logical_date=date)
+            date = self._contents.now()
+        run = FakeRun(dag_id, run_id, state, self._contents.now(), logical_date=date)
         if data_interval:
             run.data_interval_start, run.data_interval_end = map(moment, data_interval)
         self._api.add_run(run)
         if state in FINISHED:
-            run.end(state)
+            run.end(state, self._contents.now())
         return run.as_dict()
 
-    def add_pool(self, name: str, slots: int, *, occupied: int = 0, description: str = "") -> None:
-        """Add a pool, or change it. :param occupied: slots in use."""
-        self._contents.pools[name] = FakePool(name, slots, description, occupied=occupied)
+    def add_pool(
+        self,
+        name: str,
+        slots: int,
+        *,
+        occupied: int = 0,
+        description: str = "",
+        include_deferred: bool = False,
+        team_name: str | None = None,
+    ) -> None:
+        """
+        Add a pool, or replace it.
+
+        :param slots: its size, ``-1`` for no limit.
+        :param occupied: slots in use.
+        """
+        with self._lock:
+            self._contents.pools[name] = FakePool(name, slots, description, include_deferred, occupied, team_name)
+
+    def remove_pool(self, name: str) -> None:
+        """Delete a pool."""
+        with self._lock:
+            del self._contents.pools[name]
 
     def add_import_error(self, filename: str, stack_trace: str) -> None:
         """Add a DAG file that could not be parsed."""
@@ -220,15 +290,15 @@ class FakeDeployment:
         """Sizes of the pools by name."""
         return {pool.name: pool.slots for pool in self._contents.pools.values()}
 
-    # What happens to it
+    # Events
 
     def finish(self, dag_id: str, run_id: str, state: str = "success") -> None:
-        """End a run."""
+        """Finish a run in a state."""
         with self._lock:
-            self._contents.dags[dag_id].runs[run_id].end(state)
+            self._contents.dags[dag_id].runs[run_id].end(state, self._contents.now())
 
     def clear(self, dag_id: str, run_id: str) -> None:
-        """Let a run run again, as somebody who clears it in the UI."""
+        """Clear a run, as a user does in the UI: it runs again."""
         with self._lock:
             dag = self._contents.dags[dag_id]
             dag.clear(dag.runs[run_id], self._api.first_state, only_failed=False)
@@ -239,12 +309,12 @@ class FakeDeployment:
             del self._contents.dags[dag_id].runs[run_id]
 
     def set_task_state(self, dag_id: str, run_id: str, task_id: str, state: str | None) -> None:
-        """Set the state of a task in a run; without, it goes with its run."""
+        """Set the state of a task in a run; without this, it follows its run."""
         with self._lock:
-            self._contents.dags[dag_id].runs[run_id].set_task_state(task_id, state)
+            self._contents.dags[dag_id].runs[run_id].set_task_state(task_id, state, self._contents.now())
 
     def change_secret(self, secret: str) -> None:
-        """Change the user's password, the token or the key, and end every login."""
+        """Change the user's password, the token or the key, and invalidate every login."""
         with self._lock:
             if self._secret is None:
                 self._accounts.passwords[self._login] = secret
@@ -253,18 +323,18 @@ class FakeDeployment:
             self._accounts.issued.clear()
 
     def forget_logins(self) -> None:
-        """End every login, as a restart of Airflow does where its secrets are random."""
+        """Invalidate every token and session, as a restart of Airflow does if its secret keys are random."""
         with self._lock:
             self._accounts.issued.clear()
 
     def disturb(self, status: int | None = 503, *, times: int = 1, method: str | None = None, path: str = "") -> None:
         """
-        Let the next requests go wrong.
+        Make the next requests fail.
 
-        :param status: HTTP status they are answered; ``None``: they are carried out, but their reply is lost.
-        :param times: how many of them.
-        :param method: only those with this verb.
-        :param path: only those with this in their path.
+        :param status: HTTP status of the reply; ``None``: the request is processed, but its reply is lost.
+        :param times: number of requests.
+        :param method: only requests with this HTTP method.
+        :param path: only requests with this in their path.
         """
         with self._lock:
             self._disturbances.append(_Disturbance(status, times, method, path))
@@ -274,9 +344,13 @@ class FakeDeployment:
             self.received.append(request)
             disturbance = self._next_disturbance(request)
             if disturbance and disturbance.status is not None:
-                return Reply(disturbance.status, {"detail": "disturbed by the test"})
-            answer = self._carry_out(request)
-            return None if disturbance else answer
+                reply = Reply(disturbance.status, {"detail": "disturbed by the test"})
+            else:
+                reply = self._carry_out(request)
+            if disturbance and disturbance.status is None:
+                return None
+            date = format_datetime(self._contents.now(), usegmt=True)
+            return replace(reply, headers={"Date": date, **reply.headers})
 
     def _next_disturbance(self, request: RecordedRequest) -> _Disturbance | None:
         for disturbance in self._disturbances:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from astronomer_remote.testing.base import BROKEN, Api, Endpoint, Refused, moment
-from astronomer_remote.testing.contents import FakePool, FakeRun, now
+from astronomer_remote.testing.contents import FakePool, FakeRun
 from astronomer_remote.testing.server import RecordedRequest, Reply
 
 POOL = {"pool": "default_pool", "pool_slots": 1}
@@ -47,7 +47,7 @@ class ExperimentalApi(Api):
         dag, body = self.dag(dag_id), request.json()
         given = body.get("execution_date")
         cut = body.get("replace_microseconds", "true" if not given else "false") == "true"
-        date = moment(given) if given else now()
+        date = moment(given) if given else self.contents.now()
         date = date.replace(microsecond=0) if cut else date
         run_id = body.get("run_id") or f"manual__{date.isoformat()}"
         if run_id in dag.runs:
@@ -55,7 +55,14 @@ class ExperimentalApi(Api):
         if any(run.logical_date == date for run in dag.runs.values()):
             return BROKEN
         run = self.add_run(
-            FakeRun(dag_id, run_id, self.first_state, conf=dict(body.get("conf") or {}), logical_date=date)
+            FakeRun(
+                dag_id,
+                run_id,
+                self.first_state,
+                self.contents.now(),
+                conf=dict(body.get("conf") or {}),
+                logical_date=date,
+            )
         )
         message = f"Created <DagRun {dag_id} @ {self.date(date)}: {run_id}, externally triggered: True>"
         return Reply(200, {"execution_date": self.date(run.logical_date), "message": message, "run_id": run_id})
@@ -64,7 +71,8 @@ class ExperimentalApi(Api):
         dag = self.contents.dags.get(dag_id)
         if dag is None:
             return Reply(400, {"error": f"Dag id {dag_id} not found"})
-        listed = [dag.look(run) for run in dag.runs.values()]
+        now = self.contents.now()
+        listed = [dag.read(run, now) for run in dag.runs.values()]
         return Reply(
             200,
             [
@@ -83,7 +91,7 @@ class ExperimentalApi(Api):
 
     def get_run(self, request: RecordedRequest, dag_id: str, date: str) -> Reply:
         dag = self.dag(dag_id)
-        return Reply(200, {"state": dag.look(self.run_of(dag_id, date)).state})
+        return Reply(200, {"state": dag.read(self.run_of(dag_id, date), self.contents.now()).state})
 
     def run_of(self, dag_id: str, date: str) -> FakeRun:
         """The run of a date."""

@@ -84,6 +84,7 @@ class RunApi(RestApi):
             dag.dag_id,
             run_id=body.get("dag_run_id") or "",
             state=self.first_state,
+            run_after=dates.pop("run_after", self.contents.now()),
             conf=body.get("conf") or {},
             note=body.get("note"),
             partition_key=body.get("partition_key"),
@@ -105,7 +106,7 @@ class RunApi(RestApi):
 
     def get_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
-        return Reply(200, self.tell_some(dag.look(run), request))
+        return Reply(200, self.tell_some(dag.read(run, self.contents.now()), request))
 
     def tell_some(self, run: FakeRun, request: RecordedRequest) -> dict[str, Any]:
         """What is told of a run that is asked for, or listed, by a GET; a part of it where that can be asked for."""
@@ -186,7 +187,8 @@ class RunApi(RestApi):
 
     def look_at(self, dags: Iterable[FakeDag]) -> list[FakeRun]:
         """Every run of some DAGs; whether it is then told or not, it was looked at."""
-        return [dag.look(run) for dag in dags for run in dag.runs.values()]
+        now = self.contents.now()
+        return [dag.read(run, now) for dag in dags for run in dag.runs.values()]
 
     def date_of(self, run: FakeRun, field: str) -> Any:
         """A date of a run, by the name of its field."""
@@ -198,7 +200,7 @@ class RunApi(RestApi):
         if "state" in body:
             if body["state"] not in CAN_BE_SET:
                 raise self.refuse(self.unreadable, f"{body['state']!r} is not one of {CAN_BE_SET} - 'state'")
-            run.end(body["state"])
+            run.end(body["state"], self.contents.now())
         if "note" in body:
             if not self.notes_are_patched:
                 raise self.refuse(self.unreadable, "{'note': ['Unknown field.']}")

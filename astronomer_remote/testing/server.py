@@ -148,7 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send(self, reply: Reply) -> None:
         content = reply.content()
-        self.send_response(reply.status)
+        # Without the Date of this machine: the reply has that of the fake's own clock.
+        self.send_response_only(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
         if content:

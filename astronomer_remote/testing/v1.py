@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from uuid import uuid4
 
 from astronomer_remote.testing.base import BROKEN, Endpoint, Refused, is_within
-from astronomer_remote.testing.contents import FAILED, FakeDag, FakePool, FakeRun, now
+from astronomer_remote.testing.contents import FAILED, FakeDag, FakePool, FakeRun
 from astronomer_remote.testing.rest import FROM_LINE
 from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunApi
 from astronomer_remote.testing.server import RecordedRequest, Reply
@@ -123,7 +123,7 @@ class V1Api(RunApi):
         dates = {self.body_date(body, name) for name in named}
         if len(dates) > 1:
             raise self.refuse(400, "logical_date conflicts with execution_date")
-        return dates.pop() if dates else now()
+        return dates.pop() if dates else self.contents.now()
 
     def list_runs(self, request: RecordedRequest, dag_id: str) -> Reply:
         known = LISTING | {f"{field}_{end}" for field in self.range_fields for end in ("gte", "lte")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
@@ -78,7 +77,7 @@ class V2Api(RunApi):
             raise self.refuse(422, [{"type": "missing", "loc": ["body"], "msg": "Field required", "input": {}}])
         if not self.accounts.knows(body["username"], body["password"]):
             raise self.refuse(401, "Invalid credentials")
-        issued = int(time.time())
+        issued = int(self.contents.clock())
         token = ".".join(
             base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
             for part in (

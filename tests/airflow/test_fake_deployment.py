@@ -37,7 +37,7 @@ def test_its_connection_is_what_airflow_calls_one() -> None:
 @VERSIONS
 def test_a_run_ends_by_being_looked_at(version: str, start: Start) -> None:
     remote = start(version)
-    remote.add_dag("slow", looks=2)
+    remote.add_dag("slow", polls=2)
     remote.add_run("slow", "r", state="running")
     hook = AstronomerHook()
     assert [hook.get_dag_run("slow", "r").state for _ in range(4)] == ["running", "running", "success", "success"]

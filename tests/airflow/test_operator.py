@@ -279,7 +279,7 @@ def test_without_waiting_it_returns_the_run_id_and_never_defers(any_remote: Fake
 
 
 def test_after_waiting_it_returns_the_run(any_remote: FakeDeployment) -> None:
-    any_remote.add_dag("slow", looks=2)
+    any_remote.add_dag("slow", polls=2)
     made = operator(trigger_dag_id="slow", wait_for_completion=True)
     task = local_task(made)
     run = made.execute(task.context())
@@ -447,7 +447,7 @@ def test_a_request_that_the_remote_was_too_busy_for_is_made_again(any_remote: Fa
 
 
 def test_a_retry_takes_up_the_run_of_the_try_before(any_remote: FakeDeployment) -> None:
-    any_remote.add_dag("slow", looks=3)
+    any_remote.add_dag("slow", polls=3)
     first = operator(trigger_dag_id="slow", retries=1)
     run_id = first.execute(local_task(first).context())
     retry = operator(trigger_dag_id="slow", retries=1, wait_for_completion=True)
@@ -491,7 +491,7 @@ def test_a_retry_of_what_never_reached_the_remote_takes_no_run_of_somebody_else(
 @pytest.mark.parametrize("version", ["2.4.3", "2.11.2", "3.3.2"])
 def test_a_retry_resets_what_the_first_attempt_could_not_and_what_it_did_only_once(start: Start, version: str) -> None:
     remote = start(version)
-    remote.add_dag("slow", looks=1)
+    remote.add_dag("slow", polls=1)
     remote.add_run("slow", "nightly", state="success")
     options = {"trigger_dag_id": "slow", "reset_dag_run": True, **GIVEN}
     first = operator(**options)
@@ -526,7 +526,7 @@ def test_a_retry_goes_on_with_the_run_of_a_chosen_id_that_an_attempt_before_it_m
 
 @pytest.mark.parametrize("retries", [0, 1, 5])
 def test_another_number_of_retries_after_a_deploy_changes_nothing(any_remote: FakeDeployment, retries: int) -> None:
-    any_remote.add_dag("slow", looks=1)
+    any_remote.add_dag("slow", polls=1)
     any_remote.add_run("slow", "taken", logical_date="2021-11-16T00:00:00Z")
     for taken in ({"trigger_run_id": "taken"}, {"logical_date": "2021-11-16T00:00:00Z"}):
         for number in (1, 2, 3):
@@ -559,7 +559,7 @@ ENDED_ONCE = STARTED + timedelta(hours=1)
 def test_a_clear_after_retries_were_lowered_makes_a_new_run_where_airflow_tells_it_from_a_retry(
     remote: FakeDeployment, max_tries: int, retries: int, started: datetime, runs: int
 ) -> None:
-    remote.add_dag("slow", looks=1)
+    remote.add_dag("slow", polls=1)
     first = operator(trigger_dag_id="slow", retries=3, wait_for_completion=True)
     before = first.execute(local_task(first).context())
     again = operator(trigger_dag_id="slow", retries=retries, wait_for_completion=True)
@@ -640,7 +640,7 @@ def test_it_defers_with_plain_arguments_and_no_secret(start: Start) -> None:
 
 
 def test_deferred_it_returns_what_it_returns_otherwise(any_remote: FakeDeployment) -> None:
-    any_remote.add_dag("slow", looks=2)
+    any_remote.add_dag("slow", polls=2)
     made = operator(trigger_dag_id="slow", wait_for_completion=True, deferrable=True)
     task = local_task(made)
     deferred = deferred_by(made, task.context())
@@ -657,7 +657,7 @@ def test_a_run_that_was_cleared_meanwhile_is_waited_for_again(remote: FakeDeploy
     context = local_task(made).context()
     deferred = deferred_by(made, context)
     (run,) = remote.runs("quick")
-    remote.add_dag("quick", looks=1)
+    remote.add_dag("quick", polls=1)
     remote.clear("quick", run["run_id"])
     event = {"status": "success", "summary": "", "run": None, "error": None}
     with pytest.raises(TaskDeferred) as again:

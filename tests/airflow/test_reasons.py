@@ -43,7 +43,7 @@ def with_crowd(remote: FakeDeployment) -> FakeDeployment:
         "crowded",
         tasks=["extract", "load", "after"],
         ends="failed",
-        looks=1,
+        polls=1,
         mapped={"load": 3},
         task_ends={"load": "success", "load[1]": "failed", "after": "upstream_failed"},
         logs={"extract": ["Traceback", "OSError: disk full"], "load[1]": ["ValueError: part 1"]},

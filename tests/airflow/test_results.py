@@ -29,7 +29,7 @@ def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:
         "tasks": ["count", "part", "none"],
         "mapped": {"part": 2},
         "results": {"count": {"rows": 3, "of": [1, None]}, "part": ["a", "b"]},
-        "looks": 1,
+        "polls": 1,
     }
     remote.add_dag("load", **{**given, **options})
     return remote
@@ -169,7 +169,7 @@ def test_a_remote_without_notes_gets_none(start: Start, version: str) -> None:
 
 @pytest.mark.parametrize("target", [True, False])
 def test_how_far_the_run_is_is_told_unless_the_author_does_not_want_it(start: Start, target: bool) -> None:
-    remote = loading(start(), looks=3)
+    remote = loading(start(), polls=3)
     made = operator(deferrable=True, log_progress=target)
     with pytest.raises(TaskDeferred) as deferred:
         made.execute(local_task(made).context())

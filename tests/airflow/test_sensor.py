@@ -272,7 +272,7 @@ def test_the_run_may_be_the_newest(any_remote: FakeDeployment, deferrable: bool)
 
 @BOTH_MODES
 def test_the_newest_run_stays_the_one_that_was_newest(remote: FakeDeployment, deferrable: bool) -> None:
-    remote.add_dag("slow", looks=3)
+    remote.add_dag("slow", polls=3)
     remote.add_run("slow", "first", state="running", logical_date="2021-01-01T00:00:00Z")
     made = sensor(external_dag_id="slow", latest_run=True, deferrable=deferrable, timeout=30)
     context = local_task(made).context()
@@ -887,7 +887,7 @@ def test_it_looks_once_before_it_defers(any_remote: FakeDeployment) -> None:
 def test_it_returns_nothing_whenever_it_succeeds(remote: FakeDeployment, deferrable: bool) -> None:
     remote.add_run("quick", "today", logical_date=TODAY)
     assert run(sensor(deferrable=deferrable)) is None
-    remote.add_dag("slow", looks=3)
+    remote.add_dag("slow", polls=3)
     remote.add_run("slow", "mine", state="running")
     assert run(sensor(external_dag_id="slow", external_run_id="mine", deferrable=deferrable, timeout=30)) is None
     assert run(pool_sensor(slots=1, deferrable=deferrable)) is None

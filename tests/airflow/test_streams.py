@@ -49,7 +49,7 @@ def operator(**arguments: Any) -> Any:
 
 def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:
     logs = {"extract": ["read 3 files", "100 % done"], "other": ["not wanted"]}
-    remote.add_dag("load", **{"tasks": ["extract", "other"], "logs": logs, "looks": 2, **options})
+    remote.add_dag("load", **{"tasks": ["extract", "other"], "logs": logs, "polls": 2, **options})
     return remote
 
 
@@ -72,7 +72,7 @@ def test_a_failed_run_is_told_to_its_end(start: Start, heard: Heard, deferrable:
 
 
 def test_a_run_that_is_cleared_while_the_task_comes_back_is_told_on(start: Start, heard: Heard) -> None:
-    remote = loading(start(), looks=0)
+    remote = loading(start(), polls=0)
     made = operator(deferrable=True)
     context = local_task(made).context()
     with pytest.raises(TaskDeferred) as deferred:

@@ -184,7 +184,7 @@ def test_what_waiting_costs_goes_to_the_triggerers_metrics(
             getattr(stats, kind), side_effect=lambda stat, *_, kind=kind, **__: lines.append((kind, stat))
         )
         monkeypatch.setattr(stats, kind, own)
-    remote.add_dag("slow", looks=2)
+    remote.add_dag("slow", polls=2)
     remote.add_run("slow", "r", state="running")
     event_of(trigger("slow"))
     assert ("gauge", "astronomer_remote.waiting") in lines
@@ -226,7 +226,7 @@ def test_a_wait_for_a_pool_lets_airflow_take_note_too(remote: FakeDeployment, mo
 
 
 def test_it_only_ever_reads(any_remote: FakeDeployment) -> None:
-    any_remote.add_dag("slow", looks=3)
+    any_remote.add_dag("slow", polls=3)
     any_remote.add_run("slow", "r", state="running")
     event_of(trigger("slow", exists=True))
     written = [path for method, path in any_remote.requests if method != "GET"]
@@ -311,7 +311,7 @@ def test_the_connection_is_not_looked_up_on_the_event_loop(
 
 
 def test_the_event_loop_is_never_held_up(remote: FakeDeployment) -> None:
-    remote.add_dag("slow", looks=20)
+    remote.add_dag("slow", polls=20)
     remote.add_run("slow", "r", state="running")
 
     async def beside() -> float:
@@ -334,7 +334,7 @@ def test_the_event_loop_is_never_held_up(remote: FakeDeployment) -> None:
 
 
 def test_many_waits_of_one_triggerer_all_end(any_remote: FakeDeployment) -> None:
-    any_remote.add_dag("slow", looks=3)
+    any_remote.add_dag("slow", polls=3)
     for number in range(20):
         any_remote.add_run("slow", f"r{number}", state="running", logical_date=f"2026-01-{number + 1:02}T00:00:00Z")
 

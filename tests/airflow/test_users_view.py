@@ -56,7 +56,7 @@ if __name__ == "__main__":
 @pytest.mark.timeout(600)  # a busy machine takes a minute to make the database alone
 @pytest.mark.usefixtures("database")
 def test_a_users_dag_runs_from_end_to_end(remote: FakeDeployment) -> None:
-    remote.add_dag("slow", looks=2)
+    remote.add_dag("slow", polls=2)
     remote.add_dag("fan")
     folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
     folder.mkdir(exist_ok=True)

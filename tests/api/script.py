@@ -1,8 +1,8 @@
 """
-Plays a flow against a script: what is asked, what is answered, what comes out.
+Runs a flow against a script of expected requests and their replies.
 
-No server and no real time take part: a :class:`Remote` hands each request the next scripted answer and moves its own
-clock when the flow wants to sleep. :class:`Speech` knows how each version of Airflow would put the same answer.
+:class:`Script` gives each request the next scripted reply; pauses move its virtual clock. :class:`Wording` has the
+requests and replies of each version of Airflow.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import RemoteError
-from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, TransportError
+from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
 from astronomer_remote.api.protocol.models import Generation, utc_text
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.testing import VirtualClock, drive
 
 T = TypeVar("T")
 
@@ -101,16 +102,6 @@ class Turn:
                 assert request.headers.get(name) == target
 
 
-class Clock:
-    """Time that passes only when a flow sleeps, or when a test says so."""
-
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Remote:
     """
     A remote that answers by script, and what there is to talk to it.
@@ -122,9 +113,9 @@ class Remote:
     def __init__(
         self, settings: Settings = OPEN, version: str | None = None, *, retry: RetryPolicy | None = None
     ) -> None:
-        self.clock = Clock()
+        self.clock = VirtualClock()
         self.requests: list[Request] = []
-        self.sleeps: list[float] = []
+        self.sleeps = self.clock.sleeps
         self.client = Client(settings, retry=retry, clock=self.clock, jitter=lambda: 0.0)
         self.deployment = Deployment(settings, client=self.client)
         self.speech = Speech(version or V2)
@@ -168,27 +159,14 @@ class Remote:
         answer_reload: Callable[[], Settings] = lambda: OPEN,
     ) -> T:
         """Run a flow to its end; answers come from functions."""
-        outcome: Any = None
-        try:
-            while True:
-                thrown = isinstance(outcome, TransportError)
-                step = flow.throw(outcome) if thrown else flow.send(outcome)
-                outcome = None
-                if isinstance(step, Sleep):
-                    assert step.seconds >= 0
-                    self.sleeps.append(step.seconds)
-                    self.clock.now += step.seconds
-                elif isinstance(step, Reload):
-                    outcome = answer_reload()
-                elif isinstance(step, Compute):
-                    outcome = step.run()
-                else:
-                    self.requests.append(step)
-                    outcome = answer_request(step)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        finally:
-            flow.close()
+
+        def handle(request: Request) -> Response | TransportError:
+            self.requests.append(request)
+            return answer_request(request)
+
+        result = drive(flow, handle, clock=self.clock, reload=answer_reload)
+        assert all(seconds >= 0 for seconds in self.sleeps)
+        return result
 
 
 class Speech:
@@ -269,13 +247,15 @@ class Speech:
             ok({"dag_runs": list(runs), "total_entries": len(runs)}),
         )
 
-    def newest(self, *runs: Mapping[str, Any], clock: Clock | None = None, total: int | None = None) -> Turn:
+    def newest(self, *runs: Mapping[str, Any], clock: VirtualClock | None = None, total: int | None = None) -> Turn:
         """The request for the newest run; 1.10 has to list them all, and 2.0 lists the last ones last."""
         if self.experimental:
             return Turn(f"GET {self.runs_path}", ok(list(runs)))
         order = "&order_by=-id" if self.numbers >= (2, 1) else ""
         if self.generation is Generation.V2:
-            due = utc_text(datetime.fromtimestamp((clock or Clock()).now + 60, timezone.utc), "due").replace(":", "%3A")
+            due = utc_text(datetime.fromtimestamp((clock or VirtualClock()).now + 60, timezone.utc), "due").replace(
+                ":", "%3A"
+            )
             order = f"&order_by=-run_after&run_after_lte={due}"
         body = {"dag_runs": list(runs), "total_entries": len(runs) if total is None else total}
         return Turn(f"GET {self.runs_path}?limit=10&offset=0{order}", ok(body))

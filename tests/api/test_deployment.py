@@ -24,6 +24,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.testing import VirtualClock
 from tests.api.script import (
     DATE,
     EXPERIMENTAL,
@@ -37,7 +38,6 @@ from tests.api.script import (
     V2,
     V2_OLDEST,
     VERSIONS,
-    Clock,
     Remote,
     Speech,
     Turn,
@@ -520,7 +520,7 @@ def test_an_endpoint_that_is_not_there_is_soon_said_to_be_missing(
     with pytest.raises(error, match=r"Airflow .* may not have this endpoint") as missing:
         remote.play(remote.deployment.call(method, "/x"), *turns)
     assert (type(missing.value), missing.value.status) == (error, 404)
-    assert remote.clock.now - Clock().now <= 3
+    assert remote.clock.now - VirtualClock().now <= 3
 
 
 def test_a_page_of_another_status_is_asked_past_as_always() -> None:

@@ -25,6 +25,7 @@ from astronomer_remote.api.runs.poll import SECONDS_OUT_OF_REACH
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import NO_SUCH_DAG, Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
 from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE
+from astronomer_remote.testing import VirtualClock
 from tests.api.script import (
     DATE,
     EXPERIMENTAL,
@@ -34,7 +35,6 @@ from tests.api.script import (
     V1_OLD,
     V2,
     VERSIONS,
-    Clock,
     Remote,
     Speech,
     Turn,
@@ -534,7 +534,7 @@ def test_a_wait_for_a_run_that_nobody_made_yet_says_so() -> None:
     remote, speech = meet(V2)
     lines: list[str] = []
     newest = WaitTarget("d", newest=True)
-    times = [Clock(remote.clock.now + 10 * number) for number in range(3)]
+    times = [VirtualClock(remote.clock.now + 10 * number) for number in range(3)]
     turns = [
         speech.newest(clock=times[0]),
         speech.newest(clock=times[1]),

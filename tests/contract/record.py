@@ -23,9 +23,10 @@ import pytest
 import requests
 
 from astronomer_remote.api.protocol.errors import NotSupported
-from astronomer_remote.api.protocol.flow import Flow, Request, Response
+from astronomer_remote.api.protocol.flow import Request, Response, send
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.testing import VirtualClock, drive
 from dev.deployments import ROOT, Deployment
 from tests.contract.flows import TABLE
 from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, document, plain
@@ -123,13 +124,19 @@ class Recorder:
 
     def play(self, name: str) -> None:
         """Play one conversation; the others are played even if it goes wrong."""
-        started, heard = round(time.time(), 3), []
+        started, heard = round(time.time(), 3), list[tuple[Request, Response]]()
         remote = deployment(self._settings, started)
         with requests.Session() as session:
             driver = SyncDriver(configure(session, self._settings), self._settings, reload=lambda: self._settings)
             driver.run(remote.get_version())
+
+            def forward(request: Request) -> Response:
+                response = driver.run(send(request))
+                heard.append((request, response))
+                return response
+
             try:
-                outcome = driver.run(listen(TABLE[name].play(remote), heard))
+                outcome = drive(TABLE[name].play(remote), forward, clock=RealClock())
             except NotSupported as error:
                 outcome = error
             except (Exception, pytest.fail.Exception):  # noqa: BLE001
@@ -158,18 +165,11 @@ class Recorder:
         return json.loads(text)
 
 
-def listen(flow: Flow[T], heard: list[tuple[Request, Response]]) -> Flow[T]:
-    """Run a flow and note its requests and their replies."""
-    outcome: Any = None
-    while True:
-        try:
-            step = flow.send(outcome)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        outcome = yield step
-        if isinstance(step, Request):
-            heard.append((step, outcome))
+class RealClock(VirtualClock):
+    """Pauses that take their time, in front of a real deployment."""
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 def kept(response: Response) -> dict[str, Any]:

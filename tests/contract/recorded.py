@@ -19,6 +19,7 @@ from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import RemoteError
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.testing import drive
 
 T = TypeVar("T")
 
@@ -191,19 +192,15 @@ def replay(flow: Flow[T], operations: list[Exchanged], moments: Moments | None =
     """Run a flow on recorded replies; it must send exactly the recorded requests."""
     left: Iterator[Exchanged] = iter(operations)
     moments = moments or Moments()
-    outcome: Any = None
-    while True:
-        try:
-            step = flow.send(outcome)
-        except StopIteration as end:
-            assert next(left, None) is None, "it asks for less than was recorded"
-            result: T = end.value
-            return result
-        outcome = None
-        if isinstance(step, Request):
-            exchanged = next(left, None)
-            said = described(step)
-            assert exchanged, f"it asks for more than was recorded: {said}"
-            moments.meet(said, exchanged.request)
-            assert moments.as_recorded(said) == exchanged.request
-            outcome = moments.as_now(exchanged.response)
+
+    def reply(request: Request) -> Response:
+        exchanged = next(left, None)
+        sent = described(request)
+        assert exchanged, f"it sends more than was recorded: {sent}"
+        moments.meet(sent, exchanged.request)
+        assert moments.as_recorded(sent) == exchanged.request
+        return moments.as_now(exchanged.response)
+
+    result = drive(flow, reply)
+    assert next(left, None) is None, "it sends less than was recorded"
+    return result

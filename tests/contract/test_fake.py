@@ -9,13 +9,11 @@ from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import pytest
-import requests
 
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import NotSupported
-from astronomer_remote.api.protocol.flow import Flow, Request, Response
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
-from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.api.protocol.flow import Request, Response
+from astronomer_remote.testing import FakeDeployment, drive
 from tests.contract import recorded
 from tests.contract.flows import TABLE
 
@@ -41,7 +39,7 @@ READ = re.compile(
 UNRECORDED = {"statement", "orig_error", "git_version"}
 """Fields that were left out of the recordings."""
 
-Said = list[tuple[Request, Response]]
+Sent = list[tuple[Request, Response]]
 
 
 class Player:
@@ -49,23 +47,28 @@ class Player:
 
     def __init__(self, version: str) -> None:
         self.version = version
-        self.said: dict[str, Said] = {}
+        self.sent: dict[str, Sent] = {}
         self.ended: dict[str, BaseException | None] = {}
         for shows_config in (False, True):
             names = [name for name, played in TABLE.items() if played.shows_config is shows_config]
             config = {"api": {"maximum_page_limit": "100"}} if shows_config else None
-            with fake(version, config) as remote, requests.Session() as session:
-                for name in names:
-                    self._play(name, remote, session)
+            remote = fake(version, config)
+            for name in names:
+                self._play(name, remote)
 
-    def _play(self, name: str, remote: FakeDeployment, session: requests.Session) -> None:
-        settings = recorded.administrator(remote.url, self._authorization(remote))
+    def _play(self, name: str, remote: FakeDeployment) -> None:
+        settings = recorded.administrator(recorded.BASE_URL, self._authorization(remote))
         deployment = Deployment(settings)
-        driver = SyncDriver(configure(session, settings), settings, reload=lambda: settings, sleep=lambda _: None)
-        driver.run(deployment.get_version())
-        said = self.said[name] = []
+        drive(deployment.get_version(), remote.handle)
+        sent = self.sent[name] = []
+
+        def handle(request: Request) -> Response:
+            response = remote.handle(request)
+            sent.append((request, response))
+            return response
+
         try:
-            driver.run(listen(TABLE[name].play(deployment), said))
+            drive(TABLE[name].play(deployment), handle)
         except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001  # it is raised in the test
             self.ended[name] = error
         else:
@@ -74,8 +77,8 @@ class Player:
     def _authorization(self, remote: FakeDeployment) -> str:
         if self.version < "3":
             return f"Basic {base64.b64encode(b'admin:admin').decode()}"
-        login = {"username": "admin", "password": "admin"}
-        return f"Bearer {requests.post(f'{remote.url}/auth/token', json=login, timeout=9).json()['access_token']}"
+        login = Request("POST", "/auth/token", body={"username": "admin", "password": "admin"})
+        return f"Bearer {remote.handle(login).json()['access_token']}"
 
 
 def fake(version: str, config: Any) -> FakeDeployment:
@@ -85,28 +88,16 @@ def fake(version: str, config: Any) -> FakeDeployment:
     remote.add_dag("grouped", tasks=["load.a", "load.b", "outside"], results={"load.a": "a"})
     logs = {"boom": ["ValueError: boom on purpose"]}
     ends = {"ok": "success", "after": "upstream_failed"}
-    remote.add_dag("failing", tasks=["ok", "boom", "after"], ends="failed", looks=1, task_ends=ends, logs=logs)
+    remote.add_dag("failing", tasks=["ok", "boom", "after"], ends="failed", polls=1, task_ends=ends, logs=logs)
     remote.add_dag("sleeper", tasks=["sleep"], stays="running")
     words = [f"word {number} of 5" for number in range(1, 6)]
-    remote.add_dag("chatty", tasks=["speak"], looks=3, logs={"speak": words})
+    remote.add_dag("chatty", tasks=["speak"], polls=3, logs={"speak": words})
     remote.add_dag("flaky", tasks=["maybe"])
     remote.add_dag("with_params", tasks=["show"])
     remote.add_dag("paused_dag", tasks=["nothing"], is_paused=True)
     error = "Traceback:\nModuleNotFoundError: No module named 'a_module_that_is_not_installed'"
     remote.add_import_error("/opt/airflow/dags/broken.py", error)
     return remote
-
-
-def listen(flow: Flow[Any], said: Said) -> Flow[Any]:
-    outcome: Any = None
-    while True:
-        try:
-            step = flow.send(outcome)
-        except StopIteration as end:
-            return end.value
-        outcome = yield step
-        if isinstance(step, Request):
-            said.append((step, outcome))
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
@@ -132,7 +123,7 @@ def test_the_fake_answers_like_the_real_one(player: Player, name: str) -> None:
         (_step(each.request["method"], each.request["path"], each.response), each.response)
         for each in _real(player, name)
     )
-    faked = _settled((_step(request.method, request.path, each), each) for request, each in player.said[name])
+    faked = _settled((_step(request.method, request.path, each), each) for request, each in player.sent[name])
     # What is looked at first may depend on how soon a scheduler began.
     assert sorted(faked) == sorted(real)
     for step in real:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol import redaction
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
-from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.testing import FakeDeployment
 from tests.fuzz.operations import OPERATIONS, furnish
-from tests.fuzz.remote import URL, Endless, HostileRemote
+from tests.fuzz.remote import Endless, HostileRemote
 from tests.fuzz.test_fuzz_tasks import TASKS, World
 
 VERSIONS = ("1.10.15", "2.2.5", "2.11.2", "3.3.2")
@@ -43,15 +43,17 @@ class EchoingRemote(HostileRemote):
 
     def __init__(self, version: str, field: str | None = None) -> None:
         super().__init__(version, Random(0), 0.0)
-        login = {} if version.startswith("1.") else {"login": "admin", "password": PASSWORD}
-        self.fake = FakeDeployment(version, password=PASSWORD)
-        self.settings = Settings.parse(host=URL, **login, extra={"secret_headers": {"X-Gate": GATEWAY}})
+        self.fake = FakeDeployment(version, password=PASSWORD, clock=self.clock)
+        self.settings = self.deployment().settings
         self.fields: set[str] = set()
         basic = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
-        self._own = {GATEWAY, *([PASSWORD, basic] if login else [])}
+        self._own = {GATEWAY, *([PASSWORD, basic] if self.settings.login else [])}
         self._echoed = self.secrets = set(self._own)
         self._field = field
         furnish(self)
+
+    def deployment(self) -> Deployment:
+        return self.fake.deployment(extra={"secret_headers": {"X-Gate": GATEWAY}})
 
     def send(self, request: Request) -> Response | TransportError:
         if self.sent >= ENOUGH:

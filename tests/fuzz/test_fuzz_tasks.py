@@ -16,7 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from astronomer_remote.api.client.client import Client
-from astronomer_remote.api.protocol.flow import Compute, Sleep, Step
+from astronomer_remote.api.protocol.flow import Compute, Reload, Sleep, Step
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver
 from astronomer_remote.api.watch import pool_watcher, watcher
@@ -95,10 +95,10 @@ class World:
     def __init__(self, remote: HostileRemote, patch: pytest.MonkeyPatch) -> None:
         self.remote = remote
         self._patch = patch
-        patch.setattr(time, "time", lambda: remote.now)
-        patch.setattr(time, "monotonic", lambda: remote.now)
-        patch.setitem(Client.__init__.__kwdefaults__, "clock", lambda: remote.now)
-        patch.setattr(SyncDriver, "_carry_out", lambda _, step: remote.carry_out(step))
+        patch.setattr(time, "time", remote.clock)
+        patch.setattr(time, "monotonic", remote.clock)
+        patch.setitem(Client.__init__.__kwdefaults__, "clock", remote.clock)
+        patch.setattr(SyncDriver, "run", lambda _, flow: remote.drive(flow))
         for module in (watcher, pool_watcher, astronomer):
             patch.setattr(module, "async_driver", self._async_driver)
         patch.setattr(asyncio, "to_thread", _at_once)
@@ -108,7 +108,7 @@ class World:
     def run(self, task: Task) -> tuple[Any, dict[str, Any]]:
         """Run a task to its end. :return: its result, and the XComs that it pushed."""
         operator = in_dag(task.operator, **task.arguments)
-        started = datetime.fromtimestamp(self.remote.now, timezone.utc)
+        started = datetime.fromtimestamp(self.remote.clock.now, timezone.utc)
         instance = local_task(operator, start_date=started)
         context = instance.context()
         deferrals = 0
@@ -128,7 +128,7 @@ class World:
 
     def _until_done(self, operator: Any, context: dict[str, Any]) -> Any:
         """A sensor's loop is Airflow's own, which sleeps by :func:`time.sleep`."""
-        self._patch.setattr(time, "sleep", self.remote.sleep)
+        self._patch.setattr(time, "sleep", self.remote.clock.sleep)
         return operator.execute(context)
 
     def _event(self, deferred: TaskDeferred) -> Any:
@@ -150,8 +150,10 @@ class World:
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Compute):
             return step.run()
+        if isinstance(step, Reload):
+            return self.remote.settings
         await asyncio.sleep(0.01)
-        return self.remote.carry_out(step)
+        return self.remote.send(step)
 
     async def _settings(self, *_: Any) -> Settings:
         return self.remote.settings
@@ -168,13 +170,13 @@ class SharedTime(LeapingLoop):
 
     @property
     def now(self) -> float:  # type: ignore[override]
-        return self._remote.now
+        return self._remote.clock.now
 
     @now.setter
     def now(self, value: float) -> None:
-        if value > self._remote.now:
-            self._remote.sleep(value - self._remote.now)
-            self._remote.now = value
+        if value > self._remote.clock.now:
+            self._remote.clock.sleep(value - self._remote.clock.now)
+            self._remote.clock.now = value
 
 
 async def _at_once(function: Any, *arguments: Any) -> Any:

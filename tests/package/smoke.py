@@ -77,7 +77,7 @@ def main(home: Path, *remotes: str) -> None:
     file.write_text(DAG)
     for version in remotes:
         with FakeDeployment(version) as remote:
-            remote.add_dag("load_sales", looks=2)
+            remote.add_dag("load_sales", polls=2)
             os.environ["AIRFLOW_CONN_ASTRONOMER_DEFAULT"] = json.dumps(remote.connection())
             done = subprocess.run([sys.executable, file], stdout=subprocess.PIPE, check=True)
             assert b"success" in done.stdout.rpartition(b"ENDED")[2], done.stdout.decode()
