@@ -212,7 +212,7 @@ class Deployment:
 
     def list_pools(self) -> Flow[list[Pool]]:
         """List every pool."""
-        return (yield from self.pools.all())
+        return (yield from self.pools.list_all())
 
     def get_pool(self, name: str) -> Flow[Pool]:
         """Read one pool. :raises NotFound: if there is none."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from astronomer_remote.api.pools.diff import MOST_TOLD, check_fields, check_slots
-from astronomer_remote.api.pools.pools import refuse_default
+from astronomer_remote.api.pools.pools import check_deletable
 from astronomer_remote.api.pools.sync import Progress
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings
@@ -116,7 +116,7 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
             change = yield from deployment.pools.ensure(pool)
             self.log.info("%s", change or f"Pool {pool.name!r} is as it shall be")
             return (yield from deployment.pools.get(pool.name))
-        make = deployment.pools.obtain if self.if_exists == "skip" else deployment.pools.create
+        make = deployment.pools.create_if_missing if self.if_exists == "skip" else deployment.pools.create
         return (yield from make(pool))
 
 
@@ -210,13 +210,15 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
         self.force = force
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
-            refuse_default(pool_name)
+            check_deletable(pool_name)
             one_of(if_missing, "if_missing", IF_MISSING)
         self.check_values()
 
     def execute(self, context: Context) -> bool:
         self.read_values()
-        found = self.hook.run_flow(lambda deployment: deployment.pools.remove(self.pool_name, force=self.force))
+        found = self.hook.run_flow(
+            lambda deployment: deployment.pools.delete_if_unused(self.pool_name, force=self.force)
+        )
         if not found and self.if_missing == "fail":
             raise NotFound(
                 f"The remote has no pool {self.pool_name!r}. An earlier try of this task may have deleted it; "

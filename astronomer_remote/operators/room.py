@@ -50,9 +50,9 @@ class WaitsForRoom(Connected):
         with airflow_exceptions():
             target = PoolTarget(self.wait_for_pool, optional_room(self.wait_for_pool_slots, "wait_for_pool_slots") or 1)
         if self.deferrable:
-            pool = self.hook.run_flow(lambda deployment: deployment.pools.look(target.pool))
+            pool = self.hook.run_flow(lambda deployment: deployment.pools.get(target.pool, with_usage=True))
             self.log.info("%s", target.summary(pool))
-            if target.is_in(pool):
+            if target.is_met_by(pool):
                 return
             trigger = RemotePoolTrigger(
                 astronomer_conn_id=self.astronomer_conn_id,

@@ -248,7 +248,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
             snapshot = self.hook.run_flow(lambda deployment: self._look(deployment, target))
         except PassingError as error:
             # The timeout of the sensor says how long to wait, also for a remote that is down.
-            self.log.warning("Waiting on, although the remote could not be asked: %s", error)
+            self.log.warning("Could not poll the remote, will keep waiting: %s", error)
             return None
         except DagRunVanished as error:
             # A remote that reads from a copy of its database may lag behind; the triggerer waits as long.

@@ -90,13 +90,13 @@ class RemotePoolSlotSensor(WaitsInTriggerer, BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         target = self._target()
         try:
-            pool = self.hook.run_flow(lambda deployment: deployment.pools.look(target.pool))
+            pool = self.hook.run_flow(lambda deployment: deployment.pools.get(target.pool, with_usage=True))
         except PassingError as error:
             # The timeout of the sensor says how long to wait, also for a remote that is down.
-            self.log.warning("Waiting on, although the remote could not be asked: %s", error)
+            self.log.warning("Could not poll the remote, will keep waiting: %s", error)
             return False
         self.log.info("%s", target.summary(pool))
-        return target.is_in(pool)
+        return target.is_met_by(pool)
 
     def execute_complete(self, context: Context, event: Any, limited_by: str = "timeout") -> None:
         """Come back from the triggerer."""

@@ -104,10 +104,10 @@ def test_a_pool_whose_use_is_not_known_counts_as_used(version: str, occupied: An
     pool = {name: value for name, value in POOL.items() if name != "occupied_slots"}
     pool |= {} if occupied is ... else {"occupied_slots": occupied}
     with pytest.raises(UnexpectedReply, match="does not tell how many slots of pool 'p' are occupied"):
-        lines(version, lambda to: to.pools.remove("p"), pool)
+        lines(version, lambda to: to.pools.delete_if_unused("p"), pool)
     known = lines(version, lambda to: to.get_pool("p"), pool)
-    assert not PoolTarget("p", empty=True).is_in(known)
-    assert not PoolTarget("p").is_in(replace(known, open_slots=None))
+    assert not PoolTarget("p", empty=True).is_met_by(known)
+    assert not PoolTarget("p").is_met_by(replace(known, open_slots=None))
     planned = plan([known], [], prune=True)
     assert (planned.changes, list(planned.kept)) == ((), ["p"])
     assert [change.name for change in plan([known], [], prune=True, force=True).changes] == ["p"]
@@ -129,7 +129,7 @@ def test_a_pool_that_is_not_in_the_second_listing_is_read_before_it_is_deleted()
 
 def test_a_pool_in_use_is_still_told_from_one_whose_use_is_not_known() -> None:
     with pytest.raises(PoolIsOccupied):
-        lines(V2, lambda to: to.pools.remove("p"), POOL | {"occupied_slots": 1})
+        lines(V2, lambda to: to.pools.delete_if_unused("p"), POOL | {"occupied_slots": 1})
 
 
 @pytest.mark.parametrize("odd", [{"map_index": "0"}, {"map_index": None}, {"task_id": 5}, {"state": 1}])

@@ -46,7 +46,7 @@ OPERATIONS: dict[str, Callable[[Remote], Flow[Any]]] = {
     "check a DAG": lambda to: to.deployment.dags.check_existence("d", ["a", "b"], "g"),
     "create a pool": lambda to: to.deployment.create_pool("p", 1),
     "ensure a pool": lambda to: to.deployment.pools.ensure(POOL),
-    "remove a pool": lambda to: to.deployment.pools.remove("p"),
+    "remove a pool": lambda to: to.deployment.pools.delete_if_unused("p"),
 }
 
 LOGINS = {

@@ -180,8 +180,8 @@ def test_an_unknown_pool_is_not_found_whatever_is_to_be_done_to_it(version: str)
 @every_version
 def test_whoever_only_wants_some_pool_takes_the_one_that_is_there(version: str) -> None:
     remote = PoolRemote(version, {"p": 3})
-    assert remote.run(remote.deployment.pools.obtain(Pool("p", 5))).slots == 3
-    assert remote.run(remote.deployment.pools.obtain(Pool("q", 5))).slots == 5
+    assert remote.run(remote.deployment.pools.create_if_missing(Pool("p", 5))).slots == 3
+    assert remote.run(remote.deployment.pools.create_if_missing(Pool("q", 5))).slots == 5
     assert remote.sizes() == {"default_pool": 128, "p": 3, "q": 5}
 
 
@@ -197,7 +197,7 @@ def test_a_pool_that_stood_in_the_way_and_is_gone_again_is_made(version: str) ->
         return answer(409, {"detail": "Pool: p already exists"})
 
     remote.meddle = delete_after
-    assert remote.run(remote.deployment.pools.obtain(Pool("p", 5))).slots == 5
+    assert remote.run(remote.deployment.pools.create_if_missing(Pool("p", 5))).slots == 5
     assert remote.asked() == ["POST", "GET", "POST"]
 
 
@@ -205,7 +205,7 @@ def test_a_pool_that_comes_and_goes_for_ever_is_given_up() -> None:
     remote = PoolRemote(V2)
     remote.meddle = lambda request: answer(409, {"detail": "there"}) if request.method == "POST" else None
     with pytest.raises(Conflict, match="there"):
-        remote.run(remote.deployment.pools.obtain(Pool("p", 5)))
+        remote.run(remote.deployment.pools.create_if_missing(Pool("p", 5)))
 
 
 # Remove
@@ -215,31 +215,31 @@ def test_a_pool_that_comes_and_goes_for_ever_is_given_up() -> None:
 def test_a_pool_in_use_is_not_removed_unless_forced(version: str) -> None:
     remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 2}})
     with pytest.raises(PoolIsOccupied, match="2 of the 3 slots of pool 'p' are occupied"):
-        remote.run(remote.deployment.pools.remove("p"))
+        remote.run(remote.deployment.pools.delete_if_unused("p"))
     assert "p" in remote.pools
-    assert remote.run(remote.deployment.pools.remove("p", force=True)) is True
+    assert remote.run(remote.deployment.pools.delete_if_unused("p", force=True)) is True
     assert "p" not in remote.pools
 
 
 @every_telling_version
 def test_a_pool_that_is_not_there_need_not_be_removed(version: str) -> None:
     remote = PoolRemote(version)
-    assert remote.run(remote.deployment.pools.remove("p")) is False
+    assert remote.run(remote.deployment.pools.delete_if_unused("p")) is False
     assert remote.asked() == ["GET"]
 
 
 def test_1_10_does_not_tell_whether_a_pool_is_in_use() -> None:
     remote = PoolRemote(EXPERIMENTAL, {"p": 1})
     with pytest.raises(NotSupported, match="cannot tell whether slots of a pool are occupied"):
-        remote.run(remote.deployment.pools.remove("p"))
-    assert remote.run(remote.deployment.pools.remove("p", force=True)) is True
+        remote.run(remote.deployment.pools.delete_if_unused("p"))
+    assert remote.run(remote.deployment.pools.delete_if_unused("p", force=True)) is True
 
 
 @every_version
 def test_a_removal_whose_reply_was_lost_is_a_removal(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
     remote.lose = at("DELETE")
-    assert remote.run(remote.deployment.pools.remove("p", force=True)) is True
+    assert remote.run(remote.deployment.pools.delete_if_unused("p", force=True)) is True
     assert "p" not in remote.pools
 
 
@@ -247,7 +247,7 @@ def test_a_removal_whose_reply_was_lost_is_a_removal(version: str) -> None:
 def test_default_pool_is_never_removed(version: str) -> None:
     remote = PoolRemote(version)
     with pytest.raises(InvalidSettings, match="default_pool"):
-        remote.run(remote.deployment.pools.remove("default_pool", force=True))
+        remote.run(remote.deployment.pools.delete_if_unused("default_pool", force=True))
     assert remote.requests == []
 
 
@@ -373,7 +373,7 @@ def test_missing_rights_name_the_operation_and_the_least_role(version: str) -> N
     flows: dict[str, Flow[Any]] = {
         "create pool 'p'": deployment.ensure_pool("p", 1),
         "update pool 'q'": deployment.update_pool("q", slots=2),
-        "delete pool 'q'": deployment.pools.remove("q"),
+        "delete pool 'q'": deployment.pools.delete_if_unused("q"),
     }
     for action, flow in flows.items():
         with pytest.raises(AccessDenied, match=rf"Could not {action}: .*Op is the least"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.pools import target as pool_target
 from astronomer_remote.api.pools.pools import Pools
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import (
@@ -27,7 +28,6 @@ from astronomer_remote.api.protocol.flow import Flow, Request, Sleep
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
-from astronomer_remote.api.watch import pool_watcher
 from astronomer_remote.api.watch.pool_watcher import PoolListings, watch_pool
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Reply
@@ -59,7 +59,7 @@ INTERVAL = 0.3
     ],
 )
 def test_there_is_room_if_slots_are_open_or_none_is_occupied(target: PoolTarget, pool: Pool, met: bool) -> None:
-    assert target.is_in(pool) is met
+    assert target.is_met_by(pool) is met
     assert PoolTarget.from_dict(target.as_dict()) == target
 
 
@@ -82,12 +82,12 @@ def test_no_room_at_all_cannot_be_waited_for(slots: Any) -> None:
 @pytest.mark.parametrize("version", VERSIONS[1:])
 def test_a_pool_is_looked_at(version: str) -> None:
     remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 1}})
-    assert remote.run(remote.deployment.pools.look("p")).open_slots == 2
+    assert remote.run(remote.deployment.pools.get("p", with_usage=True)).open_slots == 2
 
 
 def test_1_10_does_not_tell_what_is_open() -> None:
     remote = PoolRemote(EXPERIMENTAL, {"p": 3})
-    for flow in (remote.deployment.pools.look("p"), remote.deployment.pools.all_with_use()):
+    for flow in (remote.deployment.pools.get("p", with_usage=True), remote.deployment.pools.list_all(with_usage=True)):
         with pytest.raises(NotSupported, match=r"cannot tell whether slots of a pool are occupied\.$"):
             remote.run(flow)
 
@@ -126,7 +126,7 @@ def test_a_worker_waits_on_for_a_remote_that_is_away_but_not_for_ever() -> None:
     remote.meddle = lambda request: LOST if remote.clock.now < start + 400 else None
     wait = remote.deployment.pools.wait
     assert remote.run(wait(PoolTarget("p"), poke_interval=60, deadline=None, on_line=lines.append)).status
-    assert "although the remote could not be asked" in lines[0]
+    assert "will keep waiting" in lines[0]
     remote.meddle = lambda request: LOST
     with pytest.raises(Unreachable):
         remote.run(wait(PoolTarget("p"), poke_interval=60, deadline=None, on_line=lines.append))
@@ -200,18 +200,18 @@ def test_a_remote_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.Mon
         watch = watching(remote)
 
         failures: list[Any] = [Unreachable("No reply")]
-        listing = Pools.all_with_use
+        listing = Pools.list_all
 
-        def list_(self: Pools) -> Flow[list[Pool]]:
+        def list_(self: Pools, **options: Any) -> Flow[list[Pool]]:
             if failures:
                 raise failures.pop()
-            return (yield from listing(self))
+            return (yield from listing(self, **options))
 
-        monkeypatch.setattr(Pools, "all_with_use", list_)
+        monkeypatch.setattr(Pools, "list_all", list_)
         assert asyncio.run(asyncio.wait_for(wait(), 30)).status is WaitStatus.SUCCESS
-        assert lines[0] == "Waiting on, although the remote could not be asked: No reply"
+        assert lines[0] == "Could not poll the remote, will keep waiting: No reply"
 
-        monkeypatch.setattr(pool_watcher, "SECONDS_OUT_OF_REACH", -1.0)
+        monkeypatch.setattr(pool_target, "UNREACHABLE_TIMEOUT", -1.0)
         failures.append(Unreachable("No reply"))
         with pytest.raises(Unreachable):
             asyncio.run(asyncio.wait_for(wait(), 30))
@@ -276,7 +276,7 @@ def test_what_every_request_meets_is_no_matter_of_the_listing(
     asked = []
 
     def fail(action: str, error: RemoteError | None) -> Callable[..., Flow[Any]]:
-        def flow(*_: Any) -> Flow[Any]:
+        def flow(*_: Any, **__: Any) -> Flow[Any]:
             asked.append(action)
             yield Sleep(0)
             assert error
@@ -296,8 +296,8 @@ def test_what_every_request_meets_is_no_matter_of_the_listing(
         assert listings_of.age("another") > 0
 
     settings = Settings("http://127.0.0.1:9")
-    monkeypatch.setattr(Pools, "all_with_use", fail("list", of_listing))
-    monkeypatch.setattr(Pools, "look", fail("read", of_pool))
+    monkeypatch.setattr(Pools, "list_all", fail("list", of_listing))
+    monkeypatch.setattr(Pools, "get", fail("read", of_pool))
     asyncio.run(read())
     # What has failed serves all who wait, too.
     assert asked == (["list", "read"] if of_pool else ["list"])

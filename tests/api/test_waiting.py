@@ -21,10 +21,9 @@ from astronomer_remote.api.protocol.errors import (
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Flow
-from astronomer_remote.api.runs.poll import SECONDS_OUT_OF_REACH
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import NO_SUCH_DAG, Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
-from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE
+from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE, UNREACHABLE_TIMEOUT
 from astronomer_remote.testing import VirtualClock
 from tests.api.script import (
     DATE,
@@ -614,13 +613,13 @@ def test_a_remote_that_is_out_of_reach_for_a_while_is_no_reason_to_give_up(failu
         speech.get(speech.run(state="success")),
     ]
     assert remote.play(wait(remote, WANTED, on_line=lines), *turns).status is WaitStatus.SUCCESS
-    assert sum(line.startswith("Waiting on, although the remote could not be asked") for line in lines) == 20
+    assert sum(line.startswith("Could not poll the remote, will keep waiting") for line in lines) == 20
 
 
 def test_patience_ends_after_minutes_out_of_reach_and_begins_anew_with_each_answer() -> None:
     remote, speech = Remote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
     down = Turn(speech.get_line(), page(503))
-    almost = int(SECONDS_OUT_OF_REACH // 10)
+    almost = int(UNREACHABLE_TIMEOUT // 10)
     turns = [*[down] * almost, speech.get(speech.run()), *[down] * (almost + 1)]
     with pytest.raises(RemoteUnavailable):
         remote.play(wait(remote, WANTED), *turns)

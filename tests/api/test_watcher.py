@@ -391,7 +391,7 @@ def test_a_remote_that_is_down_for_a_while_ends_no_wait(remote: Remote, quick_re
         wait = asyncio.ensure_future(remote.watch(run, on_line=lines.append))
         await until(lambda: remote.listings() >= 1)
         remote.fake.disturb(503, times=2)
-        await until(lambda: any("could not be asked" in line for line in lines))
+        await until(lambda: any("will keep waiting" in line for line in lines))
         remote.fake.finish("d", run.run_id, "success")
         return await wait
 
@@ -403,7 +403,7 @@ def test_a_remote_that_never_answers_ends_the_wait_when_patience_does(
 ) -> None:
     run = remote.trigger()
     remote.fake.stop()
-    monkeypatch.setattr(module, "SECONDS_OUT_OF_REACH", 0.0)
+    monkeypatch.setattr(waiter, "UNREACHABLE_TIMEOUT", 0.0)
     with pytest.raises(Unreachable):
         asyncio.run(_result(remote.watch(run)))
 

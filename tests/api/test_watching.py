@@ -270,9 +270,9 @@ def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_li
 
 def test_a_remote_out_of_reach_is_borne_until_patience_ends() -> None:
     waiting, error = waiter(), Unreachable("down")
-    waiting.miss(error, NOW + 599, backoff=600)
+    waiting.miss(error, NOW + 599)
     assert waiting.ended is None
-    waiting.miss(error, NOW + 601, backoff=600)
+    waiting.miss(error, NOW + 601)
     assert waiting.ended is error
 
 
@@ -321,5 +321,5 @@ def test_a_young_wait_is_looked_at_more_often(age: float, interval: float, expec
     young = waiter(since=NOW - age)
     young.poke_interval = interval
     assert pause([young], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(expected)
-    young.miss(Unreachable("away"), NOW, backoff=60.0)
+    young.miss(Unreachable("away"), NOW)
     assert young.due == pytest.approx(NOW + expected)

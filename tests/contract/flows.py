@@ -434,7 +434,7 @@ def check_existence_of_group(remote: Deployment) -> Flow[Any]:
 
 @client()
 def pools(remote: Deployment) -> Flow[list[Pool]]:
-    found = yield from remote.pools.all()
+    found = yield from remote.pools.list_all()
     assert [pool.name for pool in found] == ["default_pool"]
     return found
 
@@ -522,7 +522,7 @@ def sync_pools(remote: Deployment) -> Flow[list[Pool]]:
     declared = [Pool("contract pool", 9), Pool("synced", 1)]
     for _ in range(2):  # the second time there is nothing to do
         yield from remote.pool_sync.apply((yield from remote.pool_sync.plan(declared)))
-    found = yield from remote.pools.all()
+    found = yield from remote.pools.list_all()
     assert {("contract pool", 9), ("synced", 1)} <= {(pool.name, pool.slots) for pool in found}
     yield from remote.pools.delete("synced")
     return found

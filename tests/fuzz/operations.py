@@ -175,7 +175,7 @@ def _wait(target: WaitTarget, now: float = 1_800_000_000.0) -> Callable[[Deploym
 def _has_room(remote: Deployment) -> Flow[bool]:
     target = PoolTarget("narrow", 1)
     pools = yield from remote.list_pools()
-    return target.is_in(target.among({pool.name: pool for pool in pools}))
+    return target.is_met_by(target.among({pool.name: pool for pool in pools}))
 
 
 def _refuse_paused(remote: Deployment) -> Flow[str]:

@@ -91,7 +91,7 @@ def test_each_operation_does_to_the_remote_what_it_says(at: PoolsOf) -> None:
     assert at.rows()["p q"] == (5, "what for" if describes else "", False)
     with pytest.raises(Conflict):
         at.run(remote.create_pool("p q", 6))
-    assert at.run(remote.pools.obtain(Pool("p q", 6))).slots == 5
+    assert at.run(remote.pools.create_if_missing(Pool("p q", 6))).slots == 5
     assert at.run(remote.update_pool("p q", slots=6)).slots == 6
     assert at.rows()["p q"] == (6, "what for" if describes else "", False)
     assert at.run(remote.ensure_pool("p q", 6)) is False
@@ -152,7 +152,7 @@ def test_an_unknown_pool_is_not_found(at: PoolsOf) -> None:
     for flow in (remote.get_pool("p"), remote.update_pool("p", slots=1), remote.delete_pool("p")):
         with pytest.raises(NotFound):
             at.run(flow)
-    assert at.run(remote.pools.remove("p", force=True)) is False
+    assert at.run(remote.pools.delete_if_unused("p", force=True)) is False
     assert at.sizes() == {}
 
 
@@ -254,7 +254,7 @@ def test_room_is_waited_for_with_one_listing_for_all(at: PoolsOf) -> None:
     at.run(at.remote.create_pool("p", 3))
     if at.version < (2,):
         with pytest.raises(NotSupported):
-            at.run(at.remote.pools.look("p"))
+            at.run(at.remote.pools.get("p", with_usage=True))
         return
     at.occupy("p", "running")
     settings = at.settings("admin")
@@ -284,19 +284,19 @@ def test_a_pool_in_use_is_kept_and_what_is_open_is_told(at: PoolsOf) -> None:
     at.run(at.remote.create_pool("p", 3))
     if at.version < (2,):
         with pytest.raises(NotSupported):
-            at.run(at.remote.pools.remove("p"))
-        assert at.run(at.remote.pools.remove("p", force=True)) is True
+            at.run(at.remote.pools.delete_if_unused("p"))
+        assert at.run(at.remote.pools.delete_if_unused("p", force=True)) is True
         return
     at.occupy("p", "running")
-    pool = at.run(at.remote.pools.look("p"))
+    pool = at.run(at.remote.pools.get("p", with_usage=True))
     assert (pool.occupied_slots, pool.running_slots, pool.open_slots) == (2, 2, 1)
     with pytest.raises(PoolIsOccupied):
-        at.run(at.remote.pools.remove("p"))
+        at.run(at.remote.pools.delete_if_unused("p"))
     plan = at.run(at.remote.pool_sync.plan([], prune=True))
     assert plan.kept["p"] == "not declared, but 2 of its slots are occupied"
     assert at.sizes() == {"p": 3}
     at.occupy("p", None)
-    assert at.run(at.remote.pools.remove("p")) is True
+    assert at.run(at.remote.pools.delete_if_unused("p")) is True
     assert at.sizes() == {}
 
 
@@ -362,7 +362,7 @@ def test_two_at_once_make_one_pool(at: PoolsOf, monkeypatch: pytest.MonkeyPatch)
     assert at.run(at.remote.ensure_pool("p", 5)) is (at.version < (2,))
     assert at.sizes() == {"p": 5}
     before_writing(at, monkeypatch, lambda: other.run(other.remote.ensure_pool("q", 5)))
-    assert at.run(at.remote.pools.obtain(Pool("q", 5))).slots == 5
+    assert at.run(at.remote.pools.create_if_missing(Pool("q", 5))).slots == 5
     assert at.sizes() == {"p": 5, "q": 5}
 
 

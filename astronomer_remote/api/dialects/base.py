@@ -161,7 +161,7 @@ class Dialect(ABC):
     takes_notes = True
     """Whether a run can be given a note when it is triggered."""
 
-    tells_use_of_pools = True
+    has_pool_usage = True
     """Whether a pool's occupied and open slots are told."""
 
     selects_fields = False

@@ -46,7 +46,7 @@ class ExperimentalDialect(Dialect):
     generation = Generation.EXPERIMENTAL
     lists_task_instances = False
     overwrites_pools = True
-    tells_use_of_pools = False
+    has_pool_usage = False
     tells_data_intervals = False
     tells_values = False
     takes_notes = False

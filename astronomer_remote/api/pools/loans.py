@@ -8,7 +8,7 @@ from typing import Any
 
 from astronomer_remote.api.client.client import Client, one_budget
 from astronomer_remote.api.pools.diff import check_slots, compare, row
-from astronomer_remote.api.pools.pools import WITHOUT_KNOWING, Pools, refuse_unknown_use
+from astronomer_remote.api.pools.pools import FORCE_HINT, Pools, require_usage
 from astronomer_remote.api.protocol.errors import Conflict, NotFound, NotSupported
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Pool
@@ -89,12 +89,12 @@ class Loans:
         """
         check_slots(target.slots)
         dialect = yield from self._client.dialect()
-        there = yield from self._pools.find(target.name)
+        there = yield from self._pools.get_or_none(target.name)
         if temporary:
             if there:
                 raise Conflict(f"The remote has a pool {target.name!r} already; a temporary one would be deleted.")
             if not force:
-                refuse_unknown_use(dialect, WITHOUT_KNOWING)
+                require_usage(dialect, FORCE_HINT)
             dialect.create_pool(target)
             return Loan(None, target, force)
         if there is None:
@@ -116,7 +116,7 @@ class Loans:
         :raises Conflict: if somebody has changed it since it was noted.
         """
         target = loan.during
-        there = yield from self._pools.find(target.name)
+        there = yield from self._pools.get_or_none(target.name)
         if loan.describes(there, target):
             return False
         if not loan.describes(there, loan.before):
@@ -139,7 +139,7 @@ class Loans:
         :raises PoolIsOccupied: if tasks hold slots of a temporary pool.
         """
         before = loan.before
-        there = yield from self._pools.find(loan.during.name)
+        there = yield from self._pools.get_or_none(loan.during.name)
         if loan.describes(there, before):
             return f"It is as it was: {loan}"
         if not loan.describes(there, loan.during):
@@ -148,7 +148,7 @@ class Loans:
             if if_changed == "keep":
                 return f"Somebody else has changed it, and it is left alone: {loan}"
         if before is None:
-            yield from self._pools.remove(loan.during.name, force=loan.force)
+            yield from self._pools.delete_if_unused(loan.during.name, force=loan.force)
         elif there is None:
             yield from self._pools.ensure(before)
         else:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from astronomer_remote.api.client.client import Client, one_budget
 from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.pools.diff import check_slots, compare
-from astronomer_remote.api.pools.target import PoolTarget
+from astronomer_remote.api.pools.target import PoolTarget, PoolWaiter
 from astronomer_remote.api.protocol.errors import (
     Conflict,
     InvalidSettings,
@@ -21,14 +21,11 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.pool_changes import DEFAULT_POOL, Change
-from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
+from astronomer_remote.api.waiting.target import WaitResult
 
-WITHOUT_KNOWING = "Delete with force, if that is no matter."
+FORCE_HINT = "Delete with force, if that is no matter."
 
-SECONDS_OUT_OF_REACH = 600.0
-"""How long a remote may be out of reach while room is waited for."""
-
-ROUNDS = 3
+ATTEMPTS = 3
 """How often somebody else may change a pool between our reading and our writing before we give up."""
 
 
@@ -38,29 +35,34 @@ class Pools:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def all(self) -> Flow[list[Pool]]:
-        """List every pool."""
+    def list_all(self, *, with_usage: bool = False) -> Flow[list[Pool]]:
+        """
+        List every pool.
+
+        :param with_usage: whether occupied and open slots are needed.
+        :raises NotSupported: on 1.10, which has no usage.
+        """
         dialect = yield from self._client.dialect()
+        if with_usage:
+            require_usage(dialect)
 
         def page(offset: int, limit: int) -> Operation[Page[Pool]]:
             return dialect.pools(offset=offset, limit=limit)
 
         return (yield from self._client.paginate(page, lambda pool: pool.name))
 
-    def all_with_use(self) -> Flow[list[Pool]]:
-        """List every pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
-        refuse_unknown_use((yield from self._client.dialect()))
-        return (yield from self.all())
+    def get(self, name: str, *, with_usage: bool = False) -> Flow[Pool]:
+        """
+        Read one pool.
 
-    def get(self, name: str) -> Flow[Pool]:
-        """Read one pool. :raises NotFound: if there is none."""
+        :param with_usage: whether occupied and open slots are needed.
+        :raises NotFound: if there is none.
+        :raises NotSupported: on 1.10, which has no usage.
+        """
         dialect = yield from self._client.dialect()
+        if with_usage:
+            require_usage(dialect)
         return (yield from self._client.request(dialect.pool(name)))
-
-    def look(self, name: str) -> Flow[Pool]:
-        """Read one pool with its open slots. :raises NotSupported: on 1.10, which does not tell them."""
-        refuse_unknown_use((yield from self._client.dialect()))
-        return (yield from self.get(name))
 
     def wait(
         self,
@@ -76,29 +78,22 @@ class Pools:
         :param poke_interval: seconds between two looks.
         :param deadline: when to give up, in seconds since the epoch.
         :param on_line: gets a line whenever something changed.
-        :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OUT_OF_REACH`.
+        :raises PassingError: if the remote was unreachable for
+            :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
         """
-        clock = self._client.clock
-        reached, summary = clock(), ""
+        waiter = PoolWaiter(target, poke_interval, deadline, on_line, self._client.clock)
         while True:
+            outcome: Pool | PassingError
             try:
-                pool = yield from self.look(target.pool)
+                outcome = yield from self.get(target.pool, with_usage=True)
             except PassingError as error:
-                if clock() - reached > SECONDS_OUT_OF_REACH:
-                    raise
-                on_line(f"Waiting on, although the remote could not be asked: {error}")
-            else:
-                reached, before, summary = clock(), summary, target.summary(pool)
-                if summary != before:
-                    on_line(summary)
-                if target.is_in(pool):
-                    return WaitResult(WaitStatus.SUCCESS, summary)
-            left = poke_interval if deadline is None else deadline - clock()
-            if left <= 0:
-                return WaitResult(WaitStatus.TIMEOUT, summary)
-            yield Sleep(min(poke_interval, left))
+                outcome = error
+            result = waiter.record(outcome)
+            if result:
+                return result
+            yield Sleep(waiter.seconds_to_next_poll())
 
-    def find(self, name: str) -> Flow[Pool | None]:
+    def get_or_none(self, name: str) -> Flow[Pool | None]:
         """Read one pool, or ``None`` if there is none."""
         try:
             return (yield from self.get(name))
@@ -117,7 +112,7 @@ class Pools:
         check_slots(pool.slots)
         dialect = yield from self._client.dialect()
         operation = dialect.create_pool(pool)
-        if dialect.overwrites_pools and (there := (yield from self._find_ours(pool, ours=retrying))):
+        if dialect.overwrites_pools and (there := (yield from self._get_own(pool, ours=retrying))):
             return there
         uncertain = retrying
         while True:
@@ -126,20 +121,20 @@ class Pools:
             except (Conflict, PassingError) as error:
                 failure = error
             uncertain = uncertain or isinstance(failure, PassingError)
-            if uncertain and (there := (yield from self._find_ours(pool, ours=True))):
+            if uncertain and (there := (yield from self._get_own(pool, ours=True))):
                 return there
             if isinstance(failure, Conflict):
                 raise failure
             yield from self._client.pause(failure)
 
-    def _find_ours(self, pool: Pool, *, ours: bool) -> Flow[Pool | None]:
+    def _get_own(self, pool: Pool, *, ours: bool) -> Flow[Pool | None]:
         """
         Read a pool that was to be created, if it is there.
 
         :param ours: whether one that is just as wanted may be the outcome of our own request.
         :raises Conflict: if one is there that is not ours.
         """
-        there = yield from self.find(pool.name)
+        there = yield from self.get_or_none(pool.name)
         if there and not (ours and compare(there, pool) is None):
             raise Conflict(f"The remote has a pool {pool.name!r} already, of {there.slots} slots.")
         return there
@@ -170,15 +165,15 @@ class Pools:
         return (yield from self._client.request(dialect.update_pool(target, frozenset(change.fields))))
 
     @one_budget
-    def obtain(self, pool: Pool) -> Flow[Pool]:
+    def create_if_missing(self, pool: Pool) -> Flow[Pool]:
         """Create a pool unless there is one of its name, which is left as it is."""
-        for _ in range(ROUNDS):
+        for _ in range(ATTEMPTS):
             try:
                 return (yield from self.create(pool))
             except Conflict as error:
                 failure = error
             # Somebody may delete it again before it is read.
-            if there := (yield from self.find(pool.name)):
+            if there := (yield from self.get_or_none(pool.name)):
                 return there
         raise failure
 
@@ -191,8 +186,8 @@ class Pools:
         :return: what was changed, ``None`` if nothing was.
         """
         check_slots(pool.slots)
-        for _ in range(ROUNDS):
-            change = compare((yield from self.find(pool.name)), pool)
+        for _ in range(ATTEMPTS):
+            change = compare((yield from self.get_or_none(pool.name)), pool)
             if change is None:
                 return None
             try:
@@ -213,7 +208,9 @@ class Pools:
         :raises NotFound: if a pool to be updated is gone meanwhile.
         """
         if change.after is None:
-            yield from self._vanish(change.name)
+            # Likewise.
+            with suppress(NotFound):
+                yield from self.delete(change.name)
         elif change.before is None:
             yield from self.create(change.after)
         else:
@@ -224,11 +221,11 @@ class Pools:
     def delete(self, name: str) -> Flow[None]:
         """Delete a pool, whatever goes on in it. :raises NotFound: if there is none."""
         dialect = yield from self._client.dialect()
-        refuse_default(name)
+        check_deletable(name)
         yield from self._client.request(dialect.delete_pool(name))
 
     @one_budget
-    def remove(self, name: str, *, force: bool = False) -> Flow[bool]:
+    def delete_if_unused(self, name: str, *, force: bool = False) -> Flow[bool]:
         """
         Delete a pool that nobody uses, if it is there.
 
@@ -237,39 +234,36 @@ class Pools:
         :raises PoolIsOccupied: if tasks hold slots of it.
         :raises NotSupported: on 1.10, which does not tell whether they do, unless forced.
         """
-        refuse_default(name)
+        check_deletable(name)
         dialect = yield from self._client.dialect()
         if not force:
-            refuse_unknown_use(dialect, WITHOUT_KNOWING)
-        pool = yield from self.find(name)
+            require_usage(dialect, FORCE_HINT)
+        pool = yield from self.get_or_none(name)
         if pool is None:
             return False
         if pool.occupied_slots is None and not force:
             raise UnexpectedReply(
                 f"The remote does not tell how many slots of pool {name!r} are occupied, so that it is not deleted. "
-                f"{WITHOUT_KNOWING}"
+                f"{FORCE_HINT}"
             )
         if pool.occupied_slots and not force:
             raise PoolIsOccupied(
                 f"{pool.occupied_slots} of the {pool.slots} slots of pool {name!r} are occupied. Wait for its tasks to "
                 "end, or delete it with force: what waits for a slot of it then never runs."
             )
-        yield from self._vanish(name)
-        return True
-
-    def _vanish(self, name: str) -> Flow[None]:
         # The request is sent again when its reply is lost: then, too, the pool is gone.
         with suppress(NotFound):
             yield from self.delete(name)
+        return True
 
 
-def refuse_unknown_use(dialect: Dialect, instead: str = "") -> None:
+def require_usage(dialect: Dialect, instead: str = "") -> None:
     """:raises NotSupported: by a generation that does not tell how many slots of a pool are in use."""
-    if not dialect.tells_use_of_pools:
+    if not dialect.has_pool_usage:
         raise dialect.cannot("tell whether slots of a pool are occupied", instead)
 
 
-def refuse_default(name: str) -> None:
+def check_deletable(name: str) -> None:
     """:raises InvalidSettings: for the pool that Airflow needs."""
     if name == DEFAULT_POOL:
         raise InvalidSettings("Airflow does not let anybody delete default_pool.")

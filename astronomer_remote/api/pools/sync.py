@@ -19,7 +19,7 @@ from astronomer_remote.api.pools.diff import (
     enumerated,
     plan,
 )
-from astronomer_remote.api.pools.pools import WITHOUT_KNOWING, Pools, refuse_unknown_use
+from astronomer_remote.api.pools.pools import FORCE_HINT, Pools, require_usage
 from astronomer_remote.api.protocol.errors import Conflict, NotFound, RemoteError, RequestRefused
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Pool
@@ -92,15 +92,15 @@ class PoolSync:
         def reachable(name: str) -> bool:
             return not _refusals(dialect, [Change(DELETE, name)])
 
-        current = yield from self._pools.all()
+        current = yield from self._pools.list_all()
         # 1.10 tells nothing of what is occupied: there, deletions are refused below rather than left out.
-        blind = force or not dialect.tells_use_of_pools
+        blind = force or not dialect.has_pool_usage
         found = plan(current, declared, prune=prune, force=blind, fields=fields, reachable=reachable)
         refusals = _refusals(dialect, found.changes)
         if refusals:
             raise type(refusals[0])("; ".join(error.message for error in refusals))
         if not force and any(change.action == DELETE for change in found.changes):
-            refuse_unknown_use(dialect, WITHOUT_KNOWING)
+            require_usage(dialect, FORCE_HINT)
         return found
 
     def apply(self, found: Plan, *, force: bool = False, progress: Progress | None = None) -> Flow[Progress]:
@@ -127,11 +127,11 @@ class PoolSync:
 
     def _still_free(self, changes: Sequence[Change], progress: Progress) -> Flow[list[Change]]:
         """Of pools to be deleted those that no task has moved into since they were listed."""
-        there = {pool.name: pool for pool in (yield from self._pools.all())}
+        there = {pool.name: pool for pool in (yield from self._pools.list_all())}
         occupied = set()
         for name in (change.name for change in changes):
             # One that is not in the listing may be gone, or may not have been readable there.
-            pool = there.get(name) or (yield from self._pools.find(name))
+            pool = there.get(name) or (yield from self._pools.get_or_none(name))
             # What the remote does not tell counts as occupied.
             if pool is not None and pool.occupied_slots != 0:
                 occupied.add(name)

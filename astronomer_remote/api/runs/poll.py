@@ -36,10 +36,6 @@ log = logging.getLogger(__name__)
 SECONDS_QUEUED_BEFORE_EXPLAINING = 120.0
 """How long a run may wait to begin before its reader is told why."""
 
-SECONDS_OUT_OF_REACH = 600.0
-"""How long a remote may be out of reach during a wait: longer than a deployment's restart or upgrade takes."""
-
-
 RUNS_AT_ONCE = 500
 """How many runs are named in one request."""
 
@@ -113,7 +109,8 @@ class Poller:
         :param poke_interval: seconds between two looks.
         :param deadline: when to give up, in seconds since the epoch.
         :param on_line: gets a line whenever something changed.
-        :raises PassingError: when the remote could not be asked for longer than :data:`SECONDS_OUT_OF_REACH`.
+        :raises PassingError: if the remote was unreachable for
+            :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
         """
         clock = self._client.clock
         waiter = Waiter(target, poke_interval, _lines_only(on_line), reached=clock(), queued_since=clock())
@@ -139,7 +136,7 @@ class Poller:
             yield from self._explain_queueing(waiter)
             yield from self._explain_absence(waiter)
         except PassingError as error:
-            waiter.miss(error, clock(), SECONDS_OUT_OF_REACH)
+            waiter.miss(error, clock())
         except DagRunVanished as error:
             waiter.lose(error, clock())
         except RemoteError as error:

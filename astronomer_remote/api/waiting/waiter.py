@@ -25,6 +25,9 @@ LOOKS_BEFORE_EXPLAINING = 3
 """For how many intervals nothing is found until the log says why that may be."""
 
 
+UNREACHABLE_TIMEOUT = 600.0
+"""Seconds that a remote may be unreachable during a wait: longer than a deployment's restart or upgrade takes."""
+
 SECONDS_BEFORE_GONE = 30.0
 """How long a run that was there must be missing before it counts as deleted: a remote may read from a copy of its
 database that lags behind."""
@@ -127,13 +130,13 @@ class Waiter:
             vars(self).pop("date", None)
             vars(self).pop("keys", None)
 
-    def miss(self, error: PassingError, now: float, backoff: float) -> None:
+    def miss(self, error: PassingError, now: float) -> None:
         """Take note that the remote could not be asked, and give up once it has not been for long."""
         self.due = now + self.interval(now)
-        if now - self.reached > backoff:
+        if now - self.reached > UNREACHABLE_TIMEOUT:
             self.end(error)
         else:
-            self.notify(f"Waiting on, although the remote could not be asked: {error}")
+            self.notify(f"Could not poll the remote, will keep waiting: {error}")
 
     def lose(self, error: DagRunVanished, now: float) -> None:
         """Take note that the run is not shown, and give up once it has not been for long enough to be deleted."""

@@ -21,14 +21,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from astronomer_remote.api.client.responses import may_refuse, refuses
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.pools.pools import SECONDS_OUT_OF_REACH
-from astronomer_remote.api.pools.target import PoolTarget
+from astronomer_remote.api.pools.target import PoolTarget, PoolWaiter
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, PassingError, RemoteError
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import async_driver
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
-from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
+from astronomer_remote.api.waiting.target import WaitResult
 
 Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 
@@ -58,26 +57,20 @@ async def watch_pool(
     :param deadline: when to give up, in seconds since the epoch.
     :param on_line: gets a line whenever something changed.
     :raises PassingError: when the remote could not be asked for longer than
-        :data:`~astronomer_remote.api.pools.pools.SECONDS_OUT_OF_REACH`.
+        :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
     """
-    listings, reached, summary = PoolListings.of(settings, reload), time.monotonic(), ""
+    listings = PoolListings.of(settings, reload)
+    waiter = PoolWaiter(target, poke_interval, deadline, on_line, time.time)
     while True:
+        outcome: Pool | PassingError
         try:
-            pool = await listings.pool(target, poke_interval)
+            outcome = await listings.pool(target, poke_interval)
         except PassingError as error:
-            if time.monotonic() - reached > SECONDS_OUT_OF_REACH:
-                raise
-            on_line(f"Waiting on, although the remote could not be asked: {error}")
-        else:
-            reached, before, summary = time.monotonic(), summary, target.summary(pool)
-            if summary != before:
-                on_line(summary)
-            if target.is_in(pool):
-                return WaitResult(WaitStatus.SUCCESS, summary)
-        left = poke_interval if deadline is None else deadline - time.time()
-        if left <= 0:
-            return WaitResult(WaitStatus.TIMEOUT, summary)
-        await asyncio.sleep(max(0.01, min(poke_interval - listings.age(target.pool), left)))
+            outcome = error
+        result = waiter.record(outcome)
+        if result:
+            return result
+        await asyncio.sleep(max(0.01, waiter.seconds_to_next_poll(listings.age(target.pool))))
 
 
 class PoolListings:
@@ -150,9 +143,9 @@ class PoolListings:
         try:
             async with async_driver(self._settings, self._reload) as driver:
                 if key == ALL_POOLS:
-                    found = await driver.run(pools.all_with_use())
+                    found = await driver.run(pools.list_all(with_usage=True))
                 else:
-                    found = [await driver.run(pools.look(key))]
+                    found = [await driver.run(pools.get(key, with_usage=True))]
         except RemoteError as error:
             return _Reading(error, time.monotonic())
         return _Reading({pool.name: pool for pool in found}, time.monotonic())

@@ -28,7 +28,6 @@ from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs.follow import RunFollower
-from astronomer_remote.api.runs.poll import SECONDS_OUT_OF_REACH
 from astronomer_remote.api.transport.drivers import AsyncDriver, async_driver
 from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, SECONDS_BETWEEN_RUNS
 from astronomer_remote.api.waiting.schedule import (
@@ -379,7 +378,7 @@ class Watcher:
     def _miss(self, waiters: Iterable[Waiter], error: PassingError) -> None:
         now = self._deployment.client.clock()
         for waiter in waiters:
-            waiter.miss(error, now, SECONDS_OUT_OF_REACH)
+            waiter.miss(error, now)
 
 
 class FollowLoop:
