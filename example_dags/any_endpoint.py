@@ -1,4 +1,4 @@
-"""Read another deployment's configuration, and call an endpoint of its REST API that has no method of its own."""
+"""Read another deployment's configuration, and call an endpoint of its REST API for which the hook has no method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ with DAG("any_endpoint", schedule=None, default_args={"retries": 2}):
     def parallelism() -> str:
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
-        # Refused unless the deployment exposes its configuration ([webserver] or, in Airflow 3, [api] expose_config).
+        # Fails unless the deployment exposes its configuration ([webserver] or, in Airflow 3, [api] expose_config).
         return AstronomerHook("astronomer_default").get_config()["core"]["parallelism"]
 
     @task
@@ -20,7 +20,7 @@ with DAG("any_endpoint", schedule=None, default_args={"retries": 2}):
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
         hook = AstronomerHook("astronomer_default")
-        # The path is as in Airflow's reference, without /api/v1 or /api/v2.
+        # The path from Airflow's API reference, without /api/v1 or /api/v2.
         reply = hook.call("GET", "/eventLogs", params={"limit": 10, "order_by": "-event_log_id"})
         return reply["event_logs"]
 

@@ -1,7 +1,7 @@
 """
-Give the load of tonight a pool of its own in another deployment, and take it away again.
+Create a temporary pool in another deployment for the tasks in the block, and delete it afterwards.
 
-Whatever happens to the tasks in the block, the pool is put back as it was noted before: here there was none.
+Even if a task in the block fails, the pool is restored as it was before: here there was none.
 """
 
 from __future__ import annotations

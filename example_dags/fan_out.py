@@ -1,4 +1,4 @@
-"""Trigger one run per region in another deployment, all from one mapped task, and collect what became of them."""
+"""Trigger one run per region in another deployment, all from one mapped task, and collect their states."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ with DAG("fan_out", schedule=None, default_args={"retries": 2}):
         deferrable=True,
         poke_interval=30,
         failed_states=["failed"],
-        # To have only a few runs under way at a time, name a pool here that counts deferred tasks.
+        # To limit the number of parallel runs, use a pool that counts deferred tasks.
         pool="default_pool",
     ).expand(conf=confs())
 

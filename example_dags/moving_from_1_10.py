@@ -1,8 +1,8 @@
 """
-Drive an Airflow 1.10 from a new deployment while its DAGs move over, one by one.
+Use an Airflow 1.10 from a new deployment while you migrate its DAGs one by one.
 
-The tasks are those you would write for any remote. When a DAG has moved, change the connection, not the DAG. What
-1.10 cannot do, its experimental API being what it is, fails with an error that says so.
+The tasks are the same as for any remote. When a DAG has been migrated, change the connection, not the DAG. What the
+experimental API of 1.10 does not support fails with a clear error.
 """
 
 from __future__ import annotations

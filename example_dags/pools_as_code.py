@@ -1,8 +1,8 @@
 """
-Keep the pools of another deployment as they are declared here.
+Keep the pools of another deployment in sync with this declaration.
 
-The log shows what differs before anything changes. Pools that are not declared stay; ``prune=True`` would delete those
-of them that no task is in.
+The log shows the differences before anything changes. Pools that are not declared are left alone; ``prune=True`` would
+delete those that no task uses.
 """
 
 from __future__ import annotations

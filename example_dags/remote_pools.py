@@ -18,7 +18,7 @@ with DAG("remote_pools", schedule=None, default_args={"retries": 2}):
     def resize(slots: int) -> dict[str, Any]:
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
-        # Only what is named changes: description and the rest stay as they are.
+        # Only the given fields change; the description and the rest stay as they are.
         return AstronomerHook("astronomer_default").update_pool("warehouse", slots=slots).as_dict()
 
     list_pools() >> resize(slots=32)

@@ -1,7 +1,7 @@
 """
 A tour of another deployment, in one DAG; ``make demo`` runs it.
 
-Trigger a DAG there and wait, read what its last task returned, list the pools and resize one.
+Trigger a DAG there and wait, read the return value of its last task, list the pools and resize one.
 """
 
 from __future__ import annotations

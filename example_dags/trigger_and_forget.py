@@ -1,4 +1,4 @@
-"""Trigger a DAG in another deployment for "now" and go on; the run id and a link to the run are kept in XCom."""
+"""Trigger a DAG in another deployment and do not wait for it. The run id and the URL of the run are in XCom."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ with DAG("trigger_and_forget", schedule=None, default_args={"retries": 2}):
     )
 
     @task
-    def tell(remote_run_id: str, url: str) -> None:
+    def show(remote_run_id: str, url: str) -> None:
         print(f"Triggered {remote_run_id}, see {url}")
 
-    tell(remote_run_id=refresh.output, url=refresh.output["remote_run_url"])
+    show(remote_run_id=refresh.output, url=refresh.output["remote_run_url"])

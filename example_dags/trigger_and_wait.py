@@ -1,4 +1,4 @@
-"""Trigger a DAG in another deployment and wait for it, without holding a worker slot meanwhile."""
+"""Trigger a DAG in another deployment and wait for it without occupying a worker slot."""
 
 from __future__ import annotations
 

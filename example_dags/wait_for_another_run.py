@@ -1,9 +1,9 @@
 """
-Wait for runs that another deployment makes by itself, on its own schedule for example.
+Wait for runs that another deployment starts itself, for example on its own schedule.
 
-By default, the sensor waits for the run of its own logical date, which is right for a DAG that has the schedule of the
-remote one; ``execution_delta`` means a date that is earlier by so much. This DAG can be started at any time of the day,
-so it works out the date.
+By default, the sensor waits for the run of its own logical date, which is right for a DAG with the same schedule as the
+remote one; ``execution_delta`` is for an earlier date. This DAG can be started at any time of the day, so it calculates
+the date.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ habits = {
     "deferrable": True,
     "poke_interval": 60,
     "timeout": timedelta(hours=6).total_seconds(),
-    # Without it a failed run is waited for until the timeout, in case somebody repairs it.
+    # Without it, the sensor waits for a failed run until the timeout, in case someone fixes it.
     "failed_states": ["failed"],
 }
 

@@ -97,3 +97,13 @@ def test_what_is_to_be_typed_exists() -> None:
     assert targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_documentation_is_hosted_as_it_is_built_here() -> None:
+    hosted = yaml.safe_load((ROOT / ".readthedocs.yaml").read_text())
+    newest = re.search(r"^NEWEST := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert newest
+    install = hosted["build"]["jobs"]["install"][-1]
+    assert install == f'pip install "apache-airflow=={newest[1]}" --group docs .'
+    assert (ROOT / hosted["sphinx"]["configuration"]).is_file()
+    assert hosted["sphinx"]["fail_on_warning"]

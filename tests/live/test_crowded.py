@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from astronomer_remote.api.protocol.flow import Flow, Request, Response
+from astronomer_remote.api.protocol.flow import Flow, Request
 from astronomer_remote.api.runs.failure import LARGEST_REPORT
 from astronomer_remote.api.waiting.log_stream import LINES_PER_LOOK
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from dev.deployments import Deployment
-from tests.contract.record import listen
 from tests.live.conversing import Conversing
 
 T = TypeVar("T")
@@ -51,11 +50,18 @@ class Counting(Conversing):
         return self.run(self._counted(wait)), time.monotonic() - began
 
     def _counted(self, flow: Flow[T]) -> Flow[T]:
-        heard: list[tuple[Request, Response]] = []
-        result = yield from listen(flow, heard)
-        # A login is needed once in a month.
-        self.asked += [request.path for request, _ in heard if request.path != "/login/"]
-        return result
+        """Run a flow, and note its requests."""
+        outcome: Any = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            outcome = yield step
+            # A login is needed once in a month.
+            if isinstance(step, Request) and step.path != "/login/":
+                self.asked.append(step.path)
 
     def lines_of(self, name: str) -> list[str]:
         """What was told of one log."""
