@@ -61,7 +61,7 @@ class FakeDeployment:
 
     :param version: version of Airflow: ``1.10.…``, ``2.…`` or ``3.…``.
     :param login: name of a user who may do everything, default ``admin``. A second user, ``viewer`` with the password
-        ``viewer``, may only read. Airflow 1.10 needs no login.
+        ``viewer``, may only read. ``None``: no request needs a login. Airflow 1.10 never needs one.
     :param password: the user's password, default ``admin``.
     :param api_token: the Astro API token that every request needs, instead of login and password.
     :param api_key: the Astronomer Software API key that every request needs, instead of login and password.
@@ -74,7 +74,7 @@ class FakeDeployment:
         self,
         version: str = "3.3.2",
         *,
-        login: str = "admin",
+        login: str | None = "admin",
         password: str = "admin",  # noqa: S107  # there is nothing to protect
         api_token: str | None = None,
         api_key: str | None = None,
@@ -86,7 +86,7 @@ class FakeDeployment:
         self._contents = Contents(clock, config=shown)
         self.clock = clock
         self._login = login
-        self._accounts = Accounts({READER: READER, login: password})
+        self._accounts = Accounts({READER: READER} | ({login: password} if login else {}))
         self._scheme = "Bearer " if api_token else ""
         self._secret = api_token or api_key
         self._path = path.rstrip("/")
@@ -94,7 +94,7 @@ class FakeDeployment:
         number = Version(version)
         kind: type[Api] = ExperimentalApi if number < (2,) else V1Api if number < (3,) else V2Api
         # A gateway checks the token or key. Behind it, Airflow accepts every request.
-        accounts = self._accounts if self._secret is None else None
+        accounts = self._accounts if self._secret is None and login else None
         self._api = kind(self._contents, accounts, number)
         self._server: Server | None = None
         self._disturbances: list[_Disturbance] = []
@@ -133,11 +133,11 @@ class FakeDeployment:
 
         :param fields: fields to set or replace.
         """
-        secret: dict[str, Any] = {"login": self._login, "password": self._accounts.passwords[self._login]}
+        secret: dict[str, Any] = {}
         if self._secret is not None:
             secret = {"password": self._secret}
-        elif isinstance(self._api, ExperimentalApi):
-            secret = {}
+        elif self._login and not isinstance(self._api, ExperimentalApi):
+            secret = {"login": self._login, "password": self._accounts.passwords[self._login]}
         host = fields.get("host") or self.url
         return {"conn_type": "astronomer", "host": host, **secret, **fields}
 
@@ -316,10 +316,10 @@ class FakeDeployment:
     def change_secret(self, secret: str) -> None:
         """Change the user's password, the token or the key, and invalidate every login."""
         with self._lock:
-            if self._secret is None:
-                self._accounts.passwords[self._login] = secret
-            else:
+            if self._secret is not None:
                 self._secret = secret
+            elif self._login:
+                self._accounts.passwords[self._login] = secret
             self._accounts.issued.clear()
 
     def forget_logins(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from astronomer_remote.testing.base import Api, Endpoint, Refused
@@ -18,6 +18,9 @@ FROM_LINE = "fake-line-"
 
 MOST = 100
 """Items of a listing at most (``[api] maximum_page_limit``)."""
+
+POOL_FIELDS = {"description": (2, 3), "include_deferred": (2, 7), "team_name": (3, 2)}
+"""Fields of a pool besides its name and slots, and the versions that added them."""
 
 
 class RestApi(Api):
@@ -224,12 +227,20 @@ class RestApi(Api):
         body = request.json()
         if not isinstance(body.get("slots"), int) or "name" not in body:
             raise self.refuse(self.unreadable, "Missing required property(ies): name, slots")
+        self.check_pool_fields(body, {"name"})
         if body["name"] in self.contents.pools:
             raise self.exists(f"Pool: {body['name']} already exists")
         pool = FakePool(body["name"], body["slots"])
         self.contents.pools[pool.name] = pool
-        self.change_pool(pool, body, ("description", "include_deferred"))
+        self.change_pool(pool, body, POOL_FIELDS)
         return Reply(self.pool_created, self.pool_json(pool))
+
+    def check_pool_fields(self, body: Mapping[str, Any], known: Collection[str]) -> None:
+        """:raises Refused: if a body has a field that this version does not know."""
+        fields = {field for field, version in POOL_FIELDS.items() if self.version >= version}
+        unknown = set(body) - fields - {"slots", *known}
+        if unknown:
+            raise self.refuse(self.unreadable, f"Unknown field(s): {', '.join(sorted(unknown))}")
 
     @abstractmethod
     def patch_pool(self, request: RecordedRequest, name: str) -> Reply:

@@ -220,6 +220,7 @@ class V1Api(RunApi):
     def patch_pool(self, request: RecordedRequest, name: str) -> Reply:
         pool, body = self.pool(name), request.json()
         mask = [field for text in request.query.get("update_mask", []) for field in text.split(",")]
+        self.check_pool_fields(body, {"name"})
         if not {"name", "slots"} <= set(body) and not mask:
             raise self.refuse(400, "Missing required property(ies): name, slots")
         if mask and not set(mask) <= set(body):

@@ -16,6 +16,9 @@ from astronomer_remote.testing.server import RecordedRequest, Reply
 
 SECONDS_OF_A_TOKEN = 86400
 
+CHANGEABLE_OF_DEFAULT_POOL = {"slots", "include_deferred"}
+ONLY_SLOTS = "Only slots and included_deferred can be modified on Default Pool"
+
 
 class V2Api(RunApi):
     """The API that refuses unknown fields of a body, ignores unknown ones of a query, and wants tokens."""
@@ -155,29 +158,48 @@ class V2Api(RunApi):
         return [*super().endpoints(), ("PATCH", f"{self.prefix}/pools", self.change_pools)]
 
     def change_pools(self, request: RecordedRequest) -> Reply:
-        """Several changes at once: it says 200 whatever becomes of them."""
+        """Several changes at once. The status is 200 even if some of them failed."""
         body: dict[str, Any] = {"create": None, "update": None, "delete": None}
         for action in request.json()["actions"]:
             kind = action["action"]
             body[kind] = body[kind] or {"success": [], "errors": []}
-            for entity in action["entities"]:
-                name = entity if kind == "delete" else entity["name"]
+            names = [entity if kind == "delete" else entity["name"] for entity in action["entities"]]
+            existing = set(names) & set(self.contents.pools)
+            if kind == "create" and existing and action.get("action_on_existence") == "fail":
+                taken = f"The pools with these pool names: {existing} already exist."
+                body[kind]["errors"].append({"error": taken, "status_code": 409})
+                continue
+            for name, entity in zip(names, action["entities"], strict=True):
                 if (name in self.contents.pools) is (kind == "create"):
-                    continue  # what is there is not created again, what is not there neither changed nor deleted
-                if kind == "delete":
-                    del self.contents.pools[name]
-                else:
-                    pool = self.contents.pools.setdefault(name, FakePool(name, 0))
-                    self.change_pool(pool, entity, action.get("update_mask") or set(entity) - {"name"})
-                body[kind]["success"].append(name)
+                    continue  # an existing pool is not created, a missing one is neither changed nor deleted
+                error = self.change_by_bulk(name, kind, entity, action.get("update_mask"))
+                body[kind]["errors" if error else "success"].append(error or name)
         return Reply(200, body)
+
+    def change_by_bulk(self, name: str, kind: str, entity: Any, mask: Any) -> dict[str, Any] | None:
+        """One change of several. :return: the error, if it is refused."""
+        if kind == "delete":
+            del self.contents.pools[name]
+            return None
+        self.check_pool_fields(entity, {"name"})
+        if kind == "update":
+            if mask is not None and not self.version >= (3, 2):
+                raise self.refuse(422, [{"type": "extra_forbidden", "loc": ["body", "update_mask"]}])
+            if "include_deferred" not in entity:
+                raise self.refuse(422, [{"type": "missing", "loc": ["body", "include_deferred"]}])
+            if name == "default_pool" and self.version >= (3, 2) and set(mask or entity) - CHANGEABLE_OF_DEFAULT_POOL:
+                return {"error": ONLY_SLOTS, "status_code": 400}
+        pool = self.contents.pools.setdefault(name, FakePool(name, 0))
+        self.change_pool(pool, entity, mask or set(entity) - {"name"})
+        return None
 
     def patch_pool(self, request: RecordedRequest, name: str) -> Reply:
         pool, body = self.pool(name), request.json()
         mask = request.query.get("update_mask", [])
+        self.check_pool_fields(body, {"pool"})
         if name == "default_pool":
-            if not set(mask) <= {"slots", "include_deferred"} or not mask:
-                raise self.refuse(400, "Only slots and included_deferred can be modified on Default Pool")
+            if not mask or set(mask) - CHANGEABLE_OF_DEFAULT_POOL:
+                raise self.refuse(400, ONLY_SLOTS)
         elif self.version >= (3, 2) and not {"pool", "slots", "include_deferred"} <= set(body):
             raise self.refuse(422, [{"type": "missing", "loc": ["pool"], "msg": "Field required", "input": body}])
         elif body.get("pool", name) != name:
@@ -193,4 +215,4 @@ class V2Api(RunApi):
             "deferred_slots": 0,
             "scheduled_slots": 0,
         }
-        return {**body, "team_name": None} if self.version >= (3, 2) else body
+        return {**body, "team_name": pool.team_name} if self.version >= (3, 2) else body

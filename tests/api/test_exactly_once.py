@@ -1,22 +1,28 @@
-"""The promise of exactly one run, against a small Airflow that fails in every order there is."""
+"""Exactly one run per intent, whatever fails on the way and in which order."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import DagRunAlreadyExists
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
-from astronomer_remote.api.protocol.models import TriggerIntent, same_moment
-from astronomer_remote.api.runs.runs import IfExists
+from astronomer_remote.api.protocol.models import TriggerIntent
+from astronomer_remote.api.runs.runs import IfExists, Triggered
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
-from tests.api.script import VERSIONS, Remote, Speech, answer, ok, page, plain
+from astronomer_remote.testing import FakeDeployment, VirtualClock, drive
+from tests.api.script import VERSIONS, ok, page, plain
+
+T = TypeVar("T")
+
+MANY_ATTEMPTS = RetryPolicy(attempts=20, total_seconds=10_000)
 
 FAULTS = (
     "unsent",
@@ -35,88 +41,78 @@ FAULTS = (
     "cut after",
     "odd after",
 )
-"""What may become of a request: whether the server acted on it, and what came back instead of its answer."""
+"""What may happen to a request: whether the server processed it, and what is received in place of its reply."""
 
 
-class SmallAirflow:
+class FaultyAirflow:
     """
-    Makes and lists the runs of DAG ``d``, in the words of one version, and fails as told.
+    A fake deployment with the DAG ``d``, some of whose replies go wrong.
 
     :param faults: one per request, in order; then it works.
-
-    Its newest run takes the states in `ends`, one at each look.
+    :param dag: how the DAG's runs end.
     """
 
-    def __init__(self, speech: Speech, faults: list[str]) -> None:
-        self.speech = speech
+    def __init__(self, version: str, faults: list[str], **dag: Any) -> None:
+        self.clock = VirtualClock()
+        self.fake = FakeDeployment(version, login=None, clock=self.clock)
+        self.fake.add_dag("d", **dag)
         self.faults = list(faults)
-        self.runs: list[dict[str, Any]] = []
-        self.ends: list[str] = []
-        self.first_state = "queued"
 
-    def __call__(self, request: Request) -> Response | TransportError:
+    def run(self, make: Callable[[Deployment], Flow[T]], requests: int | None = None) -> T:
+        """
+        Run a flow of a new worker.
+
+        :param requests: how many it sends before it dies.
+        """
+        left = [-1 if requests is None else requests]
+
+        def handle(request: Request) -> Response:
+            if left[0] == 0:
+                raise Died
+            left[0] -= 1
+            return self.handle(request)
+
+        deployment = self.fake.deployment(retry=MANY_ATTEMPTS)
+        # Its version is known: faults while it is detected are a matter of other tests.
+        drive(deployment.get_version(), self.fake.handle)
+        return drive(make(deployment), handle, clock=self.clock)
+
+    def runs(self) -> list[str]:
+        """Ids of the runs."""
+        return [run["run_id"] for run in self.fake.runs("d")]
+
+    def handle(self, request: Request) -> Response:
         fault = self.faults.pop(0) if self.faults else "none"
-        reply = self.act(request) if fault == "none" or fault.endswith("after") else Response(0)
+        reply = self.fake.handle(request) if fault == "none" or fault.endswith("after") else Response(0)
         kind = fault.partition(" ")[0]
+        if kind in ("unsent", "lost"):
+            raise TransportError("RemoteDisconnected", sent=kind != "unsent")
         if kind in ("429", "500", "502", "503", "504"):
             return page(int(kind), "Oops") if kind == "500" else plain(int(kind), "")
         return {
             "none": reply,
-            "unsent": TransportError("ConnectionRefusedError", sent=False),
-            "lost": TransportError("RemoteDisconnected"),
             "page": page(200),
             "blocked": page(403),
-            "odd": ok({"odd": json.loads(reply.body or b"0")}),
+            "odd": ok({"odd": reply.json() if reply.is_json and reply.body else 0}),
             "cut": Response(200, {"content-type": "application/json"}, reply.body[:-1]),
         }[kind]
 
-    def act(self, request: Request) -> Response:
-        url = urlsplit(request.target)
-        if request.method == "GET" and self.runs and self.ends:
-            self.runs[-1]["state"] = self.ends.pop(0)
-        if request.method == "POST":
-            return self.make(json.loads(request.content() or b""))
-        if url.path != self.speech.runs_path:
-            run_id = unquote(url.path.rpartition("/")[2])
-            found = [run for run in self.runs if run["dag_run_id"] == run_id]
-            return ok(found[0]) if found else self.speech.no_run(run_id)
-        if self.speech.experimental:
-            return ok(self.runs)
-        date = next(text[0] for name, text in parse_qs(url.query).items() if name.endswith("_gte"))
-        of_date = [run for run in self.runs if same_moment(run[self.speech.date_field], date)]
-        return ok({"dag_runs": of_date, "total_entries": len(of_date)})
 
-    def make(self, wish: dict[str, Any]) -> Response:
-        run_id = wish[self.speech.id_field]
-        date = wish.get("logical_date") or wish.get("execution_date")
-        if any(run[self.speech.id_field] == run_id for run in self.runs):
-            return self.speech.exists(run_id)
-        if date and any(same_moment(self.date_of(run), date) for run in self.runs):
-            return page(500) if self.speech.numbers < (2, 1) else self.speech.exists(run_id)
-        more = {"note": wish["note"]} if "note" in wish else {}
-        self.runs.append(self.speech.run(run_id, self.first_state, date, **more))
-        return ok({"run_id": run_id, "execution_date": date} if self.speech.experimental else self.runs[-1])
-
-    def date_of(self, run: dict[str, Any]) -> str | None:
-        date: str | None = run.get(self.speech.date_field)
-        return date
+class Died(Exception):
+    """The end of a worker, in the middle of a flow."""
 
 
 dates = st.none() | st.just("2026-11-22T07:00:00Z")
 MARK = "0123456789abcdef"
-patient = RetryPolicy(attempts=20, total_seconds=10_000)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=12), date=dates)
-def test_whatever_goes_wrong_on_the_way_one_wish_makes_one_run(
-    version: str, faults: list[str], date: str | None
-) -> None:
-    server = SmallAirflow(Speech(version), faults)
-    remote = Remote(version=version, retry=patient)
+def test_one_intent_makes_one_run_whatever_fails(version: str, faults: list[str], date: str | None) -> None:
+    airflow = FaultyAirflow(version, faults)
     intent = TriggerIntent("d", "r", conf={"k": 1}, logical_date=date, mark=MARK)
-    triggered = remote.carry_out(remote.deployment.runs.obtain(intent, IfExists()), server)
-    assert [run[server.speech.id_field] for run in server.runs] == ["r"]
+    triggered = airflow.run(lambda remote: remote.runs.obtain(intent, IfExists()))
+    assert airflow.runs() == ["r"]
     assert triggered.run.run_id == "r"
     assert not triggered.existed
 
@@ -131,27 +127,14 @@ def test_whatever_goes_wrong_on_the_way_one_wish_makes_one_run(
 def test_a_worker_that_dies_and_its_successor_make_one_run_between_them(
     version: str, first: list[str], second: list[str], died_after: int, date: str | None
 ) -> None:
-    server = SmallAirflow(Speech(version), first)
+    airflow = FaultyAirflow(version, first)
     intent = TriggerIntent("d", "r", logical_date=date)
-    flow = Remote(version=version, retry=patient).deployment.runs.obtain(intent, IfExists(generated_id=True))
-    dies_after(flow, server, died_after)
-    server.faults = list(second)
-    remote = Remote(version=version, retry=patient)
-    successor = remote.deployment.runs.obtain(intent, IfExists(generated_id=True, attempt=2))
-    assert remote.carry_out(successor, server).run.run_id == "r"
-    assert [run[server.speech.id_field] for run in server.runs] == ["r"]
-
-
-def dies_after(flow: Flow[Any], server: SmallAirflow, steps: int) -> None:
-    """A worker that gets so far in a conversation, unless it is told no before."""
-    step: Any = next(flow)
-    for _ in range(steps):
-        reply = server(step) if isinstance(step, Request) else None
-        try:
-            step = flow.throw(reply) if isinstance(reply, TransportError) else flow.send(reply)
-        except (StopIteration, DagRunAlreadyExists):
-            break
-    flow.close()
+    with suppress(Died, DagRunAlreadyExists):
+        airflow.run(lambda remote: remote.runs.obtain(intent, IfExists(generated_id=True)), died_after)
+    airflow.faults = list(second)
+    successor = airflow.run(lambda remote: remote.runs.obtain(intent, IfExists(generated_id=True, attempt=2)))
+    assert successor.run.run_id == "r"
+    assert airflow.runs() == ["r"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -161,78 +144,68 @@ def dies_after(flow: Flow[Any], server: SmallAirflow, steps: int) -> None:
     died_after=st.integers(1, 6),
     strangers=st.booleans(),
 )
-def test_a_successor_takes_the_run_of_its_own_task_and_no_other_where_the_id_was_given(
+def test_a_successor_takes_the_run_of_its_own_task_and_no_other_if_the_user_chose_the_id(
     version: str, first: list[str], second: list[str], died_after: int, strangers: bool
 ) -> None:
-    server = SmallAirflow(Speech(version), first)
+    airflow = FaultyAirflow(version, first)
     if strangers:
-        server.runs.append(server.speech.run("r", "success", "2026-11-21T07:00:00Z"))
+        airflow.fake.add_run("d", "r", state="success", logical_date="2026-11-21T07:00:00Z")
     intent = TriggerIntent("d", "r", mark=MARK)
-    dies_after(Remote(version=version, retry=patient).deployment.runs.obtain(intent), server, died_after)
-    server.faults = list(second)
-    remote = Remote(version=version, retry=patient)
-    flow = remote.deployment.runs.obtain(intent, IfExists(attempt=2, mark=MARK))
+    with suppress(Died, DagRunAlreadyExists):
+        airflow.run(lambda remote: remote.runs.obtain(intent), died_after)
+    airflow.faults = list(second)
+
+    def successor(remote: Deployment) -> Flow[Triggered]:
+        return remote.runs.obtain(intent, IfExists(attempt=2, mark=MARK))
+
     if strangers:
         with pytest.raises(DagRunAlreadyExists):
-            remote.carry_out(flow, server)
+            airflow.run(successor)
     else:
-        assert remote.carry_out(flow, server).run.run_id == "r"
-    assert [run[server.speech.id_field] for run in server.runs] == ["r"]
+        assert airflow.run(successor).run.run_id == "r"
+    assert airflow.runs() == ["r"]
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 5])
 @pytest.mark.parametrize("version", VERSIONS)
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=12))
-def test_one_attempt_makes_one_run_at_most_even_if_it_fails_before_anybody_looks(
+def test_one_attempt_makes_at_most_one_run_even_if_that_has_failed_when_it_is_first_read(
     version: str, faults: list[str], attempt: int
 ) -> None:
-    server = SmallAirflow(Speech(version), faults)
-    server.first_state = "failed"
-    remote = Remote(version=version, retry=patient)
-    flow = remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True, attempt=attempt))
-    assert remote.carry_out(flow, server).run.run_id == "r"
-    assert len(server.runs) == 1
+    airflow = FaultyAirflow(version, faults, ends="failed")
+    if_exists = IfExists(generated_id=True, attempt=attempt)
+    triggered = airflow.run(lambda remote: remote.runs.obtain(TriggerIntent("d", "r"), if_exists))
+    assert triggered.run.run_id == "r"
+    assert airflow.runs() == ["r"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(
     faults=st.lists(st.sampled_from(FAULTS), max_size=12),
-    looks=st.integers(0, 4),
+    polls=st.integers(0, 4),
     end=st.sampled_from(["success", "failed"]),
 )
-def test_whatever_goes_wrong_on_the_way_the_end_of_the_one_run_is_told(
-    version: str, faults: list[str], looks: int, end: str
+def test_the_final_state_of_the_one_run_is_returned_whatever_fails(
+    version: str, faults: list[str], polls: int, end: str
 ) -> None:
-    server = SmallAirflow(Speech(version), faults)
-    server.ends = ["running"] * looks + [end]
-    remote = Remote(version=version)
+    airflow = FaultyAirflow(version, faults, polls=polls, ends=end)
 
-    def trigger_and_wait() -> Flow[WaitResult]:
-        triggered = yield from remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True))
+    def trigger_and_wait(remote: Deployment) -> Flow[WaitResult]:
+        triggered = yield from remote.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True))
         target = WaitTarget("d", run_id=triggered.run.run_id, exists=True, failed_states=("failed",))
-        return (yield from remote.deployment.poller.wait(target, poke_interval=5, deadline=None))
+        return (yield from remote.poller.wait(target, poke_interval=5, deadline=None))
 
-    outcome = remote.carry_out(trigger_and_wait(), server)
+    outcome = airflow.run(trigger_and_wait)
     assert outcome.status is (WaitStatus.SUCCESS if end == "success" else WaitStatus.FAILED)
-    assert [(run[server.speech.id_field], run["state"]) for run in server.runs] == [("r", end)]
+    assert [(run["run_id"], run["state"]) for run in airflow.fake.runs("d")] == [("r", end)]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=6))
-def test_a_run_that_failed_is_followed_by_one_new_run_whatever_goes_wrong(version: str, faults: list[str]) -> None:
-    speech = Speech(version)
-    server = SmallAirflow(speech, faults)
-    server.runs.append(speech.run("r", "failed", "2026-11-21T07:00:00Z"))
-    remote = Remote(version=version, retry=patient)
-    flow = remote.deployment.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True, attempt=2))
-    assert remote.carry_out(flow, server).run.run_id == "r.2"
-    assert [run[speech.id_field] for run in server.runs] == ["r", "r.2"]
-
-
-def test_the_small_airflow_says_no_like_a_real_one() -> None:
-    for version in VERSIONS:
-        speech = Speech(version)
-        server = SmallAirflow(speech, ["429"])
-        request = Request("POST", speech.runs_path, body={speech.id_field: "r", "execution_date": "2026-11-22T07:00Z"})
-        statuses = [getattr(server(request), "status", None) for _ in range(3)]
-        assert statuses == [429, 200, answer(400).status if speech.experimental else 409]
+def test_a_run_that_failed_is_followed_by_one_new_run_whatever_fails(version: str, faults: list[str]) -> None:
+    airflow = FaultyAirflow(version, faults)
+    airflow.fake.add_run("d", "r", state="failed", logical_date="2026-11-21T07:00:00Z")
+    if_exists = IfExists(generated_id=True, attempt=2)
+    triggered = airflow.run(lambda remote: remote.runs.obtain(TriggerIntent("d", "r"), if_exists))
+    assert triggered.run.run_id == "r.2"
+    assert airflow.runs() == ["r", "r.2"]

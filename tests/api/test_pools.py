@@ -18,6 +18,7 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.protocol.models import Pool
+from astronomer_remote.testing.contents import FakePool
 from tests.api.pool_remote import PoolRemote, Reply, at
 from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLD, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer
 
@@ -39,7 +40,7 @@ def test_a_pool_that_is_there_is_not_created_again(version: str) -> None:
 @every_version
 def test_a_pool_whose_reply_was_lost_is_found(version: str) -> None:
     remote = PoolRemote(version)
-    remote.lose = at("POST")
+    remote.fake.disturb(None, method="POST")
     assert remote.run(remote.deployment.create_pool("p", 5)).slots == 5
     assert remote.sizes()["p"] == 5
 
@@ -48,9 +49,9 @@ def test_a_pool_whose_reply_was_lost_is_found(version: str) -> None:
 def test_a_pool_whose_request_was_lost_is_asked_for_again(version: str) -> None:
     remote = PoolRemote(version)
     lost = at("POST")
-    remote.meddle = lambda request: LOST if lost(request) else None
+    remote.interfere = lambda request: LOST if lost(request) else None
     assert remote.run(remote.deployment.create_pool("p", 5)).slots == 5
-    assert remote.asked() == ["POST", "GET", "POST"]
+    assert remote.methods() == ["POST", "GET", "POST"]
 
 
 def test_a_pool_of_other_values_that_appeared_while_a_reply_was_lost_is_not_ours() -> None:
@@ -59,20 +60,20 @@ def test_a_pool_of_other_values_that_appeared_while_a_reply_was_lost_is_not_ours
     def other(request: Request) -> Reply | None:
         if request.method != "POST":
             return None
-        remote.pools["p"] = {"slots": 9, "description": None, "include_deferred": False, "occupied_slots": 0}
+        remote.pools["p"] = FakePool("p", 9)
         return LOST
 
-    remote.meddle = other
+    remote.interfere = other
     with pytest.raises(Conflict, match="of 9 slots"):
         remote.run(remote.deployment.create_pool("p", 5))
 
 
 def test_a_remote_that_stays_away_is_given_up() -> None:
     remote = PoolRemote(V2)
-    remote.meddle = lambda request: answer(503) if request.method == "POST" else None
+    remote.interfere = lambda request: answer(503) if request.method == "POST" else None
     with pytest.raises(RemoteUnavailable):
         remote.run(remote.deployment.create_pool("p", 5))
-    remote.meddle = lambda request: LOST
+    remote.interfere = lambda request: LOST
     with pytest.raises(Unreachable):
         remote.run(remote.deployment.create_pool("p", 5))
 
@@ -88,7 +89,7 @@ def test_a_retry_finds_the_pool_that_the_attempt_before_made(version: str) -> No
 
 def test_a_conflict_over_a_pool_that_is_gone_again_is_told() -> None:
     remote = PoolRemote(V2)
-    remote.meddle = lambda request: answer(409, {"detail": "there"}) if request.method == "POST" else None
+    remote.interfere = lambda request: answer(409, {"detail": "there"}) if request.method == "POST" else None
     with pytest.raises(Conflict, match="there"):
         remote.run(remote.deployment.pools.create(Pool("p", 6), retrying=True))
 
@@ -109,21 +110,21 @@ def test_a_pool_is_made_changed_and_left_alone_as_is_needed(version: str) -> Non
 def test_what_is_not_named_stays_as_it_is() -> None:
     remote = PoolRemote(V2, {"p": {"slots": 1, "description": "d", "include_deferred": True}})
     remote.run(remote.deployment.ensure_pool("p", 2))
-    assert remote.pools["p"] == {"slots": 2, "description": "d", "include_deferred": True, "occupied_slots": 0}
+    assert remote.pools["p"] == FakePool("p", 2, "d", include_deferred=True)
 
 
 @every_telling_version
 def test_two_who_ensure_a_pool_at_once_make_one(version: str) -> None:
     remote = PoolRemote(version)
     other = PoolRemote(version)
-    other.pools = remote.pools
+    other.fake = remote.fake
 
     def be_second(request: Request) -> Reply | None:
         if request.method == "POST":
             other.run(other.deployment.ensure_pool("p", 5))
         return None
 
-    remote.meddle = be_second
+    remote.interfere = be_second
     assert remote.run(remote.deployment.ensure_pool("p", 5)) is False
     assert remote.sizes() == {"default_pool": 128, "p": 5}
 
@@ -138,21 +139,21 @@ def test_a_pool_that_is_deleted_between_read_and_write_is_made_anew(version: str
             del remote.pools["p"]
         return None
 
-    remote.meddle = delete
+    remote.interfere = delete
     assert remote.run(remote.deployment.ensure_pool("p", 5)) is True
     assert remote.sizes()["p"] == 5
 
 
 def test_somebody_who_undoes_everything_is_left_to_it_in_the_end() -> None:
     remote = PoolRemote(V2, {"p": 1})
-    remote.meddle = lambda request: answer(404, {"detail": "gone"}) if request.method == "PATCH" else None
+    remote.interfere = lambda request: answer(404, {"detail": "gone"}) if request.method == "PATCH" else None
     with pytest.raises(NotFound):
         remote.run(remote.deployment.ensure_pool("p", 5))
 
 
 def test_an_update_of_a_pool_that_is_deleted_between_read_and_write_says_so() -> None:
     remote = PoolRemote(V2, {"p": 1})
-    remote.meddle = lambda request: answer(404, {"detail": "gone"}) if request.method == "PATCH" else None
+    remote.interfere = lambda request: answer(404, {"detail": "gone"}) if request.method == "PATCH" else None
     with pytest.raises(NotFound):
         remote.run(remote.deployment.update_pool("p", slots=5))
 
@@ -161,10 +162,10 @@ def test_an_update_of_a_pool_that_is_deleted_between_read_and_write_says_so() ->
 def test_an_update_to_what_is_there_already_writes_nothing(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
     assert remote.run(remote.deployment.update_pool("p", slots=1, description="")).slots == 1
-    assert set(remote.asked()) == {"GET"}
+    assert set(remote.methods()) == {"GET"}
     if version not in (V1_OLDEST, V1_OLD):
         remote.run(remote.deployment.update_pool("p", slots=1, description="new"))
-        assert remote.pools["p"]["description"] == "new"
+        assert remote.pools["p"].description == "new"
 
 
 @every_version
@@ -196,14 +197,14 @@ def test_a_pool_that_stood_in_the_way_and_is_gone_again_is_made(version: str) ->
         del remote.pools["p"]
         return answer(409, {"detail": "Pool: p already exists"})
 
-    remote.meddle = delete_after
+    remote.interfere = delete_after
     assert remote.run(remote.deployment.pools.create_if_missing(Pool("p", 5))).slots == 5
-    assert remote.asked() == ["POST", "GET", "POST"]
+    assert remote.methods() == ["POST", "GET", "POST"]
 
 
 def test_a_pool_that_comes_and_goes_for_ever_is_given_up() -> None:
     remote = PoolRemote(V2)
-    remote.meddle = lambda request: answer(409, {"detail": "there"}) if request.method == "POST" else None
+    remote.interfere = lambda request: answer(409, {"detail": "there"}) if request.method == "POST" else None
     with pytest.raises(Conflict, match="there"):
         remote.run(remote.deployment.pools.create_if_missing(Pool("p", 5)))
 
@@ -213,7 +214,7 @@ def test_a_pool_that_comes_and_goes_for_ever_is_given_up() -> None:
 
 @every_telling_version
 def test_a_pool_in_use_is_not_removed_unless_forced(version: str) -> None:
-    remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 2}})
+    remote = PoolRemote(version, {"p": {"slots": 3, "occupied": 2}})
     with pytest.raises(PoolIsOccupied, match="2 of the 3 slots of pool 'p' are occupied"):
         remote.run(remote.deployment.pools.delete_if_unused("p"))
     assert "p" in remote.pools
@@ -225,7 +226,7 @@ def test_a_pool_in_use_is_not_removed_unless_forced(version: str) -> None:
 def test_a_pool_that_is_not_there_need_not_be_removed(version: str) -> None:
     remote = PoolRemote(version)
     assert remote.run(remote.deployment.pools.delete_if_unused("p")) is False
-    assert remote.asked() == ["GET"]
+    assert remote.methods() == ["GET"]
 
 
 def test_1_10_does_not_tell_whether_a_pool_is_in_use() -> None:
@@ -238,7 +239,7 @@ def test_1_10_does_not_tell_whether_a_pool_is_in_use() -> None:
 @every_version
 def test_a_removal_whose_reply_was_lost_is_a_removal(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
-    remote.lose = at("DELETE")
+    remote.fake.disturb(None, method="DELETE")
     assert remote.run(remote.deployment.pools.delete_if_unused("p", force=True)) is True
     assert "p" not in remote.pools
 
@@ -285,7 +286,7 @@ def test_a_name_with_a_slash_is_for_airflow_3_alone(version: str, name: str) -> 
     if version.startswith("3."):
         for flow in flows:
             remote.run(flow)
-        assert remote.asked() == ["GET", "POST", "GET", "PATCH", "DELETE"]
+        assert remote.methods() == ["GET", "POST", "GET", "PATCH", "DELETE"]
         return
     for flow in flows:
         with pytest.raises(InvalidSettings, match="no Airflow API can address"):
@@ -320,7 +321,7 @@ def test_a_pool_may_be_closed_and_as_large_as_the_database_can_store(version: st
 
 @every_version
 def test_what_a_generation_does_not_tell_of_a_pool_is_none(version: str) -> None:
-    remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 1, "include_deferred": True}})
+    remote = PoolRemote(version, {"p": {"slots": 3, "occupied": 1, "include_deferred": True}})
     pool = remote.run(remote.deployment.get_pool("p"))
     unknown = {name for name, value in pool.as_dict().items() if value is None}
     assert ("occupied_slots" in unknown) is ("open_slots" in unknown) is (version == EXPERIMENTAL)
@@ -340,7 +341,7 @@ def test_unlimited_is_refused_where_it_breaks_the_remote(version: str) -> None:
     for name in ("p", "q"):
         with pytest.raises(NotSupported, match="Its list of pools fails"):
             remote.run(remote.deployment.ensure_pool(name, -1))
-    assert set(remote.asked()) == {"GET"}
+    assert set(remote.methods()) == {"GET"}
 
 
 @pytest.mark.parametrize(
@@ -351,7 +352,7 @@ def test_a_pool_is_given_to_a_team_where_there_are_teams(version: str, possible:
     flow = remote.deployment.pools.ensure(Pool("p", 1, team_name="t"))
     if possible:
         remote.run(flow)
-        assert remote.pools["p"]["team_name"] == "t"
+        assert remote.pools["p"].team_name == "t"
         return
     with pytest.raises(NotSupported, match="give a pool to a team"):
         remote.run(flow)
@@ -368,7 +369,7 @@ def test_airflow_3_keeps_the_description_of_default_pool() -> None:
 @every_telling_version
 def test_missing_rights_name_the_operation_and_the_least_role(version: str) -> None:
     remote = PoolRemote(version, {"q": 1})
-    remote.meddle = lambda request: None if request.method == "GET" else answer(403, {"detail": "Forbidden"})
+    remote.interfere = lambda request: None if request.method == "GET" else answer(403, {"detail": "Forbidden"})
     deployment = remote.deployment
     flows: dict[str, Flow[Any]] = {
         "create pool 'p'": deployment.ensure_pool("p", 1),
@@ -383,6 +384,6 @@ def test_missing_rights_name_the_operation_and_the_least_role(version: str) -> N
 
 def test_a_delete_answered_by_an_empty_page_is_a_deletion() -> None:
     remote = PoolRemote(V2, {"p": 1})
-    remote.meddle = lambda request: Response(204) if request.method == "DELETE" else None
+    remote.interfere = lambda request: Response(204) if request.method == "DELETE" else None
     remote.run(remote.deployment.delete_pool("p"))
-    assert remote.asked().count("DELETE") == 1
+    assert remote.methods().count("DELETE") == 1

@@ -71,7 +71,7 @@ def test_what_somebody_else_did_meanwhile_is_not_overwritten(version: str) -> No
     remote = PoolRemote(version, {"p": 5})
     loan = record(remote)
     take(remote, loan)
-    remote.pools["p"]["slots"] = 7
+    remote.pools["p"].slots = 7
     with pytest.raises(
         Conflict, match=r"Somebody else has changed pool 'p' \(5 .*now it is 7 slots, and it is left so"
     ):
@@ -93,23 +93,23 @@ def test_a_pool_that_somebody_deleted_meanwhile_comes_back_only_if_told(version:
     if version in ("2.0.2", "2.2.5"):
         return
     give_back(remote, loan, if_changed="restore")
-    assert (remote.pools["p"]["slots"], remote.pools["p"]["description"]) == (5, "d")
+    assert (remote.pools["p"].slots, remote.pools["p"].description) == (5, "d")
 
 
 def test_other_fields_are_not_part_of_it() -> None:
     remote = PoolRemote(V2, {"p": {"slots": 5, "description": "old"}})
     loan = record(remote)
     take(remote, loan)
-    remote.pools["p"]["description"] = "new"
+    remote.pools["p"].description = "new"
     give_back(remote, loan)
-    assert (remote.pools["p"]["slots"], remote.pools["p"]["description"]) == (5, "new")
+    assert (remote.pools["p"].slots, remote.pools["p"].description) == (5, "new")
 
 
 @every_version
 def test_what_was_changed_between_noting_and_changing_is_left_alone(version: str) -> None:
     remote = PoolRemote(version, {"p": 5})
     loan = record(remote)
-    remote.pools["p"]["slots"] = 6
+    remote.pools["p"].slots = 6
     with pytest.raises(Conflict, match="now it is 6 slots"):
         take(remote, loan)
     assert remote.sizes()["p"] == 6
@@ -119,7 +119,7 @@ def test_a_temporary_pool_that_somebody_changed_is_not_deleted() -> None:
     remote = PoolRemote(V2)
     loan = record(remote, temporary=True, description="for tonight")
     take(remote, loan)
-    remote.pools["p"]["description"] = "mine now"
+    remote.pools["p"].description = "mine now"
     with pytest.raises(Conflict, match="now it is 9 slots"):
         give_back(remote, loan)
     give_back(remote, loan, if_changed="restore")
@@ -130,7 +130,7 @@ def test_a_temporary_pool_in_use_is_deleted_later_or_by_force() -> None:
     remote = PoolRemote(V1)
     loan = record(remote, temporary=True)
     take(remote, loan)
-    remote.pools["p"]["occupied_slots"] = 1
+    remote.pools["p"].occupied = 1
     with pytest.raises(PoolIsOccupied):
         give_back(remote, loan)
     give_back(remote, Loan(None, loan.during, force=True))
@@ -155,7 +155,7 @@ def test_what_cannot_work_is_refused_before_anything_changes() -> None:
 
 def test_a_pool_that_has_its_size_for_the_while_already_is_taken_for_changed_only_if_it_was_noted_before() -> None:
     remote = PoolRemote(V2, {"p": 9})
-    assert record(remote).before == Pool("p", 9, include_deferred=False)
+    assert record(remote).before == Pool("p", 9, description="", include_deferred=False)
     with pytest.raises(Conflict, match="Give it its own size back first"):
         record(remote, anew=True)
     assert record(remote, 8, anew=True).during == Pool("p", 8)
@@ -167,8 +167,8 @@ def test_a_loan_says_what_it_is() -> None:
 
 def test_a_description_that_is_too_long_to_be_put_back_is_refused_before_anything_is_changed() -> None:
     remote = PoolRemote(V2, {"p": 5})
-    remote.pools["p"]["description"] = "x" * 8192
+    remote.pools["p"].description = "x" * 8192
     assert record(remote).before == Pool("p", 5, description="x" * 8192, include_deferred=False)
-    remote.pools["p"]["description"] = "x" * 8193
+    remote.pools["p"].description = "x" * 8193
     with pytest.raises(NotSupported, match=r"has 8193 characters, and 8192 are the most"):
         record(remote)

@@ -21,6 +21,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Request
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.pool_changes import FIELDS, Change
+from astronomer_remote.testing.contents import FakePool
 from tests.api.pool_remote import PoolRemote, Reply, at
 from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer, ok
 
@@ -73,11 +74,11 @@ def test_sync_makes_the_remote_equal_to_the_declaration_and_a_second_run_changes
         now, was = remote.pools[name], before.get(name, {})
         for field in ("slots", "description", "include_deferred"):
             wish = wished.get(field) if wished.get(field) is not None else was.get(field)
-            assert (now[field] or None) == (wish or None), (name, field)
+            assert (getattr(now, field) or None) == (wish or None), (name, field)
 
     remote.requests.clear()
     assert sync(remote, declared, prune=True, force=True).plan.changes == ()
-    assert set(remote.asked()) == {"GET"}
+    assert set(remote.methods()) == {"GET"}
 
 
 @every_version
@@ -94,7 +95,7 @@ def test_a_sync_that_failed_anywhere_is_finished_by_running_it_again(version: st
         backoff -= request.method != "GET"
         return failure if backoff < 0 and request.method != "GET" else None
 
-    remote.meddle = fail
+    remote.interfere = fail
     try:
         sync(remote, declared, prune=True, force=True)
     except RemoteError as error:
@@ -102,10 +103,10 @@ def test_a_sync_that_failed_anywhere_is_finished_by_running_it_again(version: st
     else:
         lines = "Of the changes of pools: "
     assert "Of the changes of pools: " in lines
-    remote.meddle = lambda request: None
+    remote.interfere = lambda request: None
     sync(remote, declared, prune=True, force=True)
     assert set(remote.pools) == {*declared, "default_pool"}
-    assert all(remote.pools[name]["slots"] == wished["slots"] for name, wished in declared.items())
+    assert all(remote.pools[name].slots == wished["slots"] for name, wished in declared.items())
 
 
 @settings(deadline=None)
@@ -152,7 +153,7 @@ def test_where_there_is_a_bulk_endpoint_a_hundred_pools_are_one_request(version:
     declared = {f"p{number}": number for number in range(150)}
     sync(remote, declared, prune=True)
     # Two pages before, two chunks to create, the use of the pools once more, one to delete.
-    assert remote.asked() == ["GET"] * 2 + ["PATCH"] * 2 + ["GET"] * 3 + ["PATCH"]
+    assert remote.methods() == ["GET"] * 2 + ["PATCH"] * 2 + ["GET"] * 3 + ["PATCH"]
     assert len(remote.pools) == 151
 
 
@@ -167,7 +168,7 @@ def test_without_a_bulk_endpoint_each_change_is_one_request(version: str) -> Non
     remote = PoolRemote(version, {"p": 1, "q": 1})
     sync(remote, {"p": 2, "q": 2, "default_pool": 64})
     assert remote.sizes() == {"default_pool": 64, "p": 2, "q": 2}
-    assert remote.asked().count("GET") == 1
+    assert remote.methods().count("GET") == 1
     assert len(remote.requests) == 4
 
 
@@ -184,7 +185,7 @@ def test_what_is_not_declared_stays_unless_pruning_is_asked_for(version: str) ->
 
 @every_telling_version
 def test_what_is_occupied_is_not_pruned_unless_forced(version: str) -> None:
-    remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 2}, "q": 1})
+    remote = PoolRemote(version, {"p": {"slots": 3, "occupied": 2}, "q": 1})
     progress = sync(remote, {}, prune=True)
     assert set(remote.pools) == {"default_pool", "p"}
     assert progress.plan.kept == {
@@ -199,7 +200,7 @@ def test_what_is_occupied_is_not_pruned_unless_forced(version: str) -> None:
 def test_what_a_task_moved_into_since_it_was_listed_is_not_pruned(version: str) -> None:
     remote = PoolRemote(version, {"p": 1, "q": 1})
     found = remote.run(remote.deployment.pool_sync.plan([], prune=True))
-    remote.pools["p"]["occupied_slots"] = 1
+    remote.pools["p"].occupied = 1
     progress = remote.run(remote.deployment.pool_sync.apply(found))
     assert set(remote.pools) == {"default_pool", "p"}
     assert progress.outcomes == {"p": "kept, since it was occupied meanwhile", "q": "done"}
@@ -226,7 +227,7 @@ def test_a_pool_whose_name_cannot_be_addressed_is_kept(version: str) -> None:
 def test_the_description_of_default_pool_is_airflow_s_own(version: str) -> None:
     remote = PoolRemote(version)
     sync(remote, {"default_pool": {"slots": 64, "description": "mine"}})
-    assert remote.pools["default_pool"]["description"] == "Default pool"
+    assert remote.pools["default_pool"].description == "Default pool"
     assert remote.sizes() == {"default_pool": 64}
 
 
@@ -234,7 +235,7 @@ def test_the_description_of_default_pool_is_airflow_s_own(version: str) -> None:
 def test_only_the_fields_that_are_wanted_are_brought_in_line(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
     sync(remote, {"p": {"slots": 2, "description": "d"}, "q": {"slots": 3, "team_name": "t"}}, fields=["slots"])
-    assert (remote.pools["p"]["slots"], remote.pools["p"]["description"] or None) == (2, None)
+    assert (remote.pools["p"].slots, remote.pools["p"].description or None) == (2, None)
     sync(remote, {"p": 7}, fields=["description"])
     assert remote.sizes() == {"default_pool": 128, "p": 2, "q": 3}
     with pytest.raises(InvalidSettings, match="fields holds size; known are: slots"):
@@ -269,7 +270,7 @@ def test_a_source_s_own_oddities_are_refused_too() -> None:
 def test_a_failure_in_the_middle_tells_what_was_done_and_what_was_not(version: str) -> None:
     remote = PoolRemote(version, {"c": 9})
     deployment = remote.deployment
-    remote.meddle = lambda request: (
+    remote.interfere = lambda request: (
         answer(400, {"detail": "no"}) if request.method == "POST" and request.body["name"] == "b" else None
     )
     found = remote.run(deployment.pool_sync.plan(parse({"a": 1, "b": 1, "c": 2}), prune=True))
@@ -295,12 +296,12 @@ def test_what_the_bulk_endpoint_says_of_single_pools_is_told(version: str) -> No
 
     def refuse_b(request: Request) -> Reply | None:
         if request.method == "PATCH":
-            remote.pools["a"] = {"slots": 1, "description": None, "include_deferred": False, "occupied_slots": 0}
+            remote.fake.add_pool("a", 1)
             error = {"error": "b is not to our liking", "status_code": 409}
             return ok({"create": {"success": ["a"], "errors": [error]}, "update": None, "delete": None})
         return None
 
-    remote.meddle = refuse_b
+    remote.interfere = refuse_b
     with pytest.raises(RequestRefused, match=r"b is not to our liking.*done: create 'a'; failed: create 'b'"):
         sync(remote, {"a": 1, "b": 1})
 
@@ -313,7 +314,7 @@ def test_no_room_is_taken_away_if_none_could_be_made(version: str) -> None:
         writes = request.method in ("POST", "PATCH") and "grows" in f"{request.path} {request.body}"
         return answer(400, {"detail": "no"}) if writes else None
 
-    remote.meddle = refuse
+    remote.interfere = refuse
     found = remote.run(
         remote.deployment.pool_sync.plan(parse({"shrinks": 3, "grows": 5, "new": 2}), prune=True, force=True)
     )
@@ -330,14 +331,14 @@ def test_what_somebody_else_made_or_deleted_meanwhile_is_brought_to_match_all_th
     declared = {"vanishes": 2, "stays": 2, "appears": 2}
     first = at("PATCH")
 
-    def meddle(request: Request) -> Reply | None:
+    def interfere(request: Request) -> Reply | None:
         if first(request):
             remote.pools.pop("vanishes", None)
             remote.pools.pop("goes", None)
-            remote.pools.setdefault("appears", {"slots": 7, "include_deferred": False, "occupied_slots": 0})
+            remote.pools.setdefault("appears", FakePool("appears", 7))
         return None
 
-    remote.meddle = meddle
+    remote.interfere = interfere
     progress = sync(remote, declared, prune=True)
     assert set(progress.outcomes.values()) == {"done"}
     assert remote.sizes() == {"default_pool": 128, "stays": 2, "vanishes": 2, "appears": 2}
@@ -347,7 +348,7 @@ def test_what_somebody_else_made_or_deleted_meanwhile_is_brought_to_match_all_th
 def test_two_who_sync_at_the_same_moment_make_one_pool_of_each_name(version: str) -> None:
     remote = PoolRemote(version)
     other = PoolRemote(version)
-    other.pools = remote.pools
+    other.fake = remote.fake
     first = at("PATCH")
 
     def be_second(request: Request) -> Reply | None:
@@ -356,7 +357,7 @@ def test_two_who_sync_at_the_same_moment_make_one_pool_of_each_name(version: str
         sync(other, {"a": 1, "b": 2})
         return answer(409, {"detail": {"reason": "Unique constraint violation", "statement": "INSERT"}})
 
-    remote.meddle = be_second
+    remote.interfere = be_second
     progress = sync(remote, {"a": 1, "b": 2, "c": 3})
     assert set(progress.outcomes.values()) == {"done"}
     assert remote.sizes() == {"default_pool": 128, "a": 1, "b": 2, "c": 3}
@@ -365,14 +366,14 @@ def test_two_who_sync_at_the_same_moment_make_one_pool_of_each_name(version: str
 @BULK
 def test_a_bulk_reply_that_was_lost_is_found_out_about(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
-    remote.lose = at("PATCH")
+    remote.fake.disturb(None, method="PATCH")
     sync(remote, {"p": 2, "q": 3, "r": 4})
     assert remote.sizes() == {"default_pool": 128, "p": 2, "q": 3, "r": 4}
 
 
 def test_a_failure_that_may_pass_stays_one_that_may_pass() -> None:
     remote = PoolRemote(V2, {"p": 1})
-    remote.meddle = lambda request: answer(503) if request.method == "PATCH" else None
+    remote.interfere = lambda request: answer(503) if request.method == "PATCH" else None
     with pytest.raises(RemoteUnavailable, match=r"failed: update 'p' \(slots 1 → 2\)\. Run it again to finish"):
         sync(remote, {"p": 2})
 

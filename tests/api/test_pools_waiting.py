@@ -81,7 +81,7 @@ def test_no_room_at_all_cannot_be_waited_for(slots: Any) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS[1:])
 def test_a_pool_is_looked_at(version: str) -> None:
-    remote = PoolRemote(version, {"p": {"slots": 3, "occupied_slots": 1}})
+    remote = PoolRemote(version, {"p": {"slots": 3, "occupied": 1}})
     assert remote.run(remote.deployment.pools.get("p", with_usage=True)).open_slots == 2
 
 
@@ -96,14 +96,14 @@ def test_1_10_does_not_tell_what_is_open() -> None:
 
 
 def test_a_worker_waits_until_there_is_room() -> None:
-    remote = PoolRemote(V2, {"p": {"slots": 3, "occupied_slots": 3}})
+    remote = PoolRemote(V2, {"p": {"slots": 3, "occupied": 3}})
     lines: list[str] = []
 
     def free(request: Request) -> None:
         if len(remote.sleeps) == 3:
-            remote.pools["p"]["occupied_slots"] = 1
+            remote.pools["p"].occupied = 1
 
-    remote.meddle = free
+    remote.interfere = free
     flow = remote.deployment.pools.wait(PoolTarget("p", 2), poke_interval=60, deadline=None, on_line=lines.append)
     assert remote.run(flow).status is WaitStatus.SUCCESS
     assert remote.sleeps == [60, 60, 60]
@@ -111,7 +111,7 @@ def test_a_worker_waits_until_there_is_room() -> None:
 
 
 def test_a_worker_waits_no_longer_than_it_may() -> None:
-    remote = PoolRemote(V2, {"p": {"slots": 3, "occupied_slots": 3}})
+    remote = PoolRemote(V2, {"p": {"slots": 3, "occupied": 3}})
     flow = remote.deployment.pools.wait(
         PoolTarget("p"), poke_interval=60, deadline=remote.clock.now + 90, on_line=lambda line: None
     )
@@ -123,11 +123,11 @@ def test_a_worker_waits_on_for_a_remote_that_is_away_but_not_for_ever() -> None:
     remote = PoolRemote(V2, {"p": 3})
     lines: list[str] = []
     start = remote.clock.now
-    remote.meddle = lambda request: LOST if remote.clock.now < start + 400 else None
+    remote.interfere = lambda request: LOST if remote.clock.now < start + 400 else None
     wait = remote.deployment.pools.wait
     assert remote.run(wait(PoolTarget("p"), poke_interval=60, deadline=None, on_line=lines.append)).status
     assert "will keep waiting" in lines[0]
-    remote.meddle = lambda request: LOST
+    remote.interfere = lambda request: LOST
     with pytest.raises(Unreachable):
         remote.run(wait(PoolTarget("p"), poke_interval=60, deadline=None, on_line=lines.append))
 
