@@ -111,7 +111,7 @@ class Waits:
         """What has been added to its memory since it began."""
         return (self._memory() - self._before) / 1024
 
-    def told(self, kind: str, since: float = 0.0) -> list[dict[str, Any]]:
+    def reported(self, kind: str, since: float = 0.0) -> list[dict[str, Any]]:
         return [fact for fact in list(self.facts) if kind in fact and fact["at"] >= since]
 
     def end(self) -> None:
@@ -178,11 +178,11 @@ class Measuring:
             ends: dict[str, float] = {}
             done.busy = self._figures(process, lambda: self._end_half(runs, ends))
             self._await_events(process, ends)
-            heard = {fact["event"]: fact["at"] for fact in process.told("event")}
+            noticed = {fact["event"]: fact["at"] for fact in process.reported("event")}
         done.ended, done.per_second = len(ends), len(ends) / self._seconds
-        done.lags = sorted(heard[run_id] - at for run_id, at in ends.items() if run_id in heard)
+        done.lags = sorted(noticed[run_id] - at for run_id, at in ends.items() if run_id in noticed)
         if len(done.lags) < len(ends):
-            done.note = f"{len(ends) - len(done.lags)} ends not heard of"
+            done.note = f"{len(ends) - len(done.lags)} ends not noticed"
         return done
 
     def _job(self, way: str, runs: list[dict[str, str]]) -> dict[str, Any]:
@@ -213,8 +213,8 @@ class Measuring:
             database=database / took,
             statements=1000 * statements / intervals,
             own=own / took,
-            stall=max((fact["stall"] for fact in process.told("stall", began)), default=0.0),
-            errors=len(process.told("error", began)),
+            stall=max((fact["stall"] for fact in process.reported("stall", began)), default=0.0),
+            errors=len(process.reported("error", began)),
             intervals=intervals,
         )
 
@@ -239,7 +239,7 @@ class Measuring:
         time.sleep(max(0.0, began + self._seconds - time.monotonic()))
 
     def _await_events(self, process: Waits, ends: dict[str, float]) -> None:
-        """Give the last of them time to be heard of."""
+        """Give the last of them time to be noticed."""
         backoff = time.monotonic() + 2 * self._interval + 10
-        while time.monotonic() < backoff and len(process.told("event")) < len(ends):
+        while time.monotonic() < backoff and len(process.reported("event")) < len(ends):
             time.sleep(0.2)

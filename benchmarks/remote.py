@@ -18,7 +18,7 @@ import requests
 
 from benchmarks.machine import cpu_seconds
 from dev import prepare
-from dev.access import asked
+from dev.access import logged_requests
 from dev.deployments import Deployment
 from dev.environments import environment
 from dev.postgres import OWNER, Postgres, postgres
@@ -30,8 +30,8 @@ Connection: TypeAlias = psycopg2.extensions.connection
 DAGS = 200
 # What ran in a year, and what was made in the last hour.
 PAST_SECONDS, RUNNING_SECONDS = 365 * 86_400, 3_600
-# Counts the time that statements take, and has room for a million rows. What Airflow does itself is told from what the
-# benchmark does by who owns the database.
+# Counts the time that statements take, and has room for a million rows. Statements of
+# Airflow and of the benchmark are distinguished by the owner of the database.
 OPTIONS = {"shared_preload_libraries": "pg_stat_statements", "shared_buffers": "512MB", "max_wal_size": "4GB"}
 DRIVERS = {"v1": ("psycopg2-binary",), "v2": ("asyncpg", "psycopg2-binary")}
 ANSWER_SECONDS = 20.0
@@ -85,7 +85,7 @@ class Remote:
 
     def requests(self) -> int:
         """How many requests about runs its web server has logged."""
-        return sum("/dagRuns" in each.path for each in asked(self.deployment))
+        return sum("/dagRuns" in each.path for each in logged_requests(self.deployment))
 
     def server_seconds(self) -> float:
         """Seconds of CPU that its web server has used."""
@@ -117,7 +117,7 @@ class Remote:
     # -- how it is ----------------------------------------------------------------------------------------
 
     def headers(self) -> dict[str, str]:
-        """What shows who asks: a token for Airflow 3, user and password for Airflow 2."""
+        """The credentials: a token for Airflow 3, user and password for Airflow 2."""
         if self.deployment.generation == "v1":
             return {"Authorization": f"Basic {b64encode(f'{self.login}:{self.password}'.encode()).decode()}"}
         pair = {"username": self.login, "password": self.password}

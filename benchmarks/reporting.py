@@ -78,8 +78,8 @@ def goals(all_of_them: Sequence[Measurement], interval: float) -> list[Goal]:
         found += _for_each_number(waiting, each, interval)
     if 5_000 in ours and (quiet := ours[5_000].quiet) and idle:
         added = quiet.server + quiet.database - idle.server - idle.database
-        told = f"{added:.2%} of a core (web server {quiet.server:.2%} and database {quiet.database:.2%} in all)"
-        found.append(("5,000 waiting add at most 1 % of a core to the remote", told, added <= 0.01))
+        figure = f"{added:.2%} of a core (web server {quiet.server:.2%} and database {quiet.database:.2%} in all)"
+        found.append(("5,000 waiting add at most 1 % of a core to the remote", figure, added <= 0.01))
     if 10_000 in ours and (quiet := ours[10_000].quiet):
         most = max(quiet.own, getattr(ours[10_000].busy, "own", 0.0))
         size = ours[10_000].kilobytes

@@ -41,11 +41,11 @@ SECONDS = 60.0
 KINDS = {"trigger": "trigger", "trigger_named": "trigger, id given", "read": "read"}
 MOST = {"trigger": 1.2, "read": 0.35}
 
-Ask: TypeAlias = Callable[[int], Any]
+Call: TypeAlias = Callable[[int], Any]
 
 
 class Bare:
-    """Requests as somebody writes them who uses no hook: a connection and credentials for each."""
+    """Requests as one writes them without a hook: a connection and credentials for each."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._url = f"{deployment.url}/api/{deployment.generation}/dags/{DAG_ID}/dagRuns"
@@ -95,10 +95,10 @@ class Ours:
         self._hook.get_dag_run(DAG_ID, f"bare__{number}")
 
 
-def measured(ask: Ask, number: int, pid: int) -> tuple[float, float]:
+def measured(call: Call, number: int, pid: int) -> tuple[float, float]:
     """Milliseconds that a request takes, and those of the server's CPU."""
     server, began = cpu_seconds(pid), time.perf_counter()
-    ask(number)
+    call(number)
     took = time.perf_counter() - began
     return 1000 * took, 1000 * (cpu_seconds(pid) - server)
 
@@ -109,16 +109,16 @@ def compare(deployment: Deployment, times: int) -> list[dict[str, Any]]:
     bare, ours = Bare(deployment), Ours(deployment)
     found = []
     for name in KINDS:
-        pairs: list[tuple[Ask, str]] = [(getattr(bare, name), "bare"), (getattr(ours, name), "ours")]
-        for ask, _ in pairs:
+        pairs: list[tuple[Call, str]] = [(getattr(bare, name), "bare"), (getattr(ours, name), "ours")]
+        for call, _ in pairs:
             for warming_up in range(3):
-                ask(warming_up if name == "read" else -1 - warming_up)
+                call(warming_up if name == "read" else -1 - warming_up)
         spent: dict[str, list[tuple[float, float]]] = {"bare": [], "ours": []}
         for number in range(times):
-            for ask, who in pairs:
-                spent[who].append(measured(ask, number, pid))
+            for call, who in pairs:
+                spent[who].append(measured(call, number, pid))
         for column, what in enumerate(("time", "server CPU")):
-            # The clock of CPU ticks a hundred times a second, so that only many together tell something.
+            # The CPU clock has a resolution of 10 ms, so that only the sum of many requests is meaningful.
             middle = statistics.median if what == "time" else statistics.fmean
             theirs, own = (middle(each[column] for each in spent[who]) for who in ("bare", "ours"))
             found.append({"version": deployment.version, "what": name, "of": what, "bare": theirs, "ours": own})

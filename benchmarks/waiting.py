@@ -3,7 +3,7 @@ What waiting for runs costs a real remote: ``python -m benchmarks.waiting``.
 
 The remote is an Airflow with one web worker on PostgreSQL, with many past runs and 10,000 that run. Our waits and,
 side by side, one GET per run and poll, which is what others do, wait for the youngest of them: first while nothing
-ends, then while half of them end. Where the remote ceases to answer, that is noted and it is started anew.
+ends, then while half of them end. If the remote stops answering, this is noted and it is restarted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def measurements(it: Remote, arguments: argparse.Namespace) -> Iterator[Measurem
             found = measuring.measure(way, waiting)
             if not it.answers(headers):
                 states = ", ".join(f"{number} {state}" for state, number in it.connections().items())
-                found.note += f" the remote no longer answers (connections: {states}); started anew"
+                found.note += f" the remote no longer answers (connections: {states}); restarted"
                 it.restart()
             yield found
 
@@ -52,15 +52,15 @@ def report(found: list[Measurement], arguments: argparse.Namespace) -> None:
     )
     reached = goals(found, arguments.interval)
     print(f"\n{what}\n\n{measured(found)}\n\nOne GET per run costs, next to ours:\n\n{ratios(found)}\n")
-    for goal, told, met in reached:
-        print(f"{'met   ' if met else 'MISSED'}  {goal}: {told}")
+    for goal, figure, met in reached:
+        print(f"{'met   ' if met else 'MISSED'}  {goal}: {figure}")
     arguments.results.mkdir(exist_ok=True)
     path = arguments.results / f"waiting-{arguments.version}"
     facts = {
         "what": what,
         "at": now.isoformat(),
         "measurements": [each.as_dict() for each in found],
-        "goals": [{"goal": goal, "measured": told, "met": met} for goal, told, met in reached],
+        "goals": [{"goal": goal, "measured": figure, "met": met} for goal, figure, met in reached],
     }
     path.with_name(f"{path.name}.json").write_text(json.dumps(facts, indent=1) + "\n")
     draw(found, path.with_name(f"{path.name}.png"), what)

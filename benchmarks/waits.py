@@ -1,7 +1,7 @@
 """
 Many waits in one event loop, in a process of their own: what :mod:`benchmarks.waiting` measures.
 
-A job comes in as one line of JSON; what happens goes out as lines of JSON. It ends when it is told to.
+A job comes in as one line of JSON; what happens goes out as lines of JSON. It ends on request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FINISHED = ("success", "failed")
 STALL_SECONDS = 0.05
 
 
-def tell(**fact: Any) -> None:
+def report(**fact: Any) -> None:
     print(json.dumps({"at": time.time(), **fact}), flush=True)
 
 
@@ -52,9 +52,9 @@ async def ours(job: Job, run: dict[str, str], settings: Settings) -> None:
             deadline=time.time() + 86_400,
             on_line=lambda line: None,
         )
-        tell(event=run["run_id"])
+        report(event=run["run_id"])
     except Exception as error:  # noqa: BLE001  # it is counted
-        tell(error=repr(error))
+        report(error=repr(error))
 
 
 async def singly(job: Job, run: dict[str, str], session: aiohttp.ClientSession) -> None:
@@ -68,32 +68,32 @@ async def singly(job: Job, run: dict[str, str], session: aiohttp.ClientSession) 
                 reply.raise_for_status()
                 state = (await reply.json())["state"]
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:
-            # The others fail the task now or after a few times; here it goes on, which asks the more of the remote.
-            tell(error=repr(error))
+            # Other providers fail the task now or after a few times; here it continues: more load for the remote.
+            report(error=repr(error))
             state = None
         if state in FINISHED:
-            return tell(event=run["run_id"])
+            return report(event=run["run_id"])
         await asyncio.sleep(job["interval"])
 
 
 async def mind_the_loop() -> None:
-    """Tell when the event loop was held up, and for how long."""
+    """Report when the event loop was blocked, and for how long."""
     while True:
         expected = time.monotonic() + STALL_SECONDS
         await asyncio.sleep(STALL_SECONDS)
         late = time.monotonic() - expected
         if late > 0.01:
-            tell(stall=late)
+            report(stall=late)
 
 
 async def main() -> None:
-    tell(stage="loaded")
+    report(stage="loaded")
     job = json.loads(sys.stdin.readline())
     settings = Settings.parse(host=job["url"], login=job["login"], password=job["password"])
     async with aiohttp.ClientSession() as session:
         waits = [ours(job, run, settings) if job["way"] == "ours" else singly(job, run, session) for run in job["runs"]]
         tasks = [asyncio.create_task(each) for each in [mind_the_loop(), *waits]]
-        tell(stage="waiting")
+        report(stage="waiting")
         await asyncio.gather(*tasks)
 
 

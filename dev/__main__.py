@@ -31,7 +31,7 @@ examples:
 
 
 def _report(text: str) -> None:
-    """Tell of a step, apart from the paths that scripts read."""
+    """Print a step, separate from the paths that scripts read."""
     print(text, file=sys.stderr, flush=True)
 
 

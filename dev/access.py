@@ -1,4 +1,4 @@
-"""What a deployment's web server was asked, by its own access log."""
+"""The requests in the access log of a deployment's web server."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 REQUEST = re.compile(r'"(?P<method>[A-Z]+) (?P<path>/\S*) HTTP|method=(?P<verb>[A-Z]+) path=(?P<where>/\S*)')
 
 
-class Asked(NamedTuple):
+class LoggedRequest(NamedTuple):
     """One request; Airflow 3 leaves out the query."""
 
     method: str
     path: str
 
 
-def asked(deployment: Deployment) -> Iterator[Asked]:
-    """Every request since it was first started, from whomever."""
+def logged_requests(deployment: Deployment) -> Iterator[LoggedRequest]:
+    """Every request since it was first started, from any client."""
     web = Version.parse(deployment.version).web
     with (deployment.home.parent / "logs" / f"{web}.log").open(errors="replace") as lines:
         for found in map(REQUEST.search, lines):
             if found:
-                yield Asked(found["method"] or found["verb"], found["path"] or found["where"])
+                yield LoggedRequest(found["method"] or found["verb"], found["path"] or found["where"])

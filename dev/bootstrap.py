@@ -77,7 +77,7 @@ def _able(options: argparse.Namespace) -> None:
 
 
 def _chromium(_: argparse.Namespace) -> None:
-    """Provide a Chromium, if one is to be had."""
+    """Provide a Chromium, if possible."""
     try:
         _say(f"The browser is {chromium.provide()}.")
     except Missing as error:

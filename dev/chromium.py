@@ -1,7 +1,7 @@
 """
 A Chromium for the browser tests: the machine's own, else Debian's package, else the one that Playwright downloads.
 
-This module runs in any Python from 3.8 on and needs nothing installed; Playwright is asked if it is there.
+This module runs in any Python from 3.8 on and needs nothing installed; it uses Playwright if that is installed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def provide() -> str:
     """
     Return the browser to use, installed if need be.
 
-    :raises Missing: when there is none to be had.
+    :raises Missing: when none can be installed.
     """
     found = executable()
     if found:
@@ -94,7 +94,7 @@ def provide() -> str:
 
 
 def _debian() -> bool:
-    """Return whether Debian's package can be installed without asking anybody."""
+    """Return whether Debian's package can be installed without a prompt."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 

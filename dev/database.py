@@ -11,7 +11,7 @@ BUSY_SECONDS = 60.0
 
 
 class Database(Protocol):
-    """What is asked of either; each `?` in a statement stands for an argument."""
+    """What both databases offer; each `?` in a statement is a placeholder for an argument."""
 
     def query(self, sql: str, *arguments: object) -> list[Any]:
         """Run a SELECT and return its rows; dates are text in UTC with a space before the time."""

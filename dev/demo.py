@@ -156,9 +156,9 @@ def value(here: Client, run: DagRun, task_id: str, key: str = "return_value") ->
 
 def check(here: Client, there: Client, run: DagRun, progress: Progress) -> None:
     """
-    Ask the remote itself for what the local run is supposed to have done there.
+    Check in the remote itself what the local run should have done there.
 
-    Somebody may use both deployments meanwhile, so that only this run's own doing counts.
+    A user may use both deployments in the meantime, so only the effects of this run count.
     """
     run_id = value(here, run, "trigger_and_wait")["run_id"]
     runs = there.do(there.api.list_dag_runs(REMOTE_DAG_ID))
@@ -171,7 +171,7 @@ def check(here: Client, there: Client, run: DagRun, progress: Progress) -> None:
         raise DemoFailed(f"The pool {POOL!r} had {before} slots, was set to {after}, and has {slots} in the remote.")
     found = f"{slots} slots in {POOL!r}"
     if slots != after:
-        found += f" (the tour left {after}; somebody has changed it since)"
+        found += f" (the tour left {after}; it has been changed since)"
     progress.say(f"remote: checked; it has exactly one run from this tour, which succeeded, and {found}")
 
 
@@ -292,7 +292,7 @@ def options() -> argparse.Namespace:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Show the demonstration that was asked for."""
+    """Run the demo with these options."""
     local, remote, note = demo_versions(given.local, given.remote)
     progress = Progress()
     both = pair(local, remote, own_dags=OWN_DAGS, report=lambda name, text: progress.say(f"{name}: {text}"))

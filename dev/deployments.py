@@ -1,4 +1,4 @@
-"""A complete, real Airflow deployment of a given version that lives as long as it is wanted."""
+"""A complete, real Airflow deployment of a given version that lives as long as it is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dev.loopback import bypass_proxy
 from dev.places import ROOT, subfolder
 from dev.ports import free_port
 from dev.postgres import Postgres, postgres
-from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, patient, settings
+from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, settings, with_long_timeouts
 from dev.state import State
 from dev.templates import fill_home
 from dev.versions import Generation, Version
@@ -40,7 +40,7 @@ POSTGRES_DRIVERS: dict[Generation, tuple[str, ...]] = {
     "v2": ("asyncpg", "psycopg2-binary"),
 }
 PORT_ATTEMPTS = 3
-# What uvicorn and gunicorn say of a port that somebody else has.
+# What uvicorn and gunicorn report about a port that is in use.
 PORT_TAKEN = re.compile("(address already|connection) in use", re.IGNORECASE)
 LINKED = "my_dags"
 POLL_SECONDS = 0.25
@@ -309,7 +309,9 @@ class Deployment:
 
     def _launch(self, component: str, name: str | None = None) -> None:
         command = [str(self._located.environment / "bin" / "airflow"), *self._version.command(component)]
-        self._running.start(name or component, command, self.env if component == "api-server" else patient(self.env))
+        self._running.start(
+            name or component, command, self.env if component == "api-server" else with_long_timeouts(self.env)
+        )
         self._write_state()
 
     def log(self, name: str, lines: int = 200) -> str:

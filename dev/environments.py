@@ -59,7 +59,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """Return a folder name that tells people what is inside and differs whenever the recipe does."""
+        """Return a folder name that shows what is inside and changes with the recipe."""
         digest = hashlib.sha256(json.dumps(vars(self), sort_keys=True).encode()).hexdigest()[:10]
         kind = "-project" if self.project is not None else ""
         return f"airflow-{self.version}-py{self.python}{kind}-{digest}"
@@ -180,7 +180,7 @@ def make(folder: Path, python: str, report: Report) -> None:
 
 
 def _identity(file: Path) -> str:
-    """Return what tells one state of the project from others; several checkouts may share their environments."""
+    """Return an identifier of this state of the project; several checkouts may share their environments."""
     return f"{file}\n{hashlib.sha256(file.read_bytes()).hexdigest()}"
 
 

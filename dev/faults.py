@@ -43,7 +43,7 @@ class Operation:
 
     :param method: verb.
     :param target: path and query.
-    :param ask: sends the request to the remote.
+    :param send: sends the request to the remote.
     :param reader: what else the client sends.
     :param writer: to the client.
     :param keeps_alive: whether the client may send another request over its connection.
@@ -51,7 +51,7 @@ class Operation:
 
     method: str
     target: str
-    ask: Callable[[], Awaitable[Reply]]
+    send: Callable[[], Awaitable[Reply]]
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     keeps_alive: bool = True
@@ -62,7 +62,7 @@ class Operation:
     async def forward(self) -> Reply:
         """Let the remote have the request. :return: its reply, a 502 if there is none."""
         self.forwarded = True
-        reply = await self.ask()
+        reply = await self.send()
         self.remote_status = reply.status
         return reply
 
@@ -115,7 +115,7 @@ async def reset_before(operation: Operation) -> None:
 
 
 async def reset_after(operation: Operation) -> None:
-    """The connection breaks once the remote has done what it was asked."""
+    """The connection breaks after the remote has processed the request."""
     await operation.forward()
     operation.reset()
 

@@ -23,7 +23,7 @@ JOB_TYPES = {
 def unhealthy(version: Version, url: str, database: Database, started: dict[str, str]) -> str | None:
     """Return why the deployment is not healthy yet, or None when it is.
 
-    `started` holds the components wanted and when each was started (UTC, as the database writes it): only a
+    `started` holds the required components and when each was started (UTC, as the database writes it): only a
     heartbeat after that counts, since one from before a restart looks alive for half a minute.
     """
     beats = _heartbeats(database)
@@ -74,7 +74,7 @@ def _heartbeats(database: Database) -> dict[str, str]:
 
 
 def _get_json(url: str) -> dict[str, Any] | None:
-    """Return the answer, or None when there is none; proxies of this machine are not asked."""
+    """Return the answer, or None when there is none; proxies of this machine are not used."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=10) as answer:

@@ -41,7 +41,7 @@ def _by_token(opener: urllib.request.OpenerDirector, url: str, login: dict[str, 
 
 
 def _by_form(opener: urllib.request.OpenerDirector, url: str, login: dict[str, str]) -> str | None:
-    """Before: a form, which leads to the page that was asked for, or back to itself."""
+    """Before: a form, which leads to the requested page, or back to itself."""
     page = f"{url}/login/?next={url}/home"
     with opener.open(page, timeout=SECONDS) as shown:
         token = CSRF_TOKEN.search(shown.read().decode(errors="replace"))

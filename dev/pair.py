@@ -38,7 +38,7 @@ LOGIN_SECONDS = 120.0
 END_SECONDS = 5.0
 
 EASY_TO_EXPLORE = {
-    # A browser keeps connections open without asking anything, and each would keep Airflow 2's only process busy.
+    # A browser keeps connections open without sending anything, and each would keep Airflow 2's only process busy.
     "GUNICORN_CMD_ARGS": "--threads=8",
 }
 SHOWS_CONFIGURATION = {"v1": "AIRFLOW__WEBSERVER__EXPOSE_CONFIG", "v2": "AIRFLOW__API__EXPOSE_CONFIG"}
@@ -87,7 +87,7 @@ def pair(
 
 
 class Client:
-    """Talks to a deployment by this package's own conversations, which need no Airflow."""
+    """Calls a deployment with this package's own client, which needs no Airflow."""
 
     def __init__(self, deployment: Deployment) -> None:
         import requests
@@ -97,7 +97,7 @@ class Client:
         self._driver = SyncDriver(configure(requests.Session(), settings), settings, reload=lambda: settings)
 
     def do(self, flow: Flow[T]) -> T:
-        """Carry a conversation out."""
+        """Run a flow."""
         return self._driver.run(flow)
 
 
@@ -150,7 +150,7 @@ def _start(deployment: Deployment, outcomes: queue.SimpleQueue[tuple[Deployment,
     try:
         deployment.start()
         _wait_for_login(deployment)
-    except BaseException as error:  # noqa: BLE001  # it is raised where the start was asked for
+    except BaseException as error:  # noqa: BLE001  # it is raised in the caller of the start
         outcomes.put((deployment, error))
     else:
         outcomes.put((deployment, None))

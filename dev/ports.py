@@ -6,7 +6,7 @@ import random
 import socket
 
 # Below the range from which systems take the ports of outgoing connections, any of which could otherwise
-# land on the port between this look and the server's start.
+# land on the port between this check and the server's start.
 FIRST, LAST = 20000, 32000
 # Deployments that start at the same time must not find the same port, before either of them listens on it.
 _given: set[int] = set()

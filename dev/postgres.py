@@ -164,7 +164,7 @@ def postgres(options: Mapping[str, str] | None = None) -> Iterator[Postgres]:
         server.execute(f"CREATE ROLE {OWNER} LOGIN", user="postgres", database="postgres")
         server.execute(f"CREATE DATABASE airflow OWNER {OWNER}", user="postgres", database="postgres")
         yield server
-        # What SIGTERM asks for would wait until every client has gone.
+        # SIGTERM would wait until every client has disconnected.
         processes.stop("postgres", signal.SIGINT)
     finally:
         processes.end()

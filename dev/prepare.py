@@ -37,7 +37,7 @@ def app_builder() -> Iterator[Any]:
 
 
 def make_users(users: dict[str, tuple[str, str]]) -> None:
-    """Create the roles of Airflow, then one user for each role wanted."""
+    """Create the roles of Airflow, then one user for each requested role."""
     with app_builder() as builder:
         manager = builder.sm
         with contextlib.suppress(AttributeError):  # not in 1.10, where roles alone are synchronised

@@ -1,4 +1,4 @@
-"""The parent's side of the supervisor: start it, ask it, wait for its end."""
+"""The client of the supervisor: starts it, sends requests, and waits until it has ended."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> int:
         """Start a component and return its pid."""
-        answer = self._ask(do="start", name=name, command=list(command), env=dict(env), log=str(log))
+        answer = self._request(do="start", name=name, command=list(command), env=dict(env), log=str(log))
         return int(answer["pid"])
 
     def stop(self, name: str, sig: int = signal.SIGTERM, grace: float = 10.0) -> int | None:
         """Signal a component, return its exit code once it and its descendants are gone."""
-        code: int | None = self._ask(do="stop", name=name, sig=int(sig), grace=grace)["code"]
+        code: int | None = self._request(do="stop", name=name, sig=int(sig), grace=grace)["code"]
         return code
 
     def poll(self) -> dict[str, tuple[int, int | None]]:
         """Return pid and exit code (None: running) of each component."""
-        return {name: (pid, code) for name, (pid, code) in self._ask(do="poll").items()}
+        return {name: (pid, code) for name, (pid, code) in self._request(do="poll").items()}
 
     def end(self) -> None:
         """End every component and the supervisor; no error when it has ended already.
@@ -62,7 +62,7 @@ class Processes:
         Closing the pipe alone would not do: a forked child of this process may hold it open as well.
         """
         with contextlib.suppress(ComponentEnded):
-            self._ask(do="end")
+            self._request(do="end")
         with self._lock:
             if self._supervisor.stdin:
                 with contextlib.suppress(BrokenPipeError):  # what was written last did not reach it
@@ -76,7 +76,7 @@ class Processes:
         """Whether the supervisor runs; ``python -m dev stop`` ends it from outside."""
         return self._supervisor.poll() is None
 
-    def _ask(self, **request: Any) -> dict[str, Any]:
+    def _request(self, **request: Any) -> dict[str, Any]:
         with self._lock:
             assert self._supervisor.stdin is not None
             try:

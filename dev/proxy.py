@@ -58,7 +58,7 @@ class Proxy:
     :param target: URL of the remote, without a path.
     :param rules: the first that applies to a request decides; a request that none applies to goes through.
     :param seed: of what is drawn at random; the same requests in the same order meet the same faults.
-    :param told: gets each request when it is over.
+    :param on_request: gets each request when it is over.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Proxy:
         rules: Sequence[Rule] = (),
         *,
         seed: int | None = None,
-        told: Callable[[Passed], None] | None = None,
+        on_request: Callable[[Passed], None] | None = None,
     ) -> None:
         self.target = target
         self.rules = list(rules)
@@ -75,7 +75,7 @@ class Proxy:
         self.passed: list[Passed] = []
         self.url = ""
         self._random = Random(self.seed)  # noqa: S311  # no secret
-        self._told = told
+        self._on_request = on_request
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._talks: set[asyncio.Task[None]] = set()
@@ -146,7 +146,7 @@ class Proxy:
         fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:] if line)]
         length = next((int(value) for name, value in fields if name.lower() == "content-length"), 0)
         body = await reader.readexactly(length)
-        operation = Operation(method, target, lambda: self._ask(method, target, fields, body), reader, writer)
+        operation = Operation(method, target, lambda: self._send(method, target, fields, body), reader, writer)
         found = (rule.applies(operation, self._random) for rule in self.rules)
         name, fault = next((each for each in found if each), (None, none))
         began = time.monotonic()
@@ -167,10 +167,10 @@ class Proxy:
             seconds,
         )
         self.passed.append(passed)
-        if self._told:
-            self._told(passed)
+        if self._on_request:
+            self._on_request(passed)
 
-    async def _ask(self, method: str, target: str, fields: list[tuple[str, str]], body: bytes) -> Reply:
+    async def _send(self, method: str, target: str, fields: list[tuple[str, str]], body: bytes) -> Reply:
         kept = [each for each in fields if each[0].lower() not in NOT_PASSED_ON]
         url = URL(self.target + target, encoded=True)
         try:
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="of what is drawn at random")
     options = parser.parse_args()
     rules = [Rule(AT_RANDOM, share=options.share)]
-    with Proxy(options.target, rules, seed=options.seed, told=lambda each: print(each, flush=True)) as proxy:
+    with Proxy(options.target, rules, seed=options.seed, on_request=lambda each: print(each, flush=True)) as proxy:
         print(f"{proxy.url} leads to {options.target}, seed {proxy.seed}. Ctrl-C stops it.", flush=True)
         with suppress(KeyboardInterrupt):
             while True:

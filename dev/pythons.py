@@ -137,7 +137,7 @@ def search() -> Pythons:
     for path in candidates():
         paths.setdefault(os.path.realpath(path) if not _is_shim(path) else path, path)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(_ask, paths.values()))
+        answers = list(pool.map(_inspect, paths.values()))
     found: dict[str, Python] = {}
     for python in answers:
         if python is not None:
@@ -179,7 +179,7 @@ def _pyenv() -> list[str]:
 
 
 def _uv() -> list[str]:
-    """Return the folders of the Pythons that uv manages, without asking uv, which may not be here yet."""
+    """Return the folders of the Pythons that uv manages, without running uv, which may not be installed yet."""
     data = os.environ.get("XDG_DATA_HOME") or os.path.join(_home(), ".local", "share")
     roots = [os.environ.get("UV_PYTHON_INSTALL_DIR", ""), os.path.join(data, "uv", "python")]
     return [os.path.join(root, "cpython-*", "bin") for root in roots if root]
@@ -211,7 +211,7 @@ def _is_shim(path: str) -> bool:
     return os.path.basename(os.path.dirname(path)) == "shims"
 
 
-def _ask(path: str) -> Python | None:
+def _inspect(path: str) -> Python | None:
     """Run a candidate; None if it is no Python 3 that could ever be used."""
     try:
         done = subprocess.run(

@@ -14,7 +14,7 @@ from dev.versions import Version
 # These secrets are constants made for throw-away deployments on the loopback interface. They protect nothing.
 FERNET_KEY = "dGhyb3ctYXdheS1kZXYtZGVwbG95bWVudC1rZXktMDE="
 SECRET = "throw-away secret of a development deployment; long enough for HMAC with SHA-512"  # noqa: S105
-# Airflow 2 refuses to run tasks beside each other on SQLite, from here on unless it is told that we know.
+# Airflow 2 refuses to run tasks in parallel on SQLite; from this version on, unless this is set.
 # With write-ahead logging it works well, and twice as fast, since no task waits for a new interpreter.
 LOCAL_EXECUTOR_SINCE = (2, 6)
 LOCAL_EXECUTOR_ON_SQLITE = "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK"
@@ -68,7 +68,7 @@ def _clean_environment(environment: Path) -> dict[str, str]:
     prefixes = ("AIRFLOW", "_AIRFLOW", "PYTHON", "VIRTUAL_ENV", "COVERAGE_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
     path = f"{environment / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    # macOS ends forked children that touch its frameworks unless told otherwise.
+    # Without this, macOS ends forked children that use its frameworks.
     return kept | {
         # Its components talk to each other and to other deployments of this machine.
         **without_proxy(os.environ),
@@ -91,7 +91,7 @@ def _common(version: Version, place: Place) -> dict[str, str]:
         "core__fernet_key": FERNET_KEY,
         "core__execute_tasks_new_python_interpreter": "False",
         "core__test_connection": "Enabled",
-        # The default asks the DNS for this machine's full name, which may take seconds.
+        # The default queries the DNS for this machine's full name, which may take seconds.
         "core__hostname_callable": "socket:gethostname" if version.minor < (2, 0) else "socket.gethostname",
         "scheduler__scheduler_heartbeat_sec": "1",
         "usage_data_collection__enabled": "False",
@@ -182,7 +182,7 @@ def _airflow_3(place: Place, users: Users, auth_manager: str | None) -> dict[str
         "dag_processor__parsing_processes": "1",
         "dag_processor__print_stats_interval": "0",
         "scheduler__scheduler_idle_sleep_time": "0.2",
-        # A task tells the API server that it starts, and fails when no answer comes within this time. The
+        # A task reports its start to the API server, and fails when no answer comes within this time. The
         # first answer takes longer than the 5 s that are the default where other programs keep the processor busy.
         "workers__execution_api_timeout": "60",
     }
@@ -198,7 +198,7 @@ def _airflow_3(place: Place, users: Users, auth_manager: str | None) -> dict[str
     }
 
 
-def patient(environment: Mapping[str, str]) -> dict[str, str]:
+def with_long_timeouts(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which a writer waits a minute for others; after 5 s, a scheduler would end itself.
 
     This is not for Airflow 3's API server. There, the commit of one request can hold up the event loop which has to

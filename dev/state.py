@@ -56,7 +56,7 @@ def running() -> list[State]:
 
 
 def stop(state: State) -> None:
-    """Tell a deployment's supervisor to end everything, and wait until it has."""
+    """Make a deployment's supervisor end everything, and wait until it has."""
     folder = Path(state.folder)
     with contextlib.suppress(ProcessLookupError):
         if _supervised(folder):

@@ -30,11 +30,11 @@ LINUX = sys.platform.startswith("linux")
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 GRACE_AT_END = 2.0
-TICK = 0.5
+POLL_SECONDS = 0.5
 
 
 def _prctl(option: int, value: int) -> None:
-    """Ask Linux for something about this process; nothing elsewhere."""
+    """Set an option of this process on Linux; do nothing elsewhere."""
     if LINUX:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
@@ -73,7 +73,7 @@ def descendants(roots: set[int]) -> set[int]:
 
 
 def in_sessions(leaders: set[int]) -> set[int]:
-    """Return every living process of the sessions that these processes lead or led, as far as /proc tells."""
+    """Return every living process of the sessions that these processes lead or led, as far as /proc shows."""
     found = set()
     for pid in _parents():
         with contextlib.suppress(OSError):
@@ -95,7 +95,7 @@ class Supervisor:
         """Answer requests until there is nobody to answer."""
         buffer = b""
         while not self.ending and os.getppid() == self.parent:
-            readable, _, _ = select.select([0], [], [], TICK)
+            readable, _, _ = select.select([0], [], [], POLL_SECONDS)
             self._reap()
             if not readable:
                 continue

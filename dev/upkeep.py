@@ -13,9 +13,9 @@ RESTARTS = 3
 """How often a component is started again within the time below; after that it stays down."""
 PERIOD = 600.0
 HEALTH_SECONDS = 10.0
-"""Pause between two questions for a deployment's health."""
-PATIENCE = 30.0
-"""How long a deployment may be unhealthy before that is worth a line; a busy machine makes it slow."""
+"""Pause between two health checks of a deployment."""
+GRACE_SECONDS = 30.0
+"""How long a deployment may be unhealthy before it is reported; a busy machine makes it slow."""
 LOG_LINES = 10
 
 
@@ -82,7 +82,7 @@ class _Health:
         self._reported = False
 
     def due(self) -> bool:
-        """Whether it is time to ask."""
+        """Whether it is time for the next check."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -102,10 +102,10 @@ class _Health:
                 return "works again"
             return None
         self._since = self._since or time.monotonic()
-        if self._reported or time.monotonic() - self._since < PATIENCE:
+        if self._reported or time.monotonic() - self._since < GRACE_SECONDS:
             return None
         self._reported = True
-        return f"not healthy for {PATIENCE:.0f} s: {problem}"
+        return f"not healthy for {GRACE_SECONDS:.0f} s: {problem}"
 
 
 def how_it_ended(code: int) -> str:

@@ -15,8 +15,8 @@ class Line:
     """How one minor line of Airflow is installed.
 
     `pythons` are those it supports, by its metadata or documentation, in the order of preference. What was run most
-    is the first; the others are known to resolve (3.14 is not: no test has met it). pip and uv do not keep all of
-    them apart: uv ignores upper bounds, and so does anybody the ``!=3.13`` of 2.11.2 and 3.0.6, which excludes 3.13.0.
+    comes first; the others are known to resolve (3.14 is not: no test has run with it). pip and uv do not enforce all
+    of them: uv ignores upper bounds, and all tools ignore the ``!=3.13`` of 2.11.2 and 3.0.6 (only 3.13.0).
 
     Old releases name their dependencies without upper bounds, so they only work with what existed at their
     time: `exclude_newer` is a date a few weeks after the line's last release.

@@ -67,8 +67,6 @@ NOT_TEXT = {".png"}
 
 NOT_CLEAN_YET = {
     "astronomer_remote": 793,
-    "benchmarks": 53,
-    "dev": 70,
     "README.md": 2,
     "SECURITY.md": 1,
     "docs": 5,

@@ -136,7 +136,7 @@ def test_a_second_run_of_the_tour_is_a_failure(checked: Checked) -> None:
 def test_a_pool_that_somebody_changed_is_mentioned(checked: Checked) -> None:
     checked.there.do(checked.there.api.update_pool("warehouse", slots=32))
     checked.look()
-    assert "32 slots in 'warehouse' (the tour left 8; somebody has changed it since)" in checked.said[0]
+    assert "32 slots in 'warehouse' (the tour left 8; it has been changed since)" in checked.said[0]
 
 
 def test_a_pool_that_was_not_resized_is_a_failure(checked: Checked) -> None:
