@@ -84,12 +84,12 @@ def sync(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         diff(arguments)
         return
-    from astronomer_remote.api.pools.sync import Progress
+    from astronomer_remote.api.pools.sync import SyncProgress
 
     plan = _plan(arguments)
     if arguments.output == "table":
         print(plan.table())
-    progress = Progress(plan)
+    progress = SyncProgress(plan)
     try:
         _hook(arguments.conn_id).run_flow(
             lambda deployment: deployment.pool_sync.apply(plan, force=arguments.force, progress=progress)

@@ -14,7 +14,7 @@ import requests
 
 from astronomer_remote.api.deployment import Deployment as Remote
 from astronomer_remote.api.pools.diff import parse, table
-from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
@@ -55,7 +55,7 @@ def measure(version: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def sync(remote: Remote, declared: Mapping[str, int]) -> Flow[Progress]:
+def sync(remote: Remote, declared: Mapping[str, int]) -> Flow[SyncProgress]:
     """What the operator does. 1.10 prunes only if forced."""
     plan = yield from remote.pool_sync.plan(parse(declared), prune=True, force=True)
     return (yield from remote.pool_sync.apply(plan, force=True))

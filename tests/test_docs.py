@@ -111,7 +111,7 @@ def test_every_class_of_the_page_on_architecture_exists() -> None:
     for cls, method in named:
         assert re.search(rf"^class {cls}\b", code, re.MULTILINE), cls
         assert not method or re.search(rf"^    (async )?def {method}\b", code, re.MULTILINE), method
-    for function in ("choose", "evaluate", "execute_complete", "on_kill", "obtain"):
+    for function in ("choose", "evaluate", "execute_complete", "on_kill", "ensure"):
         assert f"`{function}" in PAGES["architecture.md"]
         assert re.search(rf"^ *(async )?def {function}\(", code, re.MULTILINE), function
 

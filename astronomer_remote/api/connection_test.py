@@ -17,13 +17,13 @@ LONGEST = 2000
 """Characters that are shown."""
 
 
-class Description:
+class ConnectionTest:
     """Asks a deployment about itself and about us, without changing anything."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def text(self) -> Flow[str]:
+    def report(self) -> Flow[str]:
         """
         A few sentences on what is found at the other end.
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
-from astronomer_remote.api.connection_test import Description
+from astronomer_remote.api.connection_test import ConnectionTest
 from astronomer_remote.api.dialects.base import Operation
 from astronomer_remote.api.pools.loans import Loans
 from astronomer_remote.api.pools.pools import Pools
@@ -34,7 +34,7 @@ from astronomer_remote.api.protocol.models import (
 )
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs.dags import Dags
-from astronomer_remote.api.runs.failure import Reasons
+from astronomer_remote.api.runs.failure import Failures
 from astronomer_remote.api.runs.follow import RunFollower
 from astronomer_remote.api.runs.poll import Poller
 from astronomer_remote.api.runs.runs import IfExists, Runs
@@ -43,7 +43,7 @@ from astronomer_remote.api.runs.xcoms import Results
 NOW = "now"
 """A logical date that stands for the time of the request."""
 
-ATTEMPTS_AT_MISSING = 3
+ATTEMPTS_IF_MISSING = 3
 """How often an endpoint of the caller's choice is asked for that answers with a page of status 404."""
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -73,7 +73,7 @@ class Deployment:
         self.pool_sync = PoolSync(self.client, self.pools)
         self.follower = RunFollower(self.client)
         self.poller = Poller(self.client, self.runs, self.follower)
-        self.reasons = Reasons(self.client)
+        self.failures = Failures(self.client)
         self.results = Results(self.client)
 
     @property
@@ -128,7 +128,7 @@ class Deployment:
             note=note,
             partition_key=partition_key,
         )
-        triggered = yield from self.runs.obtain(intent, IfExists(generated_id=run_id is None))
+        triggered = yield from self.runs.ensure(intent, IfExists(generated_id=run_id is None))
         return triggered.run
 
     def get_dag_run(self, dag_id: str, run_id: str) -> Flow[DagRun]:
@@ -151,7 +151,7 @@ class Deployment:
         :param logical_date: only those of this date.
         """
         date = utc_text(logical_date, "logical_date") if logical_date else None
-        return (yield from self.runs.all(dag_id, date))
+        return (yield from self.runs.list_all(dag_id, date))
 
     def cancel_dag_run(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """
@@ -303,7 +303,7 @@ class Deployment:
         request = Request(method.upper(), path, given, plain_json(json, "json"), largest_reply=LARGEST_REPLY)
         operation = Operation(request, _as_is, f"call {request.method} {endpoint}")
         try:
-            return (yield from self.client.request(operation, ATTEMPTS_AT_MISSING))
+            return (yield from self.client.request(operation, ATTEMPTS_IF_MISSING))
         except (NotFound, UnexpectedReply) as error:
             if error.status != 404:
                 raise
@@ -315,7 +315,7 @@ class Deployment:
 
     def describe(self) -> Flow[str]:
         """Say what is found at the other end, who we are to it, what we may do, and how it is; it changes nothing."""
-        return (yield from Description(self.client).text())
+        return (yield from ConnectionTest(self.client).report())
 
 
 def _as_is(body: Any) -> Any:

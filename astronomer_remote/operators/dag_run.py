@@ -244,7 +244,7 @@ class RemoteTriggerDagRunOperator(MakesItsRun, WaitsForItsRun, WaitsForRoom, Bas
             self._check_arguments()
             intent = self.intent(context)
         try:
-            triggered = self.hook.run_flow(lambda deployment: self.obtain(deployment, intent, context))
+            triggered = self.hook.run_flow(lambda deployment: self.ensure_run(deployment, intent, context))
         except DagRunAlreadyExists as error:
             if skip:
                 raise AirflowSkipException(str(error)) from None

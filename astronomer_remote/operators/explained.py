@@ -51,7 +51,7 @@ class Explains(Connected):
         report = None
         try:
             report = self.hook.run_flow(
-                lambda deployment: deployment.reasons.of(run, log_lines=self.failure_log_lines, task_ids=task_ids),
+                lambda deployment: deployment.failures.report(run, log_lines=self.failure_log_lines, task_ids=task_ids),
                 total_seconds=SECONDS_TO_EXPLAIN,
             )
             context["ti"].xcom_push(key=REMOTE_FAILURE, value=report.as_dict())

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from astronomer_remote.api.pools.diff import MOST_TOLD, check_fields, check_slots
+from astronomer_remote.api.pools.diff import MOST_LISTED, check_fields, check_slots
 from astronomer_remote.api.pools.pools import check_deletable
-from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import Pool
@@ -316,11 +316,11 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
             lambda deployment: deployment.pool_sync.plan(declared, prune=prune, force=self.force, fields=self.fields)
         )
         self.log.info(
-            "Pools of %s, compared with what is declared:\n%s", self.astronomer_conn_id, found.table(MOST_TOLD)
+            "Pools of %s, compared with what is declared:\n%s", self.astronomer_conn_id, found.table(MOST_LISTED)
         )
         if dry_run:
             return found.for_xcom()
-        progress = Progress(found)
+        progress = SyncProgress(found)
         try:
             self.hook.run_flow(
                 lambda deployment: deployment.pool_sync.apply(found, force=self.force, progress=progress)

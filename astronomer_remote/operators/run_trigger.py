@@ -108,7 +108,7 @@ class MakesItsRun(Connected):
         if_exists = self._if_exists(context)
         return self.hook.run_flow(lambda deployment: deployment.runs.find_own(intent, if_exists)) is not None
 
-    def obtain(self, deployment: Deployment, intent: TriggerIntent, context: Context) -> Flow[Triggered]:
+    def ensure_run(self, deployment: Deployment, intent: TriggerIntent, context: Context) -> Flow[Triggered]:
         """Make the run, or find it, after what the remote cannot do was refused."""
         dialect = yield from deployment.client.dialect()
         if self.result_task_ids:
@@ -117,13 +117,13 @@ class MakesItsRun(Connected):
             yield from deployment.follower.check()
         if self.skip_on_all_skipped and not dialect.lists_task_instances:
             raise dialect.cannot("tell whether the tasks of a run were skipped")
-        if self.note_origin and intent.note is None and dialect.takes_notes:
+        if self.note_origin and intent.note is None and dialect.accepts_notes:
             intent = replace(intent, note=origin(context))
         if self.fail_when_dag_is_paused:
             yield from deployment.dags.refuse_paused(intent.dag_id)
         if self.unpause_dag:
             yield from deployment.dags.set_paused(intent.dag_id, paused=False)
-        return (yield from deployment.runs.obtain(intent, self._if_exists(context)))
+        return (yield from deployment.runs.ensure(intent, self._if_exists(context)))
 
     def _if_exists(self, context: Context) -> IfExists:
         return IfExists(

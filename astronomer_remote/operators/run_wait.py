@@ -151,7 +151,7 @@ class WaitsForItsRun(Explains):
         if not self.result_task_ids:
             return {}
         task_ids, keys = list(self.result_task_ids), list(self.xcom_keys or ())
-        return {"results": self.hook.run_flow(lambda deployment: deployment.results.of(run, task_ids, keys))}
+        return {"results": self.hook.run_flow(lambda deployment: deployment.results.read(run, task_ids, keys))}
 
     def deadline(self, context: Context) -> float | None:
         """When the shorter of the limits ends, both counted from the start of this try as Airflow counts its own."""

@@ -17,7 +17,7 @@ from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import DagRun, utc_text
 from astronomer_remote.api.waiting import waiter
 from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, BY_LOGICAL_DATE, WaitStatus, WaitTarget, evaluate
-from astronomer_remote.api.waiting.waiter import LOOKS_BEFORE_EXPLAINING
+from astronomer_remote.api.waiting.waiter import POLLS_BEFORE_EXPLAINING
 from astronomer_remote.arguments import (
     DAG_RUN_STATES,
     TASK_STATES,
@@ -226,7 +226,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         # The newest run stays the one that was newest, and a run that was seen must not vanish.
         seen = target.after(snapshot)
         self._held_on_to = seen if seen.exists else None
-        if not any(snapshot.things.values()):
+        if not any(snapshot.states.values()):
             self._explain_absence(target, context)
         return self._conclude(evaluate(snapshot, target), snapshot.summary(), snapshot.run, context)
 
@@ -253,7 +253,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         except DagRunVanished as error:
             # A remote that reads from a copy of its database may lag behind; the triggerer waits as long.
             self._missing_since = self._missing_since or time.monotonic()
-            if time.monotonic() - self._missing_since >= waiter.SECONDS_BEFORE_GONE:
+            if time.monotonic() - self._missing_since >= waiter.SECONDS_BEFORE_DELETED:
                 raise
             self.log.warning("The run counts as deleted if that lasts: %s", error)
             return None
@@ -269,7 +269,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
         self._looks_in_vain += 1
         # In mode reschedule, each look is made by an object of its own.
         earlier = looks_before_reschedules(context) if self.reschedule else 0
-        if self._looks_in_vain + earlier != LOOKS_BEFORE_EXPLAINING:
+        if self._looks_in_vain + earlier != POLLS_BEFORE_EXPLAINING:
             return
         try:
             reason = self.hook.run_flow(lambda deployment: deployment.poller.dated_runs.why_none(target))
@@ -281,7 +281,7 @@ class RemoteDagRunSensor(WaitsInTriggerer, Explains, BaseSensorOperator):
     def _look(self, deployment: Deployment, target: WaitTarget) -> Flow[Snapshot]:
         if self.check_existence and not self._existence_checked:
             yield from deployment.dags.check_existence(target.dag_id, target.task_ids, target.task_group_id)
-        return (yield from deployment.poller.look(target))
+        return (yield from deployment.poller.snapshot(target))
 
     def _conclude(self, status: WaitStatus | None, summary: str, run: DagRun | None, context: Context) -> bool:
         where = f": {run.url}" if run else ""

@@ -558,7 +558,7 @@ def test_a_dag_that_is_not_there_yet_is_waited_for(
 def test_a_dag_that_goes_away_with_its_run_is_no_timeout(
     start: Start, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiter, "SECONDS_BEFORE_GONE", 0.1)
+    monkeypatch.setattr(waiter, "SECONDS_BEFORE_DELETED", 0.1)
     remote = start("1.10.15")
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "mine", state="running")
@@ -658,7 +658,7 @@ def test_a_remote_that_stays_down_ends_in_the_sensors_timeout(remote: FakeDeploy
 def test_a_named_run_that_vanishes_is_no_timeout(
     remote: FakeDeployment, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiter, "SECONDS_BEFORE_GONE", 0.1)
+    monkeypatch.setattr(waiter, "SECONDS_BEFORE_DELETED", 0.1)
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "mine", state="running")
     made = sensor(external_dag_id="slow", external_run_id="mine", deferrable=deferrable, timeout=30)

@@ -138,7 +138,7 @@ def test_results_are_not_read_of_a_run_whose_instances_are_not_all_known(odd: di
     with pytest.raises(ListingChanged, match="results may be missing"):
         lines(
             V2,
-            lambda to: to.results.of(RUN, ["t"]),
+            lambda to: to.results.read(RUN, ["t"]),
             gone,
             listing("task_instances", instance(map_index=0), instance(**odd)),
         )

@@ -23,15 +23,15 @@ from astronomer_remote.api.dialects.logs import (
     record_part,
     text_part,
 )
-from astronomer_remote.api.pools.diff import LARGEST_DIFF, MOST_TOLD, plan
-from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.pools.diff import LARGEST_DIFF, MOST_LISTED, plan
+from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.auth import AirflowLogin
 from astronomer_remote.api.protocol.errors import NotSupported, RemoteError, ReplyTooLarge
 from astronomer_remote.api.protocol.flow import LARGE_JSON, LARGEST_ENTRY, Compute, Flow, Request, Response
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance
 from astronomer_remote.api.runs.xcoms import LARGEST_RESULTS
-from astronomer_remote.api.waiting.log_stream import LINES_PER_LOOK, Stream
+from astronomer_remote.api.waiting.log_stream import LINES_PER_POLL, LogStream
 from astronomer_remote.api.waiting.target import WaitTarget
 from tests.api.script import DATE, OPEN, STABLE, V1, V2, Remote, Speech, answer, ok, only
 
@@ -46,7 +46,7 @@ Told = Callable[[Remote], Flow[Any]]
 READS: dict[str, tuple[Told, Any]] = {
     "a run": (lambda to: to.deployment.get_dag_run("d", "r"), {"dag_id": "d", "dag_run_id": "r", "conf": LONG}),
     "a look of a wait": (
-        lambda to: to.deployment.poller.look(WaitTarget("d", run_id="r"), bare=True),
+        lambda to: to.deployment.poller.snapshot(WaitTarget("d", run_id="r"), bare=True),
         {"dag_id": "d", "dag_run_id": "r", "conf": LONG},
     ),
     "a listing": (
@@ -164,10 +164,10 @@ def test_a_wait_in_a_triggerer_keeps_neither_conf_nor_note_of_its_run(version: s
     def reply(request: Request) -> Response:
         return ok(run if request.path.endswith("/r") else {"dag_runs": [run], "total_entries": 1})
 
-    seen = remote.carry_out(remote.deployment.poller.look(target, bare=True), reply).run
+    seen = remote.carry_out(remote.deployment.poller.snapshot(target, bare=True), reply).run
     assert seen
     assert (seen.run_id, seen.conf, seen.note) == ("r", None, None)
-    whole = remote.carry_out(remote.deployment.poller.look(target), reply).run
+    whole = remote.carry_out(remote.deployment.poller.snapshot(target), reply).run
     assert whole
     assert (whole.conf, whole.note) == (HEAVY["conf"], HEAVY["note"])
 
@@ -175,7 +175,7 @@ def test_a_wait_in_a_triggerer_keeps_neither_conf_nor_note_of_its_run(version: s
 def test_a_wait_asks_for_no_more_than_it_needs_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("2.8.4", "2.9.3", V1, V2):
         remote, speech = Remote(version=version), Speech(version)
-        look = remote.deployment.poller.look(WaitTarget("d", run_id="r"), bare=True)
+        look = remote.deployment.poller.snapshot(WaitTarget("d", run_id="r"), bare=True)
         remote.carry_out(look, lambda _, speech=speech: ok(speech.run("r")))  # type: ignore[misc]
         assert remote.requests[-1].target.partition("?")[2] == only(version).lstrip("&")
 
@@ -222,7 +222,7 @@ def test_a_listing_is_bounded_by_the_bytes_of_all_its_pages_together(
 # Logs
 
 
-def lines(stream: Stream, part: Any) -> list[str]:
+def lines(stream: LogStream, part: Any) -> list[str]:
     return [line.removeprefix("t: ") for line in stream.take(part)]
 
 
@@ -249,12 +249,12 @@ def test_a_very_long_log_that_comes_whole_each_time_is_told_once(form: str, toke
             return text_part({"content": repr([("h", "\n".join(lines))]), "continuation_token": token})
         return record_part({"content": [{"event": line} for line in lines], "continuation_token": token})
 
-    stream = Stream(TASK)
+    stream = LogStream(TASK)
     assert lines(stream, part(50_000))[-1] == "line 49999"
     assert lines(stream, part(50_000)) == []
     assert lines(stream, part(50_003)) == ["line 50000", "line 50001", "line 50002"]
     # So much more came that none of what was told is left in it.
-    assert lines(stream, part(150_000))[1:] == [f"line {number}" for number in range(150_000 - LINES_PER_LOOK, 150_000)]
+    assert lines(stream, part(150_000))[1:] == [f"line {number}" for number in range(150_000 - LINES_PER_POLL, 150_000)]
 
 
 def test_the_error_is_told_although_very_much_was_printed_after_it() -> None:
@@ -262,7 +262,7 @@ def test_the_error_is_told_although_very_much_was_printed_after_it() -> None:
     more = [{"event": f"line {number}"} for number in range(3 * MOST_RECORDS)]
     part = record_part({"content": [{"event": "first"}, failed, *more]})
     assert [part.lines[number] for number in part.error] == ["Task failed", "E: boom"]
-    assert lines(Stream(TASK), part)[1:3] == ["Task failed", "E: boom"]
+    assert lines(LogStream(TASK), part)[1:3] == ["Task failed", "E: boom"]
 
 
 # What is handed on, where a remote decides of how many things it tells
@@ -277,17 +277,17 @@ def test_a_diff_of_very_many_pools_is_handed_on_and_logged_in_part_with_the_numb
 ) -> None:
     pools = [replace(pool, name=name + pool.name) for pool in POOLS]
     found = plan(pools, [], prune=True)
-    progress = Progress(found)
+    progress = SyncProgress(found)
     diff = found.for_xcom(progress.outcomes if outcomes else None)
     count = len(diff["changes"])
     assert untrusted.size(diff) <= LARGEST_DIFF
-    assert (count == MOST_TOLD) is (name == "p") or outcomes
+    assert (count == MOST_LISTED) is (name == "p") or outcomes
     assert diff["left_out"] == {"changes": 2_500 - count, "kept": 2_500 - len(diff["kept"])}
     assert [each["pool"] for each in diff["changes"]] == [change.name for change in found.changes[:count]]
     assert len(found.table().splitlines()) > 2_500
-    lines = found.table(MOST_TOLD).splitlines()
-    assert f"and {2_500 - MOST_TOLD} more" in lines
-    assert len(lines) < 2 * MOST_TOLD + 10
+    lines = found.table(MOST_LISTED).splitlines()
+    assert f"and {2_500 - MOST_LISTED} more" in lines
+    assert len(lines) < 2 * MOST_LISTED + 10
     assert "not done: delete" in progress.summary()
     assert progress.summary().endswith("and 2480 more")
 
@@ -299,11 +299,13 @@ def test_a_diff_of_a_few_pools_is_handed_on_as_a_whole() -> None:
 
 
 def test_kept_pools_of_one_reason_and_of_very_many_are_told_in_part() -> None:
-    same = plan(POOLS, []).table(MOST_TOLD)
-    assert same.splitlines()[0].endswith(f" and {5_000 - MOST_TOLD} more")
-    many = plan([replace(pool, occupied_slots=n + 1) for n, pool in enumerate(POOLS)], [], prune=True).table(MOST_TOLD)
-    assert len(many.splitlines()) == MOST_TOLD + 2
-    assert f"kept, for {5_000 - MOST_TOLD} more reasons: others" in many
+    same = plan(POOLS, []).table(MOST_LISTED)
+    assert same.splitlines()[0].endswith(f" and {5_000 - MOST_LISTED} more")
+    many = plan([replace(pool, occupied_slots=n + 1) for n, pool in enumerate(POOLS)], [], prune=True).table(
+        MOST_LISTED
+    )
+    assert len(many.splitlines()) == MOST_LISTED + 2
+    assert f"kept, for {5_000 - MOST_LISTED} more reasons: others" in many
 
 
 def test_results_are_refused_before_all_of_them_are_read() -> None:
@@ -318,7 +320,7 @@ def test_results_are_refused_before_all_of_them_are_read() -> None:
         return ok({"key": "return_value", "value": "x" * (LARGEST_RESULTS // 3)})
 
     with pytest.raises(NotSupported, match="bytes of JSON or more"):
-        remote.carry_out(remote.deployment.results.of(RUN, ["t"]), reply)
+        remote.carry_out(remote.deployment.results.read(RUN, ["t"]), reply)
     assert sum("map_index" in request.query for request in remote.requests) == 3
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.client.client import Budget, Client
+from astronomer_remote.api.client.client import Client, RetryBudget
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import RemoteError, Unreachable
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, Sleep, TransportError
@@ -39,8 +39,8 @@ OPERATIONS: dict[str, Callable[[Remote], Flow[Any]]] = {
     "clear a run": lambda to: to.deployment.clear_dag_run("d", "r"),
     "delete a run": lambda to: to.deployment.delete_dag_run("d", "r"),
     "find the newest run": lambda to: to.deployment.get_newest_dag_run("d"),
-    "look for runs": lambda to: to.deployment.poller.look(WaitTarget("d", logical_dates=(DATE,) * 3)),
-    "look for tasks": lambda to: to.deployment.poller.look(WaitTarget("d", run_id="r", task_ids=("a", "b", "c"))),
+    "look for runs": lambda to: to.deployment.poller.snapshot(WaitTarget("d", logical_dates=(DATE,) * 3)),
+    "look for tasks": lambda to: to.deployment.poller.snapshot(WaitTarget("d", run_id="r", task_ids=("a", "b", "c"))),
     "look for an interval": lambda to: to.deployment.poller.dated_runs.of_interval_end("d", DATE),
     "read a DAG": lambda to: to.deployment.get_dag("d"),
     "check a DAG": lambda to: to.deployment.dags.check_existence("d", ["a", "b"], "g"),
@@ -125,7 +125,7 @@ def test_a_trigger_is_bounded_by_one_time_whatever_happens_to_its_requests() -> 
     for seed in range(200):
         remote, adversary = Remote(version=V2), Adversary(V2, seed, 0.5 + seed % 5 / 10)
         with suppress(RemoteError):
-            remote.carry_out(remote.deployment.runs.obtain(INTENT, IfExists(attempt=9)), adversary)
+            remote.carry_out(remote.deployment.runs.ensure(INTENT, IfExists(attempt=9)), adversary)
         assert sum(remote.sleeps) <= RETRY.total_seconds + FIXED
         posts = sum(request.method == "POST" for request in remote.requests)
         assert posts <= len(remote.sleeps) + 1
@@ -164,30 +164,30 @@ def test_a_long_listing_bears_failures_all_along_but_not_for_longer_than_one_bud
 
 def test_flows_of_a_conversation_that_are_under_way_at_once_have_budgets_of_their_own() -> None:
     client = Client(OPEN, clock=lambda: 0.0, jitter=lambda: 0.0)
-    seen: list[Budget | None] = []
+    seen: list[RetryBudget | None] = []
 
     def inner() -> Flow[None]:
-        seen.append(client._budget)
+        seen.append(client._retry_budget)
         yield Sleep(1)
-        seen.append(client._budget)
+        seen.append(client._retry_budget)
 
     def outer() -> Flow[None]:
-        yield from client.sharing(inner())
-        yield from client.sharing(inner())
+        yield from client.with_retry_budget(inner())
+        yield from client.with_retry_budget(inner())
 
-    flows = [client.sharing(outer()) for _ in range(2)]
+    flows = [client.with_retry_budget(outer()) for _ in range(2)]
     for _ in range(2):
         for flow in flows:
             next(flow)
-            assert client._budget is None
+            assert client._retry_budget is None
     assert len({id(budget) for budget in seen}) == 2
     assert None not in seen
     flows[0].close()
-    assert client._budget is None
+    assert client._retry_budget is None
 
 
 def test_a_budget_counts_failures_in_a_row_and_the_time_that_they_took() -> None:
-    budget = Budget(RetryPolicy(attempts=3, total_seconds=100, first_wait=1), 0.0)
+    budget = RetryBudget(RetryPolicy(attempts=3, total_seconds=100, first_wait=1), 0.0)
     assert budget.wait(10, 0, None, by_time=False) == 0.5
     budget.advance(20)
     # What goes well takes as long as it takes.
@@ -202,5 +202,5 @@ def test_a_budget_counts_failures_in_a_row_and_the_time_that_they_took() -> None
 def test_without_a_budget_nothing_is_tried_again() -> None:
     remote = Remote(version=V2)
     with pytest.raises(Unreachable):
-        remote.carry_out(remote.client.pause(Unreachable("x")), lambda _: LOST)
+        remote.carry_out(remote.client.back_off(Unreachable("x")), lambda _: LOST)
     assert remote.sleeps == []

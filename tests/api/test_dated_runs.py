@@ -164,8 +164,8 @@ def test_a_look_finds_the_run_of_an_interval() -> None:
     target = WaitTarget("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
     remote = Remote(version=V2)
     turn = listing(V2, scheduled(V2, "it", DATE, state="success"), limit=PAGE_OF_RUNS)
-    snapshot = remote.play(remote.deployment.poller.look(target), turn)
-    assert snapshot.things == {f"run of {DATE}": ["success"]}
+    snapshot = remote.play(remote.deployment.poller.snapshot(target), turn)
+    assert snapshot.states == {f"run of {DATE}": ["success"]}
     assert snapshot.run is not None
     assert snapshot.run.run_id == "it"
 
@@ -173,6 +173,6 @@ def test_a_look_finds_the_run_of_an_interval() -> None:
 def test_a_look_at_a_date_finds_nothing_where_there_is_no_dag() -> None:
     remote, speech = Remote(version=V2), Speech(V2)
     missing = Turn(speech.of_date().expected, speech.no_dag())
-    snapshot = remote.play(remote.deployment.poller.look(WANTED), missing)
-    assert snapshot.things == {f"run of {DATE}": []}
+    snapshot = remote.play(remote.deployment.poller.snapshot(WANTED), missing)
+    assert snapshot.states == {f"run of {DATE}": []}
     assert snapshot.dag_is_missing

@@ -111,7 +111,7 @@ MARK = "0123456789abcdef"
 def test_one_intent_makes_one_run_whatever_fails(version: str, faults: list[str], date: str | None) -> None:
     airflow = FaultyAirflow(version, faults)
     intent = TriggerIntent("d", "r", conf={"k": 1}, logical_date=date, mark=MARK)
-    triggered = airflow.run(lambda remote: remote.runs.obtain(intent, IfExists()))
+    triggered = airflow.run(lambda remote: remote.runs.ensure(intent, IfExists()))
     assert airflow.runs() == ["r"]
     assert triggered.run.run_id == "r"
     assert not triggered.existed
@@ -130,9 +130,9 @@ def test_a_worker_that_dies_and_its_successor_make_one_run_between_them(
     airflow = FaultyAirflow(version, first)
     intent = TriggerIntent("d", "r", logical_date=date)
     with suppress(Died, DagRunAlreadyExists):
-        airflow.run(lambda remote: remote.runs.obtain(intent, IfExists(generated_id=True)), died_after)
+        airflow.run(lambda remote: remote.runs.ensure(intent, IfExists(generated_id=True)), died_after)
     airflow.faults = list(second)
-    successor = airflow.run(lambda remote: remote.runs.obtain(intent, IfExists(generated_id=True, attempt=2)))
+    successor = airflow.run(lambda remote: remote.runs.ensure(intent, IfExists(generated_id=True, attempt=2)))
     assert successor.run.run_id == "r"
     assert airflow.runs() == ["r"]
 
@@ -152,11 +152,11 @@ def test_a_successor_takes_the_run_of_its_own_task_and_no_other_if_the_user_chos
         airflow.fake.add_run("d", "r", state="success", logical_date="2026-11-21T07:00:00Z")
     intent = TriggerIntent("d", "r", mark=MARK)
     with suppress(Died, DagRunAlreadyExists):
-        airflow.run(lambda remote: remote.runs.obtain(intent), died_after)
+        airflow.run(lambda remote: remote.runs.ensure(intent), died_after)
     airflow.faults = list(second)
 
     def successor(remote: Deployment) -> Flow[Triggered]:
-        return remote.runs.obtain(intent, IfExists(attempt=2, mark=MARK))
+        return remote.runs.ensure(intent, IfExists(attempt=2, mark=MARK))
 
     if strangers:
         with pytest.raises(DagRunAlreadyExists):
@@ -174,7 +174,7 @@ def test_one_attempt_makes_at_most_one_run_even_if_that_has_failed_when_it_is_fi
 ) -> None:
     airflow = FaultyAirflow(version, faults, ends="failed")
     if_exists = IfExists(generated_id=True, attempt=attempt)
-    triggered = airflow.run(lambda remote: remote.runs.obtain(TriggerIntent("d", "r"), if_exists))
+    triggered = airflow.run(lambda remote: remote.runs.ensure(TriggerIntent("d", "r"), if_exists))
     assert triggered.run.run_id == "r"
     assert airflow.runs() == ["r"]
 
@@ -191,7 +191,7 @@ def test_the_final_state_of_the_one_run_is_returned_whatever_fails(
     airflow = FaultyAirflow(version, faults, polls=polls, ends=end)
 
     def trigger_and_wait(remote: Deployment) -> Flow[WaitResult]:
-        triggered = yield from remote.runs.obtain(TriggerIntent("d", "r"), IfExists(generated_id=True))
+        triggered = yield from remote.runs.ensure(TriggerIntent("d", "r"), IfExists(generated_id=True))
         target = WaitTarget("d", run_id=triggered.run.run_id, exists=True, failed_states=("failed",))
         return (yield from remote.poller.wait(target, poke_interval=5, deadline=None))
 
@@ -206,6 +206,6 @@ def test_a_run_that_failed_is_followed_by_one_new_run_whatever_fails(version: st
     airflow = FaultyAirflow(version, faults)
     airflow.fake.add_run("d", "r", state="failed", logical_date="2026-11-21T07:00:00Z")
     if_exists = IfExists(generated_id=True, attempt=2)
-    triggered = airflow.run(lambda remote: remote.runs.obtain(TriggerIntent("d", "r"), if_exists))
+    triggered = airflow.run(lambda remote: remote.runs.ensure(TriggerIntent("d", "r"), if_exists))
     assert triggered.run.run_id == "r.2"
     assert airflow.runs() == ["r", "r.2"]

@@ -20,7 +20,7 @@ from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, Version
 from astronomer_remote.api.protocol.untrusted import UNSAFE
 from astronomer_remote.api.runs.failure import FailedTask, FailureReport
-from astronomer_remote.api.waiting.log_stream import LogWarning, Stream, log_sink, progress_line
+from astronomer_remote.api.waiting.log_stream import LogStream, LogWarning, log_sink, progress_line
 from astronomer_remote.api.waiting.target import Snapshot
 from tests.api.script import DATE
 
@@ -156,7 +156,7 @@ def test_of_what_is_told_to_one_who_waits() -> None:
     tell = log_sink(log)
     for line in (
         progress_line([INSTANCE, TaskInstance(EVIL, state="running")]),
-        *Stream(INSTANCE).take(text_part({"content": EVIL})),
+        *LogStream(INSTANCE).take(text_part({"content": EVIL})),
         EVIL,
         LogWarning(EVIL),
     ):

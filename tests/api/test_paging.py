@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.client.paging import MOST_ENTRIES, MOST_PAGES, READINGS
+from astronomer_remote.api.client.paging import LISTING_ATTEMPTS, MOST_ENTRIES, MOST_PAGES
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.dialects.base import Operation, Page, page_of
 from astronomer_remote.api.protocol import flow as wire
@@ -108,7 +108,7 @@ def test_the_same_page_again_and_again_ends() -> None:
     remote = Remote(version=V2)
     with pytest.raises(ListingChanged, match="list numbers"):
         read(lambda offset, limit: {"items": [{"n": n} for n in range(100)], "total": 5_000}, remote)
-    assert sum(request.path == "/listing" for request in remote.requests) == 2 * READINGS
+    assert sum(request.path == "/listing" for request in remote.requests) == 2 * LISTING_ATTEMPTS
 
 
 @pytest.mark.parametrize("total", [1_000, 0, -1])
@@ -128,7 +128,7 @@ def test_pages_of_one_entry_each_end_as_well() -> None:
     remote = Remote(version=V2)
     with pytest.raises(ListingChanged):
         read(lambda offset, limit: {"items": [{"n": offset}], "total": MOST_ENTRIES}, remote)
-    assert sum(request.path == "/listing" for request in remote.requests) == MOST_PAGES * READINGS
+    assert sum(request.path == "/listing" for request in remote.requests) == MOST_PAGES * LISTING_ATTEMPTS
 
 
 # Replies that are too large

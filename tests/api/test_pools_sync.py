@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astronomer_remote.api.pools.diff import Plan, compare, parse, plan, row, table
-from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.pools.diff import PoolPlan, compare, parse, plan, row, table
+from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol.errors import (
     InvalidSettings,
     NotSupported,
@@ -20,7 +20,7 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Request
 from astronomer_remote.api.protocol.models import Pool
-from astronomer_remote.api.protocol.pool_changes import FIELDS, Change
+from astronomer_remote.api.protocol.pool_changes import FIELDS, PoolChange
 from astronomer_remote.testing.contents import FakePool
 from tests.api.pool_remote import PoolRemote, Reply, at
 from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer, ok
@@ -31,7 +31,7 @@ BULK = pytest.mark.parametrize("version", [V2_OLDEST, "3.1.8", "3.2.2", V2])
 SINGLE = (EXPERIMENTAL, V1_OLDEST, V1)
 
 
-def sync(remote: PoolRemote, declared: Any, **options: Any) -> Progress:
+def sync(remote: PoolRemote, declared: Any, **options: Any) -> SyncProgress:
     found = remote.run(remote.deployment.pool_sync.plan(parse(declared), **options))
     return remote.run(remote.deployment.pool_sync.apply(found, force=options.get("force", False)))
 
@@ -140,11 +140,11 @@ def test_room_is_made_first_then_taken_and_what_is_not_declared_goes_last(versio
 
 def test_counting_deferred_tasks_takes_room_away() -> None:
     small, large = Pool("p", 1, include_deferred=True), Pool("p", 2, include_deferred=False)
-    assert Change("update", "p", large, small).takes_away
-    assert not Change("update", "p", small, large).takes_away
-    assert Change("update", "p", Pool("p", -1), Pool("p", 5)).takes_away
-    assert Change("update", "p", Pool("p", 5), Pool("p", 5, include_deferred=True)).takes_away
-    assert not Change("create", "p", None, Pool("p", 5)).takes_away
+    assert PoolChange("update", "p", large, small).takes_away
+    assert not PoolChange("update", "p", small, large).takes_away
+    assert PoolChange("update", "p", Pool("p", -1), Pool("p", 5)).takes_away
+    assert PoolChange("update", "p", Pool("p", 5), Pool("p", 5, include_deferred=True)).takes_away
+    assert not PoolChange("create", "p", None, Pool("p", 5)).takes_away
 
 
 @BULK
@@ -274,7 +274,7 @@ def test_a_failure_in_the_middle_tells_what_was_done_and_what_was_not(version: s
         answer(400, {"detail": "no"}) if request.method == "POST" and request.body["name"] == "b" else None
     )
     found = remote.run(deployment.pool_sync.plan(parse({"a": 1, "b": 1, "c": 2}), prune=True))
-    progress = Progress(found)
+    progress = SyncProgress(found)
     with pytest.raises(RequestRefused) as caught:
         remote.run(deployment.pool_sync.apply(found, progress=progress))
     assert progress.outcomes == {"a": "done", "b": "failed", "c": "not done"}
@@ -318,7 +318,7 @@ def test_no_room_is_taken_away_if_none_could_be_made(version: str) -> None:
     found = remote.run(
         remote.deployment.pool_sync.plan(parse({"shrinks": 3, "grows": 5, "new": 2}), prune=True, force=True)
     )
-    progress = Progress(found)
+    progress = SyncProgress(found)
     with pytest.raises(RequestRefused, match=r"not done: .*update 'shrinks' \(slots 9 → 3\), delete 'goes'"):
         remote.run(remote.deployment.pool_sync.apply(found, force=True, progress=progress))
     assert (remote.sizes()["shrinks"], remote.sizes()["goes"]) == (9, 1)
@@ -427,7 +427,7 @@ def test_a_plan_is_a_table_for_people() -> None:
         "kept, not declared, but 1 of its slots are occupied: d",
         "3 to change, 1 as declared, 1 kept undeclared",
     ]
-    assert Plan(same=2).table() == "0 to change, 2 as declared, 0 kept undeclared"
+    assert PoolPlan(same=2).table() == "0 to change, 2 as declared, 0 kept undeclared"
     assert table(("a",), []) == "a\n-"
 
 

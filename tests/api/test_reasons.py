@@ -11,7 +11,7 @@ from astronomer_remote.api.dialects.logs import LONGEST_END, LONGEST_LINE, recor
 from astronomer_remote.api.protocol.errors import AccessDenied
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
-from astronomer_remote.api.runs.failure import LARGEST_REPORT, PAGES, TASKS_TOLD, FailedTask, FailureReport
+from astronomer_remote.api.runs.failure import LARGEST_REPORT, MOST_FAILED_TASKS, PAGES, FailedTask, FailureReport
 from tests.api.script import EXPERIMENTAL, STABLE, V1, V2, Remote, Turn, answer, ok, page
 
 RUN = DagRun("d", "r", "failed", logical_date="2026-11-22T07:00:00Z", url="https://airflow.example.com/d/r")
@@ -43,7 +43,7 @@ def log(version: str, text: str | Response, task_id: str = "t", try_number: int 
 
 def report(version: str, *turns: Turn, log_lines: int = 20, task_ids: tuple[str, ...] = ()) -> FailureReport:
     remote = Remote(version=version)
-    return remote.play(remote.deployment.reasons.of(RUN, log_lines=log_lines, task_ids=task_ids), *turns)
+    return remote.play(remote.deployment.failures.report(RUN, log_lines=log_lines, task_ids=task_ids), *turns)
 
 
 # What failed first
@@ -81,15 +81,15 @@ def test_a_log_is_asked_for_in_the_form_whose_end_can_be_told() -> None:
     for version, form in ((V1, "text/plain"), (V2, "application/x-ndjson")):
         remote = Remote(version=version)
         turns = [listing(version, instance()), counting(version), log(version, "x")]
-        remote.play(remote.deployment.reasons.of(RUN, log_lines=5), *turns)
+        remote.play(remote.deployment.failures.report(RUN, log_lines=5), *turns)
         assert remote.requests[-1].headers["Accept"] == form
 
 
 def test_only_the_first_of_many_are_told_of() -> None:
-    many = [instance("t", map_index=n, end_date=f"2026-11-22T07:{n:02}:00Z") for n in range(TASKS_TOLD + 2)]
-    logs = [log(V2, "x", query=f"?map_index={n}") for n in range(TASKS_TOLD)]
+    many = [instance("t", map_index=n, end_date=f"2026-11-22T07:{n:02}:00Z") for n in range(MOST_FAILED_TASKS + 2)]
+    logs = [log(V2, "x", query=f"?map_index={n}") for n in range(MOST_FAILED_TASKS)]
     found = report(V2, listing(V2, *reversed(many)), counting(V2, 99), *logs)
-    assert [task.instance.map_index for task in found.tasks] == list(range(TASKS_TOLD))
+    assert [task.instance.map_index for task in found.tasks] == list(range(MOST_FAILED_TASKS))
     assert str(found).startswith("7 of 99 task instances failed; the first 5:")
 
 

@@ -248,7 +248,7 @@ def test_any_header_field_is_read(retry_after: str, date: str) -> None:
 def test_an_odd_date_of_a_reply_leaves_the_clock_alone(odd: str) -> None:
     remote = Remote(version=V2)
     before = remote.client.remote_clock()
-    remote.play(remote.client.respond(Request("GET", "/x")), Turn("GET /x", ok({}, date=odd)))
+    remote.play(remote.client.send(Request("GET", "/x")), Turn("GET /x", ok({}, date=odd)))
     assert remote.client.remote_clock() == before
 
 

@@ -57,8 +57,8 @@ def trigger(remote: Remote, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
     return remote.deployment.runs.trigger(intent)
 
 
-def obtain(remote: Remote, if_exists: IfExists = OURS, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
-    return remote.deployment.runs.obtain(intent, if_exists)
+def ensure(remote: Remote, if_exists: IfExists = OURS, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
+    return remote.deployment.runs.ensure(intent, if_exists)
 
 
 def meet(version: str) -> tuple[Remote, Speech]:
@@ -90,7 +90,7 @@ def meet(version: str) -> tuple[Remote, Speech]:
 def test_a_run_for_now_gets_the_time_of_the_request_in_every_generation(version: str, body: Any) -> None:
     remote, speech = meet(version)
     remote.clock.now += 0.000001
-    run = remote.play(obtain(remote, intent=TriggerIntent("d", "r", {"k": [1]})), speech.post(body=body)).run
+    run = remote.play(ensure(remote, intent=TriggerIntent("d", "r", {"k": [1]})), speech.post(body=body)).run
     assert (run.dag_id, run.run_id) == ("d", "r")
     assert run.state in ("queued", "running")
     assert run.url.startswith("https://airflow.example.com/")
@@ -102,12 +102,12 @@ def test_now_is_the_time_of_the_remote_which_does_not_start_runs_of_a_future_dat
     remote.play(remote.deployment.get_dag_run("d", "seen"), Turn(speech.get_line("seen"), dated))
     # The remote tells whole seconds; the rest keeps the dates of runs apart that are triggered at the same time.
     remote.clock.now += 0.25
-    remote.play(obtain(remote), speech.post())
+    remote.play(ensure(remote), speech.post())
     assert remote.requests[-1].body["logical_date"] == "2027-01-15T07:58:59.250000Z"
     dated = ok(speech.run("seen"), date="Fri, 15 Jan 2027 08:00:00 GMT")
     remote.play(remote.deployment.get_dag_run("d", "seen"), Turn(speech.get_line("seen"), dated))
     remote.clock.now += 0.5
-    remote.play(obtain(remote), speech.post())
+    remote.play(ensure(remote), speech.post())
     assert remote.requests[-1].body["logical_date"] == "2027-01-15T08:00:00.750000Z"
 
 
@@ -137,7 +137,7 @@ def test_a_run_of_an_earlier_generation_always_has_a_date(version: str) -> None:
 def test_a_date_of_our_own_making_that_is_taken_is_followed_by_another(version: str) -> None:
     remote, speech = meet(version)
     refusal = page(500) if version == V1_OLDEST else speech.exists()
-    assert not remote.play(obtain(remote), speech.post(refusal), speech.get(), speech.post()).existed
+    assert not remote.play(ensure(remote), speech.post(refusal), speech.get(), speech.post()).existed
     first, second = (request.body for request in remote.requests if request.method == "POST")
     field = "execution_date" if version == V1_OLDEST else "logical_date"
     assert first[field] != second[field]
@@ -224,7 +224,7 @@ def test_dates_that_are_none_are_refused_before_any_request(interval: Any) -> No
 @every_version
 def test_a_run_that_was_made_at_once_is_new(version: str) -> None:
     remote, speech = meet(version)
-    triggered = remote.play(obtain(remote), speech.post())
+    triggered = remote.play(ensure(remote), speech.post())
     assert (triggered.run.run_id, triggered.existed) == ("r", False)
 
 
@@ -237,7 +237,7 @@ def test_a_lost_reply_to_the_triggering_post_is_followed_by_a_look_up(
     version: str, failure: Response | TransportError
 ) -> None:
     remote, speech = meet(version)
-    triggered = remote.play(obtain(remote), speech.post(failure), speech.get(speech.run()))
+    triggered = remote.play(ensure(remote), speech.post(failure), speech.get(speech.run()))
     assert (triggered.run.run_id, triggered.run.state, triggered.existed) == ("r", "running", False)
 
 
@@ -247,7 +247,7 @@ def test_a_run_that_was_not_made_after_all_is_asked_for_again_under_the_same_id(
     version: str, failure: Response | TransportError
 ) -> None:
     remote, speech = meet(version)
-    triggered = remote.play(obtain(remote), speech.post(failure), speech.get(), speech.post())
+    triggered = remote.play(ensure(remote), speech.post(failure), speech.get(), speech.post())
     assert not triggered.existed
     assert [request.body[speech.id_field] for request in remote.requests if request.method == "POST"] == ["r", "r"]
     assert len(remote.sleeps) == 1
@@ -259,7 +259,7 @@ def test_a_post_that_did_nothing_is_repeated_without_a_look_up(
     version: str, failure: Response | TransportError
 ) -> None:
     remote, speech = meet(version)
-    assert not remote.play(obtain(remote), speech.post(failure), speech.post()).existed
+    assert not remote.play(ensure(remote), speech.post(failure), speech.post()).existed
 
 
 @every_version
@@ -267,7 +267,7 @@ def test_a_look_up_that_fails_for_now_does_not_end_the_wish(version: str) -> Non
     remote, speech = meet(version)
     blocked = Turn(speech.get_line(), page(200))
     triggered = remote.play(
-        obtain(remote), speech.post(LOST), blocked, speech.post(speech.exists()), speech.get(speech.run())
+        ensure(remote), speech.post(LOST), blocked, speech.post(speech.exists()), speech.get(speech.run())
     )
     assert not triggered.existed
 
@@ -276,21 +276,21 @@ def test_a_look_up_that_fails_for_now_does_not_end_the_wish(version: str) -> Non
 def test_no_budget_of_retries_starts_over_inside_another(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(UnexpectedReply):
-        remote.play(obtain(remote), *[speech.post(page(200)), Turn(speech.get_line(), page(200))] * 26)
+        remote.play(ensure(remote), *[speech.post(page(200)), Turn(speech.get_line(), page(200))] * 26)
 
 
 @every_version
 def test_the_wish_is_given_up_when_the_remote_stays_out_of_reach(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(Unreachable, match="No reply"):
-        remote.play(obtain(remote), *[speech.post(LOST), speech.get()] * 26)
+        remote.play(ensure(remote), *[speech.post(LOST), speech.get()] * 26)
     assert 160 < sum(remote.sleeps) < 180
 
 
 @every_version
 def test_a_conflict_is_an_answer_and_the_run_that_is_there_is_adopted(version: str) -> None:
     remote, speech = meet(version)
-    triggered = remote.play(obtain(remote), speech.post(speech.exists()), speech.get(speech.run()))
+    triggered = remote.play(ensure(remote), speech.post(speech.exists()), speech.get(speech.run()))
     assert (triggered.run.run_id, triggered.existed) == ("r", True)
 
 
@@ -298,12 +298,12 @@ def test_a_conflict_is_an_answer_and_the_run_that_is_there_is_adopted(version: s
 def test_a_conflict_with_nothing_to_be_found_passes_or_is_a_conflict_at_last(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(Conflict):
-        remote.play(obtain(remote), *[speech.post(speech.exists()), speech.get()] * 6)
+        remote.play(ensure(remote), *[speech.post(speech.exists()), speech.get()] * 6)
     # A copy of the remote's database that is 5 s behind does not show a run that is there.
     assert sum(remote.sleeps) > 10
     remote, speech = meet(version)
     turns = [*[speech.post(speech.exists()), speech.get()] * 3, *conflict(speech, "running")]
-    assert remote.play(obtain(remote), *turns).run.state == "running"
+    assert remote.play(ensure(remote), *turns).run.state == "running"
 
 
 def test_any_other_refusal_is_final() -> None:
@@ -313,7 +313,7 @@ def test_any_other_refusal_is_final() -> None:
     ):
         remote, speech = meet(version)
         with pytest.raises(RequestRefused, match="The remote said: Bad conf"):
-            remote.play(obtain(remote), speech.post(reply))
+            remote.play(ensure(remote), speech.post(reply))
 
 
 # Dates in each other's way
@@ -328,7 +328,7 @@ def test_another_run_of_the_same_date_is_found_when_the_date_collides(version: s
     refusal = page(500) if version in (EXPERIMENTAL, V1_OLDEST) else speech.exists()
     other = speech.run("scheduled__x", "success", "2026-11-22T07:00:00+00:00")
     with pytest.raises(DagRunAlreadyExists, match=r"'scheduled__x' of logical date 2026-11-22T07:00:00") as failure:
-        remote.play(obtain(remote, intent=DATED), speech.post(refusal), speech.get(other), speech.of_date(other))
+        remote.play(ensure(remote, intent=DATED), speech.post(refusal), speech.get(other), speech.of_date(other))
     assert "in state success" in str(failure.value)
     assert "https://airflow.example.com/" in str(failure.value)
 
@@ -337,12 +337,12 @@ def test_another_run_of_the_same_date_is_found_when_the_date_collides(version: s
 def test_neither_run_nor_date_there_means_asking_again(version: str) -> None:
     remote, speech = meet(version)
     turns = speech.post(LOST), speech.get(), speech.of_date(), speech.post()
-    assert remote.play(obtain(remote, intent=DATED), *turns).run.run_id == "r"
+    assert remote.play(ensure(remote, intent=DATED), *turns).run.run_id == "r"
 
 
 def test_each_attempt_on_1_10_has_a_date_of_its_own_so_that_nobody_else_can_keep_it() -> None:
     remote, speech = meet(EXPERIMENTAL)
-    remote.play(obtain(remote), speech.post(page(500)), speech.get(), speech.post())
+    remote.play(ensure(remote), speech.post(page(500)), speech.get(), speech.post())
     dates = [request.body["execution_date"] for request in remote.requests if request.method == "POST"]
     assert dates[0] != dates[1]
 
@@ -357,7 +357,7 @@ def test_1_10_can_be_left_to_choose_the_date_itself() -> None:
 def test_on_1_10_a_strange_run_that_has_the_date_of_our_own_making_is_not_in_the_way() -> None:
     remote, speech = meet(EXPERIMENTAL)
     stranger = speech.run("stranger", date="2027-01-15T08:00:00+00:00")
-    triggered = remote.play(obtain(remote), speech.post(page(500)), speech.get(stranger), speech.post())
+    triggered = remote.play(ensure(remote), speech.post(page(500)), speech.get(stranger), speech.post())
     assert triggered.run.run_id == "r"
 
 
@@ -399,10 +399,10 @@ def test_a_strange_run_of_a_chosen_id_is_not_taken_for_ours_when_a_reply_is_lost
     remote, speech = meet(version)
     with pytest.raises(DagRunAlreadyExists, match="Give another trigger_run_id"):
         # It is looked for before the first request that could make one.
-        remote.play(obtain(remote, IfExists()), speech.get(speech.run(state="running")))
+        remote.play(ensure(remote, IfExists()), speech.get(speech.run(state="running")))
     remote, speech = meet(version)
     turns = [speech.get(), speech.post(LOST), speech.get(speech.run(state="queued"))]
-    assert not remote.play(obtain(remote, IfExists()), *turns).existed
+    assert not remote.play(ensure(remote, IfExists()), *turns).existed
 
 
 MARK = "0123456789abcdef"
@@ -425,13 +425,13 @@ def ours(speech: Speech, state: str = "running", **more: Any) -> dict[str, Any]:
 def test_a_run_of_a_chosen_id_is_marked_in_its_date_and_where_it_can_have_one_in_its_note(version: str) -> None:
     remote, speech = meet(version)
     remote.clock.now += 0.5
-    remote.play(obtain(remote, OF_TASK, MARKED), speech.get(), speech.post())
+    remote.play(ensure(remote, OF_TASK, MARKED), speech.get(), speech.post())
     body = remote.requests[-1].body
     assert (body.get("logical_date") or body["execution_date"]) == "2027-01-15T08:00:00.098098Z"
     assert body.get("note") == (f"[astronomer_remote {MARK}]" if version in NOTED else None)
     # Never one that is yet to come: Airflow 2 does not start such runs.
     remote.clock.now -= 0.45
-    remote.play(obtain(remote, OF_TASK, MARKED), speech.get(), speech.post())
+    remote.play(ensure(remote, OF_TASK, MARKED), speech.get(), speech.post())
     body = remote.requests[-1].body
     assert (body.get("logical_date") or body["execution_date"]) == "2027-01-15T07:59:59.098098Z"
 
@@ -448,7 +448,7 @@ def test_a_note_without_room_for_the_mark_is_left_as_it_is() -> None:
     full = replace(MARKED, note="x" * 1000, dated_now=False)
     turns = [speech.get(), speech.post(LOST), speech.get(speech.run(state="queued", date=None))]
     # Nothing can show whose it is: it was not there before, and a request for it was lost.
-    assert not remote.play(obtain(remote, OF_TASK, full), *turns).existed
+    assert not remote.play(ensure(remote, OF_TASK, full), *turns).existed
     assert remote.requests[1].body["note"] == full.note
 
 
@@ -460,7 +460,7 @@ def test_every_attempt_with_a_chosen_id_adopts_the_run_that_bears_its_mark(
 ) -> None:
     remote, speech = meet(version)
     found = speech.get(ours(speech, state))
-    triggered = remote.play(obtain(remote, replace(OF_TASK, attempt=attempt), MARKED), found)
+    triggered = remote.play(ensure(remote, replace(OF_TASK, attempt=attempt), MARKED), found)
     assert (triggered.run.state, triggered.existed) == (state, True)
 
 
@@ -477,7 +477,7 @@ def test_no_attempt_takes_a_run_without_its_mark_for_its_own(
     if_exists = replace(OF_TASK, attempt=attempt)
     said = "Nothing of it shows that an earlier attempt" if attempt == 2 else "in state success: https://[^ ]* . Give"
     with pytest.raises(DagRunAlreadyExists, match=said):
-        remote.play(obtain(remote, if_exists, MARKED), speech.get(speech.run(state="success", **strange)))
+        remote.play(ensure(remote, if_exists, MARKED), speech.get(speech.run(state="success", **strange)))
 
 
 @pytest.mark.parametrize("failure", [LOST, None])
@@ -488,14 +488,14 @@ def test_a_run_that_somebody_else_makes_at_the_same_time_is_not_taken_for_ours(
     remote, speech = meet(version)
     turns = [speech.get(), speech.post(failure or speech.exists()), speech.get(speech.run(note="by hand"))]
     with pytest.raises(DagRunAlreadyExists):
-        remote.play(obtain(remote, OF_TASK, MARKED), *turns)
+        remote.play(ensure(remote, OF_TASK, MARKED), *turns)
 
 
 @every_version
 def test_a_request_that_a_gateway_sent_twice_is_not_refused(version: str) -> None:
     remote, speech = meet(version)
     turns = [speech.get(), speech.post(speech.exists()), speech.get(ours(speech, "queued"))]
-    assert not remote.play(obtain(remote, OF_TASK, MARKED), *turns).existed
+    assert not remote.play(ensure(remote, OF_TASK, MARKED), *turns).existed
 
 
 @pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, V1_OLD])
@@ -503,15 +503,15 @@ def test_where_nothing_can_show_whose_a_run_is_no_attempt_takes_it(version: str)
     remote, speech = meet(version)
     intent = replace(MARKED, logical_date=DATE)
     with pytest.raises(DagRunAlreadyExists, match="Nothing of it shows"):
-        remote.play(obtain(remote, replace(OF_TASK, attempt=2), intent), speech.get(speech.run()))
+        remote.play(ensure(remote, replace(OF_TASK, attempt=2), intent), speech.get(speech.run()))
 
 
 def test_a_date_that_cannot_be_read_is_no_mark() -> None:
     remote, speech = meet(V2)
     with pytest.raises(DagRunAlreadyExists):
-        remote.play(obtain(remote, OF_TASK, MARKED), speech.get(speech.run(date="soon")))
+        remote.play(ensure(remote, OF_TASK, MARKED), speech.get(speech.run(date="soon")))
     with pytest.raises(DagRunAlreadyExists):
-        remote.play(obtain(remote, OF_TASK, MARKED), speech.get(speech.run(date=None)))
+        remote.play(ensure(remote, OF_TASK, MARKED), speech.get(speech.run(date=None)))
 
 
 @every_version
@@ -532,7 +532,7 @@ def test_our_own_run_that_has_not_failed_is_adopted_whatever_a_retry_does(
 ) -> None:
     remote, speech = meet(version)
     if_exists = IfExists(generated_id=True, on_retry=on_retry)
-    assert remote.play(obtain(remote, if_exists), *conflict(speech, state)).run.state == state
+    assert remote.play(ensure(remote, if_exists), *conflict(speech, state)).run.state == state
 
 
 @every_version
@@ -540,7 +540,7 @@ def test_our_own_run_that_has_failed_is_followed_by_a_new_one_of_the_next_number
     remote, speech = meet(version)
     failed = [speech.get(speech.run(run_id, "failed"), run_id=run_id) for run_id in ("r", "r.2")]
     triggered = remote.play(
-        obtain(remote, replace(OURS, attempt=3)), *failed, speech.get(run_id="r.3"), speech.post(run_id="r.3")
+        ensure(remote, replace(OURS, attempt=3)), *failed, speech.get(run_id="r.3"), speech.post(run_id="r.3")
     )
     assert (triggered.run.run_id, triggered.existed) == ("r.3", False)
 
@@ -549,7 +549,7 @@ def test_our_own_run_that_has_failed_is_followed_by_a_new_one_of_the_next_number
 def test_there_are_no_more_runs_of_an_intent_than_attempts_at_it(version: str) -> None:
     remote, speech = meet(version)
     failed = [speech.get(speech.run(run_id, "failed"), run_id=run_id) for run_id in ("r", "r.2")]
-    triggered = remote.play(obtain(remote, replace(OURS, attempt=2)), *failed)
+    triggered = remote.play(ensure(remote, replace(OURS, attempt=2)), *failed)
     assert (triggered.run.run_id, triggered.existed) == ("r.2", True)
 
 
@@ -562,7 +562,7 @@ def test_a_run_that_this_attempt_asked_for_is_its_own_whatever_its_state(
     remote, speech = meet(version)
     before = [speech.get()] if attempt == 2 else []
     turns = [*before, speech.post(failure or speech.exists()), speech.get(speech.run(state="failed"))]
-    triggered = remote.play(obtain(remote, replace(OURS, attempt=attempt)), *turns)
+    triggered = remote.play(ensure(remote, replace(OURS, attempt=attempt)), *turns)
     assert (triggered.run.run_id, triggered.run.state) == ("r", "failed")
 
 
@@ -570,7 +570,7 @@ def test_a_run_that_this_attempt_asked_for_is_its_own_whatever_its_state(
 def test_a_later_run_of_our_own_that_still_runs_is_adopted(version: str) -> None:
     remote, speech = meet(version)
     turns = [speech.get(speech.run(state="failed")), speech.get(speech.run("r.2"), run_id="r.2")]
-    assert remote.play(obtain(remote, replace(OURS, attempt=3)), *turns).run.run_id == "r.2"
+    assert remote.play(ensure(remote, replace(OURS, attempt=3)), *turns).run.run_id == "r.2"
 
 
 @pytest.mark.parametrize("on_retry", ["clear", "clear_failed"])
@@ -578,7 +578,7 @@ def test_a_later_run_of_our_own_that_still_runs_is_adopted(version: str) -> None
 def test_our_own_run_that_has_failed_is_cleared_if_a_retry_shall_do_so(version: str, on_retry: str) -> None:
     remote, speech = meet(version)
     triggered = remote.play(
-        obtain(remote, IfExists(generated_id=True, attempt=2, on_retry=on_retry)),
+        ensure(remote, IfExists(generated_id=True, attempt=2, on_retry=on_retry)),
         speech.get(speech.run(state="failed")),
         clear_turn(speech, only_failed=on_retry == "clear_failed"),
         speech.get(speech.run(state="queued")),
@@ -590,7 +590,7 @@ def test_which_states_have_failed_is_for_the_caller_to_say() -> None:
     remote, speech = meet(V2)
     if_exists = IfExists(generated_id=True, attempt=2, failed_states=("success",))
     turns = [speech.get(speech.run(state="success")), speech.get(run_id="r.2"), speech.post(run_id="r.2")]
-    assert remote.play(obtain(remote, if_exists), *turns).run.run_id == "r.2"
+    assert remote.play(ensure(remote, if_exists), *turns).run.run_id == "r.2"
 
 
 @pytest.mark.parametrize("state", ["running", "success", "failed"])
@@ -598,7 +598,7 @@ def test_which_states_have_failed_is_for_the_caller_to_say() -> None:
 def test_a_strange_run_is_cleared_and_taken_over_if_it_shall_be_reset(version: str, state: str) -> None:
     remote, speech = meet(version)
     triggered = remote.play(
-        obtain(remote, IfExists(reset=True)),
+        ensure(remote, IfExists(reset=True)),
         speech.get(speech.run(state=state)),
         clear_turn(speech),
         speech.get(speech.run(state="queued")),
@@ -618,7 +618,7 @@ def note_turn(speech: Speech, run_id: str = "r", reply: Response | TransportErro
 def test_a_run_is_marked_after_it_was_taken_over(version: str) -> None:
     remote, speech = meet(version)
     triggered = remote.play(
-        obtain(remote, replace(OF_TASK, reset=True), MARKED),
+        ensure(remote, replace(OF_TASK, reset=True), MARKED),
         speech.get(speech.run(state="failed")),
         clear_turn(speech),
         speech.get(speech.run(state="queued")),
@@ -631,7 +631,7 @@ def test_a_run_is_marked_after_it_was_taken_over(version: str) -> None:
 def test_a_run_that_cannot_be_marked_is_taken_over_all_the_same(version: str) -> None:
     remote, speech = meet(version)
     triggered = remote.play(
-        obtain(remote, replace(OF_TASK, reset=True), MARKED),
+        ensure(remote, replace(OF_TASK, reset=True), MARKED),
         speech.get(speech.run(state="failed")),
         clear_turn(speech),
         speech.get(speech.run(state="queued")),
@@ -644,13 +644,13 @@ def test_a_run_that_cannot_be_marked_is_taken_over_all_the_same(version: str) ->
 def test_a_run_taken_over_is_not_reset_again_by_a_further_attempt_unless_it_failed(version: str) -> None:
     if_exists = replace(OF_TASK, reset=True, attempt=2)
     remote, speech = meet(version)
-    assert remote.play(obtain(remote, if_exists, MARKED), speech.get(ours(speech))).run.state == "running"
+    assert remote.play(ensure(remote, if_exists, MARKED), speech.get(ours(speech))).run.state == "running"
     remote, speech = meet(version)
     turns = [speech.get(ours(speech, "failed")), clear_turn(speech), speech.get(speech.run(state="queued"))]
     if version in (V1_OLDEST, V1_OLD):
         body = {**turns[1].body, "start_date": OUR_DATE, "end_date": OUR_DATE}
         turns[1] = replace(turns[1], body=body)
-    assert remote.play(obtain(remote, if_exists, MARKED), *turns).run.state == "queued"
+    assert remote.play(ensure(remote, if_exists, MARKED), *turns).run.state == "queued"
 
 
 @every_stable_version
@@ -662,7 +662,7 @@ def test_a_run_that_an_earlier_attempt_did_not_take_over_is_taken_over_by_this_o
         speech.get(speech.run(state="queued")),
         *note_turn(speech),
     ]
-    assert remote.play(obtain(remote, replace(OF_TASK, reset=True, attempt=2), MARKED), *turns).run.state == "queued"
+    assert remote.play(ensure(remote, replace(OF_TASK, reset=True, attempt=2), MARKED), *turns).run.state == "queued"
 
 
 @pytest.mark.parametrize("version", NOTED)
@@ -671,19 +671,19 @@ def test_a_run_of_another_id_but_the_same_date_is_taken_over_as_well(version: st
     remote, speech = meet(version)
     marked = speech.run("other", "success", note=f"[astronomer_remote {MARK}]")
     turns = [speech.get(), speech.post(speech.exists()), speech.get(), speech.of_date(marked)]
-    assert remote.play(obtain(remote, if_exists, DATED), *turns).run.run_id == "other"
+    assert remote.play(ensure(remote, if_exists, DATED), *turns).run.run_id == "other"
     remote, speech = meet(version)
     clear = replace(clear_turn(speech), expected=f"POST {speech.runs_path}/other/clear")
     turns = [speech.get(), speech.post(speech.exists()), speech.get(), speech.of_date(speech.run("other", "success"))]
     again = speech.get(speech.run("other", "queued"), run_id="other")
-    triggered = remote.play(obtain(remote, if_exists, DATED), *turns, clear, again, *note_turn(speech, "other"))
+    triggered = remote.play(ensure(remote, if_exists, DATED), *turns, clear, again, *note_turn(speech, "other"))
     assert (triggered.run.run_id, triggered.run.state) == ("other", "queued")
 
 
 def test_1_10_refuses_to_clear() -> None:
     remote, speech = meet(EXPERIMENTAL)
     with pytest.raises(NotSupported, match=r"Airflow 1.10's experimental API cannot clear a DAG run"):
-        remote.play(obtain(remote, IfExists(reset=True)), speech.get(speech.run(state="running")))
+        remote.play(ensure(remote, IfExists(reset=True)), speech.get(speech.run(state="running")))
 
 
 # What keeps a run from being made
@@ -1104,7 +1104,7 @@ def test_1_10_refuses_to_delete() -> None:
 def test_a_page_is_no_run_and_hides_none() -> None:
     remote, speech = meet(V2)
     with pytest.raises(UnexpectedReply):
-        remote.play(remote.deployment.runs.find("d", "r"), *[Turn(speech.get_line(), page(404))] * 6)
+        remote.play(remote.deployment.runs.get_or_none("d", "r"), *[Turn(speech.get_line(), page(404))] * 6)
 
 
 @pytest.mark.parametrize("version", STABLE)

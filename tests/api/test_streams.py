@@ -17,15 +17,15 @@ from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs import follow as follower
-from astronomer_remote.api.runs.follow import MOST_REPLIES, PAGES, SECONDS_FOR_THE_REST
+from astronomer_remote.api.runs.follow import MOST_REPLIES, PAGES, SECONDS_FOR_LAST_LINES
 from astronomer_remote.api.transport.drivers import AsyncDriver
 from astronomer_remote.api.waiting.log_stream import (
     LARGE_REPLY,
-    LINES_PER_LOOK,
+    LINES_PER_POLL,
     MOST_STREAMS,
+    LogStream,
+    LogStreams,
     LogWarning,
-    Stream,
-    Streams,
     log_sink,
 )
 from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
@@ -99,7 +99,7 @@ def of(*lines: str, token: str | None = None) -> LogPart:
 
 
 def test_a_line_is_told_once_whether_the_remote_goes_on_or_begins_anew() -> None:
-    stream = Stream(TaskInstance("load", 3, "running", 2))
+    stream = LogStream(TaskInstance("load", 3, "running", 2))
     assert stream.take(of("a", "b", token="t")) == ["load[3] (try 2): a", "load[3] (try 2): b"]
     assert stream.take(of("b", token="t")) == ["load[3] (try 2): b"]
     assert stream.take(of(token="t")) == []
@@ -115,15 +115,15 @@ def test_a_line_is_told_once_whether_the_remote_goes_on_or_begins_anew() -> None
 def test_a_log_whose_order_has_changed_is_told_from_the_last_known_line(
     whole: tuple[str, ...], on_line: list[str]
 ) -> None:
-    stream = Stream(TaskInstance("t"))
+    stream = LogStream(TaskInstance("t"))
     stream.take(of("a", "b"))
     assert stream.take(of(*whole)) == [f"t: {line}" for line in on_line]
 
 
 def test_much_at_a_time_is_told_in_part() -> None:
-    lines = Stream(TaskInstance("t")).take(of(*map(str, range(LINES_PER_LOOK + 7))))
+    lines = LogStream(TaskInstance("t")).take(of(*map(str, range(LINES_PER_POLL + 7))))
     assert lines[:2] == ["t: (7 lines are left out here)", "t: 7"]
-    assert len(lines) == LINES_PER_LOOK + 1
+    assert len(lines) == LINES_PER_POLL + 1
 
 
 FAILED = {"event": "Task failed", "error_detail": [{"exc_type": "E", "exc_value": "boom"}]}
@@ -136,37 +136,37 @@ def printed(first: int, count: int) -> list[dict[str, Any]]:
 
 
 def test_of_much_at_a_time_the_error_is_told_although_much_was_printed_after_it() -> None:
-    stream = Stream(TaskInstance("t"))
+    stream = LogStream(TaskInstance("t"))
     part = record_part({"content": [*printed(0, 300), FAILED, *printed(300, 300)]})
     assert [part.lines[number] for number in part.error] == ERROR
     lines = [line.removeprefix("t: ") for line in stream.take(part)]
-    last = [f"line {number}" for number in range(600 - (LINES_PER_LOOK - 2), 600)]
+    last = [f"line {number}" for number in range(600 - (LINES_PER_POLL - 2), 600)]
     assert lines == ["(402 lines are left out here)", *ERROR, *last]
     again = record_part({"content": [*printed(0, 300), FAILED, *printed(300, 600)]})
     assert not set(ERROR).intersection(line.removeprefix("t: ") for line in stream.take(again)), "it was told before"
 
 
-@pytest.mark.parametrize("after", [0, 1, LINES_PER_LOOK - 3, LINES_PER_LOOK - 2, LINES_PER_LOOK - 1, LINES_PER_LOOK])
+@pytest.mark.parametrize("after", [0, 1, LINES_PER_POLL - 3, LINES_PER_POLL - 2, LINES_PER_POLL - 1, LINES_PER_POLL])
 def test_an_error_near_the_end_is_told_once(after: int) -> None:
     part = record_part({"content": [*printed(0, 300), FAILED, *printed(300, after)]})
-    lines = [line.removeprefix("t: ") for line in Stream(TaskInstance("t")).take(part)]
+    lines = [line.removeprefix("t: ") for line in LogStream(TaskInstance("t")).take(part)]
     assert [line for line in lines if line in ERROR] == ERROR
-    assert len(lines) == len(set(lines)) == LINES_PER_LOOK + 1
+    assert len(lines) == len(set(lines)) == LINES_PER_POLL + 1
 
 
 def test_an_error_longer_than_what_is_told_at_a_look_is_told_once_and_to_its_end() -> None:
-    frames = [{"filename": "x.py", "lineno": number, "name": "f"} for number in range(LINES_PER_LOOK + 50)]
+    frames = [{"filename": "x.py", "lineno": number, "name": "f"} for number in range(LINES_PER_POLL + 50)]
     long = {"event": "Task failed", "error_detail": [{"exc_type": "E", "exc_value": "boom", "frames": frames}]}
     part = record_part({"content": [*printed(0, 300), long, *printed(300, 10)]})
-    lines = [line.removeprefix("t: ") for line in Stream(TaskInstance("t")).take(part)]
+    lines = [line.removeprefix("t: ") for line in LogStream(TaskInstance("t")).take(part)]
     assert lines[-11:] == ["E: boom", *(f"line {number}" for number in range(300, 310))]
-    assert len(lines) == len(set(lines)) <= LINES_PER_LOOK + 1
+    assert len(lines) == len(set(lines)) <= LINES_PER_POLL + 1
 
 
 # Which logs are read
 
 
-def due(streams: Streams, *instances: TaskInstance, complete: bool = True) -> list[str]:
+def due(streams: LogStreams, *instances: TaskInstance, complete: bool = True) -> list[str]:
     """The tries whose logs are read at a look."""
     found, _ = streams.due(instances, complete=complete)
     for stream in found:
@@ -175,7 +175,7 @@ def due(streams: Streams, *instances: TaskInstance, complete: bool = True) -> li
 
 
 def test_a_log_is_read_while_its_task_writes_and_once_after_its_end() -> None:
-    streams = Streams(["t"])
+    streams = LogStreams(["t"])
     looks: list[tuple[str | None, int, list[str]]] = [
         (None, 0, []),
         ("queued", 1, []),
@@ -196,14 +196,14 @@ def test_a_log_is_read_while_its_task_writes_and_once_after_its_end() -> None:
 
 
 def test_a_task_that_is_gone_is_read_once_more() -> None:
-    streams = Streams(["t"])
+    streams = LogStreams(["t"])
     assert due(streams, TaskInstance("t", state="running", try_number=1)) == ["t 1"]
     assert due(streams) == ["t 1"]
     assert due(streams) == []
 
 
 def test_a_log_that_could_not_be_read_at_the_end_is_read_later() -> None:
-    streams = Streams(["t"])
+    streams = LogStreams(["t"])
     ended = TaskInstance("t", state="success", try_number=1)
     for _ in range(2):
         assert len(streams.due([ended], complete=True)[0]) == 1
@@ -212,7 +212,7 @@ def test_a_log_that_could_not_be_read_at_the_end_is_read_later() -> None:
 
 
 def test_what_is_not_there_is_said_once() -> None:
-    streams = Streams(["t", "typo", "error"])
+    streams = LogStreams(["t", "typo", "error"])
     here = [TaskInstance("t")]
     assert streams.due([], complete=True) == ([], [])
     assert streams.due(here, complete=False) == ([], [])
@@ -223,7 +223,7 @@ def test_what_is_not_there_is_said_once() -> None:
 
 
 def test_of_many_only_some_are_read_and_that_is_said_once() -> None:
-    streams = Streams(["t"])
+    streams = LogStreams(["t"])
     many = [TaskInstance("t", index, "running", 1) for index in range(MOST_STREAMS + 2)]
     found, said = streams.due(many, complete=True)
     assert len(found) == MOST_STREAMS
@@ -414,7 +414,7 @@ def test_the_end_is_not_held_up_for_long(monkeypatch: pytest.MonkeyPatch) -> Non
     read = follower.RunFollower._read
 
     def slow(self: Any, run: Any, stream: Any) -> Any:
-        remote.clock.now += SECONDS_FOR_THE_REST + 1
+        remote.clock.now += SECONDS_FOR_LAST_LINES + 1
         return (yield from read(self, run, stream))
 
     monkeypatch.setattr(follower.RunFollower, "_read", slow)
@@ -520,28 +520,34 @@ def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: p
 
     async def play() -> None:
         remote = Remote(version=V2)
-        waiter = Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, reached=0.0)
+        waiter = Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, answered_at=0.0)
         at = teller.FollowLoop(remote.deployment.follower, tell_slowly)
         at.follow([waiter], 0.0)
         at.follow([waiter], 0.0)
         await asyncio.sleep(0.01)
-        await at.follow_rest(waiter)
+        await at.report_last_lines(waiter)
         at.follow([waiter], 0.0)
         await asyncio.sleep(0)
         await at.close()
 
     asyncio.run(play())
-    assert order == ["follow begins", "follow ends", "finish begins", "finish ends", "follow begins"]
+    assert order == [
+        "follow begins",
+        "follow ends",
+        "report_last_lines begins",
+        "report_last_lines ends",
+        "follow begins",
+    ]
 
 
 def test_an_error_that_is_not_the_remotes_ends_no_wait() -> None:
-    asked, waiter = [], Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, reached=0.0)
+    asked, waiter = [], Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, answered_at=0.0)
 
     async def fail(flow: Any) -> None:
         asked.append(flow.close())
         raise RuntimeError("the connection is gone from Airflow")
 
-    asyncio.run(teller.FollowLoop(Remote(version=V2).deployment.follower, fail).follow_rest(waiter))
+    asyncio.run(teller.FollowLoop(Remote(version=V2).deployment.follower, fail).report_last_lines(waiter))
     assert len(asked) == 1
     assert waiter.ended is None
 

@@ -23,7 +23,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import NO_SUCH_DAG, Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
-from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE, UNREACHABLE_TIMEOUT
+from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_DELETED, UNREACHABLE_TIMEOUT
 from astronomer_remote.testing import VirtualClock
 from tests.api.script import (
     DATE,
@@ -148,7 +148,7 @@ def test_a_wish_can_be_put_in_words(target: WaitTarget, words: str) -> None:
 
 
 def look(remote: Remote, target: WaitTarget, *turns: Turn) -> Snapshot:
-    return remote.play(remote.deployment.poller.look(target), *turns)
+    return remote.play(remote.deployment.poller.snapshot(target), *turns)
 
 
 def meet(version: str) -> tuple[Remote, Speech]:
@@ -159,7 +159,7 @@ def meet(version: str) -> tuple[Remote, Speech]:
 def test_a_run_is_looked_at_by_the_id_that_the_remote_gave(version: str) -> None:
     remote, speech = meet(version)
     snapshot = look(remote, WaitTarget("d", run_id="r"), speech.get(speech.run(state="success")))
-    assert snapshot.things == {"run r": ["success"]}
+    assert snapshot.states == {"run r": ["success"]}
     assert snapshot.run is not None
     assert snapshot.summary() == "run r: success"
 
@@ -200,7 +200,7 @@ def test_each_date_is_waited_for_and_a_missing_one_is_not_passed_over(version: s
         speech.of_date(speech.run(state="success")),
         speech.of_date(date=later),
     )
-    assert snapshot.things == {f"run of {DATE}": ["success"], f"run of {later}": []}
+    assert snapshot.states == {f"run of {DATE}": ["success"], f"run of {later}": []}
     assert snapshot.run is None
     assert evaluate(snapshot, ANYTHING) is None
 
@@ -210,7 +210,7 @@ def test_the_newest_run_is_looked_at(version: str) -> None:
     remote, speech = meet(version)
     assert look(remote, WaitTarget("d", newest=True), speech.newest()) == Snapshot({})
     snapshot = look(remote, WaitTarget("d", newest=True), speech.newest(speech.run("n", "failed")))
-    assert snapshot.things == {"run n": ["failed"]}
+    assert snapshot.states == {"run n": ["failed"]}
 
 
 @pytest.mark.parametrize("version", STABLE)
@@ -257,7 +257,7 @@ def test_tasks_are_looked_at_one_by_one_and_a_mapped_one_with_all_its_indexes(ve
             speech, instance("a"), instance("b", "failed"), instance("m", map_index=0), instance("m", None, 1)
         ),
     )
-    assert snapshot.things == {
+    assert snapshot.states == {
         "run r, task a": ["success"],
         "run r, task m": ["success", None],
         "run r, task missing": [],
@@ -275,24 +275,24 @@ def test_a_task_group_is_everything_below_its_name() -> None:
         speech.get(speech.run()),
         instances_turn(speech, instance("g.a"), instance("g.inner.b", "skipped"), instance("group.c"), instance("g")),
     )
-    assert snapshot.things == {"run r, group g": ["success", "skipped"]}
+    assert snapshot.states == {"run r, group g": ["success", "skipped"]}
 
 
 def test_a_task_of_a_run_that_is_not_there_yet_is_nothing_found() -> None:
     remote, speech = meet(V2)
-    assert look(remote, WaitTarget("d", run_id="r", task_ids=("a",)), speech.get()).things == {"run r, task a": []}
+    assert look(remote, WaitTarget("d", run_id="r", task_ids=("a",)), speech.get()).states == {"run r, task a": []}
 
 
 @pytest.mark.parametrize("version", STABLE)
 def test_a_task_that_is_not_mapped_is_read_alone_however_many_instances_its_run_has(version: str) -> None:
     remote, speech = meet(version)
     turns = [speech.get(speech.run()), instance_turn(speech, "a", instance("a", "running"))]
-    assert look(remote, WaitTarget("d", run_id="r", task_ids=("a",)), *turns).things == {"run r, task a": ["running"]}
+    assert look(remote, WaitTarget("d", run_id="r", task_ids=("a",)), *turns).states == {"run r, task a": ["running"]}
     # Of one that is mapped, that is remembered.
     mapped = instances_turn(speech, instance("m", map_index=0))
     target = WaitTarget("d", run_id="r", task_ids=("m",))
     look(remote, target, speech.get(speech.run()), instance_turn(speech, "m"), mapped)
-    assert look(remote, target, speech.get(speech.run()), mapped).things == {"run r, task m": ["success"]}
+    assert look(remote, target, speech.get(speech.run()), mapped).states == {"run r, task m": ["success"]}
 
 
 def test_of_how_many_tasks_it_is_remembered_that_they_are_mapped_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +320,7 @@ def test_more_than_a_page_of_task_instances_comes_at_once(version: str) -> None:
     many = [instance(f"g.t{number}") for number in range(250)]
     turns = [speech.get(speech.run()), instances_turn(speech, *many[:100], total=250), all_turn(speech, 375, *many)]
     snapshot = look(remote, GROUP, *turns)
-    assert len(snapshot.things["run r, group g"]) == 250
+    assert len(snapshot.states["run r, group g"]) == 250
     assert evaluate(snapshot, GROUP) is WaitStatus.SUCCESS
 
 
@@ -340,7 +340,7 @@ def test_rows_that_move_between_pages_are_no_success_and_the_listing_is_read_aga
     first = instances_turn(speech, *MANY[:100], total=4_000)
     snapshot = look(remote, GROUP, speech.get(speech.run()), first, *moved, first, *whole)
     assert evaluate(snapshot, GROUP) is None
-    assert snapshot.things["run r, group g"].count("running") == 1
+    assert snapshot.states["run r, group g"].count("running") == 1
 
 
 def changing(speech: Speech, *, last: str = "success") -> list[Turn]:
@@ -394,7 +394,7 @@ def test_where_many_at_once_are_refused_they_are_read_page_by_page(refusal: Any)
     pages.append(instances_turn(speech, *MANY[200:250], total=250, offset=200))
     refused = Turn(all_turn(speech, 375).expected, refusal)
     run = speech.get(speech.run())
-    assert len(look(remote, GROUP, run, pages[0], refused, *pages).things["run r, group g"]) == 250
+    assert len(look(remote, GROUP, run, pages[0], refused, *pages).states["run r, group g"]) == 250
     # That is remembered.
     assert evaluate(look(remote, GROUP, run, *pages), GROUP) is WaitStatus.SUCCESS
     with pytest.raises(AccessDenied):
@@ -436,14 +436,14 @@ def test_removed_instances_do_not_count_unless_they_are_waited_for() -> None:
         single = [instance_turn(speech, "m")] if "task" in name else []
         target = WaitTarget("d", run_id="r", **part)
         snapshot = look(remote, target, turns[0], *single, turns[1])
-        assert snapshot.things == {f"run r, {name}": ["success", "success"]}
+        assert snapshot.states == {f"run r, {name}": ["success", "success"]}
         assert evaluate(snapshot, target) is WaitStatus.SUCCESS
         target = replace(target, failed_states=("removed",))
         assert evaluate(look(remote, target, *turns), target) is WaitStatus.FAILED
     gone = look(
         remote, WaitTarget("d", run_id="r", task_ids=("m",)), speech.get(speech.run()), instances_turn(speech, found[2])
     )
-    assert gone.things == {"run r, task m": ["removed"]}
+    assert gone.states == {"run r, task m": ["removed"]}
 
 
 def test_task_instances_of_a_run_are_listed() -> None:
@@ -476,7 +476,7 @@ def test_1_10_is_asked_for_each_task_and_tells_everything_as_text() -> None:
         task_on_1_10("b", ok({"state": "None", "duration": "None"})),
         task_on_1_10("c", answer(404, {"error": "Task c not found in dag d"})),
     )
-    assert snapshot.things == {"run r, task a": ["failed"], "run r, task b": [None], "run r, task c": []}
+    assert snapshot.states == {"run r, task a": ["failed"], "run r, task b": [None], "run r, task c": []}
 
 
 def test_1_10_refuses_to_look_at_task_groups_and_to_list_task_instances() -> None:
@@ -559,7 +559,7 @@ def test_a_run_that_is_deleted_during_a_wait_has_vanished(target: WaitTarget) ->
     lines: list[str] = []
     with pytest.raises(DagRunVanished):
         remote.play(wait(remote, target, on_line=lines), first, *[speech.get()] * 4)
-    assert sum(remote.sleeps) >= SECONDS_BEFORE_GONE
+    assert sum(remote.sleeps) >= SECONDS_BEFORE_DELETED
     assert lines[-1] == "The remote does not show run r; it counts as deleted if that lasts"
 
 

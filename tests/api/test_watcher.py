@@ -161,7 +161,7 @@ def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote
 
 
 def test_a_tick_that_fails_is_counted_as_an_error(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SEND_TWICE", RetryPolicy(attempts=1))
+    monkeypatch.setattr(module, "POLL_RETRY", RetryPolicy(attempts=1))
     run, heard = remote.trigger(), Heard()
 
     async def main() -> None:
@@ -222,7 +222,7 @@ def test_tasks_are_looked_at_singly_where_no_listing_tells_which_ended(version: 
 def test_tasks_are_found_although_the_listing_is_refused_or_away_for_a_while(
     remote: Remote, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SEND_TWICE", RetryPolicy(attempts=1))
+    monkeypatch.setattr(module, "POLL_RETRY", RetryPolicy(attempts=1))
     run = remote.trigger()
     # The login is a POST too, so that this account comes with a token of its own.
     settings = replace(remote.settings, login=None, password=_token(remote))
@@ -333,7 +333,7 @@ def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: Remote) -> 
 
 
 def test_a_run_that_somebody_deletes_ends_its_wait_alone(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiter, "SECONDS_BEFORE_GONE", 2 * INTERVAL)
+    monkeypatch.setattr(waiter, "SECONDS_BEFORE_DELETED", 2 * INTERVAL)
     runs = [remote.trigger() for _ in range(2)]
 
     async def main() -> None:
@@ -493,7 +493,7 @@ def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.Monk
             waiter.notify("a line")
             waiter.notify(ended)
 
-        async def follow_rest(self, waiter: Waiter) -> None:
+        async def report_last_lines(self, waiter: Waiter) -> None:
             waiter.notify("the last line")
 
         def leave(self, waiter: Waiter) -> None: ...

@@ -16,12 +16,12 @@ from astronomer_remote.api.protocol.errors import AccessDenied, AuthenticationFa
 from astronomer_remote.api.protocol.flow import Request, Response
 from astronomer_remote.api.waiting.schedule import (
     FAILURES_BEFORE_PROBE,
-    LONGEST_PAUSE_WHILE_AWAY,
+    LONGEST_PAUSE_WHILE_UNREACHABLE,
     MOST_REFUSALS,
     SECONDS_BETWEEN_WIDE_POLLS,
 )
 from astronomer_remote.api.waiting.target import WaitResult
-from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_GONE
+from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_DELETED
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, Watcher
 from tests.api.script import answer, ok, page, plain
 from tests.api.virtual import EPOCH, LISTING, World, inhabit, moment
@@ -149,7 +149,7 @@ def test_a_run_that_is_deleted_is_missed_when_its_turn_to_be_looked_at_comes(wor
     assert "somebody deleted it" in str(error)
     # Every sixth tick looks at one of the three; what is missed is looked at in each from then on.
     found = 30 + 3 * 6 * (LONGEST + OVERHEAD)
-    assert 30 + SECONDS_BEFORE_GONE <= world.loop.now <= found + SECONDS_BEFORE_GONE + LONGEST + OVERHEAD
+    assert 30 + SECONDS_BEFORE_DELETED <= world.loop.now <= found + SECONDS_BEFORE_DELETED + LONGEST + OVERHEAD
 
 
 # A page may come from a gateway that lets no POST through.
@@ -250,7 +250,7 @@ def test_a_remote_that_was_down_is_heard_of_soon_and_is_not_rushed_at(
     world.live(world.wait_for_all())
     back = EPOCH + 60 + seconds
     # The last of its attempts within a tick may have been just before it was back.
-    assert max(world.heard.values()) - back <= 1.1 * LONGEST_PAUSE_WHILE_AWAY + 30
+    assert max(world.heard.values()) - back <= 1.1 * LONGEST_PAUSE_WHILE_UNREACHABLE + 30
     assert len([at for at, _ in world.asked if 60 <= at <= 60 + seconds]) <= 6 + seconds / 5
     assert world.most_under_way <= REQUESTS_AT_ONCE
 
@@ -413,5 +413,5 @@ def test_a_gateway_that_answers_in_place_of_the_deployment_ends_no_wait(
         world.add(ends=EPOCH + end)
     world.live(world.wait_for_all())
     early, late = (world.heard[run_id] - EPOCH for run_id in ("r0", "r1"))
-    assert until < early < until + 4 * LONGEST_PAUSE_WHILE_AWAY
+    assert until < early < until + 4 * LONGEST_PAUSE_WHILE_UNREACHABLE
     assert 300.0 < late < 300.0 + LONGEST + OVERHEAD

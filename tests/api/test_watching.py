@@ -15,15 +15,15 @@ from astronomer_remote.api.waiting.schedule import (
     OUTLIERS,
     OVERLAP,
     OVERLAPPING,
+    POLLS_BETWEEN_CHECKS,
     SECONDS_TO_OUTLIERS,
-    TICKS_BETWEEN_CHECKS,
     WIDEST_LISTING,
     Checks,
     Clock,
     Cursor,
     PollPlan,
-    pause,
     plan,
+    seconds_to_next_poll,
 )
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter, seconds_of
@@ -36,7 +36,7 @@ BEFORE_TODAY = NOW - 3600.0
 def waiter(run_id: str = "r", date: str | None = TODAY, since: float = NOW - 60, **more: Any) -> Waiter:
     target = replace(WaitTarget("d", failed_states=("failed",), since=since), run_id=run_id, exists=True, date=date)
     heard: list[Any] = []
-    made = Waiter(replace(target, **more), 10.0, heard.append, reached=NOW)
+    made = Waiter(replace(target, **more), 10.0, heard.append, answered_at=NOW)
     made.heard = heard  # type: ignore[attr-defined]
     return made
 
@@ -50,7 +50,7 @@ def poll(
     tasks: Cursor | None = None,
 ) -> PollPlan:
     runs = runs or Cursor(resume_at=NOW - 25)
-    return plan(waiters, Clock(now, skew), checks=checks, runs=runs, tasks=tasks or Cursor(offered=False))
+    return plan(waiters, Clock(now, skew), checks=checks, runs=runs, tasks=tasks or Cursor(available=False))
 
 
 def run(run_id: str = "r", state: str = "success", dag_id: str = "d", date: str = TODAY) -> DagRun:
@@ -118,7 +118,7 @@ def test_tasks_of_a_run_that_was_not_seen_yet_are_looked_at_singly() -> None:
 
 def test_nobody_is_looked_at_long_before_his_interval_is_over() -> None:
     single = waiter(task_ids=("t",))
-    single.see(Snapshot({"x": ["running"]}), NOW)
+    single.record_snapshot(Snapshot({"x": ["running"]}), NOW)
     assert poll(single, now=NOW + 7).singly == []
     # Ticks vary by a tenth, and a look takes time: a little before, rather than an interval later.
     assert poll(single, now=NOW + 8).singly == [single]
@@ -126,7 +126,7 @@ def test_nobody_is_looked_at_long_before_his_interval_is_over() -> None:
 
 def test_everybody_is_looked_at_singly_where_the_listing_is_refused() -> None:
     served = waiter()
-    assert poll(served, runs=Cursor(offered=False)).singly == [served]
+    assert poll(served, runs=Cursor(available=False)).singly == [served]
 
 
 def waiter_that_was_served() -> Waiter:
@@ -224,17 +224,17 @@ def test_some_of_those_the_listing_serves_are_checked_in_turn() -> None:
 
 def test_one_check_in_a_while_is_enough_until_it_finds_what_no_listing_told_of() -> None:
     checks, numbers = Checks(), []
-    for _ in range(2 * TICKS_BETWEEN_CHECKS):
+    for _ in range(2 * POLLS_BETWEEN_CHECKS):
         checks.next()
         numbers.append(checks.number)
-        checks.note(0)
-    assert numbers == 2 * [*[0] * (TICKS_BETWEEN_CHECKS - 1), 1]
+        checks.record(0)
+    assert numbers == 2 * [*[0] * (POLLS_BETWEEN_CHECKS - 1), 1]
     checks.number = 1
     for expected in (2, 4, 8, 16, MOST_CHECKS, MOST_CHECKS):
-        checks.note(1)
+        checks.record(1)
         checks.next()
         assert checks.number == expected
-    checks.note(0)
+    checks.record(0)
     checks.next()
     assert checks.number == 0
 
@@ -251,7 +251,7 @@ def test_a_run_finds_those_who_wait_for_its_id_or_its_date() -> None:
 def test_a_change_is_told_once_and_the_end_ends_the_wait_once() -> None:
     waiting = waiter()
     for state in ("running", "running", "success", "failed"):
-        waiting.see(Snapshot({"run r": [state]}, run(state=state)), NOW)
+        waiting.record_snapshot(Snapshot({"run r": [state]}, run(state=state)), NOW)
     lines = [update for update in waiting.heard if isinstance(update, str)]  # type: ignore[attr-defined]
     ends = [update for update in waiting.heard if not isinstance(update, str)]  # type: ignore[attr-defined]
     assert [line.rpartition(" ")[2] for line in lines] == ["running", "success", "failed"]
@@ -262,7 +262,7 @@ def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_li
     waiting = waiter(run_id=None, exists=False, date=None, newest=True)  # type: ignore[arg-type]
     assert poll(waiting).singly == [waiting]
     assert not waiting.keys
-    waiting.see(Snapshot({"run n": ["running"]}, run("n", "running")), NOW)
+    waiting.record_snapshot(Snapshot({"run n": ["running"]}, run("n", "running")), NOW)
     planned = poll(waiting)
     assert planned.waiting_for(run("n")) == [waiting]
     assert waiting.target.exists
@@ -270,39 +270,42 @@ def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_li
 
 def test_a_remote_out_of_reach_is_borne_until_patience_ends() -> None:
     waiting, error = waiter(), Unreachable("down")
-    waiting.miss(error, NOW + 599)
+    waiting.record_failure(error, NOW + 599)
     assert waiting.ended is None
-    waiting.miss(error, NOW + 601)
+    waiting.record_failure(error, NOW + 601)
     assert waiting.ended is error
 
 
 def test_the_loop_goes_at_the_smallest_interval_anybody_wants() -> None:
     slow, quick = waiter("a"), waiter("b")
     quick.poke_interval = 2.0
-    assert pause([slow, quick], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(2.0)
+    assert seconds_to_next_poll([slow, quick], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(2.0)
 
 
 def test_pauses_are_spread_by_a_tenth() -> None:
-    assert pause([waiter()], now=NOW, took=0.0, failures=0, jitter=0.0) == pytest.approx(9.0)
-    assert pause([waiter()], now=NOW, took=0.0, failures=0, jitter=1.0) == pytest.approx(11.0)
+    assert seconds_to_next_poll([waiter()], now=NOW, took=0.0, failures=0, jitter=0.0) == pytest.approx(9.0)
+    assert seconds_to_next_poll([waiter()], now=NOW, took=0.0, failures=0, jitter=1.0) == pytest.approx(11.0)
 
 
 def test_the_time_a_tick_takes_is_part_of_the_interval() -> None:
-    assert pause([waiter()], now=NOW, took=1.5, failures=0, jitter=0.5) == pytest.approx(8.5)
+    assert seconds_to_next_poll([waiter()], now=NOW, took=1.5, failures=0, jitter=0.5) == pytest.approx(8.5)
 
 
 def test_a_slow_remote_is_left_alone_for_four_fifths_of_the_time() -> None:
-    assert pause([waiter()], now=NOW, took=5.0, failures=0, jitter=0.5) == pytest.approx(20.0)
+    assert seconds_to_next_poll([waiter()], now=NOW, took=5.0, failures=0, jitter=0.5) == pytest.approx(20.0)
 
 
 def test_a_slow_remote_is_asked_every_five_minutes_at_least() -> None:
-    assert pause([waiter()], now=NOW, took=500.0, failures=0, jitter=0.5) == pytest.approx(300.0)
+    assert seconds_to_next_poll([waiter()], now=NOW, took=500.0, failures=0, jitter=0.5) == pytest.approx(300.0)
 
 
 # A tick that fails takes long by itself, since each of its requests is sent several times.
 @pytest.mark.parametrize("took", [0.0, 25.0, 500.0])
 def test_a_remote_that_is_down_is_asked_less_and_less_but_at_least_every_minute(took: float) -> None:
-    pauses = [pause([waiter()], now=NOW, took=took, failures=failures, jitter=0.5) for failures in range(1, 500)]
+    pauses = [
+        seconds_to_next_poll([waiter()], now=NOW, took=took, failures=failures, jitter=0.5)
+        for failures in range(1, 500)
+    ]
     assert pauses[:4] == pytest.approx([20.0, 40.0, 60.0, 60.0])
     assert set(pauses[2:]) == {pauses[2]}
 
@@ -310,7 +313,7 @@ def test_a_remote_that_is_down_is_asked_less_and_less_but_at_least_every_minute(
 def test_an_interval_longer_than_five_minutes_is_kept() -> None:
     patient = waiter(since=NOW - 1_000_000)
     patient.poke_interval = 3600.0
-    assert pause([patient], now=NOW, took=1.0, failures=2, jitter=0.5) == pytest.approx(3600.0)
+    assert seconds_to_next_poll([patient], now=NOW, took=1.0, failures=2, jitter=0.5) == pytest.approx(3600.0)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +323,6 @@ def test_an_interval_longer_than_five_minutes_is_kept() -> None:
 def test_a_young_wait_is_looked_at_more_often(age: float, interval: float, expected: float) -> None:
     young = waiter(since=NOW - age)
     young.poke_interval = interval
-    assert pause([young], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(expected)
-    young.miss(Unreachable("away"), NOW)
+    assert seconds_to_next_poll([young], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(expected)
+    young.record_failure(Unreachable("away"), NOW)
     assert young.due == pytest.approx(NOW + expected)

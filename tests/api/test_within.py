@@ -16,7 +16,7 @@ from astronomer_remote.api.protocol.ids import is_within, stays_below
 
 BASE = "https://airflow.example.com/dep"
 
-READINGS: dict[str, Callable[[str], str]] = {
+LISTING_ATTEMPTS: dict[str, Callable[[str], str]] = {
     "unquote": unquote,
     "drop parameters": lambda path: re.sub(r";[^/]*", "", path),
     "merge slashes": lambda path: re.sub(r"/+", "/", path),
@@ -59,7 +59,7 @@ def ends_at(path: str) -> str:
     return posixpath.normpath("/dep" + path)
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=10).map("".join), st.lists(st.sampled_from(list(READINGS))))
+@given(st.lists(st.sampled_from(PIECES), max_size=10).map("".join), st.lists(st.sampled_from(list(LISTING_ATTEMPTS))))
 @example("..;/other", ["drop parameters"])
 @example("%2e%2e;/other", ["unquote", "drop parameters"])
 @example("%252e%252e%252fother", ["unquote", "unquote"])
@@ -70,7 +70,7 @@ def test_no_server_is_led_out_by_what_counts_as_within(path: str, readings: list
     assume(is_within(f"{BASE}/{path}", BASE))
     read = f"/{path}"
     for name in readings:
-        read = READINGS[name](read)
+        read = LISTING_ATTEMPTS[name](read)
         assert ends_at(read) == "/dep" or ends_at(read).startswith("/dep/"), (path, name, read)
 
 

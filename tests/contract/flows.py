@@ -201,7 +201,7 @@ def trigger_of_a_taken_date(remote: Deployment) -> Flow[Triggered]:
 @client()
 def obtain_in_the_way(remote: Deployment) -> Flow[Any]:
     wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
-    return (yield from failure(DagRunAlreadyExists, remote.runs.obtain(wish, IfExists(attempt=2))))
+    return (yield from failure(DagRunAlreadyExists, remote.runs.ensure(wish, IfExists(attempt=2))))
 
 
 MARK = "0123456789abcdef"
@@ -211,13 +211,13 @@ MARK = "0123456789abcdef"
 def obtain_marked(remote: Deployment) -> Flow[Any]:
     """A run of a chosen id, which shows a further attempt whose it is."""
     wish = TriggerIntent("paused_dag", "contract-marked", note="by hand", mark=MARK)
-    if not (yield from remote.client.dialect()).takes_notes:
+    if not (yield from remote.client.dialect()).accepts_notes:
         wish = replace(wish, note=None)
-    made = yield from remote.runs.obtain(wish, IfExists(mark=MARK))
-    found = yield from remote.runs.obtain(wish, IfExists(attempt=2, mark=MARK))
+    made = yield from remote.runs.ensure(wish, IfExists(mark=MARK))
+    found = yield from remote.runs.ensure(wish, IfExists(attempt=2, mark=MARK))
     assert [made.existed, found.existed, found.run.run_id] == [False, True, "contract-marked"]
     other = replace(wish, mark="fedcba9876543210")
-    error = yield from failure(DagRunAlreadyExists, remote.runs.obtain(other, IfExists(attempt=2, mark=other.mark)))
+    error = yield from failure(DagRunAlreadyExists, remote.runs.ensure(other, IfExists(attempt=2, mark=other.mark)))
     return [made, found, error]
 
 
@@ -226,9 +226,9 @@ def obtain_reset_marked(remote: Deployment) -> Flow[Any]:
     """A run that was taken over shows a further attempt whose it is, where it can have a note."""
     wish = TriggerIntent("paused_dag", "contract-marked", mark="fedcba9876543210")
     if_exists = IfExists(mark=wish.mark, reset=True)
-    taken = yield from remote.runs.obtain(wish, if_exists)
+    taken = yield from remote.runs.ensure(wish, if_exists)
     found = yield from remote.runs.find_own(wish, if_exists)
-    if (yield from remote.client.dialect()).takes_notes:
+    if (yield from remote.client.dialect()).accepts_notes:
         assert found is not None
         assert found.note == taken.run.note == "by hand\n[astronomer_remote fedcba9876543210]"
     else:
@@ -336,14 +336,14 @@ def get_of_unknown_dag(remote: Deployment) -> Flow[Any]:
 
 @client()
 def of_date(remote: Deployment) -> Flow[list[DagRun]]:
-    runs = yield from remote.runs.all("paused_dag", EXTERNAL_DATE)
+    runs = yield from remote.runs.list_all("paused_dag", EXTERNAL_DATE)
     assert [run.run_id for run in runs] == ["contract-dated"]
     return runs
 
 
 @client()
 def of_date_without_run(remote: Deployment) -> Flow[list[DagRun]]:
-    runs = yield from remote.runs.all("paused_dag", "2021-11-16T11:35:00Z")
+    runs = yield from remote.runs.list_all("paused_dag", "2021-11-16T11:35:00Z")
     assert runs == []
     return runs
 
@@ -654,7 +654,7 @@ def reasons(remote: Deployment) -> Flow[Any]:
     outcome = yield from ended(
         remote, WaitTarget("failing", made.run.run_id, failed_states=("failed",)), WaitStatus.FAILED
     )
-    report = yield from remote.reasons.of(outcome.run, log_lines=20)
+    report = yield from remote.failures.report(outcome.run, log_lines=20)
     if (yield from numbers(remote)) >= (2, 0):
         (boom,) = report.tasks
         assert (boom.instance.name, report.failed_count, report.task_count) == ("boom", 1, 3)
@@ -682,13 +682,13 @@ def stream_logs(remote: Deployment) -> Flow[Any]:
     target = WaitTarget("chatty", made.run.run_id, task_ids=("speak",), allowed_states=("running",))
     yield from ended(remote, target, WaitStatus.SUCCESS)
     lines: list[Any] = []
-    waiter = Waiter(WaitTarget("chatty", made.run.run_id, stream=("speak", "typo")), 5, lines.append, reached=0.0)
+    waiter = Waiter(WaitTarget("chatty", made.run.run_id, stream=("speak", "typo")), 5, lines.append, answered_at=0.0)
     while not waiter.ended:
         yield from remote.follower.follow(waiter)
         waiter.follow_due = 0.0
         yield Sleep(5)
-        yield from remote.poller.look_for(waiter)
-    yield from remote.follower.finish(waiter)
+        yield from remote.poller.poll(waiter)
+    yield from remote.follower.report_last_lines(waiter)
     lines = [str(line) for line in lines if isinstance(line, str) and not line.startswith("Waiting for")]
     assert lines[0] == "The run has no task typo, whose log is wanted."
     spoken = [re.search(r"speak: .*(word \d of 5)", line) for line in lines]
@@ -702,7 +702,7 @@ def results(remote: Deployment) -> Flow[Any]:
     yield from remote.results.check()
     made = yield from remote.runs.trigger(TriggerIntent("quick", "contract-results", {"k": "v", "n": [1, None]}))
     outcome = yield from ended(remote, WaitTarget("quick", made.run.run_id), WaitStatus.SUCCESS)
-    found = yield from remote.results.of(outcome.run, ["hello"])
+    found = yield from remote.results.read(outcome.run, ["hello"])
     assert found == {"hello": {"conf": {"k": "v", "n": [1, None]}}}
     assert not (yield from remote.results.all_skipped(outcome.run))
     return found
@@ -762,14 +762,14 @@ def clear(remote: Deployment) -> Flow[Any]:
 @client(possible=since(2, 0))
 def obtain_reset(remote: Deployment) -> Flow[Triggered]:
     wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
-    taken = yield from remote.runs.obtain(wish, IfExists(reset=True))
+    taken = yield from remote.runs.ensure(wish, IfExists(reset=True))
     assert [taken.existed, taken.run.run_id] == [True, "contract-dated"]
     return taken
 
 
 @client()
 def obtain_after_failure(remote: Deployment) -> Flow[Triggered]:
-    made = yield from remote.runs.obtain(
+    made = yield from remote.runs.ensure(
         TriggerIntent("failing", "contract-failure"), IfExists(generated_id=True, attempt=2)
     )
     assert [made.existed, made.run.run_id] == [False, "contract-failure.2"]

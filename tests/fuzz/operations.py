@@ -191,17 +191,17 @@ def _not_passed(remote: HostileRemote, result: Any) -> None:
 
 
 def _obtain(remote: Deployment) -> Flow[Any]:
-    return (yield from remote.runs.obtain(TriggerIntent("slow", "intent"), IfExists(generated_id=True)))
+    return (yield from remote.runs.ensure(TriggerIntent("slow", "intent"), IfExists(generated_id=True)))
 
 
 def _reasons(remote: Deployment) -> Flow[Any]:
     run = yield from remote.get_dag_run("bad", "broken")
-    return (yield from remote.reasons.of(run, log_lines=20))
+    return (yield from remote.failures.report(run, log_lines=20))
 
 
 def _results(remote: Deployment) -> Flow[Any]:
     run = yield from remote.get_dag_run("quick", "done")
-    return (yield from remote.results.of(run, ["hello"]))
+    return (yield from remote.results.read(run, ["hello"]))
 
 
 def _all_skipped(remote: Deployment) -> Flow[bool]:

@@ -12,7 +12,7 @@ import pytest
 
 from astronomer_remote.api.protocol.flow import Flow, Request
 from astronomer_remote.api.runs.failure import LARGEST_REPORT
-from astronomer_remote.api.waiting.log_stream import LINES_PER_LOOK
+from astronomer_remote.api.waiting.log_stream import LINES_PER_POLL
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from dev.deployments import Deployment
 from tests.live.conversing import Conversing
@@ -34,7 +34,7 @@ class Counting(Conversing):
         self.lines: list[str] = []
         self.outcome, self.seconds = self._crowded()
         self.waiting, self.asked = self.asked, []
-        report = self.remote.reasons.of(self._run(), log_lines=20)
+        report = self.remote.failures.report(self._run(), log_lines=20)
         self.report = self.run(self._counted(report))
 
     def _run(self) -> Any:
@@ -102,7 +102,7 @@ def test_the_logs_are_told_each_line_once_and_in_part_where_there_is_too_much(at
     assert any("lines are left out here" in line for line in at.lines_of("talkative"))
     assert any("failed after 50000 lines" in line for line in at.lines_of("talkative"))
     looks = sum("/talkative/logs/" in path for path in at.waiting)
-    assert len(at.lines_of("talkative")) <= looks * (LINES_PER_LOOK + 1)
+    assert len(at.lines_of("talkative")) <= looks * (LINES_PER_POLL + 1)
 
 
 def test_it_costs_little(at: Counting) -> None:

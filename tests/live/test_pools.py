@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.pools.diff import parse
-from astronomer_remote.api.pools.sync import Progress
+from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
@@ -236,7 +236,7 @@ def test_what_the_remote_says_of_a_single_pool_is_told(at: PoolsOf, monkeypatch:
         return send(request)
 
     monkeypatch.setattr(driver, "_send", insist)
-    progress = Progress(plan)
+    progress = SyncProgress(plan)
     with pytest.raises(RequestRefused, match=r"'b'.*already exist.*done: create 'a', create 'c'; failed: create 'b'"):
         at.run(at.remote.pool_sync.apply(plan, progress=progress))
     assert progress.outcomes == {"a": "done", "b": "failed", "c": "done"}
@@ -310,7 +310,7 @@ def test_a_declaration_is_met_in_one_run_and_the_next_changes_nothing(at: PoolsO
         declared |= {"a new one": 1}
     force = at.version < (2,)
 
-    def sync() -> Progress:
+    def sync() -> SyncProgress:
         plan = at.run(at.remote.pool_sync.plan(parse(declared), prune=True, force=force))
         return at.run(at.remote.pool_sync.apply(plan, force=force))
 
@@ -369,7 +369,7 @@ def test_two_at_once_make_one_pool(at: PoolsOf, monkeypatch: pytest.MonkeyPatch)
 def test_two_who_sync_at_once_make_one_pool_of_each_name(at: PoolsOf, monkeypatch: pytest.MonkeyPatch) -> None:
     other, declared = PoolsOf(at.deployment), parse({"a": 1, "b": 2, "c": 3})
 
-    def sync(of: PoolsOf) -> Progress:
+    def sync(of: PoolsOf) -> SyncProgress:
         return of.run(of.remote.pool_sync.apply(of.run(of.remote.pool_sync.plan(declared))))
 
     before_writing(at, monkeypatch, lambda: sync(other))

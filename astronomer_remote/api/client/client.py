@@ -1,5 +1,5 @@
 """
-How any request is carried out: with patience, with credentials, and with one reading of the reply.
+How any request is carried out: with patience, with credentials, and with one reader of the reply.
 
 Everything above asks :meth:`Client.request` with an :class:`~astronomer_remote.api.dialects.base.Operation`;
 nothing else in the package knows what 403 means or when to try again.
@@ -21,14 +21,14 @@ from astronomer_remote.api.client import responses
 from astronomer_remote.api.client.paging import (
     LARGEST_BARE_LISTING,
     LARGEST_LISTING,
+    LISTING_ATTEMPTS,
     MOST_ENTRIES,
     MOST_PAGES,
-    READINGS,
     PageAt,
-    Reading,
+    PageReader,
 )
 from astronomer_remote.api.client.responses import refuses
-from astronomer_remote.api.client.retry import PASSING_STATUSES, Budget, RetryPolicy, http_date
+from astronomer_remote.api.client.retry import PASSING_STATUSES, RetryBudget, RetryPolicy, http_date
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
 from astronomer_remote.api.protocol import auth
@@ -96,8 +96,8 @@ class Client:
         self._authentication: auth.Authentication | None = None
         self._skew = 0.0
         self._reported: set[str] = set()
-        self._widens = True
-        self._budget: Budget | None = None
+        self._accepts_large_pages = True
+        self._retry_budget: RetryBudget | None = None
         self._redaction = Redaction()
 
     def redact(self, text: str) -> str:
@@ -111,40 +111,40 @@ class Client:
     def dialect(self) -> Flow[Dialect]:
         """How the remote is spoken to, found out once and remembered."""
         if self._dialect is None:
-            self._dialect = yield from self._with_backoff(
-                lambda: detect.dialect(self.settings, self._deliver, auth.static(self.settings))
+            self._dialect = yield from self._retrying(
+                lambda: detect.dialect(self.settings, self._send_with_retries, auth.static(self.settings))
             )
         return self._dialect
 
-    def request(self, operation: Operation[T], attempts_at_missing: int | None = None) -> Flow[T]:
+    def request(self, operation: Operation[T], attempts_if_missing: int | None = None) -> Flow[T]:
         """
         Send an exchange's request and read its reply, again if that is not an Airflow's and nothing speaks against it.
 
-        :param attempts_at_missing: how often it is sent at most if a page of status 404 comes back.
+        :param attempts_if_missing: how often it is sent at most if a page of status 404 comes back.
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.protocol.errors`.
         """
-        return (yield from self._ask(operation, attempts_at_missing))[0]
+        return (yield from self._request(operation, attempts_if_missing))[0]
 
-    def _ask(self, operation: Operation[T], attempts_at_missing: int | None = None) -> Flow[tuple[T, int]]:
+    def _request(self, operation: Operation[T], attempts_if_missing: int | None = None) -> Flow[tuple[T, int]]:
         """The same. :return: what was read, and how many bytes the reply had."""
-        return (yield from self.sharing(self._until_answered(operation, attempts_at_missing)))
+        return (yield from self.with_retry_budget(self._request_with_retries(operation, attempts_if_missing)))
 
-    def _until_answered(self, operation: Operation[T], attempts_at_missing: int | None) -> Flow[tuple[T, int]]:
+    def _request_with_retries(self, operation: Operation[T], attempts_if_missing: int | None) -> Flow[tuple[T, int]]:
         attempt = 0
         while True:
             attempt += 1
-            response = yield from self.respond(operation.request)
+            response = yield from self.send(operation.request)
             try:
                 responses.check(operation, response)
                 return (yield from self._read(operation, response)), len(response.body)
             except UnexpectedReply as error:
-                if not operation.request.may_repeat or (error.status == 404 and attempt == attempts_at_missing):
+                if not operation.request.may_repeat or (error.status == 404 and attempt == attempts_if_missing):
                     raise
-                yield from self.pause(error)
+                yield from self.back_off(error)
 
     def _read(self, operation: Operation[T], response: Response) -> Flow[T]:
         if len(response.body) > LARGE_JSON:
-            return (yield from compute(lambda: responses.read_beside(operation, response)))
+            return (yield from compute(lambda: responses.read_in_steps(operation, response)))
         return responses.read(operation, response)
 
     def paginate(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[list[T]]:
@@ -155,15 +155,15 @@ class Client:
         :raises ListingChanged: if it was not seen as a whole.
         :raises NotSupported: if it is longer than is read.
         """
-        reading = yield from self.read_all(page, key, widest=widest)
-        if not reading.whole:
+        reader = yield from self.read_all(page, key, widest=widest)
+        if not reader.whole:
             raise ListingChanged(
-                f"Could not {reading.next().action}: it changed each of the {READINGS} times it was read, so that "
-                f"not all of its {reading.total} entries are known."
+                f"Could not {reader.next().action}: it changed each of the {LISTING_ATTEMPTS} times it was read, so "
+                f"that not all of its {reader.total} entries are known."
             )
-        return reading.items
+        return reader.items
 
-    def read_all(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[Reading[T]]:
+    def read_all(self, page: PageAt[T], key: Callable[[T], Hashable], *, widest: int = PAGE) -> Flow[PageReader[T]]:
         """
         Read a listing, again if it changes meanwhile.
 
@@ -171,54 +171,56 @@ class Client:
         :param key: what tells two entries apart.
         :param widest: entries of a page if the listing does not fit into one of the usual size; twice as many each
             time it is read again.
-        :return: the last reading, which may not have seen all of it.
+        :return: the last reader, which may not have seen all of it.
         :raises NotSupported: if it is longer than is read.
         """
-        return (yield from self.sharing(self._until_whole(page, key, widest)))
+        return (yield from self.with_retry_budget(self._read_pages(page, key, widest)))
 
-    def _until_whole(self, page: PageAt[T], key: Callable[[T], Hashable], widest: int) -> Flow[Reading[T]]:
-        for number in range(READINGS):
-            reading = Reading(page, key, widest=widest * 2**number if widest > PAGE and self._widens else 0)
-            yield from self.read_on(reading)
-            if reading.total > MOST_ENTRIES:
+    def _read_pages(self, page: PageAt[T], key: Callable[[T], Hashable], widest: int) -> Flow[PageReader[T]]:
+        for number in range(LISTING_ATTEMPTS):
+            reader = PageReader(
+                page, key, widest=widest * 2**number if widest > PAGE and self._accepts_large_pages else 0
+            )
+            yield from self.read_on(reader)
+            if reader.total > MOST_ENTRIES:
                 raise NotSupported(
-                    f"Could not {reading.next().action}: there are {reading.total} entries, and {MOST_ENTRIES} are "
+                    f"Could not {reader.next().action}: there are {reader.total} entries, and {MOST_ENTRIES} are "
                     "the most that are read."
                 )
-            if reading.whole:
+            if reader.whole:
                 break
-        return reading
+        return reader
 
-    def read_on(self, reading: Reading[T], pages: int = MOST_PAGES) -> Flow[None]:
+    def read_on(self, reader: PageReader[T], pages: int = MOST_PAGES) -> Flow[None]:
         """
         Read a listing to its end, or so many pages of it; nothing more of one that is too long.
 
         :raises NotSupported: if its entries are larger than is read.
         """
-        yield from self.sharing(self._read_on(reading, pages))
+        yield from self.with_retry_budget(self._read_on(reader, pages))
 
-    def _read_on(self, reading: Reading[T], pages: int) -> Flow[None]:
-        while not reading.over and reading.pages < pages and reading.total <= MOST_ENTRIES:
-            operation = reading.next()
+    def _read_on(self, reader: PageReader[T], pages: int) -> Flow[None]:
+        while not reader.over and reader.pages < pages and reader.total <= MOST_ENTRIES:
+            operation = reader.next()
             try:
-                page, size = yield from self._ask(operation)
-                reading.add(page, size)
+                page, size = yield from self._request(operation)
+                reader.add(page, size)
                 # There is one, since :meth:`read_on` shares one.
-                cast("Budget", self._budget).advance(self.clock())
+                cast("RetryBudget", self._retry_budget).advance(self.clock())
             except ReplyTooLarge as error:
-                reading.shrink(error.message)
+                reader.shrink(error.message)
             except PermanentError as error:
                 # Larger pages are asked for by another request, which not everybody may send.
-                if not (reading.widened and refuses(error)):
+                if not (reader.widened and refuses(error)):
                     raise
                 log.debug("The remote gives a listing in small pages only: %s", error)
-                self._widens = False
-                reading.narrow()
-            self._report_unreadable(operation.action, reading.unreadable)
+                self._accepts_large_pages = False
+                reader.narrow()
+            self._report_unreadable(operation.action, reader.unreadable)
             most = LARGEST_BARE_LISTING if operation.unread else LARGEST_LISTING
-            if reading.bytes > most:
+            if reader.bytes > most:
                 raise NotSupported(
-                    f"Could not {operation.action}: {len(reading.items)} of {reading.total} entries are more than "
+                    f"Could not {operation.action}: {len(reader.items)} of {reader.total} entries are more than "
                     f"{most // 2**20} MB, which is the most that is read of a listing. Ask for fewer of them, for "
                     "example those of one logical_date, or for each by its id."
                 )
@@ -229,28 +231,28 @@ class Client:
             self._reported.add(action)
             log.warning("Could not %s in full; what cannot be read is left out, for example: %s", action, reasons[0])
 
-    def respond(self, request: Request) -> Flow[Response]:
+    def send(self, request: Request) -> Flow[Response]:
         """Send a request with patience and credentials. :return: the reply, whatever its status."""
-        return (yield from self.sharing(self._respond(request)))
+        return (yield from self.with_retry_budget(self._send_authenticated(request)))
 
-    def _respond(self, request: Request) -> Flow[Response]:
+    def _send_authenticated(self, request: Request) -> Flow[Response]:
         if not request.authenticated:
-            return (yield from self._deliver(request))
-        renewed = reloaded = False
+            return (yield from self._send_with_retries(request))
+        refreshed = reloaded = False
         while True:
             authentication = yield from self._authenticate()
             shown = authentication.headers()
-            response = yield from self._deliver(request.with_headers(shown))
-            if not authentication.refused(response) or (yield from self._is_known(response, shown)):
+            response = yield from self._send_with_retries(request.with_headers(shown))
+            if not authentication.refused(response) or (yield from self._is_authenticated(response, shown)):
                 return response
-            # Another flow of this conversation may have met the same refusal, and renewed meanwhile.
+            # Another flow of this conversation may have met the same refusal, and refreshed meanwhile.
             stale = authentication is not self._authentication or authentication.headers() != shown
-            if not renewed and (stale or authentication.renew()):
-                renewed = True
+            if not refreshed and (stale or authentication.refresh()):
+                refreshed = True
             elif reloaded or not (yield from self._reload()):
                 raise self._refusal(request, response)
             else:
-                renewed, reloaded = False, True
+                refreshed, reloaded = False, True
 
     def authorization(self) -> Flow[dict[str, str]]:
         """Headers that authenticate a request which somebody else sends."""
@@ -265,7 +267,7 @@ class Client:
                 self._authentication = auth.choose(self.settings, dialect.generation, dialect.version)
             authentication = self._authentication
             try:
-                yield from self._with_backoff(partial(authentication.prepare, self.clock(), self._deliver))
+                yield from self._retrying(partial(authentication.prepare, self.clock(), self._send_with_retries))
             except AuthenticationFailed:
                 if reloaded or not (yield from self._reload()):
                     raise
@@ -274,16 +276,16 @@ class Client:
                 self._redaction.add(authentication.issued)
                 return authentication
 
-    def _is_known(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
+    def _is_authenticated(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
         """
         Whether a refusal is about a permission after all, and not about who we are.
 
         Where the one is answered like the other, something is asked that nearly every account may read.
         """
         dialect = yield from self.dialect()
-        if response.status != 403 or not shown or dialect.tells_unknown_from_forbidden:
+        if response.status != 403 or not shown or dialect.distinguishes_bad_credentials:
             return False
-        proof = yield from self._deliver(dialect.proof().request.with_headers(shown))
+        proof = yield from self._send_with_retries(dialect.proof().request.with_headers(shown))
         return proof.status == 200
 
     def _reload(self) -> Flow[bool]:
@@ -306,37 +308,37 @@ class Client:
             detail=detail,
         )
 
-    def _with_backoff(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
-        return (yield from self.sharing(self._until_expected(flow)))
+    def _retrying(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
+        return (yield from self.with_retry_budget(self._retry_unexpected(flow)))
 
-    def _until_expected(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
+    def _retry_unexpected(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
         while True:
             try:
                 return (yield from flow())
             except UnexpectedReply as error:
                 # A gateway's page comes and goes like its 503.
-                yield from self.pause(error)
+                yield from self.back_off(error)
 
-    def sharing(self, flow: Flow[T]) -> Flow[T]:
+    def with_retry_budget(self, flow: Flow[T]) -> Flow[T]:
         """
         Carry out a flow all of whose requests share one budget of retries.
 
         Within another such flow it is the budget of that one: no budget begins again inside another. Several flows of
         a conversation may be under way at once, each with a budget of its own.
         """
-        if self._budget is not None:
+        if self._retry_budget is not None:
             return (yield from flow)
-        budget = Budget(self._retry, self.clock())
+        budget = RetryBudget(self._retry, self.clock())
         outcome: Any = None
         try:
             while True:
-                self._budget = budget
+                self._retry_budget = budget
                 try:
                     step = flow.throw(outcome) if isinstance(outcome, TransportError) else flow.send(outcome)
                 except StopIteration as end:
                     return cast("T", end.value)
                 finally:
-                    self._budget = None
+                    self._retry_budget = None
                 try:
                     outcome = yield step
                 except TransportError as error:
@@ -344,20 +346,20 @@ class Client:
         finally:
             flow.close()
 
-    def pause(self, failure: RemoteError, *, by_time: bool = False) -> Flow[None]:
+    def back_off(self, failure: RemoteError, *, by_time: bool = False) -> Flow[None]:
         """
-        Wait before another attempt. Without a budget, see :meth:`sharing`, there is none.
+        Wait before another attempt. Without a budget, see :meth:`with_retry_budget`, there is none.
 
         :param by_time: whether only the time limits the attempts, not their number.
         :raises RemoteError: the failure itself, once the limit is reached.
         """
-        asked, budget = failure.retry_after if isinstance(failure, RemoteUnavailable) else None, self._budget
+        asked, budget = failure.retry_after if isinstance(failure, RemoteUnavailable) else None, self._retry_budget
         wait = budget.wait(self.clock(), self._jitter(), asked, by_time=by_time) if budget else None
         if wait is None:
             raise failure
         yield Sleep(wait)
 
-    def _deliver(self, request: Request) -> Flow[Response]:
+    def _send_with_retries(self, request: Request) -> Flow[Response]:
         """
         Send a request, again if need be.
 
@@ -366,14 +368,14 @@ class Client:
         """
         while True:
             try:
-                response = self._guarded(request, (yield from send(request)))
+                response = self._redacted(request, (yield from send(request)))
             except TransportError as error:
                 # A proxy's refusal, which it is part of, may repeat what the proxy was shown.
                 error.reason = self.redact(error.reason)
                 failure: PassingError = responses.unreachable(self.settings, request, error)
                 harmless = not error.sent
             else:
-                self._note_time(response)
+                self._record_clock_skew(response)
                 if response.status not in PASSING_STATUSES:
                     responses.check_size(request, response)
                     if response.status >= 400 and len(response.body) > LARGE_JSON:
@@ -383,9 +385,9 @@ class Client:
                 harmless = response.status == 429
             if not (request.may_repeat or harmless):
                 raise failure
-            yield from self.pause(failure)
+            yield from self.back_off(failure)
 
-    def _guarded(self, request: Request, response: Response) -> Response:
+    def _redacted(self, request: Request, response: Response) -> Response:
         """A reply that hides our secrets in whatever of it goes on to people and databases."""
         return replace(
             response,
@@ -394,7 +396,7 @@ class Client:
             clean_text=lambda text: self._redaction.hide_in_bytes(text, self.settings),
         )
 
-    def _note_time(self, response: Response) -> None:
+    def _record_clock_skew(self, response: Response) -> None:
         date = http_date(response.headers.get("date", ""))
         skew = date.timestamp() - self.clock() if date else math.inf
         # What is further off is no clock, and would lead to dates that cannot be calculated with.
@@ -402,13 +404,13 @@ class Client:
             self._skew = skew
 
 
-def one_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
+def one_retry_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
     """Let all requests of a flow share one budget of retries; it is a method of what has a conversation."""
 
     @wraps(method)
     def flow(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
         talker: Any = args[0]
-        shared: Flow[T] = talker._client.sharing(method(*args, **kwargs))
+        shared: Flow[T] = talker._client.with_retry_budget(method(*args, **kwargs))
         return shared
 
     return flow

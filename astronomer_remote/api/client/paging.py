@@ -25,11 +25,11 @@ LARGEST_LISTING = 64 * 1024 * 1024
 LARGEST_BARE_LISTING = 512 * 1024 * 1024
 """The same where only a few fields of each entry are kept."""
 
-READINGS = 4
+LISTING_ATTEMPTS = 4
 """How often a listing is read that changes meanwhile."""
 
 
-INSTANCES_AT_ONCE = 2000
+INSTANCES_PER_PAGE = 2000
 """How many task instances are asked for at once of a run that has more than a page of them: one page of a few megabytes
 is as they were at one moment, and costs the remote less than twenty small ones."""
 
@@ -46,7 +46,7 @@ def run_key(run: DagRun) -> tuple[str, str]:
     return run.dag_id, run.run_id
 
 
-class Reading(Generic[T]):
+class PageReader(Generic[T]):
     """
     What one reading of a listing has found so far.
 

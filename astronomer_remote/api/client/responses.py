@@ -83,7 +83,7 @@ def read(operation: Operation[T], response: Response) -> T:
         ) from None
 
 
-def read_beside(operation: Operation[T], response: Response) -> T:
+def read_in_steps(operation: Operation[T], response: Response) -> T:
     """The same as :func:`read` for a large body, in a thread of its own: it lets other threads have their turn."""
     return read(operation, response if operation.text else response.parse(operation.unread))
 

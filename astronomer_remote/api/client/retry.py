@@ -45,7 +45,7 @@ class RetryPolicy:
         return wait if elapsed + wait < self.total_seconds else None
 
 
-class Budget:
+class RetryBudget:
     """
     How often, and how long, one operation may still be tried again, whatever requests it consists of.
 

@@ -25,7 +25,7 @@ from astronomer_remote.api.protocol.models import (
     TriggerIntent,
     Version,
 )
-from astronomer_remote.api.protocol.pool_changes import Change, PoolsChanged
+from astronomer_remote.api.protocol.pool_changes import PoolChange, PoolsChanged
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -144,7 +144,7 @@ class Dialect(ABC):
     breaks_on_pause_of_unknown_dag = False
     """Whether a question about the pause of an unknown DAG meets an error page instead of "there is none"."""
 
-    tells_unknown_from_forbidden = True
+    distinguishes_bad_credentials = True
     """Whether the refusal of wrong credentials differs from the refusal of an account without the permission."""
 
     needs_logical_date = True
@@ -153,12 +153,12 @@ class Dialect(ABC):
     overwrites_pools = False
     """Whether the request that creates a pool changes one that is there already."""
 
-    tells_data_intervals = True
+    has_data_intervals = True
     """Whether the remote shows the data interval of a DAG run."""
-    tells_values = True
+    has_typed_xcoms = True
     """Whether XCom values are told with their types, rather than as Python's text form of them."""
 
-    takes_notes = True
+    accepts_notes = True
     """Whether a run can be given a note when it is triggered."""
 
     has_pool_usage = True
@@ -344,7 +344,7 @@ class Dialect(ABC):
     def delete_pool(self, name: str) -> Operation[None]:
         """Delete a pool."""
 
-    def change_pools(self, changes: Sequence[Change]) -> Operation[PoolsChanged] | None:
+    def change_pools(self, changes: Sequence[PoolChange]) -> Operation[PoolsChanged] | None:
         """Carry out several changes at once; ``None`` where each needs a request of its own."""
         return None
 

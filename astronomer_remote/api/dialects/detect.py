@@ -8,7 +8,7 @@ from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.dialects.experimental import ExperimentalDialect
 from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
-from astronomer_remote.api.protocol.auth import Authentication, Deliver
+from astronomer_remote.api.protocol.auth import Authentication, Send
 from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, RemoteError, UnexpectedReply
 from astronomer_remote.api.protocol.flow import LARGE_JSON, Flow, Request, Response
 from astronomer_remote.api.protocol.models import LONGEST_VERSION, Generation, Version
@@ -24,7 +24,7 @@ PROBES: Mapping[Generation, str] = {
 }
 
 
-def dialect(settings: Settings, deliver: Deliver, static: Authentication | None) -> Flow[Dialect]:
+def dialect(settings: Settings, send: Send, static: Authentication | None) -> Flow[Dialect]:
     """
     The dialect of the remote.
 
@@ -39,10 +39,10 @@ def dialect(settings: Settings, deliver: Deliver, static: Authentication | None)
     answers: dict[str, Response] = {}
     for generation in target:
         request = Request("GET", PROBES[generation], authenticated=False)
-        reply = yield from deliver(request)
+        reply = yield from send(request)
         while static and static.refused(reply):
-            reply = yield from deliver(request.with_headers(static.headers()))
-            if static.refused(reply) and not static.renew():
+            reply = yield from send(request.with_headers(static.headers()))
+            if static.refused(reply) and not static.refresh():
                 break
         found = _recognise(settings, generation, reply)
         # Airflow 2.0 may offer the experimental API too, so that what did not deny the newer one may be such.

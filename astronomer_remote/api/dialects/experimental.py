@@ -47,9 +47,9 @@ class ExperimentalDialect(Dialect):
     lists_task_instances = False
     overwrites_pools = True
     has_pool_usage = False
-    tells_data_intervals = False
-    tells_values = False
-    takes_notes = False
+    has_data_intervals = False
+    has_typed_xcoms = False
+    accepts_notes = False
     lists_ended_runs = lists_ended_tasks = False
     breaks_on_pause_of_unknown_dag = True
     # A run is called running from its first moment on, even if its DAG is paused.

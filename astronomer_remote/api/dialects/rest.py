@@ -73,7 +73,7 @@ class RestDialect(Dialect):
     slash_in_pool_names = False
     reader_of_pools = "Viewer"
     """The least of Airflow's own roles that may read pools."""
-    takes_unlimited_pools = False
+    accepts_unlimited_pools = False
     log_type: str
     """Content type in which a log comes line by line, so that its end can be told from its beginning."""
     read_log: Callable[[bytes, int], list[str]]
@@ -332,7 +332,7 @@ class RestDialect(Dialect):
         return Operation(Request("DELETE", self._pool_path(name)), nothing, f"delete pool {name!r}", "Op")
 
     def _refuse_unlimited(self, pool: Pool) -> None:
-        if pool.unlimited and not self.takes_unlimited_pools:
+        if pool.unlimited and not self.accepts_unlimited_pools:
             raise self.cannot("have a pool of unlimited slots", "Its list of pools fails as long as there is one.")
 
     @abstractmethod

@@ -21,7 +21,7 @@ class V1Dialect(RestDialect):
     version: Version
 
     # 2.11 answers both with 403 and no detail.
-    tells_unknown_from_forbidden = False
+    distinguishes_bad_credentials = False
     date_field = "execution_date"
     bound_field = "execution_date"
     # The run that was made last: a run by hand has the date of that moment, a scheduled one that of its interval.
@@ -35,9 +35,9 @@ class V1Dialect(RestDialect):
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
         self.orders_runs = version >= (2, 1)
-        self.takes_notes = version >= (2, 5)
-        self.tells_data_intervals = version >= (2, 3)
-        self.tells_values = version >= (2, 10)
+        self.accepts_notes = version >= (2, 5)
+        self.has_data_intervals = version >= (2, 3)
+        self.has_typed_xcoms = version >= (2, 10)
         self.selects_fields = version >= (2, 9)
         self.breaks_on_tasks_of_triggered_dag = version.numbers[:2] == (2, 2)
         self.breaks_on_refused_conf = (2, 3) <= version.numbers[:2] < (2, 9)
@@ -112,7 +112,7 @@ class V1Dialect(RestDialect):
         return f"{self.base_url}/graph?dag_id={quoted(run.dag_id)}&execution_date={quoted(run.logical_date or '')}"
 
     def xcom_query(self) -> dict[str, Any]:
-        return {"stringify": False} if self.tells_values else {}
+        return {"stringify": False} if self.has_typed_xcoms else {}
 
     def pool_fields(self, pool: Pool) -> dict[str, Any]:
         fields: dict[str, Any] = {}

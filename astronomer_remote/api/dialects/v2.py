@@ -11,7 +11,7 @@ from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
 from astronomer_remote.api.protocol.flow import Request, quoted
 from astronomer_remote.api.protocol.models import DagRun, Generation, Pool, TriggerIntent, Version
-from astronomer_remote.api.protocol.pool_changes import CREATE, DEFAULT_POOL, DELETE, UPDATE, Change, PoolsChanged
+from astronomer_remote.api.protocol.pool_changes import CREATE, DEFAULT_POOL, DELETE, UPDATE, PoolChange, PoolsChanged
 
 
 class V2Dialect(RestDialect):
@@ -34,7 +34,7 @@ class V2Dialect(RestDialect):
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
         # Before, it could not put their open slots into a reply.
-        self.takes_unlimited_pools = version >= (3, 1, 8)
+        self.accepts_unlimited_pools = version >= (3, 1, 8)
 
     def trigger_fields(self, intent: TriggerIntent) -> Mapping[str, Any]:
         # The field is required and may be null.
@@ -82,7 +82,7 @@ class V2Dialect(RestDialect):
         if pool.name == DEFAULT_POOL and not {"slots", "include_deferred"}.issuperset(changed):
             raise self.cannot("change more of default_pool than its slots and whether they count deferred tasks")
 
-    def change_pools(self, changes: Sequence[Change]) -> Operation[PoolsChanged]:
+    def change_pools(self, changes: Sequence[PoolChange]) -> Operation[PoolsChanged]:
         # An action for each pool, so that one that is refused keeps no other back, as it would within its action.
         body = {"actions": [self._bulk_action(change) for change in changes]}
 
@@ -96,7 +96,7 @@ class V2Dialect(RestDialect):
         request = Request("PATCH", self.at("pools"), body=body)
         return Operation(request, read, f"change {len(changes)} pools", "Op")
 
-    def _bulk_action(self, change: Change) -> dict[str, Any]:
+    def _bulk_action(self, change: PoolChange) -> dict[str, Any]:
         pool = change.after
         if pool is None:
             return {"action": DELETE, "entities": [self.pool_name(change.name)], "action_on_non_existence": "skip"}

@@ -20,7 +20,7 @@ from astronomer_remote.api.protocol.pool_changes import (
     DELETE,
     FIELDS,
     UPDATE,
-    Change,
+    PoolChange,
     _plain,
     _shown,
 )
@@ -29,7 +29,7 @@ DONE, FAILED, LEFT, OCCUPIED = "done", "failed", "not done", "kept, since it was
 """What has become of a change; one that failed may have been done nevertheless, if only the reply was lost."""
 
 
-MOST_TOLD = 200
+MOST_LISTED = 200
 """Changes, and kept pools, that are told in a log and handed on as XCom."""
 
 LARGEST_DIFF = 256 * 1024
@@ -37,7 +37,7 @@ LARGEST_DIFF = 256 * 1024
 
 
 @dataclass(frozen=True)
-class Plan:
+class PoolPlan:
     """
     What has to happen for a remote's pools to match a declaration.
 
@@ -46,7 +46,7 @@ class Plan:
     :param same: how many pools are as declared.
     """
 
-    changes: tuple[Change, ...] = ()
+    changes: tuple[PoolChange, ...] = ()
     kept: Mapping[str, str] = field(default_factory=dict)
     same: int = 0
 
@@ -58,7 +58,7 @@ class Plan:
         :return: as :meth:`as_dict`; where not all changes and kept pools fit, the first ones and ``left_out``, which
             says how many of each are missing. Texts are cut.
         """
-        most = MOST_TOLD
+        most = MOST_LISTED
         while True:
             some = replace(self, changes=self.changes[:most], kept=dict(islice(self.kept.items(), most)))
             on_line = untrusted.shortened(some.as_dict(outcomes))
@@ -111,7 +111,7 @@ def check_fields(fields: Iterable[str]) -> None:
         raise InvalidSettings(f"fields holds {', '.join(unknown)}; known are: {', '.join(FIELDS)}.")
 
 
-def compare(current: Pool | None, target: Pool, fields: Collection[str] = FIELDS) -> Change | None:
+def compare(current: Pool | None, target: Pool, fields: Collection[str] = FIELDS) -> PoolChange | None:
     """
     What has to change for a pool to be as wanted; ``None`` if nothing has.
 
@@ -121,7 +121,7 @@ def compare(current: Pool | None, target: Pool, fields: Collection[str] = FIELDS
     """
     if current is None:
         ignored: dict[str, Any] = {name: None for name in FIELDS if name not in ("slots", *fields)}
-        return Change(CREATE, target.name, after=replace(target, **ignored))
+        return PoolChange(CREATE, target.name, after=replace(target, **ignored))
     changed = {
         name: getattr(target, name)
         for name in FIELDS
@@ -131,7 +131,7 @@ def compare(current: Pool | None, target: Pool, fields: Collection[str] = FIELDS
     }
     if not changed:
         return None
-    return Change(UPDATE, target.name, current, replace(current, **changed), tuple(changed))
+    return PoolChange(UPDATE, target.name, current, replace(current, **changed), tuple(changed))
 
 
 def plan(
@@ -142,7 +142,7 @@ def plan(
     force: bool = False,
     fields: Collection[str] = FIELDS,
     reachable: Callable[[str], bool] = bool,
-) -> Plan:
+) -> PoolPlan:
     """
     Compare a remote's pools with a declaration.
 
@@ -165,12 +165,12 @@ def plan(
             continue
         reason = _why_kept(pool, prune=prune, force=force, reachable=reachable)
         if reason is None:
-            changes.append(Change(DELETE, name, before=pool))
+            changes.append(PoolChange(DELETE, name, before=pool))
         else:
             kept[name] = reason
     # Tasks that move from one pool to another find their new room before they lose the old one.
     changes.sort(key=lambda change: (change.phase, change.name))
-    return Plan(tuple(changes), dict(sorted(kept.items())), same=found.count(None))
+    return PoolPlan(tuple(changes), dict(sorted(kept.items())), same=found.count(None))
 
 
 def parse(data: Any) -> list[Pool]:
@@ -251,7 +251,7 @@ def _why_kept(pool: Pool, *, prune: bool, force: bool, reachable: Callable[[str]
     return None
 
 
-def _cell(change: Change, name: str) -> str:
+def _cell(change: PoolChange, name: str) -> str:
     before, after = (getattr(pool, name) if pool else None for pool in (change.before, change.after))
     if change.action == UPDATE and name in change.fields:
         return f"{_shown(before)} → {_shown(after)}"

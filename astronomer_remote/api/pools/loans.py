@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from astronomer_remote.api.client.client import Client, one_budget
+from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.pools.diff import check_slots, compare, row
 from astronomer_remote.api.pools.pools import FORCE_HINT, Pools, require_usage
 from astronomer_remote.api.protocol.errors import Conflict, NotFound, NotSupported
@@ -74,7 +74,7 @@ class Loans:
         self._client = client
         self._pools = pools
 
-    @one_budget
+    @one_retry_budget
     def record(self, target: Pool, *, temporary: bool = False, force: bool = False, anew: bool = False) -> Flow[Loan]:
         """
         Note how a pool is before it is changed, and change nothing.
@@ -107,7 +107,7 @@ class Loans:
         dialect.update_pool(replace(there, slots=target.slots), frozenset({"slots"}))
         return Loan(Pool(there.name, **row(there)), Pool(there.name, target.slots))
 
-    @one_budget
+    @one_retry_budget
     def take(self, loan: Loan) -> Flow[bool]:
         """
         Change a pool as was noted.
@@ -127,7 +127,7 @@ class Loans:
             yield from self._pools.update(target.name, slots=target.slots)
         return True
 
-    @one_budget
+    @one_retry_budget
     def give_back(self, loan: Loan, *, if_changed: str = "fail") -> Flow[str]:
         """
         Put a pool back as it was.

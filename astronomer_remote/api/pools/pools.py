@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from astronomer_remote.api.client.client import Client, one_budget
+from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.pools.diff import check_slots, compare
 from astronomer_remote.api.pools.target import PoolTarget, PoolWaiter
@@ -20,7 +20,7 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import Pool
-from astronomer_remote.api.protocol.pool_changes import DEFAULT_POOL, Change
+from astronomer_remote.api.protocol.pool_changes import DEFAULT_POOL, PoolChange
 from astronomer_remote.api.waiting.target import WaitResult
 
 FORCE_HINT = "Delete with force, if that is no matter."
@@ -100,7 +100,7 @@ class Pools:
         except NotFound:
             return None
 
-    @one_budget
+    @one_retry_budget
     def create(self, pool: Pool, *, retrying: bool = False) -> Flow[Pool]:
         """
         Create a pool, once however often its request or reply is lost on the way.
@@ -125,7 +125,7 @@ class Pools:
                 return there
             if isinstance(failure, Conflict):
                 raise failure
-            yield from self._client.pause(failure)
+            yield from self._client.back_off(failure)
 
     def _get_own(self, pool: Pool, *, ours: bool) -> Flow[Pool | None]:
         """
@@ -164,7 +164,7 @@ class Pools:
             return current
         return (yield from self._client.request(dialect.update_pool(target, frozenset(change.fields))))
 
-    @one_budget
+    @one_retry_budget
     def create_if_missing(self, pool: Pool) -> Flow[Pool]:
         """Create a pool unless there is one of its name, which is left as it is."""
         for _ in range(ATTEMPTS):
@@ -177,8 +177,8 @@ class Pools:
                 return there
         raise failure
 
-    @one_budget
-    def ensure(self, pool: Pool) -> Flow[Change | None]:
+    @one_retry_budget
+    def ensure(self, pool: Pool) -> Flow[PoolChange | None]:
         """
         Create a pool or change it, so that it is as wanted.
 
@@ -199,8 +199,8 @@ class Pools:
                 return change
         raise failure
 
-    @one_budget
-    def apply(self, change: Change) -> Flow[None]:
+    @one_retry_budget
+    def apply(self, change: PoolChange) -> Flow[None]:
         """
         Carry out a change that was found necessary.
 
@@ -217,14 +217,14 @@ class Pools:
             dialect = yield from self._client.dialect()
             yield from self._client.request(dialect.update_pool(change.after, frozenset(change.fields)))
 
-    @one_budget
+    @one_retry_budget
     def delete(self, name: str) -> Flow[None]:
         """Delete a pool, whatever goes on in it. :raises NotFound: if there is none."""
         dialect = yield from self._client.dialect()
         check_deletable(name)
         yield from self._client.request(dialect.delete_pool(name))
 
-    @one_budget
+    @one_retry_budget
     def delete_if_unused(self, name: str, *, force: bool = False) -> Flow[bool]:
         """
         Delete a pool that nobody uses, if it is there.

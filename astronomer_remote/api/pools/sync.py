@@ -13,7 +13,7 @@ from astronomer_remote.api.pools.diff import (
     FAILED,
     LEFT,
     OCCUPIED,
-    Plan,
+    PoolPlan,
     check_fields,
     check_slots,
     enumerated,
@@ -23,18 +23,18 @@ from astronomer_remote.api.pools.pools import FORCE_HINT, Pools, require_usage
 from astronomer_remote.api.protocol.errors import Conflict, NotFound, RemoteError, RequestRefused
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Pool
-from astronomer_remote.api.protocol.pool_changes import CREATE, DELETE, FIELDS, Change, PoolsChanged
+from astronomer_remote.api.protocol.pool_changes import CREATE, DELETE, FIELDS, PoolChange, PoolsChanged
 
 CHANGES_AT_ONCE = 100
 """How many pools one request changes at most, where it can change several: it must end before a proxy gives it up."""
 
 
-CHANGES_TOLD = 20
+MOST_CHANGES_NAMED = 20
 """How many changes of each outcome an error names."""
 
 
 @dataclass
-class Progress:
+class SyncProgress:
     """
     How far a synchronisation has come.
 
@@ -42,13 +42,13 @@ class Progress:
     :param outcomes: what has become of each change, by pool.
     """
 
-    plan: Plan
+    plan: PoolPlan
     outcomes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.outcomes = {change.name: LEFT for change in self.plan.changes}
 
-    def mark(self, outcome: str, changes: Iterable[Change]) -> None:
+    def mark(self, outcome: str, changes: Iterable[PoolChange]) -> None:
         """Take note of what has become of changes."""
         self.outcomes.update({change.name: outcome for change in changes})
 
@@ -58,7 +58,7 @@ class Progress:
         for outcome in (DONE, FAILED, LEFT, OCCUPIED):
             changes = [str(change) for change in self.plan.changes if self.outcomes[change.name] == outcome]
             if changes:
-                parts.append(f"{outcome}: {enumerated(changes, CHANGES_TOLD)}")
+                parts.append(f"{outcome}: {enumerated(changes, MOST_CHANGES_NAMED)}")
         return "; ".join(parts)
 
 
@@ -76,7 +76,7 @@ class PoolSync:
         prune: bool = False,
         force: bool = False,
         fields: Collection[str] = FIELDS,
-    ) -> Flow[Plan]:
+    ) -> Flow[PoolPlan]:
         """
         Find out what has to change, and change nothing.
 
@@ -90,7 +90,7 @@ class PoolSync:
         dialect = yield from self._client.dialect()
 
         def reachable(name: str) -> bool:
-            return not _refusals(dialect, [Change(DELETE, name)])
+            return not _refusals(dialect, [PoolChange(DELETE, name)])
 
         current = yield from self._pools.list_all()
         # 1.10 tells nothing of what is occupied: there, deletions are refused below rather than left out.
@@ -103,7 +103,9 @@ class PoolSync:
             require_usage(dialect, FORCE_HINT)
         return found
 
-    def apply(self, found: Plan, *, force: bool = False, progress: Progress | None = None) -> Flow[Progress]:
+    def apply(
+        self, found: PoolPlan, *, force: bool = False, progress: SyncProgress | None = None
+    ) -> Flow[SyncProgress]:
         """
         Carry out a plan, up to the first failure.
 
@@ -111,7 +113,7 @@ class PoolSync:
         :param progress: where to take note of what was done; it tells after a failure, too.
         :raises RemoteError: the failure, with what was done and what was not. Running it again finishes the job.
         """
-        progress = progress or Progress(found)
+        progress = progress or SyncProgress(found)
         try:
             # What takes room away is not asked for along with what makes some: if that fails, none is taken.
             for (deletions, _), part in groupby(found.changes, lambda change: change.phase):
@@ -125,7 +127,7 @@ class PoolSync:
             raise
         return progress
 
-    def _still_free(self, changes: Sequence[Change], progress: Progress) -> Flow[list[Change]]:
+    def _still_free(self, changes: Sequence[PoolChange], progress: SyncProgress) -> Flow[list[PoolChange]]:
         """Of pools to be deleted those that no task has moved into since they were listed."""
         there = {pool.name: pool for pool in (yield from self._pools.list_all())}
         occupied = set()
@@ -138,7 +140,7 @@ class PoolSync:
         progress.mark(OCCUPIED, [change for change in changes if change.name in occupied])
         return [change for change in changes if change.name not in occupied]
 
-    def _carry_out(self, batch: Sequence[Change], progress: Progress) -> Flow[None]:
+    def _carry_out(self, batch: Sequence[PoolChange], progress: SyncProgress) -> Flow[None]:
         dialect = yield from self._client.dialect()
         operation = dialect.change_pools(batch) if len(batch) > 1 else None
         left = batch
@@ -160,7 +162,7 @@ class PoolSync:
             yield from self._carry_out_one(change)
             progress.mark(DONE, [change])
 
-    def _carry_out_one(self, change: Change) -> Flow[None]:
+    def _carry_out_one(self, change: PoolChange) -> Flow[None]:
         if change.after is None:
             yield from self._pools.apply(change)
             return
@@ -171,7 +173,7 @@ class PoolSync:
             yield from self._pools.ensure(change.after)
 
 
-def _refusals(dialect: Dialect, changes: Iterable[Change]) -> list[RemoteError]:
+def _refusals(dialect: Dialect, changes: Iterable[PoolChange]) -> list[RemoteError]:
     """What the remote cannot do of some changes, found out without asking it."""
     refusals = []
     for change in changes:

@@ -4,7 +4,7 @@ How a remote learns who we are.
 Each way is a small object: :meth:`Authentication.prepare` is a flow that gets ready (logs in), and
 :meth:`Authentication.headers` are what an authenticated request then carries. A conversation asks
 :meth:`Authentication.refused` whether a reply means that the credentials were not accepted, and
-:meth:`Authentication.renew` whether there is another way to present them.
+:meth:`Authentication.refresh` whether there is another way to present them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from astronomer_remote.api.protocol.flow import LARGE_JSON, Flow, Request, Respo
 from astronomer_remote.api.protocol.models import Generation, Version
 from astronomer_remote.api.protocol.settings import AUTO, Settings, is_token_text
 
-Deliver = Callable[[Request], Flow[Response]]
+Send = Callable[[Request], Flow[Response]]
 """Sends a request with the conversation's patience; what it returns is an answer, whatever its status."""
 
-RENEW_SECONDS_BEFORE_EXPIRY = 60
+REFRESH_SECONDS_BEFORE_EXPIRY = 60
 """A token is renewed this long before it ends, so that it does not end on its way."""
 
 LOGIN_PATH = "/auth/token"
@@ -43,7 +43,7 @@ BASIC_REQUESTS_BEFORE_SESSION = 2
 class Authentication:
     """No authentication, and what the ways of authentication have in common."""
 
-    def prepare(self, now: float, deliver: Deliver) -> Flow[None]:
+    def prepare(self, now: float, send: Send) -> Flow[None]:
         """Get ready to authenticate a request. :param now: seconds since the epoch."""
         yield from ()
 
@@ -63,7 +63,7 @@ class Authentication:
         """What the remote has issued to us and nobody else may see."""
         return ()
 
-    def renew(self) -> bool:
+    def refresh(self) -> bool:
         """After a refusal: try another way of presenting the same credentials. :return: whether there is one."""
         return False
 
@@ -88,7 +88,7 @@ class StaticHeader(Authentication):
             response.status == 403 and _names_the_credentials(response)
         )
 
-    def renew(self) -> bool:
+    def refresh(self) -> bool:
         if len(self._values) == 1:
             return False
         self._values.pop(0)
@@ -111,11 +111,11 @@ class Basic(Authentication):
         self._cookie_proved = False
         self._requests = 0
 
-    def prepare(self, now: float, deliver: Deliver) -> Flow[None]:
+    def prepare(self, now: float, send: Send) -> Flow[None]:
         if self._cookie:
             self._cookie_proved = True
         elif self._may_use_session and self._requests >= BASIC_REQUESTS_BEFORE_SESSION:
-            self._cookie = yield from self._open_session(deliver)
+            self._cookie = yield from self._open_session(send)
             self._may_use_session = self._cookie is not None
         self._requests += 1
 
@@ -129,7 +129,7 @@ class Basic(Authentication):
     def issued(self) -> tuple[str, ...]:
         return (self._cookie.removeprefix("session="),) if self._cookie else ()
 
-    def renew(self) -> bool:
+    def refresh(self) -> bool:
         if not self._cookie:
             return False
         # A session that was never accepted never will be: the API's session backend is off.
@@ -137,20 +137,20 @@ class Basic(Authentication):
         self._cookie, self._cookie_proved, self._requests = None, False, 0
         return True
 
-    def _open_session(self, deliver: Deliver) -> Flow[str | None]:
+    def _open_session(self, send: Send) -> Flow[str | None]:
         try:
-            return (yield from self._log_in(deliver))
+            return (yield from self._log_in(send))
         except PassingError:
             # The login page may be broken, or allow few logins at a time, where the API works.
             return None
 
-    def _log_in(self, deliver: Deliver) -> Flow[str | None]:
-        page = yield from deliver(Request("GET", "/login/", authenticated=False))
+    def _log_in(self, send: Send) -> Flow[str | None]:
+        page = yield from send(Request("GET", "/login/", authenticated=False))
         token = _csrf_token(page)
         if page.status != 200 or not token:
             return None
         form = {"username": self._login, "password": self._password, "csrf_token": token}
-        reply = yield from deliver(
+        reply = yield from send(
             Request(
                 "POST",
                 "/login/",
@@ -172,8 +172,8 @@ class AirflowLogin(Authentication):
         self._token: str | None = None
         self._expires: float | None = None
 
-    def prepare(self, now: float, deliver: Deliver) -> Flow[None]:
-        if self._token and (self._expires is None or now < self._expires - RENEW_SECONDS_BEFORE_EXPIRY):
+    def prepare(self, now: float, send: Send) -> Flow[None]:
+        if self._token and (self._expires is None or now < self._expires - REFRESH_SECONDS_BEFORE_EXPIRY):
             return
         request = Request(
             "POST",
@@ -182,7 +182,7 @@ class AirflowLogin(Authentication):
             authenticated=False,
             repeatable=True,
         )
-        reply = yield from deliver(request)
+        reply = yield from send(request)
         self._token = _access_token(reply, self._login)
         self._expires = _expiry(self._token)
 
@@ -199,7 +199,7 @@ class AirflowLogin(Authentication):
     def issued(self) -> tuple[str, ...]:
         return (self._token,) if self._token else ()
 
-    def renew(self) -> bool:
+    def refresh(self) -> bool:
         had_token, self._token = self._token is not None, None
         return had_token
 

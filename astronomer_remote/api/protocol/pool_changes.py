@@ -21,7 +21,7 @@ CREATE, UPDATE, DELETE = "create", "update", "delete"
 
 
 @dataclass(frozen=True)
-class Change:
+class PoolChange:
     """
     What happens to one pool.
 

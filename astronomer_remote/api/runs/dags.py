@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from astronomer_remote.api.client.client import Client, one_budget
-from astronomer_remote.api.client.paging import Reading
+from astronomer_remote.api.client.client import Client, one_retry_budget
+from astronomer_remote.api.client.paging import PageReader
 from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import DagIsPaused, DagNotFound, NotFound, PassingError, RemoteError
 from astronomer_remote.api.protocol.flow import Flow
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 PAGES = 10
 """How many pages of broken DAG files are looked through for the one that may hold a DAG."""
 
-FAILURES_TOLD = 3
+MOST_IMPORT_ERRORS = 3
 """How many broken DAG files an error names."""
 
 
@@ -29,7 +29,7 @@ class Dags:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    @one_budget
+    @one_retry_budget
     def get(self, dag_id: str) -> Flow[Dag]:
         """Read one DAG. :raises DagNotFound: if there is none."""
         dialect = yield from self._client.dialect()
@@ -38,7 +38,7 @@ class Dags:
         except DagNotFound as error:
             raise (yield from self.explain_missing(dag_id, error)) from None
 
-    @one_budget
+    @one_retry_budget
     def is_paused(self, dag_id: str) -> Flow[bool]:
         """Whether a DAG is paused. :raises DagNotFound: if there is none."""
         dialect = yield from self._client.dialect()
@@ -57,7 +57,7 @@ class Dags:
                 "fail_when_dag_is_paused off."
             )
 
-    @one_budget
+    @one_retry_budget
     def set_paused(self, dag_id: str, *, paused: bool) -> Flow[None]:
         """Pause or unpause a DAG."""
         dialect = yield from self._client.dialect()
@@ -65,7 +65,7 @@ class Dags:
             yield from self.get(dag_id)
         yield from self._client.request(dialect.set_paused(dag_id, paused=paused))
 
-    @one_budget
+    @one_retry_budget
     def check_existence(self, dag_id: str, task_ids: Sequence[str], task_group_id: str | None) -> Flow[None]:
         """
         Make sure that a DAG has certain tasks.
@@ -109,7 +109,7 @@ class Dags:
             return None
         return refused_param(params, conf)
 
-    @one_budget
+    @one_retry_budget
     def explain_missing(self, dag_id: str, error: DagNotFound) -> Flow[DagNotFound]:
         """Add to a missing DAG what the remote says of DAG files it could not parse, as far as it tells."""
         dialect = yield from self._client.dialect()
@@ -120,17 +120,17 @@ class Dags:
             return dialect.import_failures(offset=offset, limit=limit)
 
         try:
-            reading = Reading(page, lambda each: each)
-            yield from self._client.read_on(reading, PAGES)
-            failures = reading.items
+            reader = PageReader(page, lambda each: each)
+            yield from self._client.read_on(reader, PAGES)
+            failures = reader.items
             remark = "It reports no broken DAG file"
         except RemoteError:
             # Whatever keeps us from this extra must not hide the error it would only explain.
             pass
         failures.sort(key=lambda failure: dag_id not in failure.filename + failure.stack_trace)
         if failures:
-            named = "; ".join(_last_line(failure) for failure in failures[:FAILURES_TOLD])
-            remark = f"It could not import {reading.total} DAG file(s), and the DAG may be in one of them: {named}"
+            named = "; ".join(_last_line(failure) for failure in failures[:MOST_IMPORT_ERRORS])
+            remark = f"It could not import {reader.total} DAG file(s), and the DAG may be in one of them: {named}"
         return DagNotFound(
             f"The remote knows no DAG {dag_id!r}, or does not show it to this account. {remark}. A new DAG file may "
             "not be parsed yet.",

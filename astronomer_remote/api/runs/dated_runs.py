@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from astronomer_remote.api.client.client import Client, one_budget
+from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.dialects.base import Operation
 from astronomer_remote.api.protocol.errors import DagNotFound, RemoteError, ReplyTooLarge
 from astronomer_remote.api.protocol.flow import Flow
@@ -32,7 +32,7 @@ class DatedRuns:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    @one_budget
+    @one_retry_budget
     def of_interval_end(self, dag_id: str, date: str) -> Flow[DagRun | None]:
         """
         The scheduled run whose data interval ends at a date, however its Airflow dates runs.
@@ -41,7 +41,7 @@ class DatedRuns:
         :raises NotSupported: if the remote does not show data intervals.
         """
         dialect = yield from self._client.dialect()
-        if not dialect.tells_data_intervals:
+        if not dialect.has_data_intervals:
             raise dialect.cannot("tell which run has a data interval", "Airflow 2.3 and later can.")
         looked, limit = 0, PAGE_OF_RUNS
         while looked < MOST_PAGES * PAGE_OF_RUNS:
@@ -68,7 +68,7 @@ class DatedRuns:
                 return None
         return None
 
-    @one_budget
+    @one_retry_budget
     def why_none(self, target: WaitTarget) -> Flow[str]:
         """Why there may be no run that is waited for, in a line for the log; ``""`` if the remote shows no reason."""
         dialect = yield from self._client.dialect()
@@ -90,7 +90,7 @@ class DatedRuns:
         if not said:
             return f"DAG {target.dag_id!r} has no run near {date} yet."
         hint = ""
-        if not by_interval and dialect.tells_data_intervals:
+        if not by_interval and dialect.has_data_intervals:
             hint = (
                 " Where it is a matter of how Airflow dates scheduled runs (by the start of their data interval in"
                 " Airflow 2, by the time they are due in Airflow 3), match_by='data_interval_end' fits all of them."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from astronomer_remote.api.client.client import Client
-from astronomer_remote.api.client.paging import Reading, instance_key
+from astronomer_remote.api.client.paging import PageReader, instance_key
 from astronomer_remote.api.dialects.base import Operation, Page
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import PassingError, RemoteError
@@ -18,7 +18,7 @@ from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 LARGEST_REPORT = 32_768
 """Bytes of a report as JSON: half of the smallest column in which a local Airflow may keep an XCom."""
 
-TASKS_TOLD = 5
+MOST_FAILED_TASKS = 5
 """How many of those that failed are told of."""
 
 PAGES = 10
@@ -118,13 +118,13 @@ def first_failures(instances: Sequence[TaskInstance], count: int) -> list[TaskIn
     return sorted(instances, key=lambda each: (each.end_date is None, each.end_date or "", each.name))[:count]
 
 
-class Reasons:
+class Failures:
     """Reads what a deployment tells of its failed runs, and bears with one that tells less."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def of(self, run: DagRun, *, log_lines: int, task_ids: Sequence[str] = ()) -> Flow[FailureReport]:
+    def report(self, run: DagRun, *, log_lines: int, task_ids: Sequence[str] = ()) -> Flow[FailureReport]:
         """
         Why a run failed.
 
@@ -140,7 +140,7 @@ class Reasons:
         if not failed:
             return FailureReport(run, (), 0, everything.total, _remark_without_failures(run))
         named = [each for each in failed if each.task_id in task_ids]
-        tasks = yield from self._with_logs(run, first_failures(named or failed, TASKS_TOLD), log_lines)
+        tasks = yield from self._with_logs(run, first_failures(named or failed, MOST_FAILED_TASKS), log_lines)
         return FailureReport(run, tasks, count, everything.total)
 
     def _failed(self, run: DagRun) -> Flow[tuple[list[TaskInstance], int]]:
@@ -150,9 +150,9 @@ class Reasons:
         def page(offset: int, limit: int) -> Operation[Page[TaskInstance]]:
             return dialect.task_instances(run, state="failed", offset=offset, limit=limit)
 
-        reading = Reading(page, instance_key)
-        yield from self._client.read_on(reading, PAGES)
-        return reading.items, reading.total
+        reader = PageReader(page, instance_key)
+        yield from self._client.read_on(reader, PAGES)
+        return reader.items, reader.total
 
     def _with_logs(self, run: DagRun, instances: Sequence[TaskInstance], lines: int) -> Flow[tuple[FailedTask, ...]]:
         dialect = yield from self._client.dialect()

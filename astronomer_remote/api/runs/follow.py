@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from astronomer_remote.api.client.client import Client, one_budget
-from astronomer_remote.api.client.paging import Reading, instance_key
+from astronomer_remote.api.client.client import Client, one_retry_budget
+from astronomer_remote.api.client.paging import PageReader, instance_key
 from astronomer_remote.api.dialects.base import Operation, Page
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
@@ -23,8 +23,8 @@ from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.waiting.log_stream import (
     LONGEST_RUN,
     SECONDS_BETWEEN_PROGRESS,
+    LogStream,
     LogWarning,
-    Stream,
     progress_line,
 )
 from astronomer_remote.api.waiting.waiter import Waiter
@@ -39,10 +39,10 @@ PAGES = 10
 MOST_REPLIES = 5
 """How many replies are read for the end of a log."""
 
-PAUSES_BEFORE_THE_REST = (0, 2, 4)
+PAUSES_BEFORE_LAST_LINES = (0, 2, 4)
 """In seconds, before each attempt to read the last lines of the logs, which nobody could read later."""
 
-SECONDS_FOR_THE_REST = 60.0
+SECONDS_FOR_LAST_LINES = 60.0
 """How long the last lines of the logs may hold up the end of a wait, but for a last request."""
 
 
@@ -58,7 +58,7 @@ class RunFollower:
         if not dialect.lists_task_instances:
             raise dialect.cannot("show the logs of a run's tasks")
 
-    @one_budget
+    @one_retry_budget
     def follow(self, waiter: Waiter) -> Flow[None]:
         """Tell what has changed, now and then."""
         dialect = yield from self._client.dialect()
@@ -68,26 +68,26 @@ class RunFollower:
         waiter.follow_due = now + max(SECONDS_BETWEEN_PROGRESS, waiter.poke_interval)
         try:
             page = yield from self._instances(run, all_of_them=bool(waiter.streams.task_ids))
-            self._tell_progress(waiter, run, page)
-            yield from self._tell_logs(waiter, run, page, until=math.inf)
+            self._report_progress(waiter, run, page)
+            yield from self._report_logs(waiter, run, page, until=math.inf)
         except Exception as error:  # noqa: BLE001  # nothing that is only told may end a wait
             log.debug("Of run %s not all could be found out: %s", run.run_id, error)
             passing = isinstance(error, PassingError)
             waiter.follow_due = now + 10 * SECONDS_BETWEEN_PROGRESS if passing else math.inf
             _warn(waiter, error)
 
-    @one_budget
-    def finish(self, waiter: Waiter) -> Flow[None]:
+    @one_retry_budget
+    def report_last_lines(self, waiter: Waiter) -> Flow[None]:
         """Tell, once the wait is over, what was written into the logs since the last look."""
         run = waiter.run
         if run is None or not waiter.streams.task_ids:
             return
-        until = self._client.clock() + SECONDS_FOR_THE_REST
-        for pause in PAUSES_BEFORE_THE_REST:
+        until = self._client.clock() + SECONDS_FOR_LAST_LINES
+        for pause in PAUSES_BEFORE_LAST_LINES:
             yield Sleep(pause)
             try:
                 page = yield from self._instances(run, all_of_them=True)
-                yield from self._tell_logs(waiter, run, page, until=until)
+                yield from self._report_logs(waiter, run, page, until=until)
             except Exception as error:  # noqa: BLE001  # likewise
                 failure = error
                 if not isinstance(error, PassingError) or self._client.clock() > until:
@@ -96,18 +96,18 @@ class RunFollower:
                 return
         _warn(waiter, failure)
 
-    def _instances(self, run: DagRun, *, all_of_them: bool) -> Flow[Reading[TaskInstance]]:
+    def _instances(self, run: DagRun, *, all_of_them: bool) -> Flow[PageReader[TaskInstance]]:
         """The task instances of a run; of a large one only the first."""
         dialect = yield from self._client.dialect()
 
         def page(offset: int, limit: int) -> Operation[Page[TaskInstance]]:
             return dialect.task_instances(run, limit=limit, offset=offset).once()
 
-        reading = Reading(page, instance_key, limit=LONGEST_RUN)
+        reading = PageReader(page, instance_key, limit=LONGEST_RUN)
         yield from self._client.read_on(reading, PAGES if all_of_them else 1)
         return reading
 
-    def _tell_progress(self, waiter: Waiter, run: DagRun, page: Reading[TaskInstance]) -> None:
+    def _report_progress(self, waiter: Waiter, run: DagRun, page: PageReader[TaskInstance]) -> None:
         if not waiter.progressing:
             return
         if page.total > LONGEST_RUN:
@@ -119,7 +119,7 @@ class RunFollower:
             waiter.progress = line
             waiter.notify(line)
 
-    def _tell_logs(self, waiter: Waiter, run: DagRun, page: Reading[TaskInstance], *, until: float) -> Flow[None]:
+    def _report_logs(self, waiter: Waiter, run: DagRun, page: PageReader[TaskInstance], *, until: float) -> Flow[None]:
         due, remarks = waiter.streams.due(page.items, complete=page.whole)
         for remark in remarks:
             waiter.notify(remark)
@@ -127,10 +127,10 @@ class RunFollower:
             if self._client.clock() > until:
                 waiter.notify(LogWarning("Reading logs took too long; what was written last is in the remote."))
                 return
-            if not (yield from self._tell_log(waiter, run, stream)):
+            if not (yield from self._report_log(waiter, run, stream)):
                 return
 
-    def _tell_log(self, waiter: Waiter, run: DagRun, stream: Stream) -> Flow[bool]:
+    def _report_log(self, waiter: Waiter, run: DagRun, stream: LogStream) -> Flow[bool]:
         """Show what is new in one log. :return: whether the other logs are worth a request."""
         try:
             for _ in range(MOST_REPLIES):
@@ -151,23 +151,23 @@ class RunFollower:
                 return False
         return True
 
-    def _read(self, run: DagRun, stream: Stream) -> Flow[Sequence[str]]:
+    def _read(self, run: DagRun, stream: LogStream) -> Flow[Sequence[str]]:
         """What is new in a log."""
         dialect = yield from self._client.dialect()
         try:
-            return stream.take((yield from self._ask(dialect.log_part(run, stream.instance, stream.token))))
+            return stream.take((yield from self._request_once(dialect.log_part(run, stream.instance, stream.token))))
         except RequestRefused:
             if stream.token:
                 # It holds until the remote's web server gets another key; without it the log is told from its start.
                 stream.token = None
-                return stream.take((yield from self._ask(dialect.log_part(run, stream.instance))))
+                return stream.take((yield from self._request_once(dialect.log_part(run, stream.instance))))
             stream.over = True
             raise
         except NotFound:
             stream.over = True
             raise
 
-    def _ask(self, operation: Operation[T]) -> Flow[T]:
+    def _request_once(self, operation: Operation[T]) -> Flow[T]:
         # Once: it is not worth holding up the wait, and perhaps others.
         return (yield from self._client.request(operation.once()))
 

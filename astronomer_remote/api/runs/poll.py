@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from astronomer_remote.api.client.client import Client, one_budget
-from astronomer_remote.api.client.paging import INSTANCES_AT_ONCE, PageAt, instance_key
+from astronomer_remote.api.client.client import Client, one_retry_budget
+from astronomer_remote.api.client.paging import INSTANCES_PER_PAGE, PageAt, instance_key
 from astronomer_remote.api.client.responses import refuses
 from astronomer_remote.api.dialects.base import Dialect, Operation
 from astronomer_remote.api.protocol.errors import (
@@ -49,17 +49,17 @@ MOST_KNOWN_AS_MAPPED = 10_000
 class Poller:
     """Looks at runs and tasks of one deployment."""
 
-    def __init__(self, client: Client, runs: Runs, telling: RunFollower) -> None:
+    def __init__(self, client: Client, runs: Runs, follower: RunFollower) -> None:
         self._client = client
         self._runs = runs
-        self._follower = telling
+        self._follower = follower
         self._diagnosis = Diagnosis(client)
         self.dated_runs = DatedRuns(client)
         self._mapped: set[tuple[str, str]] = set()
         self._listing_refused_until = 0.0
 
-    @one_budget
-    def look(self, target: WaitTarget, *, bare: bool = False) -> Flow[Snapshot]:
+    @one_retry_budget
+    def snapshot(self, target: WaitTarget, *, bare: bool = False) -> Flow[Snapshot]:
         """
         Look once.
 
@@ -113,13 +113,13 @@ class Poller:
             :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
         """
         clock = self._client.clock
-        waiter = Waiter(target, poke_interval, _lines_only(on_line), reached=clock(), queued_since=clock())
+        waiter = Waiter(target, poke_interval, _lines_only(on_line), answered_at=clock(), queued_since=clock())
         while True:
-            yield from self.look_for(waiter)
+            yield from self.poll(waiter)
             if isinstance(waiter.ended, Exception):
                 raise waiter.ended
             if waiter.ended:
-                yield from self._follower.finish(waiter)
+                yield from self._follower.report_last_lines(waiter)
                 return waiter.ended
             yield from self._follower.follow(waiter)
             left = deadline - clock() if deadline is not None else poke_interval
@@ -127,24 +127,24 @@ class Poller:
                 return WaitResult(WaitStatus.TIMEOUT, waiter.summary, waiter.run)
             yield Sleep(min(poke_interval, left))
 
-    @one_budget
-    def look_for(self, waiter: Waiter, *, bare: bool = False) -> Flow[None]:
+    @one_retry_budget
+    def poll(self, waiter: Waiter, *, bare: bool = False) -> Flow[None]:
         """Poll once for a waiter, and notify it. :param bare: without the confs and notes of runs."""
         clock = self._client.clock
         try:
-            waiter.see((yield from self.look(waiter.target, bare=bare)), clock())
+            waiter.record_snapshot((yield from self.snapshot(waiter.target, bare=bare)), clock())
             yield from self._explain_queueing(waiter)
             yield from self._explain_absence(waiter)
         except PassingError as error:
-            waiter.miss(error, clock())
+            waiter.record_failure(error, clock())
         except DagRunVanished as error:
-            waiter.lose(error, clock())
+            waiter.record_missing(error, clock())
         except RemoteError as error:
             waiter.end(error)
 
     def _explain_absence(self, waiter: Waiter) -> Flow[None]:
         """Tell once why nothing is found."""
-        if waiter.ended or not waiter.wonders(self._client.clock()):
+        if waiter.ended or not waiter.should_explain_absence(self._client.clock()):
             return
         waiter.absence_explained = True
         reason = yield from self.dated_runs.why_none(waiter.target)
@@ -183,7 +183,7 @@ class Poller:
             if target.match_by == BY_DATA_INTERVAL_END:
                 found[f"run of {date}"] = yield from self.dated_runs.of_interval_end(target.dag_id, date)
                 continue
-            of_date = yield from self._runs.all(target.dag_id, date, bare=bare)
+            of_date = yield from self._runs.list_all(target.dag_id, date, bare=bare)
             found[f"run of {date}"] = of_date[0] if of_date else None
         return found
 
@@ -206,17 +206,17 @@ class Poller:
         if refused or (few and len(found) == len(target.task_ids)):
             return found, len(found) == len(target.task_ids)
         try:
-            reading = yield from self._client.read_all(_pages_of(dialect, run), instance_key, widest=INSTANCES_AT_ONCE)
+            reader = yield from self._client.read_all(_pages_of(dialect, run), instance_key, widest=INSTANCES_PER_PAGE)
         except PermanentError as error:
             if not target.task_ids or not refuses(error):
                 raise
             log.warning("The remote does not list task instances; for now, tasks are read one by one: %s", error)
             self._listing_refused_until = self._client.clock() + SECONDS_BETWEEN_WIDE_POLLS
             return (yield from self._instances(run, target))
-        mapped = {each.task_id for each in reading.items if each.map_index >= 0 and each.task_id in target.task_ids}
+        mapped = {each.task_id for each in reader.items if each.map_index >= 0 and each.task_id in target.task_ids}
         if len(self._mapped) < MOST_KNOWN_AS_MAPPED:
             self._mapped.update((run.dag_id, task_id) for task_id in mapped)
-        return reading.items, reading.whole and not reading.unreadable
+        return reader.items, reader.whole and not reader.unreadable
 
     def _singly(self, run: DagRun, task_ids: Sequence[str]) -> Flow[list[TaskInstance]]:
         """The instances of tasks that are not mapped, as far as there are any."""
@@ -251,13 +251,13 @@ class Poller:
         for first in range(0, len(run_ids), RUNS_AT_ONCE):
             some = listing(run_ids[first : first + RUNS_AT_ONCE])
             # Whatever is missing, each of these has ended; the next listing reaches back over some of this one's time.
-            ended += (yield from self._client.read_all(some, instance_key, widest=INSTANCES_AT_ONCE)).items
+            ended += (yield from self._client.read_all(some, instance_key, widest=INSTANCES_PER_PAGE)).items
         return ended
 
     def task_instances(self, run: DagRun) -> Flow[list[TaskInstance]]:
         """Every task instance of a run."""
         dialect = yield from self._client.dialect()
-        return (yield from self._client.paginate(_pages_of(dialect, run), instance_key, widest=INSTANCES_AT_ONCE))
+        return (yield from self._client.paginate(_pages_of(dialect, run), instance_key, widest=INSTANCES_PER_PAGE))
 
 
 def _pages_of(dialect: Dialect, run: DagRun) -> PageAt[TaskInstance]:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
-from astronomer_remote.api.client.client import Client, one_budget
+from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.client.paging import run_key
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import (
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 SECONDS_BEFORE_CANCEL = (0, 1, 3)
 """Pauses before a run's state is set: a scheduler at work on the same run may write its own state over ours."""
 
-FIRST_LOOK = 10
+FIRST_PAGE = 10
 """How many runs are read at first for the newest one, as runs that are planned for later do not count."""
 
 MOST_PLANNED = 500
@@ -111,8 +111,8 @@ class Runs:
         self._client = client
         self._dags = dags
 
-    @one_budget
-    def obtain(self, intent: TriggerIntent, if_exists: IfExists = REFUSE) -> Flow[Triggered]:
+    @one_retry_budget
+    def ensure(self, intent: TriggerIntent, if_exists: IfExists = REFUSE) -> Flow[Triggered]:
         """
         Make the run that an intent stands for, or find the one that was made for it before.
 
@@ -146,11 +146,11 @@ class Runs:
                 return triggered
             number += 1
 
-    @one_budget
+    @one_retry_budget
     def find_own(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[DagRun | None]:
         """The run of an intent's id, if it is there and is known to have been made for the intent."""
         dialect = yield from self._client.dialect()
-        run = yield from self.find(intent.dag_id, intent.run_id)
+        run = yield from self.get_or_none(intent.dag_id, intent.run_id)
         return run if run and if_exists.is_ours(run, intent, dialect) else None
 
     def _existing(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered | None]:
@@ -161,13 +161,13 @@ class Runs:
         """
         if if_exists.generated_id and if_exists.attempt == 1:
             return None
-        there = yield from self.find(intent.dag_id, intent.run_id)
+        there = yield from self.get_or_none(intent.dag_id, intent.run_id)
         return Triggered(there, existed=True) if there else None
 
     def _take_over(self, run: DagRun, if_exists: IfExists, dialect: Dialect) -> Flow[DagRun]:
         """Clear somebody else's run, and mark it as ours afterwards: a run without the mark is cleared again."""
         run = yield from self.clear(run)
-        note = marked_note(run.note, if_exists.mark) if if_exists.mark and dialect.takes_notes else run.note
+        note = marked_note(run.note, if_exists.mark) if if_exists.mark and dialect.accepts_notes else run.note
         if note is None or note == run.note:
             return run
         try:
@@ -177,7 +177,7 @@ class Runs:
             return run
         return replace(run, note=note)
 
-    @one_budget
+    @one_retry_budget
     def trigger(self, intent: TriggerIntent) -> Flow[Triggered]:
         """
         Make one run, however often its request or reply is lost.
@@ -221,9 +221,9 @@ class Runs:
             passing = isinstance(failure, PassingError)
             if broken is failure:
                 failure.message = f"{failure.message} {MAYBE_THE_CONF}"
-            yield from self._client.pause(failure, by_time=passing)
+            yield from self._client.back_off(failure, by_time=passing)
 
-    @one_budget
+    @one_retry_budget
     def get(self, dag_id: str, run_id: str, *, bare: bool = False) -> Flow[DagRun]:
         """
         Read one run.
@@ -240,7 +240,7 @@ class Runs:
             log.warning("Run %r of DAG %r is read without its conf and note: %s", run_id, dag_id, error)
         return (yield from self._client.request(dialect.dag_run(dag_id, run_id, bare=True)))
 
-    @one_budget
+    @one_retry_budget
     def get_seen(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """
         Read a run that was there a moment ago: a remote that reads from a copy of its database may lag behind.
@@ -248,20 +248,20 @@ class Runs:
         :raises DagRunNotFound: if it stays away.
         """
         for wait in SECONDS_UNTIL_SHOWN:
-            run = yield from self.find(dag_id, run_id)
+            run = yield from self.get_or_none(dag_id, run_id)
             if run is not None:
                 return run
             yield Sleep(wait)
         return (yield from self.get(dag_id, run_id))
 
-    def find(self, dag_id: str, run_id: str) -> Flow[DagRun | None]:
+    def get_or_none(self, dag_id: str, run_id: str) -> Flow[DagRun | None]:
         """Read one run, or ``None`` if there is none."""
         try:
             return (yield from self.get(dag_id, run_id))
         except DagRunNotFound:
             return None
 
-    def all(self, dag_id: str, logical_date: str | None = None, *, bare: bool = False) -> Flow[list[DagRun]]:
+    def list_all(self, dag_id: str, logical_date: str | None = None, *, bare: bool = False) -> Flow[list[DagRun]]:
         """Every run of a DAG, or every one of a logical date. :param bare: without their confs and notes."""
         dialect = yield from self._client.dialect()
 
@@ -291,14 +291,14 @@ class Runs:
         ended: list[DagRun] = []
         for dag_id in dag_ids:
             try:
-                runs = yield from self.all(dag_id, bare=True)
+                runs = yield from self.list_all(dag_id, bare=True)
             except DagNotFound:
                 # A DAG that does not exist (yet) must not hide what ended in the others.
                 continue
             ended += [run for run in runs if run.finished]
         return ended
 
-    @one_budget
+    @one_retry_budget
     def newest(self, dag_id: str, *, bare: bool = False) -> Flow[DagRun | None]:
         """
         The newest run of a DAG: the one that was made last or, in Airflow 3, the one that was due last.
@@ -310,7 +310,7 @@ class Runs:
         """
         dialect = yield from self._client.dialect()
         now = self._client.remote_clock() + SECONDS_PLANNED
-        looked, limit, largest = 0, FIRST_LOOK, PAGE
+        looked, limit, largest = 0, FIRST_PAGE, PAGE
         while looked < MOST_PLANNED:
             try:
                 page = yield from self._newest_ones(dag_id, dialect, now, limit, looked, bare=bare)
@@ -341,15 +341,15 @@ class Runs:
         self, dag_id: str, dialect: Dialect, limit: int, offset: int, *, bare: bool
     ) -> Flow[Page[DagRun]]:
         """A page of a listing of Airflow 2.0, which lists runs in the order they were made; the last one first."""
-        page = yield from self._client.request(dialect.dag_runs(dag_id, bare=bare, limit=min(limit, FIRST_LOOK)))
-        if page.total > min(limit, FIRST_LOOK):
+        page = yield from self._client.request(dialect.dag_runs(dag_id, bare=bare, limit=min(limit, FIRST_PAGE)))
+        if page.total > min(limit, FIRST_PAGE):
             end = max(page.total - offset, 1)
             first = max(end - limit, 0)
             last = dialect.dag_runs(dag_id, bare=bare, limit=end - first, offset=first)
             page = yield from self._client.request(last)
         return replace(page, items=page.items[::-1])
 
-    @one_budget
+    @one_retry_budget
     def cancel(self, dag_id: str, run_id: str) -> Flow[DagRun]:
         """
         Set a run to failed, which ends its tasks, unless it has ended already.
@@ -360,16 +360,16 @@ class Runs:
         dialect = yield from self._client.dialect()
         change = dialect.set_run_state(dag_id, run_id, "failed")
         # A run that was made a moment ago may not be shown yet; that there is none, the change itself says.
-        run = yield from self.find(dag_id, run_id)
+        run = yield from self.get_or_none(dag_id, run_id)
         for wait in SECONDS_BEFORE_CANCEL:
             if run and run.finished:
                 break
             yield Sleep(wait)
             changed = yield from self._client.request(change)
-            run = (yield from self.find(dag_id, run_id)) or changed
+            run = (yield from self.get_or_none(dag_id, run_id)) or changed
         return run or changed
 
-    @one_budget
+    @one_retry_budget
     def clear(self, run: DagRun, *, only_failed: bool = False) -> Flow[DagRun]:
         """
         Let a run, or only its failed tasks, run again under the same run id; once, if the reply is lost on the way.
@@ -387,7 +387,7 @@ class Runs:
             now = yield from self._changed(run, SECONDS_UNTIL_SHOWN if failure is None else ())
             if failure is None or _course(now) != _course(run):
                 return now
-            yield from self._client.pause(failure)
+            yield from self._client.back_off(failure)
 
     def _changed(self, before: DagRun, waits: Sequence[float]) -> Flow[DagRun]:
         """
@@ -405,7 +405,7 @@ class Runs:
             run = yield from self.get(before.dag_id, before.run_id)
         return run
 
-    @one_budget
+    @one_retry_budget
     def delete(self, dag_id: str, run_id: str) -> Flow[None]:
         """
         Delete a run, once if the reply is lost on the way.
@@ -480,7 +480,7 @@ def _chooses_date(intent: TriggerIntent, dialect: Dialect) -> bool:
 
 def _noted(intent: TriggerIntent, dialect: Dialect) -> TriggerIntent:
     """The intent with its mark in the note, where there is one."""
-    if intent.mark is None or not dialect.takes_notes:
+    if intent.mark is None or not dialect.accepts_notes:
         return intent
     return replace(intent, note=marked_note(intent.note, intent.mark))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from astronomer_remote.api.client.client import Client
-from astronomer_remote.api.client.paging import INSTANCES_AT_ONCE, instance_key
+from astronomer_remote.api.client.paging import INSTANCES_PER_PAGE, instance_key
 from astronomer_remote.api.dialects.base import Operation, Page
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import ListingChanged, NotFound, NotSupported
@@ -39,10 +39,10 @@ class Results:
     def check(self) -> Flow[None]:
         """:raises NotSupported: if the remote tells no XCom as JSON."""
         dialect = yield from self._client.dialect()
-        if not dialect.tells_values:
+        if not dialect.has_typed_xcoms:
             raise dialect.cannot("tell XCom values with their types", "Airflow 2.10 and later can.")
 
-    def of(self, run: DagRun, task_ids: Sequence[str], keys: Sequence[str] | None = None) -> Flow[dict[str, Any]]:
+    def read(self, run: DagRun, task_ids: Sequence[str], keys: Sequence[str] | None = None) -> Flow[dict[str, Any]]:
         """
         What tasks returned.
 
@@ -88,12 +88,12 @@ class Results:
         def page(offset: int, limit: int) -> Operation[Page[TaskInstance]]:
             return dialect.task_instances(run, offset=offset, limit=limit)
 
-        reading = yield from self._client.read_all(page, instance_key, widest=INSTANCES_AT_ONCE)
-        if not reading.whole or reading.unreadable:
+        reader = yield from self._client.read_all(page, instance_key, widest=INSTANCES_PER_PAGE)
+        if not reader.whole or reader.unreadable:
             raise ListingChanged(
                 f"Not all task instances of run {run.run_id!r} are known, so that results may be missing."
             )
-        return [each for each in reading.items if each.state != REMOVED]
+        return [each for each in reader.items if each.state != REMOVED]
 
     def _of_instances(
         self, run: DagRun, task_id: str, key: str, instances: Sequence[TaskInstance], size: int

@@ -40,7 +40,7 @@ def name_and_try(instance: TaskInstance) -> str:
     return f"{instance.name} (try {instance.try_number})" if instance.try_number > 1 else instance.name
 
 
-LINES_PER_LOOK = 200
+LINES_PER_POLL = 200
 """Lines of one log that are told at a look: the last ones, if there are more."""
 
 LARGE_REPLY = 500
@@ -76,7 +76,7 @@ def log_sink(log: Any) -> Callable[[str], None]:
 
 
 @dataclass
-class Stream:
+class LogStream:
     """
     The log of one try.
 
@@ -132,16 +132,16 @@ class Stream:
 
 def _shortened(new: Sequence[str], part: LogPart) -> Sequence[str]:
     """What is new at the end of a reply, in as many lines as are told at a look."""
-    if len(new) <= LINES_PER_LOOK:
+    if len(new) <= LINES_PER_POLL:
         return new
     # What a task prints reaches the log on another way than its error, and may stand there long after that.
-    known, further_up = len(part.lines) - len(new), len(part.lines) - LINES_PER_LOOK
+    known, further_up = len(part.lines) - len(new), len(part.lines) - LINES_PER_POLL
     error = part.error if known <= part.error.start < further_up else range(known, known)
-    sent = last_after_error(part.lines[error.start : error.stop], part.lines[error.stop :], LINES_PER_LOOK)
+    sent = last_after_error(part.lines[error.start : error.stop], part.lines[error.stop :], LINES_PER_POLL)
     return [f"({len(new) - len(sent)} lines are left out here)", *sent]
 
 
-class Streams:
+class LogStreams:
     """
     The logs that somebody who waits wants to be told.
 
@@ -151,7 +151,7 @@ class Streams:
     def __init__(self, task_ids: Collection[str]) -> None:
         self.task_ids = frozenset(task_ids)
         self.warned = False
-        self._all: dict[tuple[str, int, int], Stream] = {}
+        self._all: dict[tuple[str, int, int], LogStream] = {}
         self._checked = False
 
     def stop(self) -> None:
@@ -159,7 +159,7 @@ class Streams:
         self.task_ids = frozenset()
         self._all.clear()
 
-    def due(self, instances: Sequence[TaskInstance], *, complete: bool) -> tuple[list[Stream], list[str]]:
+    def due(self, instances: Sequence[TaskInstance], *, complete: bool) -> tuple[list[LogStream], list[str]]:
         """
         The logs that may have grown, and what there is to say about others.
 
@@ -196,5 +196,5 @@ class Streams:
                 first, self.warned = not self.warned, True
                 said = f"The logs of {MOST_STREAMS} tries have been followed; those of {each.name} and others are not."
                 return [LogWarning(said)] if first else []
-            self._all[key] = Stream(each)
+            self._all[key] = LogStream(each)
         return []

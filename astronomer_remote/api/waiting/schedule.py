@@ -24,7 +24,7 @@ SECONDS_BETWEEN_WIDE_POLLS = 300.0
 WIDEST_LISTING = 1800.0
 """How far back it then reaches at most, in seconds: a wait may go on for days, in which very many runs may end."""
 
-TICKS_BETWEEN_CHECKS = 6
+POLLS_BETWEEN_CHECKS = 6
 """How often one of those that the listing serves is looked at singly: runs may be deleted, or never begin."""
 
 MOST_CHECKS = 32
@@ -48,7 +48,7 @@ out that fail too often."""
 LONGEST_PAUSE = 300.0
 """How long a slow remote is left alone at most, in seconds, unless nobody wants to know sooner."""
 
-LONGEST_PAUSE_WHILE_AWAY = 60.0
+LONGEST_PAUSE_WHILE_UNREACHABLE = 60.0
 """The same for one that does not answer: so long after it is back, at most, those who wait hear of it."""
 
 
@@ -130,21 +130,21 @@ class Cursor:
     """
     How far the listings of one kind of thing that ended have come.
 
-    :param offered: whether the remote lets us have it.
+    :param available: whether the remote lets us have it.
     :param resume_at: from when on the next one lists, by the remote's clock; ``None`` to reach back to every beginning.
     :param failures: how many in a row have failed.
     """
 
-    offered: bool = True
+    available: bool = True
     resume_at: float | None = None
     failures: int = 0
 
-    def advance(self, ends: Iterable[str | None], asked_at: float) -> None:
-        """Take note of what a listing told. :param asked_at: when that was asked for, by the remote's clock."""
+    def advance(self, ends: Iterable[str | None], requested_at: float) -> None:
+        """Take note of what a listing told. :param requested_at: when that was asked for, by the remote's clock."""
         known = sorted(seconds_of(end) for end in ends if end)[-OVERLAPPING:]
         crowded = len(known) == OVERLAPPING
         self.failures = 0
-        self.resume_at = max(asked_at - OVERLAP, min(known[0], asked_at) if crowded else 0.0)
+        self.resume_at = max(requested_at - OVERLAP, min(known[0], requested_at) if crowded else 0.0)
 
     def since(self, waiters: Collection[Waiter], clock: Clock) -> float:
         """From when on those that it serves are to be told what ended."""
@@ -175,10 +175,10 @@ class Checks:
     def next(self) -> None:
         """Begin a tick."""
         self._polls += 1
-        due = self._polls % TICKS_BETWEEN_CHECKS == 0
+        due = self._polls % POLLS_BETWEEN_CHECKS == 0
         self.number = self._target or (1 if due else 0)
 
-    def note(self, found: int) -> None:
+    def record(self, found: int) -> None:
         """Take note of how many of the checks found that the wait was over."""
         self._target = min(2 * self.number, MOST_CHECKS) if found else 0
 
@@ -191,7 +191,7 @@ class Refusals:
     _accepted: bool = False
     _last: AuthenticationFailed | None = None
 
-    def note(self, waiter: Waiter) -> None:
+    def record(self, waiter: Waiter) -> None:
         """Take note of a read that was sent for a wait."""
         if isinstance(waiter.ended, AuthenticationFailed):
             self._refused, self._last = self._refused + 1, waiter.ended
@@ -223,17 +223,17 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor
     :param tasks: the listings of tasks that ended.
     """
     now = clock.now
-    listable = {waiter: waiter.date or 0.0 for waiter in waiters if runs.offered and waiter.listable}
+    listable = {waiter: waiter.date or 0.0 for waiter in waiters if runs.available and waiter.listable}
     dates = sorted(listable.values())
     oldest = dates[min(OUTLIERS, len(dates) - 1)] - SECONDS_TO_OUTLIERS if dates else now
     served = [waiter for waiter, date in listable.items() if date >= oldest]
-    parts = [waiter for waiter in waiters if tasks.offered and waiter.part_listable]
+    parts = [waiter for waiter in waiters if tasks.available and waiter.part_listable]
     listed = [*served, *parts]
     rest = set(waiters).difference(listed)
     early = EARLY * _interval(waiters, now)
     singly = [waiter for waiter in rest if waiter.due - early <= now]
     # One at a time, since it takes a few requests.
-    singly += [waiter for waiter in listed if waiter.wonders(now)][:1]
+    singly += [waiter for waiter in listed if waiter.should_explain_absence(now)][:1]
     checked = sorted(listed, key=lambda waiter: waiter.due)[:checks] if checks else []
     return PollPlan(
         dag_ids=sorted({waiter.target.dag_id for waiter in served}),
@@ -248,7 +248,9 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor
     )
 
 
-def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int, jitter: float) -> float:
+def seconds_to_next_poll(
+    waiters: Collection[Waiter], *, now: float, took: float, failures: int, jitter: float
+) -> float:
     """
     Seconds until the next tick: the smallest interval anybody wants, counted from the beginning of the last one, and
     stretched when the remote is slow or down.
@@ -260,7 +262,7 @@ def pause(waiters: Collection[Waiter], *, now: float, took: float, failures: int
     """
     target = _interval(waiters, now)
     if failures:
-        stretched, longest = target * 2.0 ** min(failures, 8), LONGEST_PAUSE_WHILE_AWAY
+        stretched, longest = target * 2.0 ** min(failures, 8), LONGEST_PAUSE_WHILE_UNREACHABLE
     else:
         # A remote that answers slowly is left alone for four fifths of the time.
         stretched, longest = max(target - took, 4 * took), LONGEST_PAUSE

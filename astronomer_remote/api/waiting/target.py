@@ -160,14 +160,14 @@ class Snapshot:
     """
     One look at what is waited for.
 
-    :param things: for each expected thing (a run, a task of a run, a task group of a run) the states found for
+    :param states: for each expected thing (a run, a task of a run, a task group of a run) the states found for
         it: none if it does not exist yet, several for a mapped task or a group.
     :param run: the run that was looked at, if it is a single one.
     :param whole: whether nothing that is waited for may be missing.
     :param dag_is_missing: whether the remote said that it has no such DAG.
     """
 
-    things: Mapping[str, Sequence[str | None]]
+    states: Mapping[str, Sequence[str | None]]
     run: DagRun | None = None
     whole: bool = True
     dag_is_missing: bool = False
@@ -181,7 +181,7 @@ class Snapshot:
         """How things stand, for a log line."""
         parts = (
             f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
-            for name, states in self.things.items()
+            for name, states in self.states.items()
         )
         missing = "" if self.whole else " (not all of the listing could be read)"
         summary = untrusted.readable(", ".join(parts) or "no run yet") + missing
@@ -211,12 +211,12 @@ def evaluate(snapshot: Snapshot, target: WaitTarget) -> WaitStatus | None:
     and in an allowed state. Nothing found is never success, nor is a part of a listing, and a state that is not known
     means "not yet".
     """
-    states = [state for found in snapshot.things.values() for state in found]
+    states = [state for found in snapshot.states.values() for state in found]
     if _any_in(states, target.failed_states):
         return WaitStatus.FAILED
     if _any_in(states, target.skipped_states):
         return WaitStatus.SKIPPED
-    complete = snapshot.whole and bool(snapshot.things) and all(snapshot.things.values())
+    complete = snapshot.whole and bool(snapshot.states) and all(snapshot.states.values())
     return WaitStatus.SUCCESS if complete and all(state in target.allowed_states for state in states) else None
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from astronomer_remote.api.protocol.errors import DagRunVanished, PassingError
 from astronomer_remote.api.protocol.models import DagRun, parse_date, utc_text
-from astronomer_remote.api.waiting.log_stream import Streams
+from astronomer_remote.api.waiting.log_stream import LogStreams
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitTarget, evaluate
 
 Update: TypeAlias = "str | WaitResult | Exception"
@@ -21,14 +21,14 @@ SHORTEST_INTERVAL = 5.0
 """Seconds between two looks at what has just been begun to wait for, unless its interval is shorter: an interval is
 chosen with long runs in mind, and many are short."""
 
-LOOKS_BEFORE_EXPLAINING = 3
+POLLS_BEFORE_EXPLAINING = 3
 """For how many intervals nothing is found until the log says why that may be."""
 
 
 UNREACHABLE_TIMEOUT = 600.0
 """Seconds that a remote may be unreachable during a wait: longer than a deployment's restart or upgrade takes."""
 
-SECONDS_BEFORE_GONE = 30.0
+SECONDS_BEFORE_DELETED = 30.0
 """How long a run that was there must be missing before it counts as deleted: a remote may read from a copy of its
 database that lags behind."""
 
@@ -41,14 +41,14 @@ class Waiter:
     :param target: what for.
     :param poke_interval: seconds between two looks.
     :param notify: gets lines for the log, and at last what ended the wait.
-    :param reached: when the remote last answered about it, or the wait began.
+    :param answered_at: when the remote last answered about it, or the wait began.
     :param queued_since: since when its run has not begun, until that is explained or over.
     """
 
     target: WaitTarget
     poke_interval: float
     notify: Callable[[Update], None]
-    reached: float
+    answered_at: float
     queued_since: float | None = None
 
     due: float = 0.0
@@ -68,9 +68,9 @@ class Waiter:
     """When it is next told how far its run is, and what that writes into its logs."""
 
     def __post_init__(self) -> None:
-        self.began = self.reached
+        self.began = self.answered_at
         self.progressing = self.target.progress
-        self.streams = Streams(self.target.stream)
+        self.streams = LogStreams(self.target.stream)
 
     @cached_property
     def date(self) -> float | None:
@@ -106,18 +106,18 @@ class Waiter:
         """Seconds between two looks: those that were asked for, and fewer while the wait is young."""
         return min(self.poke_interval, max(SHORTEST_INTERVAL, (now - self.target.since) / 4))
 
-    def wonders(self, now: float) -> bool:
+    def should_explain_absence(self, now: float) -> bool:
         """Whether it has looked a few times, found nothing, and has not been told yet why that may be."""
         waited = now - (self.target.since or self.began)
         return not (self.found or self.target.exists or self.absence_explained) and (
-            waited >= LOOKS_BEFORE_EXPLAINING * self.poke_interval
+            waited >= POLLS_BEFORE_EXPLAINING * self.poke_interval
         )
 
-    def see(self, snapshot: Snapshot, now: float) -> None:
+    def record_snapshot(self, snapshot: Snapshot, now: float) -> None:
         """Take note of how things stand, tell what has changed, and whether the wait is over."""
-        self.reached, self.due, self.missing_since = now, now + self.interval(now), None
+        self.answered_at, self.due, self.missing_since = now, now + self.interval(now), None
         self.run, summary = snapshot.run or self.run, snapshot.summary()
-        self.found = self.found or self.run is not None or any(snapshot.things.values())
+        self.found = self.found or self.run is not None or any(snapshot.states.values())
         if summary != self.summary:
             self.summary = summary
             self.notify(f"Waiting for {self.target}: {summary}")
@@ -130,21 +130,21 @@ class Waiter:
             vars(self).pop("date", None)
             vars(self).pop("keys", None)
 
-    def miss(self, error: PassingError, now: float) -> None:
+    def record_failure(self, error: PassingError, now: float) -> None:
         """Take note that the remote could not be asked, and give up once it has not been for long."""
         self.due = now + self.interval(now)
-        if now - self.reached > UNREACHABLE_TIMEOUT:
+        if now - self.answered_at > UNREACHABLE_TIMEOUT:
             self.end(error)
         else:
             self.notify(f"Could not poll the remote, will keep waiting: {error}")
 
-    def lose(self, error: DagRunVanished, now: float) -> None:
+    def record_missing(self, error: DagRunVanished, now: float) -> None:
         """Take note that the run is not shown, and give up once it has not been for long enough to be deleted."""
-        self.reached, self.due = now, now + self.interval(now)
+        self.answered_at, self.due = now, now + self.interval(now)
         if self.missing_since is None:
             self.missing_since = now
             self.notify(f"The remote does not show run {self.target.run_id}; it counts as deleted if that lasts")
-        if now - self.missing_since >= SECONDS_BEFORE_GONE:
+        if now - self.missing_since >= SECONDS_BEFORE_DELETED:
             self.end(error)
 
     def end(self, how: WaitResult | Exception) -> None:

@@ -38,8 +38,8 @@ from astronomer_remote.api.waiting.schedule import (
     Cursor,
     PollPlan,
     Refusals,
-    pause,
     plan,
+    seconds_to_next_poll,
     spread,
 )
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget
@@ -94,13 +94,13 @@ log = logging.getLogger(__name__)
 
 Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 
-SECONDS_FOR_A_LOOK = 30.0
+SECONDS_FOR_FIRST_POLL = 30.0
 """How long a wait whose deadline has passed may take to look for the first time."""
 
 T = TypeVar("T")
 Ended = TypeVar("Ended", DagRun, TaskInstance)
 
-SEND_TWICE = RetryPolicy(attempts=2)
+POLL_RETRY = RetryPolicy(attempts=2)
 """How patient a tick is with a request: the patience of a wait lies in its pauses, of which it has many."""
 
 REQUESTS_AT_ONCE = 4
@@ -129,13 +129,13 @@ async def watch(
     :param stats: where metrics go, see :class:`~astronomer_remote.api.watch.watcher.Metrics`.
     """
     update: asyncio.Queue[Update] = asyncio.Queue()
-    waiter = Waiter(target, poke_interval, update.put_nowait, reached=time.time(), queued_since=time.time())
+    waiter = Waiter(target, poke_interval, update.put_nowait, answered_at=time.time(), queued_since=time.time())
     watcher = Watcher.of(settings, reload, stats)
     watcher.join(waiter)
     try:
         while True:
             # As a sensor does, look once at least: the deadline may pass while no triggerer runs.
-            least = 0.0 if waiter.summary else SECONDS_FOR_A_LOOK
+            least = 0.0 if waiter.summary else SECONDS_FOR_FIRST_POLL
             left = None if deadline is None else max(least, deadline - time.time())
             try:
                 item = await asyncio.wait_for(update.get(), left)
@@ -144,7 +144,7 @@ async def watch(
                     return WaitResult(WaitStatus.TIMEOUT, waiter.summary, waiter.run)
                 item = waiter.ended
             if isinstance(item, WaitResult):
-                await watcher.follow_rest(waiter)
+                await watcher.report_last_lines(waiter)
                 left_over = [update.get_nowait() for _ in range(update.qsize())]
                 for line in (each for each in left_over if isinstance(each, str)):
                     on_line(line)
@@ -172,7 +172,7 @@ class Watcher:
         self._settings = settings
         self._metrics = Metrics(settings, stats)
         self._reload = reload
-        self._deployment = Deployment(settings, retry=SEND_TWICE)
+        self._deployment = Deployment(settings, retry=POLL_RETRY)
         self._waiters: set[Waiter] = set()
         self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -206,10 +206,10 @@ class Watcher:
         self._task.cancel()
         self._retire()
 
-    async def follow_rest(self, waiter: Waiter) -> None:
+    async def report_last_lines(self, waiter: Waiter) -> None:
         """Tell somebody whose wait is over what was written into the logs last."""
         if self._follow_loop and waiter.streams.task_ids:
-            await self._follow_loop.follow_rest(waiter)
+            await self._follow_loop.report_last_lines(waiter)
 
     def _retire(self) -> None:
         """Make way for another: nobody may join a watcher whose loop is over."""
@@ -246,7 +246,7 @@ class Watcher:
         """Until the next tick; somebody who joins meanwhile may want it earlier."""
         over, jitter = time.monotonic(), random.random()  # noqa: S311  # no secret
         while True:
-            seconds = pause(self._waiters, now=time.time(), took=took, failures=failures, jitter=jitter)
+            seconds = seconds_to_next_poll(self._waiters, now=time.time(), took=took, failures=failures, jitter=jitter)
             self._joined.clear()
             try:
                 await asyncio.wait_for(self._joined.wait(), over + seconds - time.monotonic())
@@ -260,31 +260,31 @@ class Watcher:
             # Finding out the generation also tells the remote's time, which the listing goes by.
             dialect = await driver.run(client.dialect())
         except PassingError as error:
-            self._miss(set(self._waiters), error)
+            self._record_failure(set(self._waiters), error)
             return False
         clock = Clock(client.clock(), client.remote_clock() - client.clock())
         if clock.now - self._widened > SECONDS_BETWEEN_WIDE_POLLS:
             # One that was refused or failed is tried again, and given up at once if it still does not work.
             self._ended_runs = Cursor(failures=self._ended_runs.failures)
-            self._ended_tasks = Cursor(offered=dialect.lists_ended_tasks, failures=self._ended_tasks.failures)
+            self._ended_tasks = Cursor(available=dialect.lists_ended_tasks, failures=self._ended_tasks.failures)
             self._widened = clock.now
         self._checks.next()
-        poll, offered = self._plan(clock), self._offered
+        poll, available = self._plan(clock), self._available
         answered = await self._list_runs(driver, poll) and await self._list_tasks(driver, poll)
-        if self._offered != offered:
+        if self._available != available:
             # Those whom a listing was to serve that is refused.
             poll = self._plan(clock)
         left = [waiter for waiter in poll.singly if waiter.ended is None]
         refusals = Refusals()
-        await asyncio.gather(*(self._look(driver, waiter, refusals) for waiter in spread(left)))
-        self._checks.note(sum(waiter.ended is not None for waiter in poll.checked if waiter in left))
+        await asyncio.gather(*(self._poll_one(driver, waiter, refusals) for waiter in spread(left)))
+        self._checks.record(sum(waiter.ended is not None for waiter in poll.checked if waiter in left))
         if answered and self._follow_loop:
             self._follow_loop.follow(self._waiters, clock.now)
         return answered
 
     @property
-    def _offered(self) -> tuple[bool, bool]:
-        return self._ended_runs.offered, self._ended_tasks.offered
+    def _available(self) -> tuple[bool, bool]:
+        return self._ended_runs.available, self._ended_tasks.available
 
     def _plan(self, clock: Clock) -> PollPlan:
         checks = self._checks.number
@@ -301,10 +301,10 @@ class Watcher:
         self._metrics.seen({run.run_id: run for _, run in on_line}.values(), self._deployment.client.remote_clock())
         for waiter, run in on_line:
             if waiter.target.run_id:
-                waiter.see(Snapshot.of_run(run), now)
+                waiter.record_snapshot(Snapshot.of_run(run), now)
         # Who waits for dates may wait for several, of which this is one.
         several = {waiter for waiter, _ in on_line if not waiter.target.run_id}
-        await asyncio.gather(*(self._look(driver, waiter) for waiter in several))
+        await asyncio.gather(*(self._poll_one(driver, waiter) for waiter in several))
         return True
 
     async def _list_tasks(self, driver: AsyncDriver, poll: PollPlan) -> bool:
@@ -314,7 +314,7 @@ class Watcher:
         if ended is None:
             return False
         on_line = {waiter for task in ended for waiter in poll.waiting_for_task(task)}
-        await asyncio.gather(*(self._look(driver, waiter) for waiter in on_line))
+        await asyncio.gather(*(self._poll_one(driver, waiter) for waiter in on_line))
         return True
 
     async def _list(
@@ -326,7 +326,7 @@ class Watcher:
             listing.resume_at = None
             return []
         client = self._deployment.client
-        asked_at = client.remote_clock()
+        requested_at = client.remote_clock()
         try:
             ended = await self._run_flow(driver, flow)
         except PassingError as error:
@@ -334,7 +334,7 @@ class Watcher:
             suspicious = listing.failures >= FAILURES_BEFORE_PROBE or may_refuse(error)
             probe = min(served, key=lambda waiter: waiter.due) if suspicious else None
             if probe is None or not await self._can_be_read(driver, probe):
-                self._miss(set(served).difference({probe}), error)
+                self._record_failure(set(served).difference({probe}), error)
                 return None
             refusal: RemoteError = error
         except RemoteError as error:
@@ -342,31 +342,31 @@ class Watcher:
                 raise
             refusal = error
         else:
-            listing.advance((each.end_date for each in ended), asked_at)
+            listing.advance((each.end_date for each in ended), requested_at)
             now = client.clock()
             for waiter in served:
                 # Whatever there is to tell them has been told up to now.
-                waiter.listed, waiter.reached = True, now
+                waiter.listed, waiter.answered_at = True, now
             return ended
         log.warning("The remote does not list what ended; for now, every run is read singly: %s", refusal)
-        listing.offered = False
+        listing.available = False
         return []
 
     async def _can_be_read(self, driver: AsyncDriver, probe: Waiter) -> bool:
         """Read what one of the waits is for. :return: whether the remote answered."""
-        before = probe.reached
-        await self._look(driver, probe)
-        return isinstance(probe.ended, WaitResult) or probe.reached != before
+        before = probe.answered_at
+        await self._poll_one(driver, probe)
+        return isinstance(probe.ended, WaitResult) or probe.answered_at != before
 
-    async def _look(self, driver: AsyncDriver, waiter: Waiter, refusals: Refusals | None = None) -> None:
+    async def _poll_one(self, driver: AsyncDriver, waiter: Waiter, refusals: Refusals | None = None) -> None:
         refusals = refusals or Refusals()
         try:
             async with self._at_once:
                 if refusals.of_all:
                     waiter.end(refusals.of_all)
                     return
-                await driver.run(self._deployment.poller.look_for(waiter, bare=True))
-                refusals.note(waiter)
+                await driver.run(self._deployment.poller.poll(waiter, bare=True))
+                refusals.record(waiter)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with one run must not end the waits for others
             waiter.end(error)
 
@@ -375,10 +375,10 @@ class Watcher:
         async with self._at_once:
             return await driver.run(flow)
 
-    def _miss(self, waiters: Iterable[Waiter], error: PassingError) -> None:
+    def _record_failure(self, waiters: Iterable[Waiter], error: PassingError) -> None:
         now = self._deployment.client.clock()
         for waiter in waiters:
-            waiter.miss(error, now)
+            waiter.record_failure(error, now)
 
 
 class FollowLoop:
@@ -409,13 +409,13 @@ class FollowLoop:
                 if now < self._next_progress:
                     continue
                 self._next_progress = now + SECONDS_BETWEEN_RUNS
-            self._under_way[waiter] = asyncio.create_task(self._tell_one(waiter))
+            self._under_way[waiter] = asyncio.create_task(self._follow_one(waiter))
 
-    async def follow_rest(self, waiter: Waiter) -> None:
+    async def report_last_lines(self, waiter: Waiter) -> None:
         """Tell somebody whose wait is over what was written into the logs last."""
         if waiter in self._under_way:
             await asyncio.wait({self._under_way[waiter]})
-        await self._tell(self._follower.finish(waiter))
+        await self._run_safely(self._follower.report_last_lines(waiter))
 
     async def close(self) -> None:
         """Tell no more."""
@@ -424,13 +424,13 @@ class FollowLoop:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tell_one(self, waiter: Waiter) -> None:
+    async def _follow_one(self, waiter: Waiter) -> None:
         try:
-            await self._tell(self._follower.follow(waiter))
+            await self._run_safely(self._follower.follow(waiter))
         finally:
             del self._under_way[waiter]
 
-    async def _tell(self, flow: Flow[None]) -> None:
+    async def _run_safely(self, flow: Flow[None]) -> None:
         try:
             await self._run(flow)
         except Exception as error:  # noqa: BLE001  # whatever it is, the watcher meets it too, and knows what to do
