@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import re
@@ -114,6 +115,29 @@ def test_every_class_of_the_page_on_architecture_exists() -> None:
     for function in ("choose", "evaluate", "execute_complete", "on_kill", "ensure"):
         assert f"`{function}" in PAGES["architecture.md"]
         assert re.search(rf"^ *(async )?def {function}\(", code, re.MULTILINE), function
+
+
+def texts_of_the_package() -> list[str]:
+    """Each text in the code, with an ellipsis for what is filled in."""
+    texts = []
+    for path in (DOCS.parent / "astronomer_remote").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (each.value if isinstance(each, ast.Constant) else "…" for each in node.values)
+                texts.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+def test_troubleshooting_quotes_errors_as_they_are() -> None:
+    rows = re.findall(r"^\| (`[^|]+`) \| ", PAGES["troubleshooting.md"], re.MULTILINE)
+    quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row)]
+    assert len(quoted) > 10
+    texts = texts_of_the_package()
+    for text in quoted:
+        for part in text.replace("Airflow 2.4.3 ", "").split("…"):
+            assert any(part.strip() in each for each in texts), part
 
 
 def test_every_picture_is_shown_and_small() -> None:
