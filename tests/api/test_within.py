@@ -9,7 +9,7 @@ from collections.abc import Callable
 from urllib.parse import quote, unquote
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from astronomer_remote.api.protocol.ids import is_within, stays_below
@@ -66,6 +66,8 @@ def ends_at(path: str) -> str:
 @example("..%5cother", ["unquote", "take backslashes for slashes"])
 @example("a/..%00/../other", ["unquote", "cut at a null character"])
 @example("\u2025/other", ["take similar characters"])
+# A path that does not count as within shows nothing, and most do not.
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 def test_no_server_is_led_out_by_what_counts_as_within(path: str, readings: list[str]) -> None:
     assume(is_within(f"{BASE}/{path}", BASE))
     read = f"/{path}"
