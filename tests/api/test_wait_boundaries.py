@@ -1,0 +1,161 @@
+"""Boundary values of a wait: when it polls next, when it gives up, which lines of a log are new."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import pytest
+
+from astronomer_remote.api.dialects.logs import LogPart
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunVanished, UnexpectedReply, Unreachable
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance
+from astronomer_remote.api.waiting.log_stream import (
+    LARGE_REPLY,
+    LINES_PER_LOOK,
+    RUNNING_NAMED,
+    Stream,
+    Streams,
+    progress_line,
+)
+from astronomer_remote.api.waiting.schedule import MOST_REFUSALS, OVERLAP, OVERLAPPING, Cursor, Refusals
+from astronomer_remote.api.waiting.target import WaitTarget
+from astronomer_remote.api.waiting.waiter import Waiter
+
+NOW = 1_800_000_000.0
+INTERVAL = 10.0
+STREAMED = Stream(TaskInstance("t"))
+
+
+def waiter(run_id: str = "r") -> Waiter:
+    target = WaitTarget("d", run_id=run_id, exists=True, since=NOW - 3600)
+    return Waiter(target, INTERVAL, lambda update: None, reached=NOW)
+
+
+def lines(*texts: str, token: str | None = None, cut: bool = False) -> LogPart:
+    return LogPart(texts, token, cut=cut)
+
+
+def numbered(count: int, first: int = 0) -> list[str]:
+    return [f"line {number}" for number in range(first, first + count)]
+
+
+def logged(stream: Stream, part: LogPart) -> list[str]:
+    return [line.removeprefix("t: ") for line in stream.take(part)]
+
+
+def test_after_a_poll_that_failed_the_next_one_is_an_interval_away() -> None:
+    waiting = waiter()
+    waiting.miss(Unreachable("down"), NOW)
+    assert waiting.due == NOW + INTERVAL
+
+
+def test_after_a_poll_that_did_not_show_the_run_the_next_one_is_an_interval_away() -> None:
+    waiting = waiter()
+    waiting.lose(DagRunVanished("gone"), NOW)
+    assert waiting.due == NOW + INTERVAL
+
+
+def test_a_listing_that_worked_ends_a_row_of_failures() -> None:
+    cursor = Cursor(failures=3)
+    cursor.advance([], NOW)
+    assert cursor.failures == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "first_end", "expected"),
+    [
+        (OVERLAPPING - 1, NOW - OVERLAP - 60, NOW - OVERLAP),
+        (OVERLAPPING, NOW - OVERLAP - 60, NOW - OVERLAP),
+        (OVERLAPPING - 1, NOW - 1, NOW - OVERLAP),
+        # So many ends in so short a time: the next listing repeats no more than these.
+        (OVERLAPPING, NOW - 1, NOW - 1),
+    ],
+)
+def test_the_next_listing_repeats_the_overlap_but_not_more_than_a_number_of_ends(
+    count: int, first_end: float, expected: float
+) -> None:
+    cursor = Cursor()
+    ends = [datetime.fromtimestamp(first_end + number / 1000, timezone.utc) for number in range(count)]
+    cursor.advance([end.isoformat() for end in ends], NOW)
+    assert cursor.resume_at == pytest.approx(expected, abs=1e-4)
+
+
+def test_credentials_count_as_refused_only_after_enough_reads() -> None:
+    refusals = Refusals()
+    for number in range(MOST_REFUSALS):
+        assert refusals.of_all is None, number
+        refused = waiter()
+        refused.end(AuthenticationFailed("no"))
+        refusals.note(refused)
+    assert refusals.of_all is refused.ended
+
+
+def test_a_target_is_written_as_lists_and_read_back() -> None:
+    target = WaitTarget("d", logical_dates=("2027-01-15T07:00:00Z",), task_ids=("a", "b"))
+    written = target.as_dict()
+    assert written == json.loads(json.dumps(written))
+    assert WaitTarget.from_dict(written) == target
+
+
+def test_an_unknown_field_of_a_target_is_named() -> None:
+    with pytest.raises(UnexpectedReply, match="unknown_field"):
+        WaitTarget.from_dict({"dag_id": "d", "unknown_field": 1})
+
+
+def test_a_target_that_has_found_its_run_is_no_longer_the_newest_one() -> None:
+    target = WaitTarget("d", newest=True).of(DagRun("d", "r", "running"))
+    assert (target.newest, target.run_id, target.exists) == (False, "r", True)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_progress_counts_only_tasks_that_it_does_not_name(more: int) -> None:
+    running = [TaskInstance(f"t{number}", state="running", try_number=1) for number in range(RUNNING_NAMED + more)]
+    assert progress_line(running).endswith(" and 1 more" if more else f"t{RUNNING_NAMED - 1}")
+
+
+def test_a_log_with_repeated_lines_continues_after_the_last_one_that_was_logged() -> None:
+    stream = replace(STREAMED)
+    assert logged(stream, lines("a", "b")) == ["a", "b"]
+    assert logged(stream, lines("a", "b", "b", "c")) == ["b", "c"]
+
+
+def test_a_cut_log_continues_after_the_last_line_even_if_that_is_its_first() -> None:
+    stream = replace(STREAMED)
+    logged(stream, lines("a", "b"))
+    assert logged(stream, lines("b", "c", cut=True)) == ["c"]
+    assert logged(stream, lines("x", "y", cut=True)) == ["x", "y"]
+
+
+def test_as_many_lines_as_are_logged_per_poll_are_logged_in_full() -> None:
+    assert logged(replace(STREAMED), lines(*numbered(LINES_PER_LOOK))) == numbered(LINES_PER_LOOK)
+
+
+def test_lines_that_were_logged_do_not_come_again_with_many_new_ones() -> None:
+    stream = replace(STREAMED)
+    logged(stream, lines(*numbered(10)))
+    count = LINES_PER_LOOK + 50
+    again = logged(stream, lines(*numbered(10 + count)))
+    assert again == ["(50 lines are left out here)", *numbered(LINES_PER_LOOK, first=10 + 50)]
+
+
+@pytest.mark.parametrize(("count", "has_more"), [(LARGE_REPLY - 1, False), (LARGE_REPLY, True)])
+def test_a_large_reply_may_not_be_the_end_of_a_log(count: int, has_more: bool) -> None:
+    stream = replace(STREAMED, ended=True)
+    stream.take(lines(*numbered(count), token="next"))
+    assert stream.has_more is has_more
+
+
+def test_a_further_try_is_followed_after_one_that_is_followed_already() -> None:
+    streams = Streams(["t"])
+    first, second = (TaskInstance("t", index, "running", 1) for index in (0, 1))
+    streams.due([first], complete=True)
+    found, _ = streams.due([first, second], complete=True)
+    assert [stream.instance.map_index for stream in found] == [0, 1]
+
+
+def test_no_task_is_followed_after_a_stop() -> None:
+    streams = Streams(["t"])
+    streams.stop()
+    assert streams.due([TaskInstance("t", state="running", try_number=1)], complete=True) == ([], [])
