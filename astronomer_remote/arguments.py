@@ -124,11 +124,6 @@ def required_pool(value: Any, name: str) -> str:
     return checked(required(value, name), name, slash=True, longest=LONGEST_POOL_NAME)
 
 
-def optional_pool(value: Any, name: str) -> str | None:
-    """A pool's name; ``None`` if none was given."""
-    return None if is_nothing(value) else required_pool(value, name)
-
-
 def texts(value: Any, name: str) -> list[str] | None:
     """
     An optional list of texts, also from the text that a template renders a list to; ``None`` if it is empty.
@@ -137,7 +132,7 @@ def texts(value: Any, name: str) -> list[str] | None:
     """
     if is_nothing(value):
         return None
-    items = _list_of(value, name) if isinstance(value, str) else value
+    items = _collection(value, name) if isinstance(value, str) else value
     if isinstance(items, (bytes, Mapping)) or not isinstance(items, Iterable):
         raise InvalidSettings(f"{name} must be a list of texts, not {_short(items)}.")
     found = [text(item, name) for item in items]
@@ -153,16 +148,47 @@ def ids(value: Any, name: str) -> list[str] | None:
     return None if found is None else [checked(item, name) for item in found]
 
 
-def _list_of(given: str, name: str) -> Any:
-    """The list that a text stands for."""
+def results_to_read(value: Any, name: str) -> list[str] | dict[str, list[str]] | None:
+    """
+    The task ids whose return values are read, or the XCom keys to read by task id; ``None`` if there are none.
+
+    Also from the text that a template renders either to.
+    """
+    found = (
+        _collection(value, name, "a list or an object") if isinstance(value, str) and not is_nothing(value) else value
+    )
+    if not isinstance(found, Mapping):
+        return ids(found, name)
+    by_task = {required_id(task_id, name): texts(keys, f"{name}[{task_id!r}]") for task_id, keys in found.items()}
+    without = [task_id for task_id, keys in by_task.items() if keys is None]
+    if without:
+        raise InvalidSettings(f"{name} has no XCom key for task {without[0]!r}.")
+    return {task_id: keys for task_id, keys in by_task.items() if keys} or None
+
+
+def interval(value: Any, name: str) -> tuple[str, str] | None:
+    """Start and end of a data interval; ``None`` if it was not given, or both were rendered to nothing."""
+    found = _collection(value, name, "a pair") if isinstance(value, str) and not is_nothing(value) else value
+    if is_nothing(found):
+        return None
+    if not isinstance(found, (list, tuple)) or len(found) != 2:
+        raise InvalidSettings(f"{name} must be a pair of start and end, not {_short(found)}.")
+    start, end = (date(moment, name) for moment in found)
+    if (start is None) != (end is None):
+        raise InvalidSettings(f"{name} needs both a start and an end, not {_short(found)}.")
+    return (start, end) if start and end else None
+
+
+def _collection(given: str, name: str, kind: str = "a list") -> Any:
+    """The list, tuple, set or object that a text is the JSON or Python notation of."""
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(given.strip()) if len(given) <= LONGEST_LIST else None
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(found, (list, tuple, set)):
+        if isinstance(found, (list, tuple, set, Mapping)):
             return found
-    raise InvalidSettings(f"{name} must be a list, not the text {_short(given)}; write it in brackets.")
+    raise InvalidSettings(f"{name} must be {kind}, not the text {_short(given)}; write it in brackets.")
 
 
 def boolean(value: Any, name: str) -> bool:
@@ -196,14 +222,9 @@ def seconds(value: Any, name: str) -> float:
     return float(number)
 
 
-def room(value: Any, name: str) -> int:
-    """A number of slots to wait for."""
+def slots_to_wait_for(value: Any, name: str) -> int:
+    """A number of slots."""
     return PoolTarget("any", whole(value, name)).slots
-
-
-def optional_room(value: Any, name: str) -> int | None:
-    """The same; ``None`` if none was given."""
-    return None if is_nothing(value) else room(value, name)
 
 
 def optional_seconds(value: Any, name: str) -> float | None:

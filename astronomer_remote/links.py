@@ -1,4 +1,4 @@
-"""Links from a local task to what it made or watches in the remote."""
+"""The XComs that name a remote run, and the link to its page."""
 
 from __future__ import annotations
 
@@ -11,24 +11,31 @@ if TYPE_CHECKING:
 
     from astronomer_remote.api.protocol.models import DagRun
 
+__all__ = ["REMOTE_RUN_URL", "RemoteDagRunLink", "publish_run", "publish_state"]
+
 REMOTE_RUN_URL = "remote_run_url"
 """XCom key of the page of the remote run."""
 
 
 def publish_run(context: Context, run: DagRun) -> None:
-    """Tell other tasks and the UI which remote run a task made or watches, before any waiting."""
+    """Push which remote run a task triggered or waits for, before it waits; for other tasks and the UI."""
     push = context["ti"].xcom_push
     push(key="trigger_run_id", value=run.run_id)
     push(key=REMOTE_RUN_URL, value=run.url)
-    push(key="remote_run_state", value=run.state)
+    publish_state(context, run)
+
+
+def publish_state(context: Context, run: DagRun) -> None:
+    """Push the state of a run that :func:`publish_run` was called for."""
+    context["ti"].xcom_push(key="remote_run_state", value=run.state)
 
 
 class RemoteDagRunLink(BaseOperatorLink):
     """
-    Leads to the page of the remote run.
+    Links to the page of the remote run.
 
-    The task itself writes the address, once it knows it: the web server neither knows the connection nor asks the
-    remote. Airflow 3 reads the XCom of :attr:`xcom_key`; Airflow 2's web server calls :meth:`get_link`.
+    The task itself writes the URL to XCom as soon as it knows the run: the web server does not read the connection and
+    sends no request. Airflow 3 reads the XCom of :attr:`xcom_key`; Airflow 2's web server calls :meth:`get_link`.
     """
 
     name = "Remote DAG run"

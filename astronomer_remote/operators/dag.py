@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.arguments import Readers, boolean, is_nothing, required_id
 from astronomer_remote.exceptions import DagRunNotFound, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
-from astronomer_remote.operators.connected import Connected
-from astronomer_remote.operators.pool import IF_MISSING, one_of
-from astronomer_remote.operators.setup_teardown import between
+from astronomer_remote.operators.base import RemoteOperator, one_of
+from astronomer_remote.operators.pool import IF_MISSING
+from astronomer_remote.operators.setup_teardown import setup_and_teardown
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -30,7 +28,7 @@ def _was_paused(value: Any, name: str) -> bool:
     return boolean(value, name)
 
 
-class _DagOperator(Connected, BaseOperator):
+class _DagOperator(RemoteOperator):
     """
     What has to do with one DAG of another deployment.
 
@@ -39,7 +37,7 @@ class _DagOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("external_dag_id", "astronomer_conn_id")
-    readers: ClassVar[Readers] = {**Connected.readers, "external_dag_id": required_id}
+    readers: ClassVar[Readers] = {**RemoteOperator.readers, "external_dag_id": required_id}
 
     def __init__(self, *, external_dag_id: str, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -249,5 +247,5 @@ def dag_paused(
     record = RemoteRecordDagOperator(task_id=f"{name}_record", **kwargs)
     change = switch(task_id=name, **kwargs)
     restore = RemoteRestoreDagOperator(task_id=f"{name}_restore", paused=record.output, **kwargs)
-    with between(record, change, restore):
+    with setup_and_teardown(record, change, restore):
         yield

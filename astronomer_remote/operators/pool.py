@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+<<<<<<< HEAD
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from astronomer_remote.api.pools.diff import MOST_LISTED, check_fields, check_slots
+=======
+from astronomer_remote.api.pools.diff import MOST_TOLD, check_fields, check_slots
+>>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
 from astronomer_remote.api.pools.pools import check_deletable
 from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol import untrusted
@@ -16,7 +20,7 @@ from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.pool_changes import FIELDS
 from astronomer_remote.arguments import Readers, boolean, description, is_nothing, required_pool, text, whole
 from astronomer_remote.exceptions import NotFound, RemoteError, airflow_exceptions
-from astronomer_remote.operators.connected import Connected
+from astronomer_remote.operators.base import RemoteOperator, one_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -56,7 +60,25 @@ FIELD_READERS = {"description": description, "include_deferred": _flag}
 """How the fields of a pool are read that may be left out."""
 
 
-class RemoteCreatePoolOperator(Connected, BaseOperator):
+class _PoolOperator(RemoteOperator):
+    """
+    An operator for one pool of another deployment.
+
+    :param pool_name: name of the pool (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    """
+
+    template_fields: Sequence[str] = ("pool_name", "astronomer_conn_id")
+    readers: ClassVar[Readers] = {**RemoteOperator.readers, "pool_name": required_pool}
+
+    def __init__(self, *, pool_name: str, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.pool_name = pool_name
+        self.astronomer_conn_id = astronomer_conn_id
+        self.check_values()
+
+
+class RemoteCreatePoolOperator(_PoolOperator):
     """
     Creates a pool in another deployment.
 
@@ -76,7 +98,7 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("pool_name", "slots", "description", "include_deferred", "astronomer_conn_id")
-    readers: ClassVar[Readers] = {**Connected.readers, **FIELD_READERS, "pool_name": required_pool, "slots": size}
+    readers: ClassVar[Readers] = {**_PoolOperator.readers, **FIELD_READERS, "slots": size}
 
     def __init__(
         self,
@@ -89,13 +111,11 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
         astronomer_conn_id: str = "astronomer_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.pool_name = pool_name
+        super().__init__(pool_name=pool_name, astronomer_conn_id=astronomer_conn_id, **kwargs)
         self.slots = slots
         self.description = description
         self.include_deferred = include_deferred
         self.if_exists = if_exists
-        self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
             one_of(if_exists, "if_exists", IF_EXISTS)
         self.check_values()
@@ -120,7 +140,7 @@ class RemoteCreatePoolOperator(Connected, BaseOperator):
         return (yield from make(pool))
 
 
-class RemoteUpdatePoolOperator(Connected, BaseOperator):
+class RemoteUpdatePoolOperator(_PoolOperator):
     """
     Changes what is given of a pool in another deployment, and nothing else.
 
@@ -134,12 +154,7 @@ class RemoteUpdatePoolOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("pool_name", "slots", "description", "include_deferred", "astronomer_conn_id")
-    readers: ClassVar[Readers] = {
-        **Connected.readers,
-        **FIELD_READERS,
-        "pool_name": required_pool,
-        "slots": optional_size,
-    }
+    readers: ClassVar[Readers] = {**_PoolOperator.readers, **FIELD_READERS, "slots": optional_size}
 
     def __init__(
         self,
@@ -151,12 +166,10 @@ class RemoteUpdatePoolOperator(Connected, BaseOperator):
         astronomer_conn_id: str = "astronomer_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.pool_name = pool_name
+        super().__init__(pool_name=pool_name, astronomer_conn_id=astronomer_conn_id, **kwargs)
         self.slots = slots
         self.description = description
         self.include_deferred = include_deferred
-        self.astronomer_conn_id = astronomer_conn_id
         self._check_change()
         self.check_values()
 
@@ -175,7 +188,7 @@ class RemoteUpdatePoolOperator(Connected, BaseOperator):
         return untrusted.shortened(updated.as_dict())
 
 
-class RemoteDeletePoolOperator(Connected, BaseOperator):
+class RemoteDeletePoolOperator(_PoolOperator):
     """
     Deletes a pool of another deployment that nobody uses.
 
@@ -192,9 +205,6 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
     :raises NotFound: if there is no such pool, and ``if_missing`` is ``fail``.
     """
 
-    template_fields: Sequence[str] = ("pool_name", "astronomer_conn_id")
-    readers: ClassVar[Readers] = {**Connected.readers, "pool_name": required_pool}
-
     def __init__(
         self,
         *,
@@ -204,11 +214,9 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
         astronomer_conn_id: str = "astronomer_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.pool_name = pool_name
+        super().__init__(pool_name=pool_name, astronomer_conn_id=astronomer_conn_id, **kwargs)
         self.if_missing = if_missing
         self.force = force
-        self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
             check_deletable(pool_name)
             one_of(if_missing, "if_missing", IF_MISSING)
@@ -228,7 +236,7 @@ class RemoteDeletePoolOperator(Connected, BaseOperator):
         return found
 
 
-class RemoteSyncPoolsOperator(Connected, BaseOperator):
+class RemoteSyncPoolsOperator(RemoteOperator):
     """
     Makes the pools of another deployment match a declaration.
 
@@ -263,7 +271,7 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
         "astronomer_conn_id",
     )
     readers: ClassVar[Readers] = {
-        **Connected.readers,
+        **RemoteOperator.readers,
         "pools": _declaration,
         "pools_file": text,
         "source_conn_id": text,
@@ -338,8 +346,3 @@ class RemoteSyncPoolsOperator(Connected, BaseOperator):
         if self.pools_file is not None:
             return files.read(self.pools_file)
         return files.from_text(self.pools)
-
-
-def one_of(value: str, name: str, known: Collection[str]) -> None:
-    if value not in known:
-        raise InvalidSettings(f"{name}={value!r} must be one of: {', '.join(known)}.")

@@ -12,18 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from astronomer_remote.api.pools.loans import IF_CHANGED, Loan
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import Pool
-from astronomer_remote.arguments import Readers, required_pool
+from astronomer_remote.arguments import Readers
 from astronomer_remote.arguments import description as text_of_description
 from astronomer_remote.compat import was_cleared
 from astronomer_remote.exceptions import airflow_exceptions
-from astronomer_remote.operators.connected import Connected
-from astronomer_remote.operators.pool import one_of, size
-from astronomer_remote.operators.setup_teardown import between
+from astronomer_remote.operators.base import RemoteOperator, one_of
+from astronomer_remote.operators.pool import _PoolOperator, size
+from astronomer_remote.operators.setup_teardown import setup_and_teardown
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -35,7 +33,7 @@ def _loan_fields(value: Any, name: str) -> Mapping[str, Any]:
     return value
 
 
-class RemoteRecordPoolOperator(Connected, BaseOperator):
+class RemoteRecordPoolOperator(_PoolOperator):
     """
     Notes how a pool of another deployment is, before slots are borrowed; changes nothing.
 
@@ -50,12 +48,7 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("pool_name", "slots", "description", "astronomer_conn_id")
-    readers: ClassVar[Readers] = {
-        **Connected.readers,
-        "pool_name": required_pool,
-        "slots": size,
-        "description": text_of_description,
-    }
+    readers: ClassVar[Readers] = {**_PoolOperator.readers, "slots": size, "description": text_of_description}
 
     def __init__(
         self,
@@ -68,13 +61,11 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
         astronomer_conn_id: str = "astronomer_default",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.pool_name = pool_name
+        super().__init__(pool_name=pool_name, astronomer_conn_id=astronomer_conn_id, **kwargs)
         self.slots = slots
         self.temporary = temporary
         self.description = description
         self.force = force
-        self.astronomer_conn_id = astronomer_conn_id
         self.check_values()
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -90,25 +81,27 @@ class RemoteRecordPoolOperator(Connected, BaseOperator):
             return loan.as_dict()
 
 
-class RemoteBorrowPoolSlotsOperator(Connected, BaseOperator):
-    """
-    Changes a pool of another deployment as was noted; a setup.
-
-    A retry finds what the attempt before it did. A pool that somebody changed since it was noted is left alone.
-
-    :param loan: what :class:`RemoteRecordPoolOperator` returned (templated).
-    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
-    :raises Conflict: if somebody has changed the pool since it was noted.
-    """
-
+class _LoanOperator(RemoteOperator):
     template_fields: Sequence[str] = ("loan", "astronomer_conn_id")
-    readers: ClassVar[Readers] = {**Connected.readers, "loan": _loan_fields}
+    readers: ClassVar[Readers] = {**RemoteOperator.readers, "loan": _loan_fields}
 
     def __init__(self, *, loan: Any, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.loan = loan
         self.astronomer_conn_id = astronomer_conn_id
         self.check_values()
+
+
+class RemoteBorrowPoolSlotsOperator(_LoanOperator):
+    """
+    Changes a pool of another deployment as recorded; a setup.
+
+    A retry finds what the try before it did. A pool that was changed since it was recorded is left alone.
+
+    :param loan: what :class:`RemoteRecordPoolOperator` returned (templated).
+    :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
+    :raises Conflict: if the pool was changed since it was recorded.
+    """
 
     def execute(self, context: Context) -> None:
         self.read_values()
@@ -117,36 +110,23 @@ class RemoteBorrowPoolSlotsOperator(Connected, BaseOperator):
         self.log.info("%s: %s", "Changed" if changed else "Changed already", loan)
 
 
-class RemoteReturnPoolSlotsOperator(Connected, BaseOperator):
+class RemoteReturnPoolSlotsOperator(_LoanOperator):
     """
-    Puts a pool of another deployment back as it was noted; a teardown.
+    Restores a pool of another deployment as it was recorded; a teardown.
 
     :param loan: what :class:`RemoteRecordPoolOperator` returned (templated).
-    :param if_changed: what to do if somebody else has changed the pool meanwhile: ``fail`` (default), ``keep`` (leave
-        it as it is) or ``restore`` (put it back all the same).
+    :param if_changed: what to do if the pool was changed by others meanwhile: ``fail`` (default), ``keep`` (leave it as
+        it is) or ``restore`` (restore it all the same).
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
-    :raises Conflict: if somebody else has changed the pool meanwhile, and ``if_changed`` is ``fail``.
+    :raises Conflict: if the pool was changed by others meanwhile, and ``if_changed`` is ``fail``.
     :raises PoolIsOccupied: if tasks hold slots of a temporary pool; Airflow's retries apply.
     """
 
-    template_fields: Sequence[str] = ("loan", "astronomer_conn_id")
-    readers: ClassVar[Readers] = {**Connected.readers, "loan": _loan_fields}
-
-    def __init__(
-        self,
-        *,
-        loan: Any,
-        if_changed: str = "fail",
-        astronomer_conn_id: str = "astronomer_default",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, if_changed: str = "fail", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.loan = loan
         self.if_changed = if_changed
-        self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
             one_of(if_changed, "if_changed", IF_CHANGED)
-        self.check_values()
 
     def execute(self, context: Context) -> None:
         self.read_values()
@@ -195,7 +175,7 @@ def borrowed_slots(
     give_back = RemoteReturnPoolSlotsOperator(
         task_id=f"{task_id}_return", loan=record.output, **_given(if_changed=if_changed), **kwargs
     )
-    with between(record, borrow, give_back):
+    with setup_and_teardown(record, borrow, give_back):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Keeps a change up for a part of a DAG, and takes it back whatever happens in between."""
+"""Applies a change for a part of a DAG, and undoes it whatever happens in between."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def between(record: BaseOperator, change: BaseOperator, restore: BaseOperator) -> Iterator[None]:
+def setup_and_teardown(record: BaseOperator, change: BaseOperator, restore: BaseOperator) -> Iterator[None]:
     """
-    Put the tasks that are made in the ``with`` block between a change and its undoing.
+    Put the tasks of the ``with`` block between a change and the teardown that undoes it.
 
-    :param record: notes how things are.
-    :param change: changes them.
-    :param restore: puts them back as was noted, also if ``change`` or a task of the block failed.
+    :param record: records the state before the change.
+    :param change: makes the change.
+    :param restore: restores what was recorded, also if ``change`` or a task of the block failed.
     """
     record >> change
-    # Of a teardown Airflow can leave out its own failure when it tells how the DAG run ended, or else that of the
-    # tasks before it. A task that comes after it, and runs nowhere, lets the run fail in either case.
-    # Its label is the id without the task group's, which the new task gets for itself.
+    # For the state of the DAG run, Airflow ignores either a teardown's own failure or that of the tasks before it. An
+    # empty task after it lets the run fail in both cases. The label is the id without the task group's, which the new
+    # task gets by itself.
     restore >> empty_operator(f"{change.label}_done")
     with restore.as_teardown(setups=[record, change]):
         yield

@@ -33,9 +33,7 @@ from astronomer_remote.exceptions import (
     PoolIsOccupied,
     RemoteUnavailable,
     UnexpectedReply,
-    WaitTimeout,
 )
-from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.operators.pool import (
     RemoteCreatePoolOperator,
     RemoteDeletePoolOperator,
@@ -57,7 +55,6 @@ from tests.airflow.local import (
     only_event,
     restored,
     resume,
-    run,
     through_the_database,
 )
 
@@ -568,76 +565,3 @@ def test_every_task_survives_the_database(start: Start) -> None:
         RemoteCreatePoolOperator.partial(task_id="mapped", slots=1).expand(pool_name=["a", "b"])
     assert set(through_the_database(dag).task_dict) == {"create", "update", "delete", "sync", "sense", "mapped"}
     assert remote.requests == []
-
-
-# Trigger only where there is room
-
-
-def trigger(**arguments: Any) -> RemoteTriggerDagRunOperator:
-    made: RemoteTriggerDagRunOperator = in_dag(
-        RemoteTriggerDagRunOperator,
-        **{"trigger_dag_id": "quick", "wait_for_pool": "p", "poke_interval": 0.05, "retries": 2, **arguments},
-    )
-    return made
-
-
-@pytest.mark.parametrize("deferrable", [False, True])
-def test_a_run_is_triggered_once_the_pool_has_room(remote: FakeDeployment, deferrable: bool) -> None:
-    remote.add_pool("p", 3, occupied=3)
-    runs_before: list[Any] = []
-
-    def make_room() -> None:
-        while not any("/pools" in path for _, path in remote.requests):
-            time.sleep(0.01)
-        runs_before.extend(remote.runs("quick"))
-        remote.add_pool("p", 3, occupied=1)
-
-    with ThreadPoolExecutor() as threads:
-        room = threads.submit(make_room)
-        run_id = run(trigger(wait_for_pool_slots="2", deferrable=deferrable))
-        room.result()
-    assert runs_before == []
-    assert [run["run_id"] for run in remote.runs("quick")] == [run_id]
-    run(trigger(deferrable=deferrable), run_id="another")
-    assert len(remote.runs("quick")) == 2
-
-
-@pytest.mark.parametrize("deferrable", [False, True])
-def test_without_room_in_time_nothing_is_triggered(remote: FakeDeployment, deferrable: bool) -> None:
-    remote.add_pool("p", 3, occupied=3)
-    with pytest.raises(WaitTimeout, match="nothing was triggered: Pool 'p': 3 of 3 slots occupied"):
-        run(trigger(deferrable=deferrable, wait_timeout=0.2))
-    assert remote.runs("quick") == []
-
-
-def test_a_retry_does_not_wait_for_room_that_its_own_run_takes(remote: FakeDeployment) -> None:
-    remote.add_pool("p", 3)
-    made = trigger()
-    run_id = run(made)
-    remote.add_pool("p", 3, occupied=3)
-    again = trigger(wait_timeout=5)
-    assert run(again, try_number=2) == run_id
-    with pytest.raises(WaitTimeout):
-        run(trigger(wait_timeout=0.2), try_number=2, run_id="another")
-
-
-def test_bad_combinations_are_refused_while_the_dag_is_parsed() -> None:
-    for arguments in (
-        {"wait_for_pool": None, "wait_for_pool_slots": 2},
-        {"wait_for_pool_slots": 0},
-        {"wait_for_pool_slots": -1},
-        {"wait_for_pool_slots": "many"},
-        {"wait_for_pool_slots": 2**31},
-        {"wait_for_pool": ".."},
-        {"wait_for_pool": "x" * 257},
-    ):
-        with pytest.raises(InvalidSettings, match=r"wait_for_pool|slots="):
-            trigger(**arguments)
-
-
-def test_a_template_that_renders_to_no_pool_means_that_none_is_waited_for(remote: FakeDeployment) -> None:
-    made = trigger(wait_for_pool="{{ params.pool }}")
-    made.wait_for_pool = ""
-    run_id = made.execute(local_task(made).context())
-    assert [run["run_id"] for run in remote.runs("quick")] == [run_id]
-    assert not [path for _, path in remote.requests if "pools" in path]

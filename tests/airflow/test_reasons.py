@@ -10,7 +10,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
 from astronomer_remote.exceptions import DagRunFailed, InvalidSettings
-from astronomer_remote.operators import explained
+from astronomer_remote.operators import base
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
 from astronomer_remote.testing import FakeDeployment
@@ -117,7 +117,7 @@ def test_the_length_of_the_logs_is_the_authors_choice(crowded: FakeDeployment, l
 
 @pytest.mark.parametrize("make", [operator, sensor])
 def test_it_can_be_turned_off(crowded: FakeDeployment, make: Make) -> None:
-    text, local = fail(make(explain_failure=False))
+    text, local = fail(make(failure_log_lines=None))
     assert "extract" not in text
     assert "remote_failure" not in local.xcoms
     assert not any(asked.query.get("state") == ["failed"] for asked in crowded.received)
@@ -155,7 +155,7 @@ def test_a_report_that_xcom_refuses_is_in_the_error_all_the_same(
 
 
 def test_reasons_that_take_too_long_are_left(crowded: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explained, "SECONDS_TO_EXPLAIN", 0.5)
+    monkeypatch.setattr(base, "SECONDS_TO_EXPLAIN", 0.5)
     crowded.disturb(503, times=99, path="taskInstances")
     _, local = fail(operator())
     assert "remote_failure" not in local.xcoms

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferr
 from astronomer_remote.exceptions import InvalidSettings, NotFound, NotSupported, Unreachable
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
-from tests.airflow.local import in_dag, local_task, run
+from tests.airflow.local import in_dag, local_task, run, to_the_end
 
 Start = Callable[..., FakeDeployment]
 
@@ -42,55 +42,67 @@ def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:
 @pytest.mark.parametrize("version", WITH_TYPES)
 def test_results_are_part_of_what_it_returns(start: Start, version: str, deferrable: bool) -> None:
     loading(start(version))
-    returned = run(operator(result_task_ids=["count", "part", "none"], deferrable=deferrable))
+    returned = run(operator(results=["count", "part", "none"], deferrable=deferrable))
     assert returned["state"] == "success"
     assert returned["results"] == {"count": {"rows": 3, "of": [1, None]}, "part": ["a", "b"], "none": None}
 
 
 def test_results_can_be_asked_for_by_key(start: Start) -> None:
     loading(start())
-    returned = run(operator(result_task_ids=["count"], xcom_keys=["return_value", "other"]))
+    returned = run(operator(results={"count": ["return_value", "other"]}))
     assert returned["results"] == {"count": {"return_value": {"rows": 3, "of": [1, None]}, "other": None}}
 
 
-def test_nothing_more_is_asked_for_without_them(start: Start) -> None:
+def test_each_task_has_keys_of_its_own(start: Start) -> None:
+    loading(start())
+    returned = run(operator(results={"count": ["return_value"], "part": ["return_value", "other"]}))
+    assert returned["results"] == {
+        "count": {"return_value": {"rows": 3, "of": [1, None]}},
+        "part": {"return_value": ["a", "b"], "other": [None, None]},
+    }
+
+
+def test_no_xcom_is_read_without_them(start: Start) -> None:
     remote = loading(start())
-    assert "results" not in run(operator(log_progress=False))
-    assert not any("taskInstances" in path for _, path in remote.requests)
+    assert "results" not in run(operator())
+    assert not any("xcomEntries" in path for _, path in remote.requests)
 
 
 @pytest.mark.parametrize("version", ["1.10.15", "2.9.3"])
 def test_a_remote_that_cannot_tell_them_is_refused_before_anything_runs_there(start: Start, version: str) -> None:
     remote = loading(start(version))
     with pytest.raises(NotSupported, match="types"):
-        run(operator(result_task_ids=["count"]))
+        run(operator(results=["count"]))
     assert remote.runs("load") == []
 
 
 def test_a_task_that_is_not_there_fails_the_local_one(start: Start) -> None:
     loading(start())
     with pytest.raises(NotFound, match="no task 'typo'"):
-        run(operator(result_task_ids=["typo"]))
+        run(operator(results=["typo"]))
 
 
 def test_a_retry_reads_the_results_of_the_run_that_is_there(start: Start, no_pauses: None) -> None:
     remote = loading(start())
-    made = operator(result_task_ids=["count"], retries=1)
+    made = operator(results=["count"], retries=1)
     remote.disturb(None, times=6, path="xcomEntries")
     with pytest.raises(Unreachable):
         run(made)
-    assert run(operator(result_task_ids=["count"], retries=1), try_number=2)["results"]["count"]["rows"] == 3
+    assert run(operator(results=["count"], retries=1), try_number=2)["results"]["count"]["rows"] == 3
     assert len(remote.runs("load")) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"result_task_ids": "count"}, "result_task_ids must be a list"),
-        ({"result_task_ids": ["a"], "xcom_keys": "b"}, "xcom_keys must be a list"),
-        ({"xcom_keys": ["a"]}, "nothing without result_task_ids"),
-        ({"result_task_ids": ["a"], "wait_for_completion": False}, "need wait_for_completion"),
-        ({"skip_on_all_skipped": True, "wait_for_completion": False}, "need wait_for_completion"),
+        ({"results": "count"}, "results must be a list or an object"),
+        ({"results": ["a/b"]}, "results"),
+        ({"results": {"a": "key"}}, r"results\['a'\] must be a list"),
+        ({"results": {"a": []}}, "results has no XCom key for task 'a'"),
+        ({"results": {"a/b": ["key"]}}, "results"),
+        ({"results": 5}, "results must be a list"),
+        ({"results": ["a"], "wait_for_completion": False}, "results needs wait_for_completion"),
+        ({"skip_on_all_skipped": True, "wait_for_completion": False}, "needs wait_for_completion"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: dict[str, Any], said: str) -> None:
@@ -149,11 +161,14 @@ def test_it_leads_to_the_page_of_the_local_task(start: Start, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("arguments", "note"), [({"note": "mine"}, "mine"), ({"note": ""}, ""), ({"note_origin": False}, None)]
+    ("arguments", "note"), [({"note": "mine"}, "mine"), ({"note": ""}, None), ({"note": "{{ params.none }}"}, None)]
 )
 def test_a_note_of_the_authors_own_stays_as_it_is(start: Start, arguments: dict[str, Any], note: str | None) -> None:
     remote = loading(start())
-    run(operator(**arguments))
+    made = operator(**arguments)
+    context = {**local_task(made).context(), "params": {"none": ""}}
+    made.render_template_fields(context)
+    to_the_end(made, context)
     assert remote.runs("load")[0]["note"] == note
 
 
@@ -167,12 +182,11 @@ def test_a_remote_without_notes_gets_none(start: Start, version: str) -> None:
 # How far it is
 
 
-@pytest.mark.parametrize("target", [True, False])
-def test_how_far_the_run_is_is_told_unless_the_author_does_not_want_it(start: Start, target: bool) -> None:
+def test_the_progress_of_the_run_is_logged(start: Start) -> None:
     remote = loading(start(), polls=3)
-    made = operator(deferrable=True, log_progress=target)
+    made = operator(deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
         made.execute(local_task(made).context())
-    assert deferred.value.trigger.target["progress"] is target  # type: ignore[attr-defined]
-    run(operator(log_progress=target))
-    assert any(path.endswith("/taskInstances") for _, path in remote.requests) is target
+    assert deferred.value.trigger.target["progress"] is True  # type: ignore[attr-defined]
+    run(operator())
+    assert any(path.endswith("/taskInstances") for _, path in remote.requests)

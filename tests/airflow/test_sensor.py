@@ -12,7 +12,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
@@ -27,6 +26,7 @@ from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
 
 from astronomer_remote.api.protocol import errors
 from astronomer_remote.api.waiting import waiter
+from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.compat import AIRFLOW_3, looks_before_reschedules
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
@@ -40,11 +40,10 @@ from astronomer_remote.exceptions import (
     UnexpectedReply,
 )
 from astronomer_remote.links import RemoteDagRunLink
-from astronomer_remote.operators.deferral import Limit
+from astronomer_remote.sensors.base import Limit
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
 from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from astronomer_remote.testing import FakeDeployment
-from astronomer_remote.triggers.wait import WaitEvent
 from tests.airflow.local import (
     DATE,
     AirflowRescheduleException,
@@ -124,10 +123,27 @@ def test_all_that_airflows_own_renders_is_rendered() -> None:
     assert set(ExternalTaskSensor.template_fields) <= set(RemoteDagRunSensor.template_fields)
 
 
-def test_the_deprecated_name_of_the_interval_is_taken() -> None:
-    with pytest.warns(AirflowProviderDeprecationWarning, match="poke_interval"):
-        made = in_dag(RemoteDagRunSensor, external_dag_id="quick", poll_interval=7)
-    assert made.poke_interval == 7
+@pytest.mark.parametrize(
+    ("arguments", "interval"),
+    [
+        # In Airflow 2.11 the triggerer takes poll_interval, in Airflow 3 poke_interval stands in for it.
+        ({"poll_interval": 7, "deferrable": True}, 7),
+        ({"poll_interval": 7, "poke_interval": 5, "deferrable": True}, 7),
+        ({"poll_interval": timedelta(seconds=7), "deferrable": True}, 7),
+        ({"poll_interval": 7}, 7),
+        ({"poll_interval": 7, "poke_interval": 5}, 5),
+        ({"poke_interval": 5, "deferrable": True}, 5),
+    ],
+)
+def test_poll_interval_is_the_interval_of_the_triggerer(arguments: dict[str, Any], interval: float) -> None:
+    made = in_dag(RemoteDagRunSensor, external_dag_id="quick", **arguments)
+    assert made.poke_interval == interval
+
+
+@pytest.mark.parametrize("poll_interval", [0, -1, "often", float("inf")])
+def test_a_poll_interval_that_makes_no_sense_fails(poll_interval: Any) -> None:
+    with pytest.raises(InvalidSettings, match="poll_interval"):
+        in_dag(RemoteDagRunSensor, external_dag_id="quick", poll_interval=poll_interval)
 
 
 # Making one
@@ -276,7 +292,7 @@ def test_the_newest_run_stays_the_one_that_was_newest(remote: FakeDeployment, de
     remote.add_run("slow", "first", state="running", logical_date="2021-01-01T00:00:00Z")
     made = sensor(external_dag_id="slow", latest_run=True, deferrable=deferrable, timeout=30)
     context = local_task(made).context()
-    polled = made._poll  # what happens in the remote between two looks
+    polled = made._snapshot  # what happens in the remote between two looks
 
     def poll(*arguments: Any) -> Any:
         found = polled(*arguments)
@@ -286,7 +302,7 @@ def test_the_newest_run_stays_the_one_that_was_newest(remote: FakeDeployment, de
             remote.finish("slow", "first")
         return found
 
-    made._poll = poll  # type: ignore[method-assign]
+    made._snapshot = poll  # type: ignore[method-assign]
     run(made, context)
     assert context["ti"].xcoms["trigger_run_id"] == "first"
 
@@ -542,7 +558,7 @@ def test_a_dag_that_is_not_there_yet_is_waited_for(
         assert "has no such DAG" in capsys.readouterr().out + caplog.text
     made = sensor(external_dag_id="later", external_run_id="mine", deferrable=deferrable, timeout=30)
     context = local_task(made).context()
-    polled = made._poll
+    polled = made._snapshot
 
     def poll(*arguments: Any) -> Any:
         found = polled(*arguments)
@@ -550,7 +566,7 @@ def test_a_dag_that_is_not_there_yet_is_waited_for(
         remote.add_run("later", "mine")
         return found
 
-    made._poll = poll  # type: ignore[method-assign]
+    made._snapshot = poll  # type: ignore[method-assign]
     run(made, context)
 
 
@@ -797,7 +813,7 @@ def test_an_error_ends_a_wait_by_the_same_rules_wherever_it_comes_up(
             monkeypatch.setattr(type(made), "execute_complete", fail)
             return made.resume_execution("execute_complete", {"event": {}, "limited_by": "timeout"}, context)
         monkeypatch.setattr(type(made), "poke", fail)
-        monkeypatch.setattr(type(made), "_poke_for", fail, raising=False)
+        monkeypatch.setattr(type(made), "poll", fail)
         return made.execute(context)
 
     if expected is not None:
@@ -824,7 +840,7 @@ def test_a_wait_that_goes_on_silently_keeps_its_deadline_and_looks_an_interval_l
     context = local_task(made).context()
     with pytest.raises(TaskDeferred) as first:
         made.execute(context)
-    event = WaitEvent.of_error(errors.Unreachable("No reply")).as_dict()
+    event = WaitResult.of_error(errors.Unreachable("No reply")).as_dict()
     with pytest.raises(TaskDeferred) as second:
         come_back(first.value, made, context, event)
     before, after = (deferred.value.trigger.serialize()[1] for deferred in (first, second))
@@ -846,7 +862,7 @@ def test_a_trigger_begins_when_it_is_told_to(remote: FakeDeployment, make: Any) 
     context = local_task(made).context()
     asked = len(remote.requests)
     with pytest.raises(TaskDeferred) as deferred:
-        made.wait_again(context, Limit(time.time() + 60, "timeout"), time.time() + 0.3)
+        made._poll_and_defer(context, Limit(time.time() + 60, "timeout"), time.time() + 0.3)
     assert len(remote.requests) == asked
     began = time.monotonic()
     asyncio.run(only_event(restored(deferred.value.trigger)))
@@ -858,7 +874,7 @@ def test_a_run_that_ended_while_its_sensor_could_not_look_is_found(
 ) -> None:
     remote.add_run("quick", "today", logical_date=TODAY)
     made = sensor(deferrable=True, timeout=600)
-    monkeypatch.setattr(type(made), "_poll", lambda *_: None)
+    monkeypatch.setattr(type(made), "_snapshot", lambda *_: None)
     with pytest.raises(TaskDeferred) as deferred:
         made.execute(local_task(made).context())
     assert deferred.value.trigger.serialize()[1]["target"]["since"] == 0.0

@@ -37,7 +37,7 @@ class Heard(list[str]):
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     lines = Heard()
-    for name in ("astronomer_remote.operators.run_wait.log_sink", "astronomer_remote.triggers.wait.log_sink"):
+    for name in ("astronomer_remote.operators.dag_run.log_sink", "astronomer_remote.triggers.wait.log_sink"):
         monkeypatch.setattr(name, lambda _: log_sink(lines))
     return lines
 
@@ -102,10 +102,10 @@ def test_a_task_that_is_not_there_is_a_warning(start: Start, heard: Heard) -> No
     assert "! The run has no task typo, whose log is wanted." in heard
 
 
-def test_nothing_is_asked_for_without_it(start: Start) -> None:
+def test_no_log_is_read_without_it(start: Start) -> None:
     remote = loading(start())
-    run(operator(stream_logs=None, log_progress=False))
-    assert not any("taskInstances" in path for _, path in remote.requests)
+    run(operator(stream_logs=None))
+    assert not any("/logs/" in path for _, path in remote.requests)
 
 
 def test_1_10_is_refused_before_anything_runs_there(start: Start) -> None:

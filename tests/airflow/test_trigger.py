@@ -18,7 +18,7 @@ from airflow.models.trigger import Trigger
 
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.models import DagRun
-from astronomer_remote.api.waiting.target import WaitTarget
+from astronomer_remote.api.waiting.target import WaitResult, WaitTarget
 from astronomer_remote.compat import (
     RUN_TRY,
     TRIGGERS_HEAR_OF_KILLS,
@@ -29,9 +29,10 @@ from astronomer_remote.compat import (
 from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
-from astronomer_remote.triggers import wait
+from astronomer_remote.triggers import base, wait
+from astronomer_remote.triggers.base import read_event
 from astronomer_remote.triggers.pool import RemotePoolTrigger
-from astronomer_remote.triggers.wait import RemoteWaitTrigger, WaitEvent
+from astronomer_remote.triggers.wait import RemoteWaitTrigger
 from tests.airflow.local import only_event, restored
 
 Start = Callable[..., FakeDeployment]
@@ -59,7 +60,7 @@ def test_it_ends_with_one_event_that_tells_the_run(any_remote: FakeDeployment, d
     event = event_of(trigger(dag_id))
     assert (event["status"], event["error"]) == (status, None)
     assert (event["run"]["run_id"], event["run"]["state"]) == ("r", status)
-    assert WaitEvent.parse(event).as_dict() == event
+    assert WaitResult.parse(event).as_dict() == event
 
 
 HOSTILE = {
@@ -89,7 +90,7 @@ def test_an_event_holds_what_the_task_needs_and_no_more(remote: FakeDeployment) 
 
 
 def test_a_long_or_hostile_summary_stays_short_and_in_one_line() -> None:
-    event = WaitEvent(
+    event = WaitResult(
         None, "\x1b[2J\n[2026-01-01] INFO - well \0\ud800" + "x" * 5_000_000, error="Unreachable"
     ).as_dict()
     assert event["summary"].startswith("\\x1b[2J\\n[2026-01-01] INFO - well \\x00\\ud800xxx")
@@ -99,7 +100,7 @@ def test_a_long_or_hostile_summary_stays_short_and_in_one_line() -> None:
 def test_an_event_of_an_earlier_version_is_read() -> None:
     run = DagRun("d", "r", "success", conf={"a": 1}, note="n", url="u")
     event = {"status": "success", "summary": "s", "run": {**vars(run), "more": 1}, "error": None}
-    assert WaitEvent.parse(event).run == DagRun("d", "r", "success", url="u")
+    assert WaitResult.parse(event).run == DagRun("d", "r", "success", url="u")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_an_unexpected_error_does_not_reach_the_database_as_it_is(
     said = "Unexpected in the triggerer: LookupError: what came was \\x00\\x1b[2J\\n[2026-01-01] INFO - all is well"
     assert event == {"status": None, "summary": said, "run": None, "error": "LookupError"}
     with pytest.raises(RemoteError, match="LookupError"):
-        WaitEvent.parse(event).raise_error()
+        read_event(event)
 
 
 def test_a_state_that_is_to_skip_ends_it_as_skipped(remote: FakeDeployment) -> None:
@@ -195,7 +196,7 @@ def test_what_waiting_costs_goes_to_the_triggerers_metrics(
 def test_in_a_triggerer_a_wait_does_not_end_before_airflow_has_taken_note_of_the_deferral(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, trigger_id: int | None, least: float
 ) -> None:
-    monkeypatch.setattr(wait, "SECONDS_TO_SETTLE", 1.0)
+    monkeypatch.setattr(base, "SECONDS_TO_SETTLE", 1.0)
     remote.add_run("quick", "r", state="success")
     began = time.time()
     # However long ago the task began: it may have taken it a while to make the run.
@@ -209,12 +210,12 @@ def test_a_wait_that_has_lasted_is_not_held_up() -> None:
     made = trigger()
     made.trigger_id = 1
     began = time.monotonic()
-    asyncio.run(wait.settle(made, began - 60))
-    assert time.monotonic() - began < wait.SECONDS_TO_SETTLE / 3
+    asyncio.run(made._settle(began - 60))
+    assert time.monotonic() - began < base.SECONDS_TO_SETTLE / 3
 
 
 def test_a_wait_for_a_pool_lets_airflow_take_note_too(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "SECONDS_TO_SETTLE", 1.0)
+    monkeypatch.setattr(base, "SECONDS_TO_SETTLE", 1.0)
     remote.add_pool("etl", slots=2)
     began = time.time()
     made = RemotePoolTrigger(

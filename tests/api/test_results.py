@@ -36,7 +36,7 @@ def instances(version: str, *found: tuple[str, int]) -> Turn:
 
 def results(version: str, *turns: Turn, task_ids: tuple[str, ...] = ("t",), keys: tuple[str, ...] = ()) -> Any:
     remote = Remote(version=version)
-    return remote.play(remote.deployment.results.read(RUN, task_ids, keys), *turns)
+    return remote.play(remote.deployment.results.read(RUN, dict.fromkeys(task_ids, keys) if keys else task_ids), *turns)
 
 
 @pytest.mark.parametrize("version", [V1, V2_OLDEST, V2])

@@ -61,7 +61,7 @@ WAITS = {
     "trigger a DAG that fails": Task(RemoteTriggerDagRunOperator, {"trigger_dag_id": "bad", **TRIGGER}),
     "trigger for results and logs": Task(
         RemoteTriggerDagRunOperator,
-        {"trigger_dag_id": "quick", "result_task_ids": ["hello"], "stream_logs": ["hello"], **TRIGGER},
+        {"trigger_dag_id": "quick", "results": ["hello"], "stream_logs": ["hello"], **TRIGGER},
         may_succeed=True,
     ),
     "sensor of a run": Task(RemoteDagRunSensor, {"external_run_id": "held", **SENSE}),

@@ -32,7 +32,7 @@ def test_the_remote_log_is_told_in_the_local_one(seen: Seen) -> None:
     lines = [line for line in seen.log("trigger").splitlines() if "speak: " in line]
     assert [sum(f"word {number} of 5" in line for line in lines) for number in range(1, 6)] == [1] * 5
     # It has come by way of another deployment, whose address is the only one in its conf.
-    assert seen.xcom("trigger")["conf"]["astronomer_remote_hops"] == [
+    assert seen.xcom("trigger")["conf"]["astronomer_remote_path"] == [
         {"deployment": seen.remote.url.partition("://")[2], "dag_id": "chatty"}
     ]
 

@@ -48,6 +48,9 @@ class PoolTarget:
         except TypeError as error:
             raise written_by_another_version(error) from None
 
+    def __str__(self) -> str:
+        return f"{'no occupied slots' if self.empty else f'{self.slots} open slots'} in pool {self.pool!r}"
+
     def is_met_by(self, pool: Pool) -> bool:
         """Whether a pool has the room, by all its numbers: where they contradict each other, it has not."""
         if self.empty:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from astronomer_remote.api.client.client import Client
@@ -42,11 +42,15 @@ class Results:
         if not dialect.has_typed_xcoms:
             raise dialect.cannot("tell XCom values with their types", "Airflow 2.10 and later can.")
 
+<<<<<<< HEAD
     def read(self, run: DagRun, task_ids: Sequence[str], keys: Sequence[str] | None = None) -> Flow[dict[str, Any]]:
+=======
+    def of(self, run: DagRun, results: Sequence[str] | Mapping[str, Sequence[str]]) -> Flow[dict[str, Any]]:
+>>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
         """
         What tasks returned.
 
-        :param keys: XCom keys; by default the return value alone.
+        :param results: ids of tasks whose return values are read, or by task id the XCom keys to read instead.
         :return: by task id the value or, if there are keys, the values by key; ``None`` for what is not there. Of a
             mapped task it is a list of them, in the order of its map indexes.
         :raises NotFound: if the run has no such task.
@@ -57,9 +61,11 @@ class Results:
         found: dict[str, Any] = {}
         size = 0
         instances: list[TaskInstance] | None = None
-        for task_id in task_ids:
+        by_key = isinstance(results, Mapping)
+        keys = results if isinstance(results, Mapping) else dict.fromkeys(results, (RETURN_VALUE,))
+        for task_id in keys:
             values: dict[str, Any] = {}
-            for key in keys or [RETURN_VALUE]:
+            for key in keys[task_id]:
                 value, there = yield from self._value(run, task_id, key, -1)
                 if not there:
                     instances = instances if instances is not None else (yield from self._instances(run))
@@ -67,7 +73,7 @@ class Results:
                 size += untrusted.size(value)
                 _check_size(run, size)
                 values[key] = value
-            found[task_id] = values if keys else values[RETURN_VALUE]
+            found[task_id] = values if by_key else values[RETURN_VALUE]
         _check_size(run, untrusted.size(found))
         return found
 
@@ -164,5 +170,5 @@ def _plain(value: Any, name: str, levels: int = untrusted.DEEPEST) -> Any:
 def _no_json(name: str, kind: str) -> NotSupported:
     return NotSupported(
         f"{name} is no JSON, but {kind}. Let the task return text, numbers, lists and dicts of "
-        "them, or leave it out of result_task_ids."
+        "them, or leave it out of results."
     )

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.errors import written_by_another_version
+from astronomer_remote.api.protocol.errors import LONGEST_MESSAGE, UnexpectedReply, written_by_another_version
 from astronomer_remote.api.protocol.models import (
     FINISHED_RUN_STATES,
     FINISHED_TASK_STATES,
+    OUTLINE,
     REMOVED,
     DagRun,
     TaskInstance,
@@ -193,14 +194,53 @@ class WaitResult:
     """
     How a wait ended.
 
-    :param status: how.
-    :param summary: how things stood at the end.
+    From a triggerer it crosses the database of the local deployment, where text from a remote must do no harm: a
+    triggerer stops, with all its waits, if an event cannot be stored. So :meth:`as_dict` has of a run only what the
+    task needs to read it again.
+
+    :param status: how, or ``None`` if an error ended it.
+    :param summary: the states at the end, or the text of the error.
     :param run: the run that was waited for, if it is a single one.
+    :param error: name of the class of the error.
     """
 
-    status: WaitStatus
+    status: WaitStatus | None
     summary: str
-    run: DagRun | None = field(default=None)
+    run: DagRun | None = None
+    error: str | None = None
+
+    @classmethod
+    def of_error(cls, error: Exception, summary: str | None = None) -> WaitResult:
+        """A wait that an error ended."""
+        return cls(None, str(error) if summary is None else summary, error=type(error).__name__)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON of a few kilobytes at most, which any database can store."""
+        return {
+            "status": self.status.value if self.status else None,
+            "summary": untrusted.readable(self.summary, LONGEST_MESSAGE),
+            "run": untrusted.storable(self.run.outline) if self.run else None,
+            "error": self.error,
+        }
+
+    @classmethod
+    def parse(cls, event: Any) -> WaitResult:
+        """
+        The inverse of :meth:`as_dict`; an earlier version wrote more of the run.
+
+        :raises UnexpectedReply: if it is no such dict, as after an upgrade during the wait.
+        """
+        try:
+            status, run = event["status"], event["run"]
+            return cls(
+                status=WaitStatus(status) if status is not None else None,
+                summary=str(event["summary"]),
+                run=DagRun(**{name: run[name] for name in OUTLINE}) if run is not None else None,
+                error=event["error"],
+            )
+        except (KeyError, TypeError, ValueError):
+            shown = untrusted.readable(repr(event))
+            raise UnexpectedReply(f"The triggerer sent an event that is not one of this package: {shown}") from None
 
 
 def evaluate(snapshot: Snapshot, target: WaitTarget) -> WaitStatus | None:

@@ -29,7 +29,7 @@ def stream_logs(given: Given) -> None:
         conf={"seconds": 10},
         wait_for_completion=True,
         stream_logs=["speak"],
-        refuse_circles=True,
+        prevent_loops=True,
     )
 
 

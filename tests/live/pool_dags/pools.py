@@ -95,16 +95,9 @@ with once("temporary"), borrowed_slots("temporary", 4, temporary=True, **CONNECT
 with once("crowded", pool_name="crowded", slots=2, poke_interval=2, timeout=600):
     RemotePoolSlotSensor(task_id="poke")
     RemotePoolSlotSensor(task_id="reschedule", mode="reschedule")
-    RemotePoolSlotSensor(task_id="defer", deferrable=True)
-    for mode in (False, True):
-        RemoteTriggerDagRunOperator(
-            task_id=f"trigger_{mode}".lower(),
-            trigger_dag_id="quick",
-            trigger_run_id=f"there was room {mode}".replace(" ", "_"),
-            wait_for_pool="crowded",
-            wait_for_pool_slots=2,
-            deferrable=mode,
-        )
+    RemotePoolSlotSensor(task_id="defer", deferrable=True) >> RemoteTriggerDagRunOperator(
+        task_id="trigger", trigger_dag_id="quick", trigger_run_id="there_was_room"
+    )
 
 with once("switches", external_dag_id="paused_dag", external_run_id="to_switch"), dag_paused("quick", **CONNECTION):
 

@@ -1,4 +1,4 @@
-"""DAGs that trigger each other in a circle come to an end, if their authors want that."""
+"""DAGs that trigger each other in a loop stop, if their tasks say so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from astronomer_remote.exceptions import InvalidSettings, PermanentError
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
-from astronomer_remote.operators.hops import HOPS, next_hop
+from astronomer_remote.operators.trigger_loops import PATH_KEY, extended_path
 from astronomer_remote.testing import FakeDeployment
 from tests.airflow.local import in_dag, local_task
 
@@ -20,7 +20,7 @@ def trigger(conf: Any = None, *, local_conf: Any = None, conn_id: str = "astrono
     """Run a task that triggers `there`, in a DAG run with a conf of its own."""
     made = in_dag(
         RemoteTriggerDagRunOperator,
-        **{"trigger_dag_id": "there", "astronomer_conn_id": conn_id, "conf": conf, "refuse_circles": True, **arguments},
+        **{"trigger_dag_id": "there", "astronomer_conn_id": conn_id, "conf": conf, "prevent_loops": True, **arguments},
     )
     context = local_task(made).context()
     context["dag_run"].conf = local_conf
@@ -39,72 +39,74 @@ def there(start: Start) -> Iterator[FakeDeployment]:
     return remote  # type: ignore[return-value]
 
 
-def hop(remote: FakeDeployment, dag_id: str = "there") -> dict[str, str]:
+def step(remote: FakeDeployment, dag_id: str = "there") -> dict[str, str]:
     return {"deployment": remote.url.removeprefix("http://"), "dag_id": dag_id}
 
 
 @pytest.mark.parametrize("conf", [{"day": 1}, '{"day": 1}'])
 @pytest.mark.parametrize("local_conf", [None, {}, {"other": 2}])
-def test_a_run_carries_the_way_to_it(there: FakeDeployment, conf: Any, local_conf: Any) -> None:
+def test_a_run_has_the_path_to_it_in_its_conf(there: FakeDeployment, conf: Any, local_conf: Any) -> None:
     trigger(conf, local_conf=local_conf)
-    assert only_conf(there) == {"day": 1, HOPS: [hop(there)]}
+    assert only_conf(there) == {"day": 1, PATH_KEY: [step(there)]}
 
 
-def test_it_goes_on_from_the_way_to_the_local_run(there: FakeDeployment) -> None:
-    before = [{"deployment": "a.example", "dag_id": "there"}, hop(there, "another")]
-    trigger(local_conf={HOPS: before, "x": 1})
-    assert only_conf(there) == {HOPS: [*before, hop(there)]}
+def test_it_extends_the_path_of_the_local_run(there: FakeDeployment) -> None:
+    before = [{"deployment": "a.example", "dag_id": "there"}, step(there, "another")]
+    trigger(local_conf={PATH_KEY: before, "x": 1})
+    assert only_conf(there) == {PATH_KEY: [*before, step(there)]}
 
 
-def test_a_conf_that_was_handed_on_whole_is_no_circle(there: FakeDeployment) -> None:
+def test_a_conf_that_was_passed_on_whole_is_no_loop(there: FakeDeployment) -> None:
     before = [{"deployment": "a.example", "dag_id": "here"}]
-    trigger({"x": 1, HOPS: [hop(there)]}, local_conf={HOPS: before})
-    assert only_conf(there) == {"x": 1, HOPS: [*before, hop(there)]}
+    trigger({"x": 1, PATH_KEY: [step(there)]}, local_conf={PATH_KEY: before})
+    assert only_conf(there) == {"x": 1, PATH_KEY: [*before, step(there)]}
 
 
-def test_without_being_asked_for_nothing_is_added(there: FakeDeployment) -> None:
-    trigger({"x": 1}, local_conf={HOPS: [hop(there)]}, refuse_circles=False)
+def test_nothing_is_added_by_default(there: FakeDeployment) -> None:
+    trigger({"x": 1}, local_conf={PATH_KEY: [step(there)]}, prevent_loops=False)
     assert only_conf(there) == {"x": 1}
 
 
-def test_a_circle_is_refused_before_any_request(there: FakeDeployment) -> None:
+def test_a_loop_fails_before_any_request(there: FakeDeployment) -> None:
     with pytest.raises(
-        PermanentError, match=r"by way of DAG 'there' at .*: there at .* → back at b\.example → there at"
+        PermanentError, match=r"Trigger loop: DAG 'there' at .*: there at .* → back at b\.example → there at"
     ):
-        trigger(local_conf={HOPS: [hop(there), {"deployment": "b.example", "dag_id": "back"}]}, wait_for_pool="p")
+        trigger(local_conf={PATH_KEY: [step(there), {"deployment": "b.example", "dag_id": "back"}]})
     assert there.requests == []
 
 
-def test_two_deployments_that_trigger_each_other_come_to_an_end(start: Start) -> None:
+def test_two_deployments_that_trigger_each_other_stop(start: Start) -> None:
     deployments = {name: start(conn_id=name) for name in ("a", "b")}
     conf: Any = None
     triggered = []
     for name in ("b", "a", "b"):
         deployments[name].add_dag("there")
         if len(triggered) == 2:
-            with pytest.raises(InvalidSettings, match="Break the circle"):
+            with pytest.raises(InvalidSettings, match="Break the loop"):
                 trigger(local_conf=conf, conn_id=name)
         else:
             trigger(local_conf=conf, conn_id=name)
             conf = only_conf(deployments[name])
             triggered.append(name)
-    assert [each["deployment"] for each in conf[HOPS]] == [hop(deployments[name])["deployment"] for name in ("b", "a")]
+    assert [each["deployment"] for each in conf[PATH_KEY]] == [
+        step(deployments[name])["deployment"] for name in ("b", "a")
+    ]
 
 
 @pytest.mark.parametrize("found", ["text", 1, {"a": "b"}, ["a"], None])
-def test_something_else_under_its_key_is_refused(there: FakeDeployment, found: Any) -> None:
-    with pytest.raises(InvalidSettings, match="is no list of hops"):
-        trigger(local_conf={HOPS: found})
+def test_anything_else_under_its_key_fails(there: FakeDeployment, found: Any) -> None:
+    with pytest.raises(InvalidSettings, match="is not a list of objects"):
+        trigger(local_conf={PATH_KEY: found})
     assert there.requests == []
 
 
 @pytest.mark.parametrize("conf", ["[1]", "no json", 5])
-def test_a_conf_that_is_no_object_is_refused(there: FakeDeployment, conf: Any) -> None:
+def test_a_conf_that_is_no_object_fails(there: FakeDeployment, conf: Any) -> None:
     with pytest.raises(InvalidSettings, match="conf must be a JSON object"):
         trigger(conf)
 
 
 @pytest.mark.parametrize("address", ["https://Airflow.Example.com/X/", "http://user@airflow.example.com/X"])
-def test_a_deployment_is_the_same_however_its_address_is_spelled(address: str) -> None:
-    (found,) = next_hop(None, address=address, dag_id="d")
+def test_a_deployment_is_the_same_however_its_url_is_written(address: str) -> None:
+    (found,) = extended_path(None, address=address, dag_id="d")
     assert found == {"deployment": "airflow.example.com/X", "dag_id": "d"}
