@@ -338,20 +338,33 @@ def test_airflows_own_limit_does_not_get_in_the_way_of_a_cancellation(
     assert [run["state"] for run in remote.runs("slow")] == ["failed"]
 
 
-def test_the_deadline_is_counted_from_the_start_of_the_try(remote: FakeDeployment) -> None:
+@pytest.mark.parametrize(
+    ("wait_timeout", "execution_timeout", "seconds"), [(60, 50, 50), (50, 60, 50), (60, None, 60), (None, 50, 50)]
+)
+def test_the_deadline_is_the_shorter_limit_counted_from_the_start_of_the_try(
+    remote: FakeDeployment, wait_timeout: float | None, execution_timeout: float | None, seconds: float
+) -> None:
     remote.add_dag("slow", stays="running")
     began = datetime.now(timezone.utc) - timedelta(seconds=30)
     made = operator(
         trigger_dag_id="slow",
         wait_for_completion=True,
         deferrable=True,
-        wait_timeout=60,
-        execution_timeout=timedelta(seconds=50),
+        wait_timeout=wait_timeout,
+        execution_timeout=timedelta(seconds=execution_timeout) if execution_timeout else None,
     )
     with pytest.raises(TaskDeferred) as deferred:
         made.execute(local_task(made, start_date=began).context())
     _, arguments = deferred.value.trigger.serialize()
-    assert arguments["deadline"] == pytest.approx(began.timestamp() + 50)
+    assert arguments["deadline"] == pytest.approx(began.timestamp() + seconds, abs=0.001)
+
+
+def test_without_a_limit_there_is_no_deadline(remote: FakeDeployment) -> None:
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(local_task(made).context())
+    assert deferred.value.trigger.serialize()[1]["deadline"] is None
 
 
 def test_a_paused_dag_is_triggered_unless_the_task_is_to_fail(any_remote: FakeDeployment) -> None:
@@ -571,6 +584,19 @@ def test_a_clear_after_retries_were_lowered_makes_a_new_run_where_airflow_tells_
     task.run.start_date = started
     assert (again.execute(task.context())["run_id"] == before["run_id"]) == (runs == 1)
     assert len(remote.runs("slow")) == runs
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_a_cleared_task_takes_no_run_of_a_chosen_id_for_its_own(start: Start, version: str) -> None:
+    start(version).add_dag("quick")
+    first = operator(**GIVEN)
+    assert first.execute(local_task(first).context())["run_id"] == "nightly"
+    retry = operator(**GIVEN)
+    assert retry.execute(local_task(retry, try_number=2).context())["run_id"] == "nightly"
+    # Clearing it after two tries sets max_tries to these and its retries.
+    cleared = operator(**GIVEN)
+    with pytest.raises(DagRunAlreadyExists, match="nightly"):
+        cleared.execute(local_task(cleared, try_number=3, max_tries=2 + 1).context())
 
 
 @pytest.mark.usefixtures("no_pauses")
@@ -844,15 +870,42 @@ def test_ending_a_task_cancels_the_run_it_made_if_a_person_did_it(
     assert [run["state"] for run in remote.runs("slow")] == [state]
 
 
-def test_a_kill_that_fails_says_so_and_raises_nothing(
-    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, add_connection: Any
+def test_a_cancellation_that_fails_is_a_warning(
+    remote: FakeDeployment,
+    monkeypatch: pytest.MonkeyPatch,
+    add_connection: Any,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("astronomer_remote.operators.dag_run.was_stopped_by_a_person", lambda _: True)
     made = operator()
-    made.execute(local_task(made).context())
+    run_id = made.execute(local_task(made).context())
     add_connection(**remote.connection(password="wrong"))
     made.on_kill()
     assert ("PATCH", remote.requests[-1][1]) not in remote.requests
+    assert f"Could not cancel run {run_id} in the remote: " in capsys.readouterr().out + caplog.text
+
+
+def test_a_cancellation_does_not_use_the_hook_that_is_in_the_middle_of_a_request(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astronomer_remote.operators.dag_run.was_stopped_by_a_person", lambda _: True)
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, poke_interval=60)
+    polled = AstronomerHook.run_flow
+
+    def killed_while_it_polls(hook: AstronomerHook, *arguments: Any, **options: Any) -> Any:
+        if made._ti is None:
+            return polled(hook, *arguments, **options)
+        monkeypatch.setattr(AstronomerHook, "run_flow", polled)
+        monkeypatch.setattr(hook, "_driver", create_autospec(hook._driver, side_effect=AssertionError("it is busy")))
+        made.on_kill()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AstronomerHook, "run_flow", killed_while_it_polls)
+    with pytest.raises(KeyboardInterrupt):
+        made.execute(local_task(made).context())
+    assert [run["state"] for run in remote.runs("slow")] == ["failed"]
 
 
 def test_ending_a_task_that_triggered_nothing_cancels_nothing(remote: FakeDeployment) -> None:
