@@ -39,7 +39,8 @@ def announced() -> list[type]:
     info = get_provider_info()
     names = [name for kind in ("operators", "sensors") for each in info[kind] for name in each["python-modules"]]
     found = [cls for name in names for _, cls in inspect.getmembers(import_module(name), inspect.isclass)]
-    return [cls for cls in found if cls.__name__.startswith("Remote") and issubclass(cls, BaseOperator)]
+    public = [cls for cls in found if cls.__name__.startswith("Remote") and not cls.__module__.endswith(".base")]
+    return [cls for cls in public if issubclass(cls, BaseOperator)]
 
 
 @pytest.mark.parametrize("code", CODE)
