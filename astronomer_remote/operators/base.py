@@ -144,7 +144,7 @@ def _report(
     report = None
     try:
         report = task.hook.run_flow(
-            lambda deployment: deployment.reasons.of(run, log_lines=log_lines, task_ids=task_ids),
+            lambda deployment: deployment.failures.report(run, log_lines=log_lines, task_ids=task_ids),
             total_seconds=SECONDS_TO_EXPLAIN,
         )
         context["ti"].xcom_push(key=REMOTE_FAILURE, value=report.as_dict())

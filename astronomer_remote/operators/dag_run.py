@@ -254,11 +254,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         with airflow_exceptions():
             self._check_combinations()
         try:
-<<<<<<< HEAD
-            triggered = self.hook.run_flow(lambda deployment: self.ensure_run(deployment, intent, context))
-=======
             triggered = self.hook.run_flow(lambda deployment: self._trigger(deployment, context))
->>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
         except DagRunAlreadyExists as error:
             if self.skip_when_already_exists:
                 raise AirflowSkipException(str(error)) from None
@@ -280,7 +276,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
                 local_conf, address=deployment.settings.base_url, dag_id=self.trigger_dag_id
             )
         dialect = yield from deployment.client.dialect()
-        note = _origin(context) if self.note is None and dialect.takes_notes else self.note
+        note = _origin(context) if self.note is None and dialect.accepts_notes else self.note
         yield from self._check_remote(deployment)
         ti = context["ti"]
         task: dict[str, Any] = {"dag_id": ti.dag_id, "task_id": ti.task_id, "map_index": map_index(context)}
@@ -307,7 +303,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
             on_retry=self.on_retry,
             failed_states=self.failed_states,
         )
-        return (yield from deployment.runs.obtain(intent, if_exists))
+        return (yield from deployment.runs.ensure(intent, if_exists))
 
     def _check_remote(self, deployment: Deployment) -> Flow[None]:
         """
@@ -409,7 +405,10 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         results = self.results
         if not results:
             return run.as_dict()
-        return {**run.as_dict(), "results": self.hook.run_flow(lambda deployment: deployment.results.of(run, results))}
+        return {
+            **run.as_dict(),
+            "results": self.hook.run_flow(lambda deployment: deployment.results.read(run, results)),
+        }
 
     def _limit(self) -> float | None:
         """The shorter of ``execution_timeout`` and ``wait_timeout`` in seconds, both from the start of this try."""

@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-<<<<<<< HEAD
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from astronomer_remote.api.pools.diff import MOST_LISTED, check_fields, check_slots
-=======
-from astronomer_remote.api.pools.diff import MOST_TOLD, check_fields, check_slots
->>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
 from astronomer_remote.api.pools.pools import check_deletable
 from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol import untrusted

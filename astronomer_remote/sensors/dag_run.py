@@ -14,10 +14,6 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import DagRun, utc_text
 from astronomer_remote.api.waiting import waiter
-<<<<<<< HEAD
-from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, BY_LOGICAL_DATE, WaitStatus, WaitTarget, evaluate
-from astronomer_remote.api.waiting.waiter import POLLS_BEFORE_EXPLAINING
-=======
 from astronomer_remote.api.waiting.target import (
     BY_DATA_INTERVAL_END,
     BY_LOGICAL_DATE,
@@ -26,8 +22,7 @@ from astronomer_remote.api.waiting.target import (
     WaitTarget,
     evaluate,
 )
-from astronomer_remote.api.waiting.waiter import LOOKS_BEFORE_EXPLAINING
->>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
+from astronomer_remote.api.waiting.waiter import POLLS_BEFORE_EXPLAINING
 from astronomer_remote.arguments import (
     DAG_RUN_STATES,
     TASK_STATES,
@@ -226,16 +221,9 @@ class RemoteDagRunSensor(RemoteSensor):
         snapshot = self._snapshot(target, context)
         if snapshot is None:
             return False
-<<<<<<< HEAD
-        # The newest run stays the one that was newest, and a run that was seen must not vanish.
-        seen = target.after(snapshot)
-        self._held_on_to = seen if seen.exists else None
-        if not any(snapshot.states.values()):
-=======
         self.target = replace(target.after(snapshot), since=started)
         self._seen = self.target if self.target.exists else None
-        if not any(snapshot.things.values()):
->>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
+        if not any(snapshot.states.values()):
             self._explain_absence(target, context)
         return self._conclude(evaluate(snapshot, target), snapshot.summary(), snapshot.run, context)
 
@@ -282,18 +270,14 @@ class RemoteDagRunSensor(RemoteSensor):
     def _poll_flow(self, deployment: Deployment, target: WaitTarget) -> Flow[Snapshot]:
         if self.check_existence and not self._existence_checked:
             yield from deployment.dags.check_existence(target.dag_id, target.task_ids, target.task_group_id)
-        return (yield from deployment.poller.look(target))
+        return (yield from deployment.poller.snapshot(target))
 
     def _explain_absence(self, target: WaitTarget, context: Context) -> None:
         """Log once, after a few polls in a worker, why there may be no run; the trigger does so itself."""
         self._empty_polls += 1
         # In mode reschedule, each poll is made by another object.
         earlier = looks_before_reschedules(context) if self.reschedule else 0
-<<<<<<< HEAD
-        if self._looks_in_vain + earlier != POLLS_BEFORE_EXPLAINING:
-=======
-        if self._empty_polls + earlier != LOOKS_BEFORE_EXPLAINING:
->>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
+        if self._empty_polls + earlier != POLLS_BEFORE_EXPLAINING:
             return
         try:
             reason = self.hook.run_flow(lambda deployment: deployment.poller.dated_runs.why_none(target))
@@ -302,14 +286,6 @@ class RemoteDagRunSensor(RemoteSensor):
         if reason:
             self.log.warning("%s", reason)
 
-<<<<<<< HEAD
-    def _look(self, deployment: Deployment, target: WaitTarget) -> Flow[Snapshot]:
-        if self.check_existence and not self._existence_checked:
-            yield from deployment.dags.check_existence(target.dag_id, target.task_ids, target.task_group_id)
-        return (yield from deployment.poller.snapshot(target))
-
-=======
->>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
     def _conclude(self, status: WaitStatus | None, summary: str, run: DagRun | None, context: Context) -> bool:
         where = f": {run.url}" if run else ""
         if status is WaitStatus.FAILED:

@@ -42,11 +42,7 @@ class Results:
         if not dialect.has_typed_xcoms:
             raise dialect.cannot("tell XCom values with their types", "Airflow 2.10 and later can.")
 
-<<<<<<< HEAD
-    def read(self, run: DagRun, task_ids: Sequence[str], keys: Sequence[str] | None = None) -> Flow[dict[str, Any]]:
-=======
-    def of(self, run: DagRun, results: Sequence[str] | Mapping[str, Sequence[str]]) -> Flow[dict[str, Any]]:
->>>>>>> 37d50ca (Make the operator one class, and one parameter of what was two)
+    def read(self, run: DagRun, results: Sequence[str] | Mapping[str, Sequence[str]]) -> Flow[dict[str, Any]]:
         """
         What tasks returned.
 
