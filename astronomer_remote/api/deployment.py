@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from astronomer_remote.api.assets.assets import Assets
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.connection_test import ConnectionTest
@@ -21,6 +22,9 @@ from astronomer_remote.api.pools.sync import PoolSync
 from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, UnexpectedReply
 from astronomer_remote.api.protocol.flow import LARGEST_REPLY, Flow, Request
 from astronomer_remote.api.protocol.models import (
+    Asset,
+    AssetEvent,
+    AssetEventIntent,
     Dag,
     DagRun,
     Generation,
@@ -29,6 +33,7 @@ from astronomer_remote.api.protocol.models import (
     TaskInstance,
     TriggerIntent,
     Version,
+    asset_ref,
     plain_json,
     utc_text,
 )
@@ -68,6 +73,7 @@ class Deployment:
         self.client = client or Client(settings, retry=retry)
         self.dags = Dags(self.client)
         self.runs = Runs(self.client, self.dags)
+        self.assets = Assets(self.client, self.runs)
         self.pools = Pools(self.client)
         self.loans = Loans(self.client, self.pools)
         self.pool_sync = PoolSync(self.client, self.pools)
@@ -259,6 +265,90 @@ class Deployment:
     def delete_pool(self, name: str) -> Flow[None]:
         """Delete a pool, even one with occupied slots. :raises NotFound: if there is none."""
         yield from self.pools.delete(name)
+
+    # Assets
+
+    def list_assets(self, *, uri_pattern: str | None = None) -> Flow[list[Asset]]:
+        """
+        List assets; datasets in Airflow 2.
+
+        :param uri_pattern: only those whose URI contains this text, up to 1000; ``%`` and ``_`` are wildcards.
+        :raises NotSupported: by Airflow before 2.4.
+        """
+        return (yield from self.assets.list_all(uri_pattern))
+
+    def list_asset_events(
+        self, asset: Any = None, *, uri: str | None = None, since: str | datetime | None = None, limit: int = 100
+    ) -> Flow[list[AssetEvent]]:
+        """
+        List asset events, newest first.
+
+        :param asset: only those of this asset: its URI or name, or Airflow's ``Asset`` or ``Dataset``.
+        :param uri: the same by URI only.
+        :param since: only those from this moment on, by the remote's clock: datetime or ISO 8601 text, UTC if without
+            a zone.
+        :param limit: how many at most, default 100.
+        :raises NotFound: for an unknown asset, naming similar ones.
+        :raises NotSupported: by Airflow before 2.4.
+        """
+        begin = utc_text(since, "since") if since is not None else None
+        if asset is None and uri is None:
+            return (yield from self.assets.list_events(since=begin, most=limit))
+        found = yield from self.assets.get(asset_ref(asset, uri))
+        return (yield from self.assets.list_events(found, since=begin, most=limit))
+
+    def create_asset_event(
+        self,
+        asset: Any = None,
+        *,
+        uri: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        partition_key: str | None = None,
+    ) -> Flow[AssetEvent]:
+        """
+        Register an asset event, once however often its request or reply is lost.
+
+        :param asset: its asset: URI or name, or Airflow's ``Asset`` or ``Dataset``.
+        :param uri: URI of the asset, instead.
+        :param extra: JSON object for the event, default ``{}``. The event's extra also gets the key
+            ``astronomer_remote_intent``, an id by which the event is found again.
+        :param partition_key: partition of the event; Airflow 3.2 and later.
+        :raises NotFound: for an unknown asset, naming similar ones.
+        :raises NotSupported: by Airflow before 2.9.
+        """
+        intent = AssetEventIntent(
+            asset_ref(asset, uri), uuid4().hex[:16], plain_json(dict(extra or {}), "extra"), partition_key
+        )
+        return (yield from self.assets.register_event(intent))
+
+    def materialize_asset(
+        self,
+        asset: Any = None,
+        *,
+        uri: str | None = None,
+        run_id: str | None = None,
+        conf: Mapping[str, Any] | None = None,
+    ) -> Flow[DagRun]:
+        """
+        Trigger the DAG that produces an asset, once however often the request or its reply is lost.
+
+        :param asset: URI or name, or Airflow's ``Asset`` or ``Dataset``.
+        :param uri: URI of the asset, instead.
+        :param run_id: id of the run; by default a unique one.
+        :param conf: JSON object for the run, default ``{}``.
+        :return: the run; in Airflow 3.3 and later of type ``asset_materialization``, before ``manual``.
+        :raises NotFound: for an unknown asset, or one that no DAG produces.
+        :raises Conflict: if several DAGs produce it, or ``DagRunAlreadyExists``.
+        :raises NotSupported: by Airflow before 2.4.
+        """
+        intent = TriggerIntent(
+            dag_id="",
+            run_id=run_id if run_id is not None else f"remote__{uuid4()}",
+            conf=plain_json(dict(conf or {}), "conf"),
+            mark=uuid4().hex[:16] if run_id is not None else None,
+        )
+        flow = self.assets.materialize(asset_ref(asset, uri), intent, IfExists(generated_id=run_id is None))
+        return (yield from flow).run
 
     # The deployment itself
 

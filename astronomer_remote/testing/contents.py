@@ -154,11 +154,46 @@ class FakePool:
     team_name: str | None = None
 
 
+@dataclass(frozen=True)
+class FakeAsset:
+    """An asset. :param producers: DAGs with a task that has it as an outlet. :param consumers: DAGs scheduled on it."""
+
+    asset_id: int
+    uri: str
+    name: str
+    added: datetime
+    producers: tuple[str, ...] = ()
+    consumers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FakeAssetEvent:
+    """An event of an asset that came through the API."""
+
+    event_id: int
+    asset: FakeAsset
+    extra: dict[str, Any]
+    timestamp: datetime
+    partition_key: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The event in plain JSON, for a test."""
+        return {
+            "uri": self.asset.uri,
+            "name": self.asset.name,
+            "extra": self.extra,
+            "partition_key": self.partition_key,
+            "timestamp": self.timestamp.isoformat(),
+        }
+
+
 @dataclass
 class Contents:
     """Everything a deployment holds. :param clock: seconds since the epoch."""
 
     clock: Callable[[], float]
+    assets: list[FakeAsset] = field(default_factory=list)
+    asset_events: list[FakeAssetEvent] = field(default_factory=list)
     dags: dict[str, FakeDag] = field(default_factory=dict)
     pools: dict[str, FakePool] = field(default_factory=dict)
     import_errors: dict[str, str] = field(default_factory=dict)
@@ -166,6 +201,14 @@ class Contents:
 
     def __post_init__(self) -> None:
         self.pools["default_pool"] = FakePool("default_pool", 128, "Default pool")
+
+    def add_asset_event(
+        self, asset: FakeAsset, extra: dict[str, Any], partition_key: str | None = None
+    ) -> FakeAssetEvent:
+        """Register an event of an asset."""
+        event = FakeAssetEvent(len(self.asset_events) + 1, asset, extra, self.now(), partition_key)
+        self.asset_events.append(event)
+        return event
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), timezone.utc)

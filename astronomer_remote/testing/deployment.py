@@ -17,7 +17,16 @@ from astronomer_remote.api.protocol.flow import Request, Response, TransportErro
 from astronomer_remote.api.protocol.models import Version
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.testing.base import PAGE_NOT_FOUND, Api, moment
-from astronomer_remote.testing.contents import FINISHED, READER, Accounts, Contents, FakeDag, FakePool, FakeRun
+from astronomer_remote.testing.contents import (
+    FINISHED,
+    READER,
+    Accounts,
+    Contents,
+    FakeAsset,
+    FakeDag,
+    FakePool,
+    FakeRun,
+)
 from astronomer_remote.testing.experimental import ExperimentalApi
 from astronomer_remote.testing.server import RecordedRequest, Reply, Server
 from astronomer_remote.testing.v1 import V1Api
@@ -277,6 +286,39 @@ class FakeDeployment:
         """Delete a pool."""
         with self._lock:
             del self._contents.pools[name]
+
+    def add_asset(
+        self, uri: str, *, name: str | None = None, producers: Iterable[str] = (), consumers: Iterable[str] = ()
+    ) -> None:
+        """
+        Add an asset; Airflow 2.4 and later, which calls it a dataset.
+
+        :param name: its name in Airflow 3, default its URI.
+        :param producers: ids of DAGs that have a task with it as an outlet.
+        :param consumers: ids of DAGs that are scheduled on it; its events create no runs of theirs.
+        """
+        with self._lock:
+            assets = self._contents.assets
+            added = self._contents.now()
+            assets.append(FakeAsset(len(assets) + 1, uri, name or uri, added, tuple(producers), tuple(consumers)))
+
+    def add_asset_event(
+        self, uri: str, extra: Mapping[str, Any] | None = None, *, partition_key: str | None = None
+    ) -> dict[str, Any]:
+        """
+        Add an event of an asset that nobody registered through the API.
+
+        :param extra: JSON object of the event.
+        :param partition_key: its partition; Airflow 3.2 and later.
+        :return: the event, as :meth:`asset_events` returns it.
+        """
+        with self._lock:
+            asset = next(asset for asset in self._contents.assets if asset.uri == uri)
+            return self._contents.add_asset_event(asset, dict(extra or {}), partition_key).as_dict()
+
+    def asset_events(self, uri: str | None = None) -> list[dict[str, Any]]:
+        """The asset events, oldest first: ``uri``, ``name``, ``extra`` and so on. :param uri: only of this asset."""
+        return [event.as_dict() for event in self._contents.asset_events if uri in (None, event.asset.uri)]
 
     def add_import_error(self, filename: str, stack_trace: str) -> None:
         """Add a DAG file that could not be parsed."""

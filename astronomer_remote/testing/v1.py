@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
 
+from astronomer_remote.testing.assets import AssetApi
 from astronomer_remote.testing.base import BROKEN, Endpoint, Refused, is_within
-from astronomer_remote.testing.contents import FAILED, FakeDag, FakePool, FakeRun
+from astronomer_remote.testing.contents import FAILED, FakeAsset, FakeAssetEvent, FakeDag, FakePool, FakeRun
 from astronomer_remote.testing.rest import FROM_LINE
-from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunApi
+from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS
 from astronomer_remote.testing.server import RecordedRequest, Reply
 
 PROBLEM = "application/problem+json"
@@ -30,14 +31,19 @@ RUN_FIELDS: tuple[tuple[tuple[int, ...], tuple[str, ...]], ...] = (
 
 LISTING = {"limit", "offset", "order_by", "state", "fields"}
 
+EVENT_LISTING = {"limit", "offset", "order_by", "dataset_id"}
 
-class V1Api(RunApi):
+
+class V1Api(AssetApi):
     """The API that grew with each minor version, with Basic authentication and web sessions."""
 
     prefix = "/api/v1"
     notes_are_patched = False
     range_fields = ("execution_date", "start_date", "end_date")
     dates_of_instances = ("execution_date",)
+    asset_word = "dataset"
+    assets_since = (2, 4)
+    asset_events_since = (2, 9)
 
     @property
     def first_state(self) -> str:  # type: ignore[override]  # a constant everywhere else
@@ -214,6 +220,43 @@ class V1Api(RunApi):
 
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         return {"execution_date": self.date(run.logical_date)}
+
+    # Assets
+
+    def list_assets(self, request: RecordedRequest) -> Reply:
+        reply = super().list_assets(request)
+        # It counts all of them, whatever the pattern.
+        return Reply(200, {**reply.body, "total_entries": len(self.contents.assets)})
+
+    def list_asset_events(self, request: RecordedRequest) -> Reply:
+        for name in request.query:
+            if name not in EVENT_LISTING:
+                raise self.refuse(400, f"Extra query parameter(s) {name} not in spec")
+        return super().list_asset_events(request)
+
+    def asset_of_event(self, body: Mapping[str, Any]) -> FakeAsset:
+        for asset in self.contents.assets:
+            if asset.uri == body["dataset_uri"]:
+                return asset
+        raise Refused(self.missing(f"Dataset with uri: '{body['dataset_uri']}'"))
+
+    def event_fields(self) -> Collection[str]:
+        return (*super().event_fields(), "dataset_uri")
+
+    def asset_json(self, asset: FakeAsset) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "id": asset.asset_id,
+            "uri": asset.uri,
+            "extra": {},
+            "created_at": self.date(asset.added),
+            "updated_at": self.date(asset.added),
+            "consuming_dags": [self.reference(asset, dag_id) for dag_id in asset.consumers],
+            "producing_tasks": [self.reference(asset, dag_id, "produce") for dag_id in asset.producers],
+        }
+        return {**shown, "aliases": []} if self.version >= (2, 10) else shown
+
+    def asset_event_json(self, event: FakeAssetEvent) -> dict[str, Any]:
+        return {**self.event_source(event), "dataset_uri": event.asset.uri}
 
     # Pools
 

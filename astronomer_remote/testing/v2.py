@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
+from astronomer_remote.testing.assets import AssetApi, is_since
 from astronomer_remote.testing.base import Endpoint, Refused
-from astronomer_remote.testing.contents import FakePool, FakeRun
+from astronomer_remote.testing.contents import FakeAsset, FakeAssetEvent, FakePool, FakeRun
 from astronomer_remote.testing.rest import FROM_LINE
-from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS, RunApi
+from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS
 from astronomer_remote.testing.server import RecordedRequest, Reply
 
 SECONDS_OF_A_TOKEN = 86400
@@ -20,7 +21,7 @@ CHANGEABLE_OF_DEFAULT_POOL = {"slots", "include_deferred"}
 ONLY_SLOTS = "Only slots and included_deferred can be modified on Default Pool"
 
 
-class V2Api(RunApi):
+class V2Api(AssetApi):
     """The API that refuses unknown fields of a body, ignores unknown ones of a query, and wants tokens."""
 
     prefix = "/api/v2"
@@ -32,6 +33,8 @@ class V2Api(RunApi):
     keep_alive = True
     range_fields = ("logical_date", "run_after", "start_date", "end_date")
     dates_of_instances = ("logical_date", "run_after")
+    asset_word = "asset"
+    assets_since = asset_events_since = (3,)
 
     def open_endpoints(self) -> Iterable[Endpoint]:
         return [
@@ -152,10 +155,77 @@ class V2Api(RunApi):
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
         return {"logical_date": self.date(run.logical_date), "run_after": self.date(run.run_after)}
 
+    # Assets
+
+    def is_meant_event(self, event: FakeAssetEvent, request: RecordedRequest) -> bool:
+        return super().is_meant_event(event, request) and is_since(event, request)
+
+    def asset_of_event(self, body: Mapping[str, Any]) -> FakeAsset:
+        if not isinstance(body.get("asset_id"), int):
+            missing = {"type": "missing", "loc": ["body", "asset_id"], "msg": "Field required", "input": body}
+            raise self.refuse(422, [missing])
+        return self.asset(body["asset_id"])
+
+    def asset(self, asset_id: int) -> FakeAsset:
+        for asset in self.contents.assets:
+            if asset.asset_id == asset_id:
+                return asset
+        raise self.refuse(404, f"Asset with ID: `{asset_id}` was not found")
+
+    def event_fields(self) -> Collection[str]:
+        newer = ["partition_key"] if self.version >= (3, 2) else []
+        return (*super().event_fields(), "asset_id", *newer)
+
+    def materialize(self, request: RecordedRequest, asset_id: str) -> Reply:
+        producers = [each.producers for each in self.contents.assets if each.asset_id == int(asset_id)]
+        if not producers or not producers[0]:
+            raise self.refuse(404, f"No Dag materializes asset with ID: {asset_id}")
+        if len(producers[0]) > 1:
+            raise self.refuse(409, f"More than one Dag materializes asset with ID: {asset_id}")
+        if self.version >= (3, 3):
+            return self.trigger(request, producers[0][0])
+        # Before, it made a run of its own id, whatever the body said.
+        dag = self.dag(producers[0][0])
+        moment = self.contents.now()
+        run = FakeRun(dag.dag_id, f"manual__{self.date(moment)}", self.first_state, run_after=moment)
+        return Reply(200, self.run_json(self.add_run(run)))
+
+    def asset_json(self, asset: FakeAsset) -> dict[str, Any]:
+        consumers = "scheduled_dags" if self.version >= (3, 1) else "consuming_dags"
+        shown = {
+            "id": asset.asset_id,
+            "name": asset.name,
+            "uri": asset.uri,
+            "group": "asset",
+            "extra": {},
+            "created_at": self.date(asset.added),
+            "updated_at": self.date(asset.added),
+            consumers: [self.reference(asset, dag_id) for dag_id in asset.consumers],
+            "producing_tasks": [self.reference(asset, dag_id, "produce") for dag_id in asset.producers],
+            "aliases": [],
+        }
+        if self.version >= (3, 1):
+            last = next((event for event in reversed(self.contents.asset_events) if event.asset == asset), None)
+            shown["consuming_tasks"] = []
+            shown["last_asset_event"] = {
+                "id": last.event_id if last else None,
+                "timestamp": self.date(last.timestamp) if last else None,
+            }
+        return {**shown, "watchers": []} if self.version >= (3, 2) else shown
+
+    def asset_event_json(self, event: FakeAssetEvent) -> dict[str, Any]:
+        asset = event.asset
+        shown = {**self.event_source(event), "uri": asset.uri, "name": asset.name, "group": "asset"}
+        return {**shown, "partition_key": event.partition_key} if self.version >= (3, 2) else shown
+
     # Pools
 
     def endpoints(self) -> Iterable[Endpoint]:
-        return [*super().endpoints(), ("PATCH", f"{self.prefix}/pools", self.change_pools)]
+        return [
+            *super().endpoints(),
+            ("PATCH", f"{self.prefix}/pools", self.change_pools),
+            ("POST", f"{self.prefix}/assets/{{}}/materialize", self.materialize),
+        ]
 
     def change_pools(self, request: RecordedRequest) -> Reply:
         """Several changes at once. The status is 200 even if some of them failed."""

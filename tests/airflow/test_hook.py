@@ -200,6 +200,16 @@ OPERATIONS: dict[str, tuple[tuple[Any, ...], dict[str, Any], Callable[[Any], Any
     "update_pool": (("small",), {"slots": 4}, lambda pool: pool.slots, 4, (1, 10)),
     "ensure_pool": (("new", 5), {}, lambda done: done is not None, True, (1, 10)),
     "delete_pool": (("small",), {}, lambda done: done, None, (1, 10)),
+    "list_assets": ((), {}, lambda assets: [asset.uri for asset in assets], ["s3://a"], (2, 4)),
+    "list_asset_events": (("s3://a",), {}, lambda events: [event.extra for event in events], [{"k": 1}], (2, 4)),
+    "create_asset_event": (("s3://a",), {"extra": {"k": 2}}, lambda event: event.extra["k"], 2, (2, 9)),
+    "materialize_asset": (
+        ("s3://a",),
+        {"run_id": "new"},
+        lambda run: (run.dag_id, run.run_id),
+        ("quick", "new"),
+        (2, 4),
+    ),
     "get_config": ((), {}, lambda config: config["core"]["parallelism"], "32", (2, 0)),
     "get_version": ((), {}, lambda found: found[0] in Generation, True, (1, 10)),
     "get_health": ((), {}, lambda health: health.components["scheduler"], "healthy", (1, 10)),
@@ -232,6 +242,8 @@ def test_an_operation_works_in_every_generation_or_is_refused_by_name(
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "going", state="running")
     remote.add_pool("small", 3)
+    remote.add_asset("s3://a", producers=["quick"])
+    remote.add_asset_event("s3://a", {"k": 1})
     arguments, keywords, look, expected, since = OPERATIONS[name]
     hook = AstronomerHook()
 

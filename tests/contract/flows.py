@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -30,7 +31,17 @@ from astronomer_remote.api.protocol.errors import (
     RequestRefused,
 )
 from astronomer_remote.api.protocol.flow import Flow, Reload, Sleep
-from astronomer_remote.api.protocol.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, utc_text
+from astronomer_remote.api.protocol.ids import INTENT_KEY
+from astronomer_remote.api.protocol.models import (
+    AssetEventIntent,
+    AssetRef,
+    DagRun,
+    Generation,
+    Pool,
+    TaskInstance,
+    TriggerIntent,
+    utc_text,
+)
 from astronomer_remote.api.runs.runs import IfExists, Triggered
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
@@ -780,6 +791,99 @@ def obtain_after_failure(remote: Deployment) -> Flow[Triggered]:
 def delete(remote: Deployment) -> Flow[Any]:
     yield from remote.runs.delete("grouped", "contract-success")
     return (yield from failure(DagRunNotFound, remote.runs.delete("grouped", "contract-success")))
+
+
+# Assets
+
+ORDERS = AssetRef(uri="s3://contract/orders")
+ORPHANS = AssetRef(uri="s3://contract/orphans")
+EVENT = AssetEventIntent(ORDERS, "0123456789abcdef", {"rows": 7, "nested": {"deep": [1, None]}})
+
+
+@client(possible=since(2, 4))
+def assets(remote: Deployment) -> Flow[Any]:
+    found = {asset.uri: asset for asset in (yield from remote.list_assets())}
+    assert set(found) == {"s3://contract/orders", "s3://contract/orphans"}
+    orders = found["s3://contract/orders"]
+    assert orders.producing_dag_ids == ("produces_asset",)
+    assert orders.consuming_dag_ids == ("consumes_assets",)
+    assert orders.name == (None if (yield from numbers(remote)) < (3, 0) else "orders")
+    return list(found.values())
+
+
+@client(possible=since(2, 4))
+def assets_by_pattern(remote: Deployment) -> Flow[Any]:
+    found = yield from remote.list_assets(uri_pattern="contract/order")
+    assert [asset.uri for asset in found] == ["s3://contract/orders"]
+    return found
+
+
+@client(possible=since(2, 4))
+def asset_by_uri_or_name(remote: Deployment) -> Flow[Any]:
+    by_name = (yield from numbers(remote)) >= (3, 0)
+    found = yield from remote.assets.get(AssetRef("orders", "orders") if by_name else ORDERS)
+    assert found.uri == "s3://contract/orders"
+    return found
+
+
+@client(possible=since(2, 4))
+def asset_unknown(remote: Deployment) -> Flow[Any]:
+    error = yield from failure(NotFound, remote.assets.get(AssetRef(uri="s3://contract/order")))
+    assert "Similar ones are: 's3://contract/orders'" in str(error)
+    return error
+
+
+@client(possible=since(2, 9))
+def asset_event(remote: Deployment) -> Flow[Any]:
+    event = yield from remote.assets.register_event(EVENT)
+    assert event.extra == {**EVENT.extra, INTENT_KEY: EVENT.mark, "from_rest_api": True}
+    assert event.source_dag_id is None
+    return event
+
+
+@client(possible=since(2, 9))
+def asset_event_retried(remote: Deployment) -> Flow[Any]:
+    event = yield from remote.assets.register_event(replace(EVENT, first_attempt=remote.client.clock() - 60))
+    assert event.extra[INTENT_KEY] == EVENT.mark
+    return event
+
+
+@client(possible=since(3, 2))
+def asset_event_of_partition(remote: Deployment) -> Flow[Any]:
+    intent = AssetEventIntent(ORPHANS, "fedcba9876543210", partition_key="2026-11-01")
+    event = yield from remote.assets.register_event(intent)
+    assert event.partition_key == "2026-11-01"
+    return event
+
+
+@client(possible=since(2, 9))
+def asset_events(remote: Deployment) -> Flow[Any]:
+    orders = yield from remote.assets.get(ORDERS)
+    events = yield from remote.assets.list_events(orders, most=100)
+    assert [event.extra[INTENT_KEY] for event in events] == [EVENT.mark]
+    late = utc_text(datetime.fromtimestamp(remote.client.clock() + 3600, timezone.utc), "since")
+    assert (yield from remote.assets.list_events(orders, since=late, most=100)) == []
+    return events
+
+
+@client(possible=since(2, 4))
+def materialize(remote: Deployment) -> Flow[Triggered]:
+    intent = TriggerIntent("", "contract-materialize", {"k": "v"})
+    made = yield from remote.assets.materialize(ORDERS, intent, IfExists())
+    assert [made.run.dag_id, made.run.run_id, made.run.conf] == ["produces_asset", "contract-materialize", {"k": "v"}]
+    return made
+
+
+@client(possible=since(2, 4))
+def materialize_twice(remote: Deployment) -> Flow[Any]:
+    intent = TriggerIntent("", "contract-materialize")
+    return (yield from failure(DagRunAlreadyExists, remote.assets.materialize(ORDERS, intent, IfExists())))
+
+
+@client(possible=since(2, 4))
+def materialize_without_producer(remote: Deployment) -> Flow[Any]:
+    intent = TriggerIntent("", "contract-orphans")
+    return (yield from failure(NotFound, remote.assets.materialize(ORPHANS, intent, IfExists())))
 
 
 # Who we are

@@ -10,7 +10,15 @@ import requests
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.dialects.base import Dialect, Operation
 from astronomer_remote.api.protocol.errors import NotSupported
-from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, TriggerIntent
+from astronomer_remote.api.protocol.models import (
+    Asset,
+    AssetEventIntent,
+    AssetRef,
+    DagRun,
+    Pool,
+    TaskInstance,
+    TriggerIntent,
+)
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
 
@@ -19,6 +27,17 @@ ROLES = ("Viewer", "User", "Op", "Admin")
 
 RUN = DagRun("paused_dag", "roles", logical_date="2020-01-01T00:00:00Z")
 POOL = Pool("roles", 1)
+
+ASSET = Asset(1, "s3://contract/orders")
+EVENT = AssetEventIntent(AssetRef(uri=ASSET.uri), "0000000000000000")
+
+
+def _materialize(to: Dialect) -> Operation[DagRun]:
+    """Only where it is a request of its own, rather than a trigger."""
+    if not to.materializes_with_body:
+        raise to.cannot("materialize an asset with a conf")
+    return to.trigger(TriggerIntent("produces_asset", "roles-materialize", asset_id=ASSET.asset_id))
+
 
 # In this order: what is read, changed and deleted here was made by the lines before.
 EXCHANGES: dict[str, Callable[[Dialect], Operation[Any]]] = {
@@ -43,6 +62,10 @@ EXCHANGES: dict[str, Callable[[Dialect], Operation[Any]]] = {
     "pool": lambda to: to.pool(POOL.name),
     "pools": lambda to: to.pools(),
     "delete_pool": lambda to: to.delete_pool(POOL.name),
+    "assets": lambda to: to.assets(),
+    "asset_events": lambda to: to.asset_events(),
+    "create_asset_event": lambda to: to.create_asset_event(ASSET, EVENT),
+    "materialize": _materialize,
     "config": lambda to: to.config(),
 }
 

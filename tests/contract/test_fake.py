@@ -95,6 +95,12 @@ def fake(version: str, config: Any) -> FakeDeployment:
     remote.add_dag("flaky", tasks=["maybe"])
     remote.add_dag("with_params", tasks=["show"])
     remote.add_dag("paused_dag", tasks=["nothing"], is_paused=True)
+    remote.add_dag("produces_asset", tasks=["produce"])
+    remote.add_dag("consumes_assets", tasks=["consume"], is_paused=True)
+    if not version.startswith(("1.", "2.0", "2.2")):
+        consumers = ["consumes_assets"]
+        remote.add_asset("s3://contract/orders", name="orders", producers=["produces_asset"], consumers=consumers)
+        remote.add_asset("s3://contract/orphans", name="orphans", consumers=consumers)
     error = "Traceback:\nModuleNotFoundError: No module named 'a_module_that_is_not_installed'"
     remote.add_import_error("/opt/airflow/dags/broken.py", error)
     return remote

@@ -14,6 +14,9 @@ from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, Not
 from astronomer_remote.api.protocol.flow import Request, path
 from astronomer_remote.api.protocol.ids import stays_below
 from astronomer_remote.api.protocol.models import (
+    Asset,
+    AssetEvent,
+    AssetEventIntent,
     Dag,
     DagRun,
     DatedRun,
@@ -163,6 +166,12 @@ class Dialect(ABC):
 
     has_pool_usage = True
     """Whether a pool's occupied and open slots are told."""
+
+    names_assets = False
+    """Whether assets have a name besides their URI."""
+
+    materializes_with_body = False
+    """Whether the request that materializes an asset takes a run id and a conf."""
 
     selects_fields = False
     """Whether a run can be read without its conf and note: with ``fields``, which only Airflow 2.9 to 2.11 take."""
@@ -347,6 +356,36 @@ class Dialect(ABC):
     def change_pools(self, changes: Sequence[PoolChange]) -> Operation[PoolsChanged] | None:
         """Carry out several changes at once; ``None`` where each needs a request of its own."""
         return None
+
+    # Assets
+
+    def assets(
+        self, *, uri_pattern: str | None = None, name_pattern: str | None = None, limit: int = PAGE, offset: int = 0
+    ) -> Operation[Page[Asset]]:
+        """
+        List assets in the order in which they were added.
+
+        With a pattern, the total of a page may count more assets than match it.
+
+        :param uri_pattern: only those whose URI contains this text; ``%`` and ``_`` are wildcards.
+        :param name_pattern: the same for names.
+        """
+        self._refuse("list assets")
+
+    def asset_events(
+        self, asset: Asset | None = None, *, since: str | None = None, limit: int = PAGE, offset: int = 0
+    ) -> Operation[Page[AssetEvent]]:
+        """
+        List asset events, newest first.
+
+        :param asset: only those of this asset.
+        :param since: without those that are older, where the remote can leave them out.
+        """
+        self._refuse("list asset events")
+
+    def create_asset_event(self, asset: Asset, intent: AssetEventIntent) -> Operation[AssetEvent]:
+        """Register an asset event."""
+        self._refuse("register an asset event")
 
     # The deployment itself
 

@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 
 from astronomer_remote.api.dialects.base import AnotherReply
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.models import Dag, Pool, TaskInstance, utc_text
+from astronomer_remote.api.protocol.models import (
+    LONGEST_URI,
+    MOST_CREATED_RUNS,
+    Asset,
+    AssetEvent,
+    Dag,
+    Pool,
+    TaskInstance,
+    utc_text,
+)
 
 T = TypeVar("T")
 
@@ -55,6 +64,68 @@ def read_task_instance(body: Any) -> TaskInstance:
         dag_id=named_if_any(body, "dag_id"),
         run_id=named_if_any(body, "dag_run_id"),
     )
+
+
+def read_asset(body: Any) -> Asset:
+    """An asset of Airflow 3, or a dataset of Airflow 2."""
+    name, group = text_if_any(body, "name"), text_if_any(body, "group")
+    # Airflow 3.1 renamed the list of DAGs that are scheduled on the asset.
+    consumers = body.get("scheduled_dags", body.get("consuming_dags"))
+    return Asset(
+        asset_id=whole_number(body, "id"),
+        uri=untrusted.readable(text(body, "uri", empty=True), LONGEST_URI),
+        name=None if name is None else untrusted.readable(name, LONGEST_URI),
+        group=None if group is None else untrusted.readable(group, LONGEST_URI),
+        extra=untrusted.storable(body["extra"]) if isinstance(body.get("extra"), dict) else None,
+        producing_dag_ids=_dag_ids(body.get("producing_tasks")),
+        consuming_dag_ids=_dag_ids(consumers),
+    )
+
+
+def _dag_ids(entries: Any) -> tuple[str, ...]:
+    found = [named_if_any(entry, "dag_id") for entry in entries or () if isinstance(entry, dict)]
+    return tuple(dict.fromkeys(dag_id for dag_id in found if dag_id))
+
+
+def event_reader(asset: str) -> Callable[[Any], AssetEvent]:
+    """
+    Reads asset events.
+
+    :param asset: how the generation's fields call an asset: ``asset`` or ``dataset``.
+    """
+    uri_field = "uri" if asset == "asset" else f"{asset}_uri"
+
+    def read(body: Any) -> AssetEvent:
+        timestamp = date_if_any(body, "timestamp")
+        if timestamp is None:
+            raise TypeError("timestamp is no date")
+        uri, name = text_if_any(body, uri_field), text_if_any(body, "name")
+        return AssetEvent(
+            event_id=whole_number(body, "id"),
+            asset_id=whole_number(body, f"{asset}_id"),
+            timestamp=timestamp,
+            uri=None if uri is None else untrusted.readable(uri, LONGEST_URI),
+            name=None if name is None else untrusted.readable(name, LONGEST_URI),
+            extra=untrusted.storable(body["extra"]) if isinstance(body.get("extra"), dict) else {},
+            source_dag_id=named_if_any(body, "source_dag_id"),
+            source_task_id=named_if_any(body, "source_task_id"),
+            source_run_id=named_if_any(body, "source_run_id"),
+            source_map_index=number_if_any(body, "source_map_index"),
+            partition_key=named_if_any(body, "partition_key"),
+            created_dag_runs=_created_runs(body.get("created_dagruns")),
+        )
+
+    return read
+
+
+def _created_runs(entries: Any) -> tuple[tuple[str, str], ...]:
+    found = []
+    for entry in (entries or ())[:MOST_CREATED_RUNS]:
+        dag_id, run_id = named_if_any(entry, "dag_id"), named_if_any(entry, "run_id")
+        run_id = run_id or named_if_any(entry, "dag_run_id")
+        if dag_id and run_id:
+            found.append((dag_id, run_id))
+    return tuple(found)
 
 
 def check_about(body: Mapping[str, Any], **asked: object) -> None:

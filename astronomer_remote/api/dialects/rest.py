@@ -12,9 +12,11 @@ from astronomer_remote.api.dialects.logs import LogPart
 from astronomer_remote.api.dialects.readers import (
     about,
     date_if_any,
+    event_reader,
     flag,
     named,
     named_if_any,
+    read_asset,
     read_dag,
     read_pool,
     read_task_instance,
@@ -26,8 +28,11 @@ from astronomer_remote.api.dialects.readers import (
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import DagNotFound, DagRunNotFound
 from astronomer_remote.api.protocol.flow import LARGEST_ENTRY, LARGEST_PAGE, LARGEST_REPLY, Request, path
-from astronomer_remote.api.protocol.ids import LONGEST_POOL_NAME, checked
+from astronomer_remote.api.protocol.ids import INTENT_KEY, LONGEST_POOL_NAME, checked
 from astronomer_remote.api.protocol.models import (
+    Asset,
+    AssetEvent,
+    AssetEventIntent,
     Dag,
     DagRun,
     DatedRun,
@@ -70,6 +75,10 @@ class RestDialect(Dialect):
     """What to order a listing of runs by to get the newest first."""
     note_path = ""
     """Where a run's note is changed, below the run's own path."""
+    asset_word: str
+    """What the generation calls an asset in paths and fields."""
+    creator_of_events: str
+    """The least of Airflow's own roles that may register asset events."""
     slash_in_pool_names = False
     reader_of_pools = "Viewer"
     """The least of Airflow's own roles that may read pools."""
@@ -345,6 +354,48 @@ class RestDialect(Dialect):
 
     def _pool_path(self, name: str) -> str:
         return self.at("pools", self.pool_name(name))
+
+    # Assets
+
+    def assets(
+        self, *, uri_pattern: str | None = None, name_pattern: str | None = None, limit: int = PAGE, offset: int = 0
+    ) -> Operation[Page[Asset]]:
+        query: dict[str, Any] = {"limit": limit, "offset": offset, "order_by": "id"}
+        if uri_pattern is not None:
+            query["uri_pattern"] = uri_pattern
+        if name_pattern is not None:
+            query["name_pattern"] = name_pattern
+        plural = f"{self.asset_word}s"
+        return self._listing(Request("GET", self.at(plural), query), plural, read_asset, f"list {plural}")
+
+    def asset_events(
+        self, asset: Asset | None = None, *, since: str | None = None, limit: int = PAGE, offset: int = 0
+    ) -> Operation[Page[AssetEvent]]:
+        query: dict[str, Any] = {"limit": limit, "offset": offset, "order_by": "-timestamp"}
+        read = event_reader(self.asset_word)
+        if asset is not None:
+            field = f"{self.asset_word}_id"
+            query[field] = asset.asset_id
+            # The events of another asset must not pass for those of this one.
+            read = about(read, **{field: asset.asset_id})
+        if since is not None:
+            query |= self.since_query(since)
+        request = Request("GET", self.at(f"{self.asset_word}s", "events"), query)
+        return self._listing(request, f"{self.asset_word}_events", read, f"list {self.asset_word} events")
+
+    def since_query(self, since: str) -> dict[str, Any]:
+        """Leaves out events before a moment."""
+        return {}
+
+    def create_asset_event(self, asset: Asset, intent: AssetEventIntent) -> Operation[AssetEvent]:
+        body = {**self.event_fields(asset, intent), "extra": {**intent.extra, INTENT_KEY: intent.mark}}
+        request = Request("POST", self.at(f"{self.asset_word}s", "events"), body=body)
+        read = about(event_reader(self.asset_word), **{f"{self.asset_word}_id": asset.asset_id})
+        return Operation(request, read, f"register an event of {self.asset_word} {asset.uri!r}", self.creator_of_events)
+
+    @abstractmethod
+    def event_fields(self, asset: Asset, intent: AssetEventIntent) -> dict[str, Any]:
+        """The fields of an asset event that the generations name differently, or that not every version has."""
 
     # The deployment itself
 

@@ -11,7 +11,17 @@ from astronomer_remote.api.dialects.readers import about, read_pool
 from astronomer_remote.api.dialects.rest import RestDialect
 from astronomer_remote.api.protocol.flow import Request, quoted
 from astronomer_remote.api.protocol.ids import checked
-from astronomer_remote.api.protocol.models import DagRun, Generation, Pool, TaskInstance, TriggerIntent, Version
+from astronomer_remote.api.protocol.models import (
+    Asset,
+    AssetEvent,
+    AssetEventIntent,
+    DagRun,
+    Generation,
+    Pool,
+    TaskInstance,
+    TriggerIntent,
+    Version,
+)
 
 
 class V1Dialect(RestDialect):
@@ -31,6 +41,8 @@ class V1Dialect(RestDialect):
     read_log = staticmethod(text_lines)
     read_log_part = staticmethod(text_part)
     note_path = "/setNote"
+    asset_word = "dataset"
+    creator_of_events = "User"
 
     def __init__(self, base_url: str, version: Version) -> None:
         super().__init__(base_url, version)
@@ -134,6 +146,26 @@ class V1Dialect(RestDialect):
         body = {"name": pool.name, "slots": pool.slots, **self.pool_fields(pool)}
         request = Request("PATCH", self._pool_path(pool.name), {"update_mask": ",".join(sorted(changed))}, body)
         return Operation(request, about(read_pool, name=pool.name), f"update pool {pool.name!r}", "Op")
+
+    def assets(
+        self, *, uri_pattern: str | None = None, name_pattern: str | None = None, limit: int = PAGE, offset: int = 0
+    ) -> Operation[Page[Asset]]:
+        self._need((2, 4), "list datasets")
+        if name_pattern is not None:
+            raise self.cannot("find an asset by its name", "Its datasets have a URI only.")
+        return super().assets(uri_pattern=uri_pattern, limit=limit, offset=offset)
+
+    def asset_events(
+        self, asset: Asset | None = None, *, since: str | None = None, limit: int = PAGE, offset: int = 0
+    ) -> Operation[Page[AssetEvent]]:
+        self._need((2, 4), "list dataset events")
+        return super().asset_events(asset, since=since, limit=limit, offset=offset)
+
+    def event_fields(self, asset: Asset, intent: AssetEventIntent) -> dict[str, Any]:
+        self._need((2, 9), "register a dataset event through its API")
+        if intent.partition_key is not None:
+            raise self.cannot("register a dataset event with partition_key", "Airflow 3.2 and later can.")
+        return {"dataset_uri": asset.uri}
 
     def _need(self, version: tuple[int, int], action: str) -> None:
         if not self.version >= version:

@@ -22,6 +22,9 @@ LONGEST_NOTE = 1000
 MARK = "[astronomer_remote "
 """How the last line of a note begins that says which intent its run was made or taken over for."""
 
+INTENT_KEY = "astronomer_remote_intent"
+"""Key in an asset event's extra whose value is the id of the intent that the event was registered for."""
+
 UNSAFE_IN_RUN_ID = re.compile(r"[^A-Za-z0-9_.~:+-]")
 """What Airflow 2.6.3 and later refuse in a run id by default (``[scheduler] allowed_run_id_pattern``)."""
 

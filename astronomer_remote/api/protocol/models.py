@@ -171,6 +171,7 @@ class TriggerIntent:
     :param note: note for the run; Airflow 3.
     :param partition_key: Airflow 3.3.
     :param mark: digest of the intent, which the run carries in its note or date where its id does not tell whose it is.
+    :param asset_id: asset that the run materializes; Airflow 3.3.
     """
 
     dag_id: str
@@ -183,6 +184,7 @@ class TriggerIntent:
     partition_key: str | None = None
     dated_now: bool = True
     mark: str | None = None
+    asset_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -277,6 +279,163 @@ class Pool:
     def unlimited(self) -> bool:
         """Whether it has no limit; Airflow up to 3.0 takes other negative sizes, too, which leave no slot open."""
         return self.slots == -1
+
+
+LONGEST_URI = 1500
+"""Characters of an asset's URI or name: the width of Airflow's database columns."""
+
+MOST_CREATED_RUNS = 100
+"""DAG runs that are kept of those that an asset event created."""
+
+
+@dataclass(frozen=True)
+class AssetRef:
+    """
+    What identifies an asset: its URI, its name, or one text that may be either.
+
+    :param uri: URI, which is compared first.
+    :param name: name; only Airflow 3 has assets whose name differs from their URI.
+    """
+
+    uri: str | None = None
+    name: str | None = None
+
+    def matches(self, asset: Asset) -> bool:
+        """Whether this identifies an asset."""
+        return (self.uri is not None and asset.uri == self.uri) or (self.name is not None and asset.name == self.name)
+
+    def __str__(self) -> str:
+        return repr(self.uri if self.uri is not None else self.name)
+
+
+def asset_ref(asset: Any = None, uri: Any = None) -> AssetRef:
+    """
+    What identifies the asset that a user means.
+
+    :param asset: its URI or name, or Airflow's ``Asset`` or ``Dataset``, or a reference to one.
+    :param uri: its URI, instead.
+    :raises InvalidSettings: unless exactly one is given.
+    """
+    if (asset is None) == (uri is None):
+        raise InvalidSettings("Give exactly one of asset and uri.")
+    if uri is not None:
+        return AssetRef(uri=_asset_text(uri, "uri"))
+    if isinstance(asset, str):
+        return AssetRef(_asset_text(asset, "asset"), asset)
+    # Airflow's own classes differ by version: Dataset has a uri, Asset a uri and a name, their references one of them.
+    uri, name = getattr(asset, "uri", None), getattr(asset, "name", None)
+    if uri is None and name is None:
+        raise InvalidSettings(f"asset must be a text, an Asset or a Dataset, not {type(asset).__name__}.")
+    if uri is None:
+        return AssetRef(name=_asset_text(name, "asset"))
+    # An asset that was declared with one text has it as its URI and its name.
+    return AssetRef(_asset_text(uri, "asset"), uri if name == uri else None)
+
+
+def _asset_text(value: Any, name: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidSettings(f"{name} must be a non-empty text, not {value!r}.")
+    if len(value) > LONGEST_URI:
+        raise InvalidSettings(f"{name} is {len(value)} characters long; Airflow stores {LONGEST_URI}.")
+    return value
+
+
+@dataclass(frozen=True)
+class Asset:
+    """
+    An asset of the remote; a dataset in Airflow 2.
+
+    :param asset_id: its number in the remote's database.
+    :param uri: its URI.
+    :param name: its name; ``None`` in Airflow 2, whose datasets have none.
+    :param group: its group; Airflow 3.
+    :param extra: what the DAGs that declare it say about it.
+    :param producing_dag_ids: DAGs that have a task with the asset as an outlet.
+    :param consuming_dag_ids: DAGs that are scheduled on the asset.
+    """
+
+    asset_id: int
+    uri: str
+    name: str | None = None
+    group: str | None = None
+    extra: dict[str, Any] | None = None
+    producing_dag_ids: tuple[str, ...] = ()
+    consuming_dag_ids: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, as it goes to XCom."""
+        return {**asdict(self), **{name: list(getattr(self, name)) for name in DAG_IDS_OF_ASSET}}
+
+
+DAG_IDS_OF_ASSET = ("producing_dag_ids", "consuming_dag_ids")
+
+
+@dataclass(frozen=True)
+class AssetEvent:
+    """
+    An event of an asset of the remote.
+
+    :param event_id: its number in the remote's database.
+    :param asset_id: number of its asset.
+    :param timestamp: when it was registered, by the remote's clock, ISO 8601 with zone.
+    :param uri: URI of its asset; not reported by Airflow 3.0.
+    :param name: name of its asset; Airflow 3.1 and later.
+    :param extra: what its source says about it.
+    :param source_dag_id: DAG of the task that produced it; ``None`` for an event made through the API. The other
+        sources likewise.
+    :param partition_key: its partition; Airflow 3.2 and later.
+    :param created_dag_runs: DAG id and run id of the runs that it created so far, up to 100 of them.
+    """
+
+    event_id: int
+    asset_id: int
+    timestamp: str
+    uri: str | None = None
+    name: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    source_dag_id: str | None = None
+    source_task_id: str | None = None
+    source_run_id: str | None = None
+    source_map_index: int | None = None
+    partition_key: str | None = None
+    created_dag_runs: tuple[tuple[str, str], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """
+        Plain JSON, as it goes to XCom.
+
+        An extra of more than 32 KiB is ``None`` there, and ``left_out`` says how to read it.
+        """
+        runs = [{"dag_id": dag_id, "run_id": run_id} for dag_id, run_id in self.created_dag_runs]
+        plain = {**asdict(self), "created_dag_runs": runs}
+        size = untrusted.size(self.extra)
+        if size > LARGEST_CONF:
+            left_out = f"extra: {size} bytes of JSON; at most {LARGEST_CONF} are stored in XCom. {HOW_TO_READ_EVENTS}"
+            plain |= {"extra": None, "left_out": left_out}
+        return plain
+
+
+HOW_TO_READ_EVENTS = "AstronomerHook.list_asset_events reads whole events."
+
+
+@dataclass(frozen=True)
+class AssetEventIntent:
+    """
+    One asset event that is to be registered once.
+
+    :param asset: its asset.
+    :param mark: id of the intent, which the event carries in its extra.
+    :param extra: JSON object for the event.
+    :param partition_key: its partition; Airflow 3.2 and later.
+    :param first_attempt: when the first attempt began at the earliest, in seconds since the epoch by the local clock,
+        if this is not the first one.
+    """
+
+    asset: AssetRef
+    mark: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    partition_key: str | None = None
+    first_attempt: float | None = None
 
 
 @dataclass(frozen=True)

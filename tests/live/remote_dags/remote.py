@@ -162,3 +162,21 @@ with DAG("with_params", params={"x": Param(1, type="integer") if AIRFLOW >= (2, 
 
 with DAG("paused_dag", is_paused_upon_creation=True, **OPTIONS) as paused_dag:
     task("nothing", ok)
+
+if AIRFLOW >= (2, 4):
+    if AIRFLOW >= (3, 0):
+        from airflow.sdk import Asset
+
+        orders = Asset(name="orders", uri="s3://contract/orders")
+        orphans = Asset(name="orphans", uri="s3://contract/orphans")
+    else:
+        from airflow import Dataset
+
+        orders, orphans = Dataset("s3://contract/orders"), Dataset("s3://contract/orphans")
+
+    with DAG("produces_asset", **OPTIONS) as produces_asset:
+        task("produce", ok).add_outlets([orders])
+
+    # Paused, so that events start nothing.
+    with DAG("consumes_assets", is_paused_upon_creation=True, **{**OPTIONS, "schedule": [orders, orphans]}) as consumer:
+        task("consume", ok)

@@ -1,0 +1,522 @@
+"""Assets and their events: what each version can do, and the promise of exactly one event."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astronomer_remote.api.assets import assets as module
+from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.dialects.readers import event_reader, read_asset
+from astronomer_remote.api.protocol.errors import (
+    AccessDenied,
+    Conflict,
+    DagRunAlreadyExists,
+    InvalidSettings,
+    NotFound,
+    NotSupported,
+    RemoteUnavailable,
+    ReplyTooLarge,
+    Unreachable,
+)
+from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
+from astronomer_remote.api.protocol.ids import INTENT_KEY
+from astronomer_remote.api.protocol.models import Asset, AssetEvent, AssetEventIntent, AssetRef, asset_ref
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.testing import FakeDeployment, VirtualClock, drive
+from tests.api.script import page, plain
+
+ABOUT_ASSETS = re.compile("asset|dataset|dagRuns")
+
+ORDERS, URI = AssetRef(uri="s3://shop/orders"), "s3://shop/orders"
+MARK = "0123456789abcdef"
+CAN_EMIT = ("2.9.3", "2.11.2", "3.0.6", "3.3.2")
+CANNOT_EMIT = ("1.10.15", "2.0.2", "2.3.4", "2.4.3", "2.8.4")
+
+
+class Remote:
+    """A fake deployment with assets, of which single requests fail. :param faults: one for each request, in order."""
+
+    def __init__(self, version: str = "3.3.2", faults: list[str] | None = None) -> None:
+        self.clock = VirtualClock()
+        self.fake = FakeDeployment(version, clock=self.clock, api_key="key")
+        self.fake.add_dag("load")
+        self.fake.add_dag("report")
+        self.fake.add_asset(URI, name="orders", producers=["load"], consumers=["report"])
+        self.fake.add_asset("s3://shop/refunds", name="refunds")
+        self.fake.add_asset("s3://shop/both", name="both", producers=["load", "report"])
+        self.faults = list(faults or [])
+        self.sent: list[str] = []
+        self.deployment = self.new_deployment()
+
+    def new_deployment(self) -> Deployment:
+        """What another worker has, which remembers nothing."""
+        settings = Settings("http://fake", password="key", authentication="software_api_key")
+        retry = RetryPolicy(attempts=30, total_seconds=100_000)
+        return Deployment(settings, client=Client(settings, retry=retry, clock=self.clock, jitter=lambda: 0.5))
+
+    def run(self, flow: Flow[Any]) -> Any:
+        return drive(flow, self.handle, clock=self.clock)
+
+    def handle(self, request: Request) -> Response | TransportError:
+        if not ABOUT_ASSETS.search(request.path):
+            return self.fake.handle(request)
+        self.sent.append(request.method)
+        fault = self.faults.pop(0) if self.faults else "none"
+        reply = self.fake.handle(request) if fault == "none" or fault.endswith("after") else Response(0)
+        kind = fault.partition(" ")[0]
+        if kind.isdecimal():
+            return page(500, "Oops") if kind == "500" else plain(int(kind), "")
+        return {
+            "none": reply,
+            "unsent": TransportError("ConnectionRefusedError", sent=False),
+            "lost": TransportError("RemoteDisconnected"),
+            "page": page(200),
+            "cut": Response(200, {"content-type": "application/json"}, reply.body[:-1]),
+        }[kind]
+
+    def marks(self) -> list[Any]:
+        return [event["extra"].get(INTENT_KEY) for event in self.fake.asset_events()]
+
+
+FAULTS = (
+    *("unsent", "lost before", "lost after", "429", "500 before", "500 after", "502 before", "503 after", "504 after"),
+    *("page before", "page after", "cut after"),
+)
+
+
+def intent(**more: Any) -> AssetEventIntent:
+    return AssetEventIntent(ORDERS, MARK, **more)
+
+
+# Exactly one event
+
+
+@pytest.mark.parametrize("version", CAN_EMIT)
+@given(faults=st.lists(st.sampled_from(FAULTS), max_size=12))
+def test_whatever_is_lost_one_intent_makes_one_event(version: str, faults: list[str]) -> None:
+    remote = Remote(version, faults)
+    event = remote.run(remote.deployment.assets.register_event(intent(extra={"rows": 7})))
+    assert remote.marks() == [MARK]
+    assert event.extra == {"rows": 7, INTENT_KEY: MARK, "from_rest_api": True}
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+@given(
+    first=st.lists(st.sampled_from(FAULTS), max_size=5),
+    second=st.lists(st.sampled_from(FAULTS), max_size=5),
+    died_after=st.integers(0, 8),
+)
+def test_a_worker_that_dies_and_its_retry_make_one_event_together(
+    version: str, first: list[str], second: list[str], died_after: int
+) -> None:
+    remote = Remote(version, first)
+    began = remote.clock()
+
+    class Died(Exception): ...
+
+    def dies(request: Request) -> Response | TransportError:
+        if len(remote.sent) > died_after:
+            raise Died
+        return remote.handle(request)
+
+    with suppress(Died):
+        drive(remote.deployment.assets.register_event(intent()), dies, clock=remote.clock)
+    remote.faults = list(second)
+    remote.clock.now += 300
+    remote.run(remote.new_deployment().assets.register_event(intent(first_attempt=began)))
+    assert remote.marks() == [MARK]
+
+
+def test_the_first_attempt_reads_no_events() -> None:
+    remote = Remote()
+    remote.run(remote.deployment.assets.register_event(intent()))
+    assert remote.sent == ["GET", "POST"]
+
+
+def test_a_retry_finds_its_event_among_those_of_others() -> None:
+    remote = Remote("2.11.2")
+    began = remote.clock()
+    remote.run(remote.deployment.assets.register_event(intent()))
+    for number in range(230):
+        remote.fake.add_asset_event(URI, {"number": number})
+        remote.fake.add_asset_event("s3://shop/refunds", {INTENT_KEY: MARK})
+    remote.clock.now += 3600
+    event = remote.run(remote.new_deployment().assets.register_event(intent(first_attempt=began)))
+    assert event.event_id == 1
+    assert remote.sent[2:] == ["GET"] * 4
+
+
+def test_an_event_of_another_intent_is_not_taken_for_this_one() -> None:
+    remote = Remote()
+    remote.run(remote.deployment.assets.register_event(intent()))
+    again = replace(intent(first_attempt=remote.clock()), mark="another")
+    remote.run(remote.deployment.assets.register_event(again))
+    assert remote.marks() == [MARK, "another"]
+
+
+def test_an_attempt_that_cannot_read_the_events_registers_none() -> None:
+    remote = Remote(faults=["none"] + ["503"] * 40)
+    with pytest.raises(RemoteUnavailable):
+        remote.run(remote.deployment.assets.register_event(intent(first_attempt=remote.clock())))
+    assert "POST" not in remote.sent
+
+
+def test_a_remote_that_never_answers_is_given_up() -> None:
+    remote = Remote()
+    remote.faults = ["none", *["lost before", "none", "none", "none", "none"] * 40]
+    remote.deployment.client._retry = RetryPolicy(attempts=3, total_seconds=60)
+    with pytest.raises(Unreachable):
+        remote.run(remote.deployment.assets.register_event(intent()))
+    assert remote.marks() == []
+
+
+def test_too_many_events_to_know_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_EVENTS", 200)
+    remote = Remote()
+    for _ in range(250):
+        remote.fake.add_asset_event(URI)
+    with pytest.raises(NotSupported, match="unknown whether this task has registered its event"):
+        remote.run(remote.deployment.assets.register_event(intent(first_attempt=remote.clock())))
+    assert "POST" not in remote.sent
+
+
+def test_an_asset_that_was_recreated_is_looked_up_again() -> None:
+    remote = Remote()
+    remote.run(remote.deployment.assets.register_event(intent()))
+    known = remote.fake._contents.assets
+    known[0] = replace(known[0], asset_id=9)
+    remote.run(remote.deployment.assets.register_event(replace(intent(), mark="second")))
+    assert [event.asset.asset_id for event in remote.fake._contents.asset_events] == [1, 9]
+    assert remote.sent == ["GET", "POST", "POST", "GET", "POST"]
+
+
+def test_a_remote_that_lists_an_asset_and_takes_no_event_of_it_says_so() -> None:
+    remote = Remote()
+
+    def handle(request: Request) -> Response | TransportError:
+        if request.method == "POST":
+            return Response(404, {"content-type": "application/json"}, b'{"detail": "Asset with ID: `1`"}')
+        return remote.handle(request)
+
+    with pytest.raises(NotFound, match="Asset with ID"):
+        drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
+
+
+def test_an_account_without_the_permission_is_named() -> None:
+    remote = Remote()
+
+    def handle(request: Request) -> Response | TransportError:
+        if request.method == "POST":
+            return Response(403, {"content-type": "application/json"}, b'{"detail": "Forbidden"}')
+        return remote.handle(request)
+
+    with pytest.raises(AccessDenied, match="register an event of asset 's3://shop/orders'"):
+        drive(remote.deployment.create_asset_event(uri=URI), handle, clock=remote.clock)
+
+
+# What a version can do
+
+
+@pytest.mark.parametrize("version", CANNOT_EMIT)
+def test_a_version_without_the_request_fails_before_any_other(version: str) -> None:
+    remote = Remote(version)
+    with pytest.raises(NotSupported, match="cannot register a"):
+        remote.run(remote.deployment.create_asset_event(URI))
+    assert remote.sent == []
+
+
+@pytest.mark.parametrize("version", ["1.10.15", "2.0.2", "2.3.4"])
+def test_a_version_without_datasets_lists_none(version: str) -> None:
+    remote = Remote(version)
+    for flow in (
+        remote.deployment.list_assets(),
+        remote.deployment.list_assets(uri_pattern="x"),
+        remote.deployment.list_asset_events(),
+        remote.deployment.list_asset_events(URI),
+        remote.deployment.materialize_asset(URI),
+    ):
+        with pytest.raises(NotSupported, match="cannot list"):
+            remote.run(flow)
+    assert remote.sent == []
+
+
+@pytest.mark.parametrize(("version", "possible"), [("2.11.2", False), ("3.1.8", False), ("3.2.0", True)])
+def test_a_partition_key_needs_airflow_3_2(version: str, possible: bool) -> None:
+    remote = Remote(version)
+    flow = remote.deployment.create_asset_event(URI, partition_key="2026-11-01")
+    if not possible:
+        with pytest.raises(NotSupported, match=r"partition_key.*3\.2 and later"):
+            remote.run(flow)
+        return
+    assert remote.run(flow).partition_key == "2026-11-01"
+
+
+# Finding an asset
+
+
+@pytest.mark.parametrize("version", ["2.4.3", *CAN_EMIT])
+def test_an_asset_is_found_by_its_uri_and_remembered(version: str) -> None:
+    remote = Remote(version)
+    found = remote.run(remote.deployment.assets.get(ORDERS))
+    assert (found.uri, found.producing_dag_ids, found.consuming_dag_ids) == (URI, ("load",), ("report",))
+    assert found.name == ("orders" if version.startswith("3") else None)
+    remote.run(remote.deployment.assets.get(ORDERS))
+    assert remote.sent == ["GET"]
+
+
+def test_a_text_is_a_uri_or_a_name() -> None:
+    remote = Remote()
+    for text in (URI, "orders"):
+        assert remote.run(remote.deployment.assets.get(asset_ref(text))).uri == URI
+
+
+def test_airflow_2_has_no_names() -> None:
+    remote = Remote("2.11.2")
+    with pytest.raises(NotFound, match="no asset 'orders'"):
+        remote.run(remote.deployment.assets.get(asset_ref("orders")))
+    with pytest.raises(NotSupported, match="cannot find an asset by its name"):
+        remote.run(remote.deployment.assets.get(AssetRef(name="orders")))
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_an_unknown_asset_is_an_error_that_names_similar_ones(version: str) -> None:
+    remote = Remote(version)
+    with pytest.raises(NotFound, match=r"no asset 's3://shop/order'\. Similar ones are: 's3://shop/orders'.*only once"):
+        remote.run(remote.deployment.create_asset_event("s3://shop/order"))
+    assert remote.marks() == []
+
+
+def test_an_unknown_asset_of_a_remote_without_any_says_so() -> None:
+    remote = Remote()
+    remote.fake._contents.assets.clear()
+    with pytest.raises(NotFound, match="It shows no assets at all"):
+        remote.run(remote.deployment.create_asset_event(AssetRef(name="x")))
+
+
+def test_an_asset_is_missing_even_if_similar_ones_cannot_be_listed() -> None:
+    remote = Remote()
+
+    def handle(request: Request) -> Response | TransportError:
+        if "uri_pattern" in request.query or not ABOUT_ASSETS.search(request.path):
+            return remote.handle(request)
+        return Response(403, {"content-type": "application/json"}, b'{"detail": "Forbidden"}')
+
+    with pytest.raises(NotFound, match="no asset 'x'"):
+        drive(remote.deployment.list_asset_events(uri="x"), handle, clock=remote.clock)
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_assets_are_listed_all_or_by_a_pattern(version: str) -> None:
+    remote = Remote(version)
+    for number in range(150):
+        remote.fake.add_asset(f"s3://many/{number}")
+    assert len(remote.run(remote.deployment.list_assets())) == 153
+    many = remote.run(remote.deployment.list_assets(uri_pattern="many/"))
+    assert len(many) == 150
+    assert len({asset.asset_id for asset in many}) == 150
+    assert [asset.uri for asset in remote.run(remote.deployment.list_assets(uri_pattern="OPS/Re_UNDS"))] == []
+    assert [asset.uri for asset in remote.run(remote.deployment.list_assets(uri_pattern="OP/Re_UNDS"))] == [
+        "s3://shop/refunds"
+    ]
+
+
+def test_of_very_many_assets_not_all_are_read_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_COMPARED", 100)
+    remote = Remote()
+    for number in range(300):
+        remote.fake.add_asset(f"s3://many/{number}")
+    with pytest.raises(NotFound, match="no asset 's3://other'"):
+        remote.run(remote.deployment.list_asset_events("s3://other"))
+    # By URI, by name, and one page to find similar ones.
+    assert remote.sent == ["GET"] * 3
+
+
+# Events
+
+
+@pytest.mark.parametrize("version", ["2.4.3", "2.11.2", "3.0.6", "3.3.2"])
+def test_events_are_listed_newest_first_of_an_asset_since_a_moment(version: str) -> None:
+    remote = Remote(version)
+    for number in range(5):
+        remote.clock.now += 60
+        remote.fake.add_asset_event(URI, {"number": number})
+        remote.fake.add_asset_event("s3://shop/refunds")
+    since = datetime.fromtimestamp(remote.clock.now - 150, timezone.utc)
+    found = remote.run(remote.deployment.list_asset_events(URI, since=since))
+    assert [event.extra["number"] for event in found] == [4, 3, 2]
+    assert len(remote.run(remote.deployment.list_asset_events(since=since))) == 6
+    assert [event.extra["number"] for event in remote.run(remote.deployment.list_asset_events(URI, limit=2))] == [4, 3]
+
+
+def test_events_that_are_large_are_read_in_smaller_pages() -> None:
+    remote = Remote()
+    for number in range(7):
+        remote.fake.add_asset_event(URI, {"number": number})
+
+    def handle(request: Request) -> Response | TransportError:
+        reply = remote.handle(request)
+        too_large = request.path.endswith("events") and int(request.query["limit"]) > 3
+        return replace(reply, truncated=True) if too_large else reply  # type: ignore[type-var]
+
+    found = drive(remote.deployment.list_asset_events(URI), handle, clock=remote.clock)
+    assert [event.extra["number"] for event in found] == [6, 5, 4, 3, 2, 1, 0]
+
+
+def test_one_event_that_is_too_large_is_an_error() -> None:
+    remote = Remote()
+    remote.fake.add_asset_event(URI)
+
+    def handle(request: Request) -> Response | TransportError:
+        reply = remote.handle(request)
+        return replace(reply, truncated=True) if request.path.endswith("events") else reply  # type: ignore[type-var]
+
+    remote.deployment.client._retry = RetryPolicy(attempts=1)
+    with pytest.raises(ReplyTooLarge):
+        drive(remote.deployment.list_asset_events(URI), handle, clock=remote.clock)
+
+
+def test_a_listing_that_claims_more_than_it_has_ends() -> None:
+    remote = Remote()
+    remote.fake.add_asset_event(URI)
+
+    def handle(request: Request) -> Response | TransportError:
+        reply = remote.handle(request)
+        assert isinstance(reply, Response)
+        return replace(reply, body=reply.body.replace(b'"total_entries": 1', b'"total_entries": 9'))
+
+    assert len(drive(remote.deployment.list_asset_events(URI), handle, clock=remote.clock)) == 1
+
+
+# Materialize
+
+
+@pytest.mark.parametrize(
+    ("version", "requests"), [("2.4.3", "dagRuns"), ("3.1.8", "dagRuns"), ("3.3.2", "materialize")]
+)
+@pytest.mark.parametrize("faults", [[], ["none", "lost after"], ["none", "503 before", "none"], ["none", "503 after"]])
+def test_an_asset_is_materialized_once(version: str, requests: str, faults: list[str]) -> None:
+    remote = Remote(version, faults)
+    run = remote.run(remote.deployment.materialize_asset(URI, conf={"k": "v"}))
+    assert [each["run_id"] for each in remote.fake.runs("load")] == [run.run_id]
+    assert (run.dag_id, run.conf) == ("load", {"k": "v"})
+    posts = [request.path for request in remote.fake.received if request.method == "POST"]
+    assert all(path.endswith(requests) for path in posts)
+    with pytest.raises(DagRunAlreadyExists):
+        remote.run(remote.deployment.materialize_asset(URI, run_id=run.run_id))
+
+
+def test_an_asset_without_a_producer_is_not_materialized() -> None:
+    remote = Remote()
+    with pytest.raises(NotFound, match="No DAG of the remote produces asset 'refunds'"):
+        remote.run(remote.deployment.materialize_asset("refunds"))
+
+
+def test_an_asset_of_several_producers_is_not_materialized() -> None:
+    remote = Remote()
+    with pytest.raises(Conflict, match="'load', 'report'"):
+        remote.run(remote.deployment.materialize_asset("both"))
+
+
+# Arguments and models
+
+
+class Like:
+    """An object with some of the fields of Airflow's own asset classes."""
+
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update(fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"asset": "x"}, AssetRef("x", "x")),
+        ({"uri": "x"}, AssetRef("x")),
+        ({"asset": Like(uri="s3://x", name="x")}, AssetRef("s3://x")),
+        ({"asset": Like(uri="x", name="x")}, AssetRef("x", "x")),
+        ({"asset": Like(uri="s3://x")}, AssetRef("s3://x")),
+        ({"asset": Like(name="x")}, AssetRef(name="x")),
+    ],
+)
+def test_what_identifies_an_asset(given: dict[str, Any], found: AssetRef) -> None:
+    assert asset_ref(**given) == found
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({}, "exactly one of asset and uri"),
+        ({"asset": "x", "uri": "x"}, "exactly one of asset and uri"),
+        ({"asset": 7}, "asset must be a text, an Asset or a Dataset, not int"),
+        ({"uri": " "}, "uri must be a non-empty text"),
+        ({"asset": Like(uri=7)}, "asset must be a non-empty text"),
+        ({"asset": "x" * 1501}, "1501 characters long; Airflow stores 1500"),
+    ],
+)
+def test_what_identifies_no_asset(given: dict[str, Any], error: str) -> None:
+    with pytest.raises(InvalidSettings, match=error):
+        asset_ref(**given)
+
+
+def test_an_event_in_plain_json() -> None:
+    event = AssetEvent(1, 2, "2026-11-22T07:00:00Z", extra={"k": "v"}, created_dag_runs=(("d", "r"),))
+    plain_event = event.as_dict()
+    assert plain_event["created_dag_runs"] == [{"dag_id": "d", "run_id": "r"}]
+    assert plain_event["extra"] == {"k": "v"}
+    assert "left_out" not in plain_event
+    large = replace(event, extra={"k": "v" * 40_000}).as_dict()
+    assert large["extra"] is None
+    assert "list_asset_events" in large["left_out"]
+
+
+def test_an_asset_in_plain_json() -> None:
+    assert Asset(1, "u", producing_dag_ids=("d",)).as_dict()["producing_dag_ids"] == ["d"]
+
+
+def test_odd_fields_of_a_reply_are_left_out() -> None:
+    asset = read_asset({"id": 1, "uri": "u\n", "extra": [], "producing_tasks": [7, {"dag_id": None}, {"dag_id": "d"}]})
+    assert (asset.uri, asset.extra, asset.producing_dag_ids) == ("u\\n", None, ("d",))
+    runs = [{"dag_id": "d", "dag_run_id": "r"}, {"dag_id": "d", "run_id": "s"}, {"dag_id": "d"}]
+    body = {"id": 1, "dataset_id": 2, "timestamp": "2026-11-22T07:00:00Z", "extra": None, "created_dagruns": runs}
+    event = event_reader("dataset")(body)
+    assert event.created_dag_runs == (("d", "r"), ("d", "s"))
+    assert event.extra == {}
+    with pytest.raises(TypeError, match="timestamp"):
+        event_reader("dataset")({**body, "timestamp": "now"})
+
+
+@pytest.mark.parametrize("name", ["s3://x", None])
+def test_a_reference_names_itself(name: str | None) -> None:
+    assert str(AssetRef("s3://x")) == "'s3://x'"
+    assert str(AssetRef(name="n")) == "'n'"
+
+
+def test_a_lost_reply_is_looked_for_at_once() -> None:
+    remote = Remote(faults=["none", "lost after"])
+    event = remote.run(remote.deployment.assets.register_event(intent()))
+    assert (event.event_id, remote.sent) == (1, ["GET", "POST", "GET"])
+    assert remote.clock.sleeps == []
+
+
+def test_an_event_that_shows_late_is_found_before_the_request_is_repeated() -> None:
+    remote = Remote(faults=["none", "504 before"])
+    shown = []
+
+    def handle(request: Request) -> Response | TransportError:
+        if remote.sent[:2] == ["GET", "POST"] and len(remote.sent) == 4 and not shown:
+            shown.append(remote.fake.add_asset_event(URI, {INTENT_KEY: MARK}))
+        return remote.handle(request)
+
+    drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
+    assert remote.sent == ["GET", "POST", "GET", "GET", "GET"]
+    assert remote.clock.sleeps == [1, 2]
