@@ -32,6 +32,8 @@ PARALLEL := --numprocesses auto --dist worksteal
 # Cases per version of Airflow that `make fuzz` tries; the unit tests try 500.
 FUZZ_CASES ?= 30000
 FUZZ_SEED ?= 0
+# Such as MUTANTS='astronomer_remote.api.waiting.*'; all rooms that pyproject.toml names if not given.
+MUTANTS ?=
 
 export PYTHONUNBUFFERED := 1
 
@@ -39,7 +41,7 @@ export PYTHONUNBUFFERED := 1
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
 .PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults fuzz
-.PHONY: tasks soak hostile matrix pictures chromium bench dist release clean
+.PHONY: tasks soak hostile matrix mutants pictures chromium bench dist release clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -153,6 +155,11 @@ release: ## the same with build tools pinned by hash, and an SBOM
 matrix: venv ## run the live tests for each pair of versions; takes hours; writes docs/versions.md
 	$(BIN)/python $(PYTEST) -m matrix tests/live $(LONG:%=--ignore tests/live/%)
 
+mutants: venv ## change the code of api, one place at a time, and list the changes that no test noticed; takes hours
+	$(BIN)/python -m dev.uv pip install --quiet --python $(BIN)/python --group mutants
+	$(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results
+
 bench: venv ## measure what waits and triggers cost a real remote; needs PostgreSQL, takes most of an hour
 	$(BIN)/python -m dev.uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python -m benchmarks.import_cost
@@ -161,5 +168,5 @@ bench: venv ## measure what waits and triggers cost a real remote; needs Postgre
 	$(BIN)/python -m benchmarks.waiting --version 2.11.2
 
 clean: ## remove everything that make created, including cached environments
-	rm -rf .venv .dev build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .dev build dist mutants .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
