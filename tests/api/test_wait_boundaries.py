@@ -13,10 +13,10 @@ from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunVa
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.waiting.log_stream import (
     LARGE_REPLY,
-    LINES_PER_LOOK,
+    LINES_PER_POLL,
     RUNNING_NAMED,
-    Stream,
-    Streams,
+    LogStream,
+    LogStreams,
     progress_line,
 )
 from astronomer_remote.api.waiting.schedule import MOST_REFUSALS, OVERLAP, OVERLAPPING, Cursor, Refusals
@@ -25,12 +25,12 @@ from astronomer_remote.api.waiting.waiter import Waiter
 
 NOW = 1_800_000_000.0
 INTERVAL = 10.0
-STREAMED = Stream(TaskInstance("t"))
+STREAMED = LogStream(TaskInstance("t"))
 
 
 def waiter(run_id: str = "r") -> Waiter:
     target = WaitTarget("d", run_id=run_id, exists=True, since=NOW - 3600)
-    return Waiter(target, INTERVAL, lambda update: None, reached=NOW)
+    return Waiter(target, INTERVAL, lambda update: None, answered_at=NOW)
 
 
 def lines(*texts: str, token: str | None = None, cut: bool = False) -> LogPart:
@@ -41,19 +41,19 @@ def numbered(count: int, first: int = 0) -> list[str]:
     return [f"line {number}" for number in range(first, first + count)]
 
 
-def logged(stream: Stream, part: LogPart) -> list[str]:
+def logged(stream: LogStream, part: LogPart) -> list[str]:
     return [line.removeprefix("t: ") for line in stream.take(part)]
 
 
 def test_after_a_poll_that_failed_the_next_one_is_an_interval_away() -> None:
     waiting = waiter()
-    waiting.miss(Unreachable("down"), NOW)
+    waiting.record_failure(Unreachable("down"), NOW)
     assert waiting.due == NOW + INTERVAL
 
 
 def test_after_a_poll_that_did_not_show_the_run_the_next_one_is_an_interval_away() -> None:
     waiting = waiter()
-    waiting.lose(DagRunVanished("gone"), NOW)
+    waiting.record_missing(DagRunVanished("gone"), NOW)
     assert waiting.due == NOW + INTERVAL
 
 
@@ -88,7 +88,7 @@ def test_credentials_count_as_refused_only_after_enough_reads() -> None:
         assert refusals.of_all is None, number
         refused = waiter()
         refused.end(AuthenticationFailed("no"))
-        refusals.note(refused)
+        refusals.record(refused)
     assert refusals.of_all is refused.ended
 
 
@@ -129,15 +129,15 @@ def test_a_cut_log_continues_after_the_last_line_even_if_that_is_its_first() -> 
 
 
 def test_as_many_lines_as_are_logged_per_poll_are_logged_in_full() -> None:
-    assert logged(replace(STREAMED), lines(*numbered(LINES_PER_LOOK))) == numbered(LINES_PER_LOOK)
+    assert logged(replace(STREAMED), lines(*numbered(LINES_PER_POLL))) == numbered(LINES_PER_POLL)
 
 
 def test_lines_that_were_logged_do_not_come_again_with_many_new_ones() -> None:
     stream = replace(STREAMED)
     logged(stream, lines(*numbered(10)))
-    count = LINES_PER_LOOK + 50
+    count = LINES_PER_POLL + 50
     again = logged(stream, lines(*numbered(10 + count)))
-    assert again == ["(50 lines are left out here)", *numbered(LINES_PER_LOOK, first=10 + 50)]
+    assert again == ["(50 lines are left out here)", *numbered(LINES_PER_POLL, first=10 + 50)]
 
 
 @pytest.mark.parametrize(("count", "has_more"), [(LARGE_REPLY - 1, False), (LARGE_REPLY, True)])
@@ -148,7 +148,7 @@ def test_a_large_reply_may_not_be_the_end_of_a_log(count: int, has_more: bool) -
 
 
 def test_a_further_try_is_followed_after_one_that_is_followed_already() -> None:
-    streams = Streams(["t"])
+    streams = LogStreams(["t"])
     first, second = (TaskInstance("t", index, "running", 1) for index in (0, 1))
     streams.due([first], complete=True)
     found, _ = streams.due([first, second], complete=True)
@@ -156,6 +156,6 @@ def test_a_further_try_is_followed_after_one_that_is_followed_already() -> None:
 
 
 def test_no_task_is_followed_after_a_stop() -> None:
-    streams = Streams(["t"])
+    streams = LogStreams(["t"])
     streams.stop()
     assert streams.due([TaskInstance("t", state="running", try_number=1)], complete=True) == ([], [])
