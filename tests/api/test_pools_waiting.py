@@ -12,7 +12,7 @@ import pytest
 
 from astronomer_remote.api.pools import target as pool_target
 from astronomer_remote.api.pools.pools import Pools
-from astronomer_remote.api.pools.target import PoolTarget
+from astronomer_remote.api.pools.target import PoolTarget, PoolWaiter
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -24,7 +24,7 @@ from astronomer_remote.api.protocol.errors import (
     UnexpectedReply,
     Unreachable,
 )
-from astronomer_remote.api.protocol.flow import Flow, Request, Sleep
+from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
@@ -32,7 +32,7 @@ from astronomer_remote.api.watch.pool_watcher import PoolListings, watch_pool
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Reply
 from tests.api.pool_remote import PoolRemote
-from tests.api.script import EXPERIMENTAL, LOST, V2, VERSIONS
+from tests.api.script import EXPERIMENTAL, VERSIONS
 
 INTERVAL = 0.3
 
@@ -68,6 +68,8 @@ def test_how_things_stand_is_told() -> None:
     assert PoolTarget("p", 2).summary(pool) == "Pool 'p': 2 of 3 slots occupied, 1 open; 2 open wanted"
     assert PoolTarget("p", 4).summary(pool).endswith("4 open wanted, which is more than it has")
     assert PoolTarget("p", 4, empty=True).summary(pool).endswith("; none occupied wanted")
+    assert str(PoolTarget("p", 4)) == "4 open slots in pool 'p'"
+    assert str(PoolTarget("p", empty=True)) == "no occupied slots in pool 'p'"
     assert "2 of unlimited slots occupied, any number open" in PoolTarget("p").summary(
         Pool("p", -1, occupied_slots=2, open_slots=-1)
     )
@@ -92,44 +94,55 @@ def test_1_10_does_not_tell_what_is_open() -> None:
             remote.run(flow)
 
 
-# Waiting in a worker
+# One wait
 
 
-def test_a_worker_waits_until_there_is_room() -> None:
-    remote = PoolRemote(V2, {"p": {"slots": 3, "occupied": 3}})
+def pool_waiter(now: list[float], lines: list[str], **limits: Any) -> PoolWaiter:
+    given = {"poke_interval": 60, "deadline": None, **limits}
+    return PoolWaiter(PoolTarget("p", 2), **given, on_line=lines.append, clock=lambda: now[0])
+
+
+FULL, FREE = Pool("p", 3, occupied_slots=3, open_slots=0), Pool("p", 3, occupied_slots=1, open_slots=2)
+
+
+def test_a_wait_is_over_when_slots_are_open_and_logs_only_changes() -> None:
     lines: list[str] = []
-
-    def free(request: Request) -> None:
-        if len(remote.sleeps) == 3:
-            remote.pools["p"].occupied = 1
-
-    remote.interfere = free
-    flow = remote.deployment.pools.wait(PoolTarget("p", 2), poke_interval=60, deadline=None, on_line=lines.append)
-    assert remote.run(flow).status is WaitStatus.SUCCESS
-    assert remote.sleeps == [60, 60, 60]
+    waiter = pool_waiter([0.0], lines)
+    assert [waiter.record(FULL), waiter.record(FULL)] == [None, None]
+    assert waiter.seconds_to_next_poll() == 60
+    assert waiter.seconds_to_next_poll(age=20) == 40
+    result = waiter.record(FREE)
+    assert result is not None
+    assert result.status is WaitStatus.SUCCESS
     assert len(lines) == 2
 
 
-def test_a_worker_waits_no_longer_than_it_may() -> None:
-    remote = PoolRemote(V2, {"p": {"slots": 3, "occupied": 3}})
-    flow = remote.deployment.pools.wait(
-        PoolTarget("p"), poke_interval=60, deadline=remote.clock.now + 90, on_line=lambda line: None
-    )
-    assert remote.run(flow).status is WaitStatus.TIMEOUT
-    assert remote.sleeps == [60, 30]
+def test_a_wait_is_over_at_its_deadline() -> None:
+    now = [0.0]
+    waiter = pool_waiter(now, [], deadline=90)
+    assert waiter.record(FULL) is None
+    assert waiter.seconds_to_next_poll() == 60
+    now[0] = 60
+    assert waiter.record(FULL) is None
+    assert waiter.seconds_to_next_poll() == 30
+    now[0] = 90
+    result = waiter.record(Unreachable("No reply"))
+    assert result is not None
+    assert (result.status, result.summary) == (WaitStatus.TIMEOUT, PoolTarget("p", 2).summary(FULL))
 
 
-def test_a_worker_waits_on_for_a_remote_that_is_away_but_not_for_ever() -> None:
-    remote = PoolRemote(V2, {"p": 3})
-    lines: list[str] = []
-    start = remote.clock.now
-    remote.interfere = lambda request: LOST if remote.clock.now < start + 400 else None
-    wait = remote.deployment.pools.wait
-    assert remote.run(wait(PoolTarget("p"), poke_interval=60, deadline=None, on_line=lines.append)).status
-    assert "will keep waiting" in lines[0]
-    remote.interfere = lambda request: LOST
+def test_a_wait_tolerates_a_remote_that_is_unreachable_for_a_limited_time() -> None:
+    now, lines = [0.0], list[str]()
+    waiter = pool_waiter(now, lines)
+    now[0] = pool_target.UNREACHABLE_TIMEOUT
+    assert waiter.record(Unreachable("No reply")) is None
+    assert "will keep waiting: No reply" in lines[0]
+    assert waiter.record(FULL) is None
+    now[0] = 2 * pool_target.UNREACHABLE_TIMEOUT
+    assert waiter.record(Unreachable("No reply")) is None
+    now[0] += 1
     with pytest.raises(Unreachable):
-        remote.run(wait(PoolTarget("p"), poke_interval=60, deadline=None, on_line=lines.append))
+        waiter.record(Unreachable("No reply"))
 
 
 # Waiting on an event loop

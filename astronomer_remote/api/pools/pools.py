@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.pools.diff import check_slots, compare
-from astronomer_remote.api.pools.target import PoolTarget, PoolWaiter
 from astronomer_remote.api.protocol.errors import (
     Conflict,
     InvalidSettings,
@@ -18,10 +16,9 @@ from astronomer_remote.api.protocol.errors import (
     PoolIsOccupied,
     UnexpectedReply,
 )
-from astronomer_remote.api.protocol.flow import Flow, Sleep
+from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.pool_changes import DEFAULT_POOL, PoolChange
-from astronomer_remote.api.waiting.target import WaitResult
 
 FORCE_HINT = "Delete with force, if that is no matter."
 
@@ -63,35 +60,6 @@ class Pools:
         if with_usage:
             require_usage(dialect)
         return (yield from self._client.request(dialect.pool(name)))
-
-    def wait(
-        self,
-        target: PoolTarget,
-        *,
-        poke_interval: float,
-        deadline: float | None,
-        on_line: Callable[[str], None],
-    ) -> Flow[WaitResult]:
-        """
-        Wait until a pool has room.
-
-        :param poke_interval: seconds between two looks.
-        :param deadline: when to give up, in seconds since the epoch.
-        :param on_line: gets a line whenever something changed.
-        :raises PassingError: if the remote was unreachable for
-            :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
-        """
-        waiter = PoolWaiter(target, poke_interval, deadline, on_line, self._client.clock)
-        while True:
-            outcome: Pool | PassingError
-            try:
-                outcome = yield from self.get(target.pool, with_usage=True)
-            except PassingError as error:
-                outcome = error
-            result = waiter.record(outcome)
-            if result:
-                return result
-            yield Sleep(waiter.seconds_to_next_poll())
 
     def get_or_none(self, name: str) -> Flow[Pool | None]:
         """Read one pool, or ``None`` if there is none."""
