@@ -220,7 +220,7 @@ def test_the_page_about_installation_lists_the_dependencies() -> None:
 def test_the_example_of_the_page_about_testing_runs_as_it_is_written(tmp_path: Path) -> None:
     page = PAGES["testing.md"]
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    names = ["dags/orders.py", "conftest.py", "test_orders.py"]
+    names = ["dags/orders.py", "conftest.py", "test_orders.py", "test_calls.py", "test_flows.py"]
     positions = [page.index(f"`{name}`") for name in names]
     assert positions == sorted(positions)
     (tmp_path / "dags").mkdir()
@@ -230,4 +230,4 @@ def test_the_example_of_the_page_about_testing_runs_as_it_is_written(tmp_path: P
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "2 passed" in done.stdout
+    assert "6 passed" in done.stdout

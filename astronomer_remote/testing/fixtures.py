@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import TypeVar
 
 import pytest
 
-from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.transport.drivers import SyncDriver
+from astronomer_remote.testing import FakeDeployment, drive
+from astronomer_remote.testing.deployment import URL_WITHOUT_SERVER
+
+T = TypeVar("T")
+
+CONNECTION = "AIRFLOW_CONN_ASTRONOMER_DEFAULT"
 
 
 @pytest.fixture
 def fake_deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDeployment]:
     """A running :class:`FakeDeployment` of the newest Airflow, behind the connection ``astronomer_default``."""
     with FakeDeployment() as remote:
-        monkeypatch.setenv("AIRFLOW_CONN_ASTRONOMER_DEFAULT", json.dumps(remote.connection()))
+        monkeypatch.setenv(CONNECTION, json.dumps(remote.connection()))
         yield remote
+
+
+@pytest.fixture
+def offline_deployment(monkeypatch: pytest.MonkeyPatch) -> FakeDeployment:
+    """
+    The same without a server: hooks, and operators and sensors in workers, open no socket and do not sleep.
+
+    Triggers, which use an event loop, do not reach it.
+    """
+
+    def run(driver: SyncDriver, flow: Flow[T]) -> T:
+        return drive(flow, remote.handle, reload=driver._reload)
+
+    remote = FakeDeployment()
+    monkeypatch.setenv(CONNECTION, json.dumps(remote.connection(host=URL_WITHOUT_SERVER)))
+    monkeypatch.setattr(SyncDriver, "run", run)
+    return remote
