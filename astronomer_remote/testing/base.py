@@ -160,12 +160,29 @@ def moment(text: Any) -> datetime:
     return found.astimezone(timezone.utc)
 
 
-def is_within(date: datetime | None, request: Callable[[str], Any], field: str) -> bool:
-    """Whether a date lies within ``<field>_gte`` and ``<field>_lte``; an unknown one lies in no bounds."""
-    low, high = request(f"{field}_gte"), request(f"{field}_lte")
-    if low is None and high is None:
-        return True
-    return date is not None and (low is None or date >= moment(low)) and (high is None or date <= moment(high))
+def within(value: Callable[[str], Any], fields: Iterable[str]) -> Callable[[Callable[[str], datetime | None]], bool]:
+    """
+    A filter by ``<field>_gte`` and ``<field>_lte``. A date that is not set is within no bounds.
+
+    :param value: reads a parameter of the request.
+    :param fields: dates that can be filtered by.
+    :return: takes what reads a date by its field. :raises ValueError: if a bound is no date.
+    """
+    named = [(field, value(f"{field}_gte"), value(f"{field}_lte")) for field in fields]
+    bounds = [
+        (field, None if low is None else moment(low), None if high is None else moment(high))
+        for field, low, high in named
+        if (low, high) != (None, None)
+    ]
+
+    def matches(date_of: Callable[[str], datetime | None]) -> bool:
+        dates = [(date_of(field), low, high) for field, low, high in bounds]
+        return all(
+            date is not None and (low is None or date >= low) and (high is None or date <= high)
+            for date, low, high in dates
+        )
+
+    return matches
 
 
 def _compiled(endpoint: Endpoint) -> tuple[str, re.Pattern[str], Callable[..., Reply]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from astronomer_remote.testing.base import Endpoint, Refused, is_within, moment
+from astronomer_remote.testing.base import Endpoint, Refused, moment, within
 from astronomer_remote.testing.contents import FINISHED, FakeDag, FakeRun
 from astronomer_remote.testing.rest import MOST, RestApi
 from astronomer_remote.testing.server import RecordedRequest, Reply
@@ -113,21 +114,17 @@ class RunApi(RestApi):
         return self.run_json(run)
 
     def list_runs(self, request: RecordedRequest, dag_id: str) -> Reply:
-        runs = self.look_at([*self.contents.dags.values()] if dag_id == "~" else self.dags_to_list_runs_of(dag_id))
+        runs = self.read_all([*self.contents.dags.values()] if dag_id == "~" else self.dags_to_list_runs_of(dag_id))
 
         def value(name: str) -> str | None:
             return request.query.get(name, [None])[0]
 
         states = request.query.get("state", [])
         try:
-            found = [
-                run
-                for run in runs
-                if (not states or run.state in states)
-                and all(is_within(self.date_of(run, field), value, field) for field in self.range_fields)
-            ]
+            matches = within(value, self.range_fields)
         except ValueError as error:
             raise self.refuse(400, str(error)) from None
+        found = [run for run in runs if (not states or run.state in states) and matches(partial(self.date_of, run))]
         return self.page_of_runs(found, request, request.query.get("order_by", []))
 
     def dags_to_list_runs_of(self, dag_id: str) -> list[FakeDag]:
@@ -137,11 +134,11 @@ class RunApi(RestApi):
         body = request.json()
         target, states = body.get("dag_ids") or [], body.get("states")
         dags = [dag for dag in self.contents.dags.values() if not target or dag.dag_id in target]
+        matches = within(body.get, self.range_fields)
         found = [
             run
-            for run in self.look_at(dags)
-            if (states is None or run.state in states)
-            and all(is_within(self.date_of(run, field), body.get, field) for field in self.range_fields)
+            for run in self.read_all(dags)
+            if (states is None or run.state in states) and matches(partial(self.date_of, run))
         ]
         order = [body["order_by"]] if body.get("order_by") else []
         return self.page_of_runs(found, request, order, body.get("page_offset", 0), body.get("page_limit", MOST))
@@ -151,15 +148,15 @@ class RunApi(RestApi):
         if "dag_run_ids" in body and not self.version >= (2, 7):
             raise self.refuse(self.unreadable, "{'dag_run_ids': ['Unknown field.']}")
         target = body.get("dag_run_ids")
+        matches, ended = within(body.get, self.dates_of_instances), within(body.get, ["end_date"])
         found = [
             self.task_instance_json(dag, run, task, index)
             for dag in self.contents.dags.values()
             if dag.dag_id in body["dag_ids"]
-            for run in self.look_at([dag])
-            if (target is None or run.run_id in target)
-            and all(is_within(self.date_of(run, field), body.get, field) for field in self.dates_of_instances)
+            for run in self.read_all([dag])
+            if (target is None or run.run_id in target) and matches(partial(self.date_of, run))
             for task, index in dag.instances()
-            if is_within(run.task_end_dates.get(task) or run.end_date, body.get, "end_date")
+            if ended(partial(self.end_of_task, run, task))
         ]
         offset = body.get("page_offset", 0)
         chosen = found[offset:][: body.get("page_limit", MOST)] if self.version >= (2, 10) else found
@@ -185,14 +182,18 @@ class RunApi(RestApi):
         chosen = [self.run_json(run) for run in runs[offset:][:limit]]
         return Reply(200, {"dag_runs": chosen, "total_entries": len(runs)})
 
-    def look_at(self, dags: Iterable[FakeDag]) -> list[FakeRun]:
-        """Every run of some DAGs; whether it is then told or not, it was looked at."""
+    def read_all(self, dags: Iterable[FakeDag]) -> list[FakeRun]:
+        """Every run of some DAGs. Each of them counts as read, whether it is then returned or not."""
         now = self.contents.now()
         return [dag.read(run, now) for dag in dags for run in dag.runs.values()]
 
     def date_of(self, run: FakeRun, field: str) -> Any:
         """A date of a run, by the name of its field."""
         return getattr(run, "logical_date" if field == "execution_date" else field)
+
+    def end_of_task(self, run: FakeRun, task: str, _: str) -> Any:
+        """When a task ended."""
+        return run.task_end_dates.get(task) or run.end_date
 
     def patch_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         _, run = self.run(dag_id, run_id)

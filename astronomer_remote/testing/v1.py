@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from uuid import uuid4
 
 from astronomer_remote.testing.assets import AssetApi
-from astronomer_remote.testing.base import BROKEN, Endpoint, Refused, is_within
+from astronomer_remote.testing.base import BROKEN, Endpoint, Refused, within
 from astronomer_remote.testing.contents import FAILED, FakeAsset, FakeAssetEvent, FakeDag, FakePool, FakeRun
 from astronomer_remote.testing.rest import FROM_LINE
 from astronomer_remote.testing.runs import GOOD_RUN_ID, RESERVED_RUN_IDS
@@ -187,8 +187,8 @@ class V1Api(AssetApi):
         """Whether a run is one of those whose tasks are to be cleared."""
         if "dag_run_id" in body:
             return bool(run.run_id == body["dag_run_id"])
-        within = {"logical_date_gte": body.get("start_date"), "logical_date_lte": body.get("end_date")}
-        return is_within(run.logical_date, within.get, "logical_date")
+        bounds = {"logical_date_gte": body.get("start_date"), "logical_date_lte": body.get("end_date")}
+        return within(bounds.get, ["logical_date"])(lambda _: run.logical_date)
 
     def run_json(self, run: FakeRun) -> dict[str, Any]:
         shown: dict[str, Any] = {

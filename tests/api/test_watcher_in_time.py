@@ -206,9 +206,9 @@ def test_a_wait_ends_when_its_own_read_is_refused_and_no_other_does(world: World
     forbidden, other = world.add(ends=EPOCH + 60), world.add(ends=EPOCH + 60)
     whole = world._answer
 
-    def reply(request: Request, fields: dict[str, str]) -> Response:
+    def reply(request: Request) -> Response:
         hidden = request.path.endswith(f"/{forbidden.run_id}")
-        return answer(403, {"detail": "hidden"}, **fields) if hidden else whole(request, fields)
+        return answer(403, {"detail": "hidden"}) if hidden else whole(request)
 
     world._answer = reply  # type: ignore[method-assign]
 
@@ -225,10 +225,10 @@ def test_credentials_that_are_refused_everywhere_are_shown_a_few_times_however_m
         world.add()
     whole, accepted = world._answer, 60.0
 
-    def reply(request: Request, fields: dict[str, str]) -> Response:
+    def reply(request: Request) -> Response:
         if world.loop.now > accepted and not request.path.endswith("/version"):
-            return answer(401, {"detail": "revoked"}, **fields)
-        return whole(request, fields)
+            return answer(401, {"detail": "revoked"})
+        return whole(request)
 
     world._answer = reply  # type: ignore[method-assign]
 
@@ -316,6 +316,7 @@ def test_runs_that_are_over_without_an_end_date_are_noticed_soon_although_no_lis
     assert len(world.looks(since=660.0)) <= 1 + 240 / (0.9 * INTERVAL) / 6
 
 
+STRANGER = {"dag_id": "d", "dag_run_id": "of-others", "state": "success", "logical_date": None, "conf": {}}
 ODD_RUNS: dict[str, dict[str, Any]] = {
     "conf nested 600 deep": {"conf": json.loads('{"a":' * 600 + "1" + "}" * 600)},
     "end_date is no date": {"end_date": "yesterday"},
@@ -334,15 +335,14 @@ ODD_RUNS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("odd", ODD_RUNS.values(), ids=ODD_RUNS)
 def test_an_odd_run_of_somebody_else_disturbs_nobody(world: World, odd: dict[str, Any]) -> None:
     whole = world._answer
-    stranger = {"dag_id": "d", "dag_run_id": "of-others", "state": "success", "logical_date": None, "conf": {}}
 
-    def answer(request: Request, fields: dict[str, str]) -> Response:
-        reply = whole(request, fields)
+    def answer(request: Request) -> Response:
+        reply = whole(request)
         if request.path != LISTING or world.loop.now < 12:
             return reply
         body = json.loads(reply.body)
-        body["dag_runs"].append(stranger | {"end_date": moment(world.now)} | odd)
-        return ok(body | {"total_entries": body["total_entries"] + 1}, **fields)
+        body["dag_runs"].append(STRANGER | {"end_date": moment(world.now)} | odd)
+        return ok(body | {"total_entries": body["total_entries"] + 1})
 
     world._answer = answer  # type: ignore[method-assign]
     for number in range(5):
@@ -355,10 +355,10 @@ def test_a_look_that_breaks_ends_its_own_wait_alone(world: World) -> None:
     broken, other = world.add(), world.add(ends=EPOCH + 100)
     whole = world._answer
 
-    def answer(request: Request, fields: dict[str, str]) -> Response:
+    def answer(request: Request) -> Response:
         if request.path.endswith(broken.run_id):
             raise RuntimeError("a fault of our own")
-        return whole(request, fields)
+        return whole(request)
 
     world._answer = answer  # type: ignore[method-assign]
 
@@ -374,12 +374,14 @@ def test_a_look_that_breaks_ends_its_own_wait_alone(world: World) -> None:
 def test_a_listing_that_never_ends_is_given_up_and_every_run_is_read_singly(world: World) -> None:
     whole = world._answer
 
-    def answer(request: Request, fields: dict[str, str]) -> Response:
+    def answer(request: Request) -> Response:
         if request.path != LISTING:
-            return whole(request, fields)
+            return whole(request)
         first = request.body["page_offset"]
-        entries = [world._told(world.add(ends=0.0)) | {"dag_run_id": f"made-up-{n}"} for n in range(first, first + 100)]
-        return ok({"dag_runs": entries, "total_entries": 10**9}, **fields)
+        entries = [
+            STRANGER | {"dag_run_id": f"made-up-{n}", "end_date": moment(EPOCH)} for n in range(first, first + 100)
+        ]
+        return ok({"dag_runs": entries, "total_entries": 10**9})
 
     world._answer = answer  # type: ignore[method-assign]
     run = world.add(ends=EPOCH + 60)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from email.utils import format_datetime
 from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,13 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.protocol.flow import Compute, Flow, Reload, Request, Response, Sleep, Step, TransportError
+from astronomer_remote.api.protocol.flow import Compute, Reload, Request, Response, Sleep, Step, TransportError
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import AsyncDriver
 from astronomer_remote.api.waiting.target import WaitResult, WaitTarget
-from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.api.watch import watcher
 from astronomer_remote.api.watch.watcher import watch
-from tests.api.script import OPEN, answer, ok
+from astronomer_remote.testing import FakeDeployment
+from tests.api.script import OPEN
 
 if TYPE_CHECKING:
     import pytest
@@ -102,6 +102,10 @@ class World:
     most_under_way: int = 0
     loop: LeapingLoop = field(default_factory=LeapingLoop)
 
+    def __post_init__(self) -> None:
+        self.fake = FakeDeployment("3.3.2", login=None, clock=lambda: self.now + self.skew)
+        self.fake.add_dag("d", stays="running")
+
     @property
     def now(self) -> float:
         return EPOCH + self.loop.now
@@ -120,6 +124,8 @@ class World:
         """Make a run, whose date is so many seconds ago."""
         run = Run(f"r{len(self.runs)}", self.now - age, **facts)
         self.runs[run.run_id] = run
+        self.fake.add_run("d", run.run_id, state="running")
+        self.fake._contents.dags["d"].runs[run.run_id].run_after = self._date(run.date)
         return run
 
     def listings(self, since: float = 0.0) -> list[Request]:
@@ -179,71 +185,53 @@ class World:
             raise TransportError("ConnectionRefusedError", sent=False)
         if self.gateway and self.gateway[0] <= self.loop.now < self.gateway[1]:
             return self.gateway[2]
-        date = datetime.fromtimestamp(int(self.now + self.skew), timezone.utc)
-        return self._answer(request, {"date": format_datetime(date, usegmt=True)})
+        return self._answer(request)
 
-    def _answer(self, request: Request, fields: dict[str, str]) -> Response:
-        if request.path.endswith("/version"):
-            return ok({"version": "3.3.2"}, **fields)
+    def _answer(self, request: Request) -> Response:
         if request.path == LISTING:
-            return self.listing or ok(self._ended(request.body), **fields)
-        if request.path.endswith("/taskInstances"):
-            return ok({"task_instances": [], "total_entries": 0}, **fields)
-        run = self.runs.get(request.path.removeprefix(RUN))
-        return ok(self._told(run), **fields) if run else answer(404, {"detail": "not found"}, **fields)
+            assert (request.body["dag_ids"], request.body["order_by"]) == (["d"], "end_date")
+            if self.listing:
+                return self.listing
+        runs = self.fake._contents.dags["d"].runs
+        for run_id in runs.keys() - self.runs.keys():
+            self.fake.delete("d", run_id)
+        single = self.runs.get(request.path.removeprefix(RUN))
+        for run in [single] if single else self.runs.values():
+            end = run.end_date(self.now)
+            runs[run.run_id].state = run.state(self.now)
+            runs[run.run_id].end_date = None if end is None else self._date(end)
+        return self.fake.handle(request)
 
-    def _ended(self, asked: Any) -> dict[str, Any]:
-        assert (asked["dag_ids"], asked["order_by"]) == (["d"], "end_date")
-        since, bound = (seconds_of(asked[name]) - self.skew for name in ("end_date_gte", "run_after_gte"))
-        dated = [(run.end_date(self.now), run) for run in self.runs.values() if run.date >= bound]
-        found = sorted(((end, run) for end, run in dated if end is not None and end >= since), key=lambda each: each[0])
-        some = found[asked["page_offset"] :][: asked["page_limit"]]
-        return {"dag_runs": [self._told(run) for _, run in some], "total_entries": len(found)}
-
-    def _told(self, run: Run) -> dict[str, Any]:
-        end = run.end_date(self.now)
-        return {
-            "dag_id": "d",
-            "dag_run_id": run.run_id,
-            "state": run.state(self.now),
-            "logical_date": None,
-            "run_after": moment(run.date + self.skew),
-            "end_date": None if end is None else moment(end + self.skew),
-        }
+    def _date(self, seconds: float) -> datetime:
+        """A date by the remote's clock."""
+        return datetime.fromtimestamp(seconds + self.skew, timezone.utc)
 
 
-class Driver:
-    """Carries flows out in a world."""
+class VirtualDriver(AsyncDriver):
+    """
+    Runs flows on an event loop, against a function in place of a network.
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    :param deliver: answers a request.
+    :param settings: what the connection is when it is read again.
+    """
+
+    def __init__(self, deliver: Callable[[Request], Awaitable[Response | TransportError]], settings: Settings) -> None:
+        self._deliver = deliver
+        self._settings = settings
         self.sent = 0
-
-    async def run(self, flow: Flow[T]) -> T:
-        proceed: Callable[[], Step] = lambda: next(flow)  # noqa: E731  # the first step has no outcome to be told
-        try:
-            while True:
-                step = proceed()
-                try:
-                    outcome = await self._carry_out(step)
-                except TransportError as error:
-                    proceed = lambda error=error: flow.throw(error)  # type: ignore[misc]  # noqa: E731
-                else:
-                    proceed = lambda outcome=outcome: flow.send(outcome)  # type: ignore[misc]  # noqa: E731
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
 
     async def _carry_out(self, step: Step) -> Any:
         if isinstance(step, Sleep):
-            await asyncio.sleep(step.seconds)
-            return None
+            return await asyncio.sleep(step.seconds)
         if isinstance(step, Reload):
-            return OPEN
+            return self._settings
         if isinstance(step, Compute):
             return step.run()
-        assert isinstance(step, Request)
         self.sent += 1
-        return await self._world.deliver(step)
+        try:
+            return await self._deliver(step)
+        except TransportError as error:
+            return error
 
 
 def moment(seconds: float) -> str:
@@ -255,8 +243,8 @@ def inhabit(world: World, patch: pytest.MonkeyPatch) -> World:
     """Let watchers live in a world."""
 
     @asynccontextmanager
-    async def driver(*_: Any) -> AsyncIterator[Driver]:
-        yield Driver(world)
+    async def driver(*_: Any) -> AsyncIterator[VirtualDriver]:
+        yield VirtualDriver(world.deliver, OPEN)
 
     def deployment(settings: Settings, retry: RetryPolicy) -> Deployment:
         talk = Client(settings, retry=retry, clock=lambda: world.now, jitter=chance.random)

@@ -16,7 +16,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from astronomer_remote.api.client.client import Client
-from astronomer_remote.api.protocol.flow import Compute, Reload, Sleep, Step
+from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver
 from astronomer_remote.api.watch import pool_watcher, watcher
@@ -33,7 +33,7 @@ from astronomer_remote.operators.pool import RemoteCreatePoolOperator, RemoteSyn
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
 from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from tests.airflow.local import come_back, in_dag, local_task, restored
-from tests.api.virtual import LeapingLoop
+from tests.api.virtual import LeapingLoop, VirtualDriver
 from tests.fuzz.operations import check_storable_json
 from tests.fuzz.remote import Endless, HostileRemote
 from tests.fuzz.test_fuzz import RATES, VERSIONS, Tally, documented, furnished, report
@@ -141,19 +141,11 @@ class World:
 
     @asynccontextmanager
     async def _async_driver(self, *_: Any) -> AsyncIterator[AsyncDriver]:
-        driver: Any = AsyncDriver.__new__(AsyncDriver)
-        driver.sent, driver._carry_out = 0, self._carry_out
-        yield driver
+        yield VirtualDriver(self._deliver, self.remote.settings)
 
-    async def _carry_out(self, step: Step) -> Any:
-        if isinstance(step, Sleep):
-            return await asyncio.sleep(step.seconds)
-        if isinstance(step, Compute):
-            return step.run()
-        if isinstance(step, Reload):
-            return self.remote.settings
+    async def _deliver(self, request: Request) -> Response | TransportError:
         await asyncio.sleep(0.01)
-        return self.remote.send(step)
+        return self.remote.send(request)
 
     async def _settings(self, *_: Any) -> Settings:
         return self.remote.settings
