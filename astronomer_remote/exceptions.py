@@ -4,32 +4,35 @@ What a DAG author catches.
 ::
 
     AirflowException
-    └── RemoteError                   status, method, path, detail: what is known of the exchange
-        ├── PermanentError            also an AirflowFailException: Airflow does not retry the task
-        │   ├── InvalidSettings
-        │   ├── NotSupported
-        │   ├── AuthenticationFailed
-        │   ├── AccessDenied
-        │   ├── NotFound
+    └── RemoteError
+        ├── PermanentError              also an AirflowFailException: Airflow does not retry the task
+        │   ├── InvalidSettings         the connection or an argument is wrong
+        │   ├── NotSupported            this version of Airflow does not support it
+        │   ├── AuthenticationFailed    the credentials were refused
+        │   ├── AccessDenied            the account lacks the permission
+        │   ├── NotFound                it does not exist, or the account may not see it
         │   │   ├── DagNotFound
         │   │   └── DagRunNotFound
-        │   │       └── DagRunVanished
-        │   ├── Conflict
+        │   │       └── DagRunVanished  the run existed and was deleted
+        │   ├── Conflict                it exists already, or its state forbids the change (409)
         │   │   └── DagRunAlreadyExists
-        │   ├── DagIsPaused
-        │   └── RequestRefused
-        ├── PassingError              Airflow's retries of the task apply
-        │   ├── Unreachable
-        │   ├── RemoteUnavailable
-        │   ├── PoolIsOccupied
-        │   ├── ListingChanged
-        │   └── UnexpectedReply
-        │       └── ReplyTooLarge
-        ├── DagRunFailed              the remote run ended badly; retries apply
-        └── WaitTimeout               the wait took too long; retries apply
+        │   ├── DagIsPaused             with ``fail_when_dag_is_paused``
+        │   └── RequestRefused          the remote understood the request and rejected it (400, 405, 422, …)
+        ├── PassingError                transient: Airflow's retries of the task apply
+        │   ├── Unreachable             no connection, or no complete reply
+        │   ├── RemoteUnavailable       408, 425, 429, 5xx
+        │   ├── PoolIsOccupied          tasks occupy slots of a pool that is to be deleted
+        │   ├── ListingChanged          a listing changed each time it was read
+        │   └── UnexpectedReply         not a reply of Airflow: an HTML page, a redirect, a cut body
+        │       └── ReplyTooLarge       larger than this package reads
+        ├── DagRunFailed                the remote run failed; Airflow's retries apply
+        └── WaitTimeout                 the wait took too long; Airflow's retries apply
 
-Each class is the one of the same name in :mod:`astronomer_remote.api.protocol.errors`, which says what it means, made
-an Airflow exception: the code that speaks to the remote knows no Airflow.
+Each error has ``message`` (what happened and what to do), ``status`` (HTTP status of the reply), ``method`` and
+``path`` of the request, and ``detail`` (the remote's own message). All but ``message`` may be ``None``.
+
+The code in :mod:`astronomer_remote.api` knows no Airflow and raises the classes of the same names in
+:mod:`astronomer_remote.api.protocol.errors`; hook and operators turn them into these.
 """
 
 from __future__ import annotations
@@ -40,6 +43,32 @@ from contextlib import contextmanager
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from astronomer_remote.api.protocol import errors, untrusted
+
+__all__ = [
+    "AccessDenied",
+    "AuthenticationFailed",
+    "Conflict",
+    "DagIsPaused",
+    "DagNotFound",
+    "DagRunAlreadyExists",
+    "DagRunFailed",
+    "DagRunNotFound",
+    "DagRunVanished",
+    "InvalidSettings",
+    "ListingChanged",
+    "NotFound",
+    "NotSupported",
+    "PassingError",
+    "PermanentError",
+    "PoolIsOccupied",
+    "RemoteError",
+    "RemoteUnavailable",
+    "ReplyTooLarge",
+    "RequestRefused",
+    "UnexpectedReply",
+    "Unreachable",
+    "WaitTimeout",
+]
 
 
 class RemoteError(errors.RemoteError, AirflowException): ...

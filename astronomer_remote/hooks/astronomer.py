@@ -30,6 +30,8 @@ from astronomer_remote.compat import (
 )
 from astronomer_remote.exceptions import InvalidSettings, RemoteError, airflow_exceptions
 
+__all__ = ["AstronomerHook"]
+
 P = ParamSpec("P")
 T = TypeVar("T")
 

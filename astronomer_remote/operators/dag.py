@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.protocol.flow import Flow
 
+__all__ = [
+    "RemoteCancelDagRunOperator",
+    "RemoteClearDagRunOperator",
+    "RemoteDeleteDagRunOperator",
+    "RemotePauseDagOperator",
+    "RemoteRecordDagOperator",
+    "RemoteRestoreDagOperator",
+    "RemoteUnpauseDagOperator",
+    "dag_paused",
+]
+
 
 def _was_paused(value: Any, name: str) -> bool:
     if is_nothing(value):

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.protocol.flow import Flow
 
+__all__ = [
+    "RemoteCreatePoolOperator",
+    "RemoteDeletePoolOperator",
+    "RemoteSyncPoolsOperator",
+    "RemoteUpdatePoolOperator",
+]
+
 IF_EXISTS = ("fail", "skip", "update")
 IF_MISSING = ("skip", "fail")
 

@@ -26,6 +26,13 @@ from astronomer_remote.operators.setup_teardown import setup_and_teardown
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+__all__ = [
+    "RemoteBorrowPoolSlotsOperator",
+    "RemoteRecordPoolOperator",
+    "RemoteReturnPoolSlotsOperator",
+    "borrowed_slots",
+]
+
 
 def _loan_fields(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):

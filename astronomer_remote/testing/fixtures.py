@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 CONNECTION = "AIRFLOW_CONN_ASTRONOMER_DEFAULT"
 
+__all__ = ["fake_deployment"]
+
 
 @pytest.fixture
 def fake_deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDeployment]:

@@ -19,6 +19,8 @@ from typing import Any
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings
 
+__all__ = ["Asset", "AssetEvent", "Dag", "DagRun", "Generation", "Health", "Pool", "TaskInstance", "Version"]
+
 LONGEST_VERSION = 100
 """Characters of a version that are looked at."""
 
