@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 CONNECTION = "AIRFLOW_CONN_ASTRONOMER_DEFAULT"
 
-__all__ = ["fake_deployment"]
+__all__ = ["fake_deployment", "offline_deployment"]
 
 
 @pytest.fixture
