@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from astronomer_remote.api.dialects.logs import LogPart, _second_of_pairs, record_part, text_part
 from astronomer_remote.api.protocol.errors import NotSupported
-from astronomer_remote.api.protocol.flow import Response
+from astronomer_remote.api.protocol.flow import Flow, Response, Sleep
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs import follow as follower
@@ -510,18 +510,25 @@ def test_whatever_is_told_few_requests_are_under_way_at_once(monkeypatch: pytest
 def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
-    async def tell_slowly(flow: Any) -> None:
-        # Around it is what shares a budget of retries.
-        name = flow.gi_frame.f_locals["flow"].gi_code.co_name
-        order.append(f"{name} begins")
-        await asyncio.sleep(0.05)
-        order.append(f"{name} ends")
-        flow.close()
+    def slow(name: str) -> Any:
+        def flow(self: Any, waiter: Waiter) -> Flow[None]:
+            order.append(f"{name} begins")
+            yield Sleep(0.05)
+            order.append(f"{name} ends")
+
+        return flow
+
+    for name in ("follow", "report_last_lines"):
+        monkeypatch.setattr(follower.RunFollower, name, slow(name))
+
+    async def run(flow: Flow[None]) -> None:
+        for pause in flow:
+            await asyncio.sleep(pause.seconds)
 
     async def play() -> None:
         remote = Remote(version=V2)
         waiter = Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, answered_at=0.0)
-        at = teller.FollowLoop(remote.deployment.follower, tell_slowly)
+        at = teller.FollowLoop(remote.deployment.follower, run)
         at.follow([waiter], 0.0)
         at.follow([waiter], 0.0)
         await asyncio.sleep(0.01)
