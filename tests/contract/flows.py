@@ -1,9 +1,9 @@
 """
-What is said to every version of Airflow: one table, played against real deployments and against recordings.
+The flows that are tested with every version of Airflow: one table, run against real deployments and recordings.
 
-A conversation is a flow that checks what it is told. `record.py` plays it against a real deployment whose DAGs
-are those of `tests/live/remote_dags`, in the order of this table, so that a later conversation may speak of what
-an earlier one made. `test_replies.py` plays it again, without a server, against the replies recorded then.
+Each flow checks the replies that it gets. `record.py` runs it against a real deployment with the DAGs of
+`tests/live/remote_dags`, in the order of this table, so that a later flow can use what an earlier one made.
+`test_replies.py` runs it again, without a server, with the replies recorded then.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Played:
     """
     One line of the table.
 
-    :param play: the conversation with a deployment whose account is an administrator's.
+    :param play: the flow, with a deployment whose account is an administrator's.
     :param possible: whether a version can do it; where it cannot, that is said so (``NotSupported``).
     :param shows_config: whether the deployment is one that shows its configuration.
     """
@@ -91,7 +91,7 @@ def failure(cause: type[RemoteError], flow: Flow[Any]) -> Flow[RemoteError]:
     return failed.value
 
 
-def as_somebody(remote: Deployment, login: str | None, password: str | None, **more: Any) -> Deployment:
+def as_account(remote: Deployment, login: str | None, password: str | None, **more: Any) -> Deployment:
     """The same deployment, spoken to with a connection's own credentials."""
     settings = replace(remote.client.settings, login=login, password=password, authentication="auto", **more)
     kind = type(remote.client)
@@ -99,7 +99,7 @@ def as_somebody(remote: Deployment, login: str | None, password: str | None, **m
 
 
 def read_a_pool(remote: Deployment) -> Flow[Pool]:
-    """Something that needs a login, by a connection that stays as it is however often it is read anew."""
+    """Something that needs a login, by a connection that stays as it is however often it is read again."""
     flow, outcome = remote.pools.get("default_pool"), None
     while True:
         try:
@@ -126,7 +126,7 @@ def ended(remote: Deployment, target: WaitTarget, status: WaitStatus) -> Flow[Wa
 
 @client()
 def detect(remote: Deployment) -> Flow[Any]:
-    found = yield from as_somebody(remote, None, None).get_version()
+    found = yield from as_account(remote, None, None).get_version()
     assert found == (yield from remote.get_version())
     return found
 
@@ -211,8 +211,8 @@ def trigger_of_a_taken_date(remote: Deployment) -> Flow[Triggered]:
 
 @client()
 def obtain_in_the_way(remote: Deployment) -> Flow[Any]:
-    wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
-    return (yield from failure(DagRunAlreadyExists, remote.runs.ensure(wish, IfExists(attempt=2))))
+    intent = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
+    return (yield from failure(DagRunAlreadyExists, remote.runs.ensure(intent, IfExists(attempt=2))))
 
 
 MARK = "0123456789abcdef"
@@ -221,13 +221,13 @@ MARK = "0123456789abcdef"
 @client()
 def obtain_marked(remote: Deployment) -> Flow[Any]:
     """A run of a chosen id, which shows a further attempt whose it is."""
-    wish = TriggerIntent("paused_dag", "contract-marked", note="by hand", mark=MARK)
+    intent = TriggerIntent("paused_dag", "contract-marked", note="by hand", mark=MARK)
     if not (yield from remote.client.dialect()).accepts_notes:
-        wish = replace(wish, note=None)
-    made = yield from remote.runs.ensure(wish, IfExists(mark=MARK))
-    found = yield from remote.runs.ensure(wish, IfExists(attempt=2, mark=MARK))
+        intent = replace(intent, note=None)
+    made = yield from remote.runs.ensure(intent, IfExists(mark=MARK))
+    found = yield from remote.runs.ensure(intent, IfExists(attempt=2, mark=MARK))
     assert [made.existed, found.existed, found.run.run_id] == [False, True, "contract-marked"]
-    other = replace(wish, mark="fedcba9876543210")
+    other = replace(intent, mark="fedcba9876543210")
     error = yield from failure(DagRunAlreadyExists, remote.runs.ensure(other, IfExists(attempt=2, mark=other.mark)))
     return [made, found, error]
 
@@ -235,10 +235,10 @@ def obtain_marked(remote: Deployment) -> Flow[Any]:
 @client(possible=since(2, 0))
 def obtain_reset_marked(remote: Deployment) -> Flow[Any]:
     """A run that was taken over shows a further attempt whose it is, where it can have a note."""
-    wish = TriggerIntent("paused_dag", "contract-marked", mark="fedcba9876543210")
-    if_exists = IfExists(mark=wish.mark, reset=True)
-    taken = yield from remote.runs.ensure(wish, if_exists)
-    found = yield from remote.runs.find_own(wish, if_exists)
+    intent = TriggerIntent("paused_dag", "contract-marked", mark="fedcba9876543210")
+    if_exists = IfExists(mark=intent.mark, reset=True)
+    taken = yield from remote.runs.ensure(intent, if_exists)
+    found = yield from remote.runs.find_own(intent, if_exists)
     if (yield from remote.client.dialect()).accepts_notes:
         assert found is not None
         assert found.note == taken.run.note == "by hand\n[astronomer_remote fedcba9876543210]"
@@ -265,22 +265,22 @@ def trigger_with_note(remote: Deployment) -> Flow[Triggered]:
 @client(possible=since(2, 3))
 def trigger_with_data_interval(remote: Deployment) -> Flow[Triggered]:
     interval = ("2021-11-15T00:00:00Z", "2021-11-16T00:00:00Z")
-    wish = TriggerIntent("paused_dag", "contract-interval", logical_date=interval[1], data_interval=interval)
-    return (yield from remote.runs.trigger(wish))
+    intent = TriggerIntent("paused_dag", "contract-interval", logical_date=interval[1], data_interval=interval)
+    return (yield from remote.runs.trigger(intent))
 
 
 @client(possible=since(3, 0))
 def trigger_run_after(remote: Deployment) -> Flow[Triggered]:
-    wish = TriggerIntent("paused_dag", "contract-later", run_after=EXTERNAL_DATE, dated_now=False)
-    made = yield from remote.runs.trigger(wish)
+    intent = TriggerIntent("paused_dag", "contract-later", run_after=EXTERNAL_DATE, dated_now=False)
+    made = yield from remote.runs.trigger(intent)
     assert [made.run.run_after, made.run.logical_date] == [EXTERNAL_DATE, None]
     return made
 
 
 @client(possible=since(3, 2))
 def trigger_with_partition_key(remote: Deployment) -> Flow[Any]:
-    wish = TriggerIntent("paused_dag", "contract-partition", partition_key="2021-11-16", dated_now=False)
-    error = yield from failure(RequestRefused, remote.runs.trigger(wish))
+    intent = TriggerIntent("paused_dag", "contract-partition", partition_key="2021-11-16", dated_now=False)
+    error = yield from failure(RequestRefused, remote.runs.trigger(intent))
     assert "partition" in str(error)
     return error
 
@@ -609,7 +609,7 @@ def wait_for_group(remote: Deployment) -> Flow[WaitResult]:
 
 @client(possible=since(2, 0))
 def instances_at_once(remote: Deployment) -> Flow[list[TaskInstance]]:
-    """As those of a run are asked for that has more than a page of them."""
+    """As for a run that has more than a page of them."""
     run = yield from remote.runs.get("grouped", "contract-success")
     dialect = yield from remote.client.dialect()
     page = yield from remote.client.request(dialect.task_instances(run, limit=1_000))
@@ -772,8 +772,8 @@ def clear(remote: Deployment) -> Flow[Any]:
 
 @client(possible=since(2, 0))
 def obtain_reset(remote: Deployment) -> Flow[Triggered]:
-    wish = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
-    taken = yield from remote.runs.ensure(wish, IfExists(reset=True))
+    intent = TriggerIntent("paused_dag", "contract-dated-2", logical_date=EXTERNAL_DATE)
+    taken = yield from remote.runs.ensure(intent, IfExists(reset=True))
     assert [taken.existed, taken.run.run_id] == [True, "contract-dated"]
     return taken
 
@@ -892,7 +892,7 @@ def materialize_without_producer(remote: Deployment) -> Flow[Any]:
 @client()
 def log_in(remote: Deployment) -> Flow[Any]:
     """Detection, login and, where there is one, the change from Basic to a web session."""
-    admin = as_somebody(remote, "admin", "admin")
+    admin = as_account(remote, "admin", "admin")
     for _ in range(4):
         found = yield from read_a_pool(admin)
     return found
@@ -900,28 +900,28 @@ def log_in(remote: Deployment) -> Flow[Any]:
 
 def not_let_in(stranger: Deployment) -> Flow[Any]:
     if (yield from numbers(stranger)) < (2, 0):
-        return (yield from read_a_pool(stranger))  # which asks nobody who they are
+        return (yield from read_a_pool(stranger))  # which requires no login
     return (yield from failure(AuthenticationFailed, read_a_pool(stranger)))
 
 
 @client()
 def log_in_wrongly(remote: Deployment) -> Flow[Any]:
-    return (yield from not_let_in(as_somebody(remote, "admin", "wrong")))
+    return (yield from not_let_in(as_account(remote, "admin", "wrong")))
 
 
 @client()
 def nobody(remote: Deployment) -> Flow[Any]:
-    return (yield from not_let_in(as_somebody(remote, None, None)))
+    return (yield from not_let_in(as_account(remote, None, None)))
 
 
 @client()
 def wrong_token(remote: Deployment) -> Flow[Any]:
-    return (yield from not_let_in(as_somebody(remote, None, "wrong")))
+    return (yield from not_let_in(as_account(remote, None, "wrong")))
 
 
 @client()
 def viewer_may_not(remote: Deployment) -> Flow[Any]:
-    viewer = as_somebody(remote, "viewer", "viewer")
+    viewer = as_account(remote, "viewer", "viewer")
     yield from viewer.runs.get("quick", "contract-dated")
     flow = viewer.runs.trigger(TriggerIntent("quick", "contract-viewer"))
     if (yield from numbers(remote)) < (2, 0):

@@ -1,8 +1,8 @@
 """
 Record what real deployments answer: ``python -m tests.contract.record 2.11.2 3.3.2``.
 
-Starts each version with :mod:`dev`, plays the conversations of ``flows.py`` to it, asks what its roles may,
-and writes ``replies/<version>.json``. What is secret or tells of this machine is replaced before it is written.
+Starts each version with :mod:`dev`, runs the flows of ``flows.py`` against it, measures what its roles may do,
+and writes ``replies/<version>.json``. Secrets and names of this machine are replaced before.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from astronomer_remote.testing import VirtualClock, drive
 from dev.deployments import ROOT, Deployment
 from tests.contract.flows import TABLE
 from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, document, plain
-from tests.contract.roles import EXCHANGES, measure
+from tests.contract.roles import OPERATIONS, measure
 
 T = TypeVar("T")
 
 DAGS = ROOT / "tests" / "live" / "remote_dags"
 
-PATIENCE = {"AIRFLOW__CORE__PARALLELISM": "1"}
-"""What lets a deployment's tasks come to their end on a machine that is busy with other things."""
+ONE_TASK_AT_A_TIME = {"AIRFLOW__CORE__PARALLELISM": "1"}
+"""Lets a deployment's tasks finish on a busy machine."""
 
 USERS = {role: (role, role) for role in ("admin", "viewer", "user", "op")}
-"""The logins of the conversations, and of the fake deployment that replays them."""
+"""The logins of the flows, and of the fake deployment."""
 
 HEADERS = ("content-type", "date", "retry-after", "location", "set-cookie")
 """The header fields that this package reads."""
@@ -57,29 +57,31 @@ SECRETS = re.compile(r'(?:name="csrf_token"[^>]*value="|session=|"access_token":
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="+")
-    parser.add_argument("--only", nargs="+", help="play only these conversations, show them, and write nothing")
-    parser.add_argument("--add", nargs="+", help="play only these, and put them among what was recorded before")
+    parser.add_argument("--only", nargs="+", help="run only these flows, show them, and write nothing")
+    parser.add_argument("--add", nargs="+", help="run only these, and add them to the earlier recordings")
     arguments = parser.parse_args()
     failed = [version for version in arguments.versions if not record(version, arguments.only, arguments.add)]
     return 1 if failed else 0
 
 
 def record(version: str, only: Collection[str] | None, add: Collection[str] | None = None) -> bool:
-    """Record one version. :return: whether every conversation went as it should."""
+    """Record one version. :return: whether all flows succeeded."""
     numbers = tuple(int(part) for part in version.split("."))
     target = {name: played for name, played in TABLE.items() if name in (only or add or TABLE)}
-    before = document(version) if add else {"conversations": {}, "roles": {}}
+    before = document(version) if add else {"flows": {}, "roles": {}}
     second = {name for name, played in target.items() if played.shows_config and numbers >= (2, 0)}
-    found: dict[str, Any] = {"version": version, "conversations": {}, "roles": {}}
-    with Deployment(version, name="recorded", dags=DAGS, users=USERS, env=PATIENCE, start_timeout=400) as airflow:
+    found: dict[str, Any] = {"version": version, "flows": {}, "roles": {}}
+    with Deployment(
+        version, name="recorded", dags=DAGS, users=USERS, env=ONE_TASK_AT_A_TIME, start_timeout=400
+    ) as airflow:
         recorder = Recorder(airflow, numbers)
         for name in (name for name in target if name not in second):
             recorder.play(name)
         if numbers >= (2, 0) and not only:
-            names = [name for name in EXCHANGES if name != "config" and name not in before["roles"]]
+            names = [name for name in OPERATIONS if name != "config" and name not in before["roles"]]
             found["roles"] = before["roles"] | measure(airflow.url, airflow.users, names)
     whole = recorder.whole
-    found["conversations"] |= recorder.recordings
+    found["flows"] |= recorder.recordings
     if second:
         web = "api-server" if numbers >= (3, 0) else "webserver"
         shown = "non-sensitive-only" if numbers >= (2, 4) else "True"
@@ -91,9 +93,9 @@ def record(version: str, only: Collection[str] | None, add: Collection[str] | No
             if not only:
                 found["roles"] |= measure(airflow.url, airflow.users, ["config"])
         whole = whole and recorder.whole
-        found["conversations"] |= recorder.recordings
-    known = before["conversations"] | found["conversations"]
-    found["conversations"] = {name: known[name] for name in TABLE if name in known}
+        found["flows"] |= recorder.recordings
+    known = before["flows"] | found["flows"]
+    found["flows"] = {name: known[name] for name in TABLE if name in known}
     text = written(found)
     if only:
         print(text)
@@ -104,7 +106,7 @@ def record(version: str, only: Collection[str] | None, add: Collection[str] | No
 
 
 class Recorder:
-    """Plays conversations to one deployment and keeps what was said."""
+    """Runs flows against one deployment and records requests and replies."""
 
     def __init__(self, airflow: Deployment, numbers: tuple[int, ...]) -> None:
         self.recordings: dict[str, Any] = {}
@@ -123,7 +125,7 @@ class Recorder:
         self._settings = replace(administrator(airflow.url, headers["Authorization"]), read_timeout=300)
 
     def play(self, name: str) -> None:
-        """Play one conversation; the others are played even if it goes wrong."""
+        """Run one flow; the others are run even if it fails."""
         started, heard = round(time.time(), 3), list[tuple[Request, Response]]()
         remote = deployment(self._settings, started)
         with requests.Session() as session:
@@ -147,9 +149,9 @@ class Recorder:
         if isinstance(outcome, NotSupported) == TABLE[name].possible(self._numbers):
             print(f"^^^ {name}: possible or not? {outcome!r}")
             self.whole = False
-        print(f"{self._version} {name}: {len(heard)} exchanges in {time.time() - started:.1f} s", flush=True)
+        print(f"{self._version} {name}: {len(heard)} requests in {time.time() - started:.1f} s", flush=True)
         operations = [{"request": described(request), "response": kept(response)} for request, response in heard]
-        facts = {"started": started, "exchanges": operations, "outcome": plain(outcome)}
+        facts = {"started": started, "operations": operations, "outcome": plain(outcome)}
         self.recordings[name] = self._scrubbed(facts, "\n".join(said(reply) for _, reply in heard))
 
     def _scrubbed(self, facts: Any, said: str) -> Any:
@@ -160,7 +162,7 @@ class Recorder:
             text = text.replace(name, other)
         # Python's own files, in stack traces.
         text = re.sub(r'[^\s"\'\\(]+/lib/python3', "/usr/lib/python3", text)
-        # What a task's log tells of its machine.
+        # Paths of the machine in a task's log.
         text = re.sub(r"/tmp/\w+|/root/", "/var/", text)
         return json.loads(text)
 
@@ -185,7 +187,7 @@ def kept(response: Response) -> dict[str, Any]:
 
 
 def shortened(body: Any) -> Any:
-    """JSON without what nobody reads. Of a configuration, one option tells enough."""
+    """JSON without what nobody reads. Of a configuration, one option is enough."""
     if isinstance(body, list):
         return [shortened(item) for item in body]
     if not isinstance(body, dict):
@@ -200,17 +202,17 @@ def shortened(body: Any) -> Any:
 def written(found: dict[str, Any]) -> str:
     """The text of a file: small, and still with a line for each thing that may change on its own."""
     lines = []
-    for name, facts in found["conversations"].items():
-        operations = "".join(f"\n   {_compact(each)}," for each in facts["exchanges"]).removesuffix(",")
+    for name, facts in found["flows"].items():
+        operations = "".join(f"\n   {_compact(each)}," for each in facts["operations"]).removesuffix(",")
         outcome = _compact(facts["outcome"])
         lines.append(
-            f'  "{name}": {{"started": {facts["started"]}, "exchanges": [{operations}], "outcome": {outcome}}}'
+            f'  "{name}": {{"started": {facts["started"]}, "operations": [{operations}], "outcome": {outcome}}}'
         )
     flows = ",\n".join(lines)
     roles = ",\n".join(f'  "{name}": {json.dumps(statuses)}' for name, statuses in found["roles"].items())
     parts = [
         f'"version": "{found["version"]}"',
-        f'"conversations": {{\n{flows}\n }}',
+        f'"flows": {{\n{flows}\n }}',
         f'"roles": {{\n{roles}\n }}',
     ]
     return "{\n " + ",\n ".join(parts) + "\n}\n"

@@ -1,4 +1,4 @@
-"""What real deployments were asked and answered, as `record.py` wrote it down, for any test that wants real replies."""
+"""Requests to real deployments and their replies, as `record.py` wrote them, for any test that needs real replies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AT_ONCE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Exchanged:
+class Recorded:
     """
     One request and its reply.
 
@@ -48,15 +48,15 @@ class Exchanged:
 @dataclass(frozen=True)
 class Recording:
     """
-    One conversation.
+    One flow.
 
     :param started: when, in seconds since the epoch.
-    :param exchanges: what was said in it.
+    :param operations: its requests and replies.
     :param outcome: what it came to, in plain JSON.
     """
 
     started: float
-    operations: list[Exchanged]
+    operations: list[Recorded]
     outcome: Any
 
     @property
@@ -72,12 +72,12 @@ def versions() -> list[str]:
 
 @cache
 def replies(version: str) -> dict[str, Recording]:
-    """The recordings of one version, by the name of the conversation."""
-    return {name: _recording(facts) for name, facts in document(version)["conversations"].items()}
+    """The recordings of one version, by the name of the flow."""
+    return {name: _recording(facts) for name, facts in document(version)["flows"].items()}
 
 
 def roles(version: str) -> dict[str, dict[str, int]]:
-    """The HTTP statuses that Airflow's own roles met, by the name of the exchange and the role."""
+    """The HTTP statuses that Airflow's own roles met, by the name of the operation and the role."""
     found: dict[str, dict[str, int]] = document(version)["roles"]
     return found
 
@@ -90,7 +90,7 @@ def document(version: str) -> dict[str, Any]:
 
 
 def _recording(facts: dict[str, Any]) -> Recording:
-    operations = [Exchanged(each["request"], _response(each["response"])) for each in facts["exchanges"]]
+    operations = [Recorded(each["request"], _response(each["response"])) for each in facts["operations"]]
     return Recording(facts["started"], operations, facts["outcome"])
 
 
@@ -125,12 +125,12 @@ def plain(outcome: Any) -> Any:
 
 
 def administrator(base_url: str, authorization: str) -> Settings:
-    """Settings of an account whose login is no part of each conversation: the header it leads to is sent as it is."""
+    """Settings of an account whose login is not part of each flow: the header that it leads to is sent as it is."""
     return Settings(base_url, password=authorization, authentication="software_api_key")
 
 
-class _Conversation(Client):
-    """One whose dates do not depend on when other conversations took place."""
+class _Client(Client):
+    """One whose dates do not depend on when other flows ran."""
 
     def remote_clock(self) -> float:
         return self.clock()
@@ -138,11 +138,11 @@ class _Conversation(Client):
 
 def deployment(settings: Settings, started: float) -> Deployment:
     """
-    A deployment in whose conversations time passes by a millisecond at each look at the clock.
+    A deployment whose clock advances by a millisecond each time it is read.
 
-    It has no patience, so that a deployment that happens to be busy makes no recording but a failure.
+    It does not retry, so that a busy deployment causes a failure and not a recording.
     """
-    client = _Conversation(settings, retry=RetryPolicy(attempts=1), clock=_clock(started))
+    client = _Client(settings, retry=RetryPolicy(attempts=1), clock=_clock(started))
     return Deployment(settings, client=client)
 
 
@@ -188,18 +188,18 @@ def _replaced(value: Any, moments: dict[str, str]) -> Any:
     return json.loads(_replaced(json.dumps(value), moments))
 
 
-def replay(flow: Flow[T], operations: list[Exchanged], moments: Moments | None = None) -> T:
+def replay(flow: Flow[T], operations: list[Recorded], moments: Moments | None = None) -> T:
     """Run a flow on recorded replies; it must send exactly the recorded requests."""
-    left: Iterator[Exchanged] = iter(operations)
+    left: Iterator[Recorded] = iter(operations)
     moments = moments or Moments()
 
     def reply(request: Request) -> Response:
-        exchanged = next(left, None)
+        recorded = next(left, None)
         sent = described(request)
-        assert exchanged, f"it sends more than was recorded: {sent}"
-        moments.meet(sent, exchanged.request)
-        assert moments.as_recorded(sent) == exchanged.request
-        return moments.as_now(exchanged.response)
+        assert recorded, f"it sends more than was recorded: {sent}"
+        moments.meet(sent, recorded.request)
+        assert moments.as_recorded(sent) == recorded.request
+        return moments.as_now(recorded.response)
 
     result = drive(flow, reply)
     assert next(left, None) is None, "it sends less than was recorded"

@@ -1,4 +1,4 @@
-"""Which of Airflow's own roles may make which request: asked of a real deployment, and told in errors and docs."""
+"""Which of Airflow's own roles may make which request: measured with a real deployment, named in errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _materialize(to: Dialect) -> Operation[DagRun]:
 
 
 # In this order: what is read, changed and deleted here was made by the lines before.
-EXCHANGES: dict[str, Callable[[Dialect], Operation[Any]]] = {
+OPERATIONS: dict[str, Callable[[Dialect], Operation[Any]]] = {
     "trigger": lambda to: to.trigger(TriggerIntent(RUN.dag_id, RUN.run_id, logical_date=RUN.logical_date)),
     "dag_run": lambda to: to.dag_run(RUN.dag_id, RUN.run_id),
     "dag_runs": lambda to: to.dag_runs(RUN.dag_id),
@@ -71,15 +71,15 @@ EXCHANGES: dict[str, Callable[[Dialect], Operation[Any]]] = {
 
 
 def measure(
-    url: str, users: Mapping[str, tuple[str, str]], names: Collection[str] = EXCHANGES
+    url: str, users: Mapping[str, tuple[str, str]], names: Collection[str] = OPERATIONS
 ) -> dict[str, dict[str, int]]:
-    """Ask a deployment, as each role in turn. :return: the HTTP statuses by exchange and role."""
+    """Send each operation as each role. :return: the HTTP statuses by operation and role."""
     sessions = {role: _session(url, *users[role.lower()]) for role in ROLES}
     dialect, _ = sessions["Admin"]
     found: dict[str, dict[str, int]] = {}
     for name in names:
         try:
-            request = EXCHANGES[name](dialect).request
+            request = OPERATIONS[name](dialect).request
         except NotSupported:
             continue
         content = {"data": request.content(), "headers": {"Content-Type": "application/json"}} if request.body else {}

@@ -1,4 +1,4 @@
-"""The fake deployment takes part in every conversation as real ones do, and answers as they did when recorded."""
+"""The fake deployment answers every flow as real deployments did when they were recorded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Sent = list[tuple[Request, Response]]
 
 
 class Player:
-    """Plays the conversations to a fake, in the order of the table, as `record.py` plays them to real deployments."""
+    """Runs the flows against a fake, in the order of the table, as `record.py` runs them against real deployments."""
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -112,7 +112,7 @@ def player(request: pytest.FixtureRequest) -> Iterator[Player]:
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in NOT_FAKED])
-def test_the_fake_takes_part_in_the_conversation(player: Player, name: str) -> None:
+def test_the_fake_answers_the_flow(player: Player, name: str) -> None:
     numbers = tuple(int(number) for number in player.version.split("."))
     ended = player.ended[name]
     if not TABLE[name].possible(numbers):
@@ -143,7 +143,7 @@ def _settled(steps: Iterable[tuple[Step, Response]]) -> dict[Step, Response]:
     return {step: each for step, each in found.items() if step[2] != 404 or (*step[:2], 200) not in found}
 
 
-def _real(player: Player, name: str) -> list[recorded.Exchanged]:
+def _real(player: Player, name: str) -> list[recorded.Recorded]:
     return recorded.replies(player.version)[name].operations
 
 

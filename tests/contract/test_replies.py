@@ -1,4 +1,4 @@
-"""The dialects say to each version exactly what was said to a real one, and read its replies as they were read then."""
+"""The dialects send each version exactly the requests that a real one got, and read its replies in the same way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.protocol.errors import NotSupported
 from tests.contract import recorded
 from tests.contract.flows import TABLE
-from tests.contract.roles import EXCHANGES, least
+from tests.contract.roles import OPERATIONS, least
 
 VERSIONS = recorded.versions()
 
@@ -31,7 +31,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", TABLE)
-def test_a_conversation_goes_as_it_went_with_a_real_deployment(version: str, name: str) -> None:
+def test_a_flow_runs_as_it_did_with_a_real_deployment(version: str, name: str) -> None:
     recording = recorded.replies(version)[name]
     flow = TABLE[name].play(deployment(version, recording.started))
     if TABLE[name].possible(numbers(version)):
@@ -51,14 +51,14 @@ def test_nothing_was_recorded_that_is_not_played(version: str) -> None:
 @pytest.mark.parametrize(
     ("version", "name"), [(version, name) for version in VERSIONS for name in recorded.roles(version)]
 )
-def test_an_error_names_the_role_that_a_real_deployment_asks_for(version: str, name: str) -> None:
+def test_an_error_names_the_role_that_a_real_deployment_requires(version: str, name: str) -> None:
     if name == "config" and version >= "3":
         pytest.skip("Airflow 3's simple auth manager shows it to everybody; where roles come from FAB, to Op")
-    assert EXCHANGES[name](dialect(version)).least_role == least(recorded.roles(version)[name])
+    assert OPERATIONS[name](dialect(version)).least_role == least(recorded.roles(version)[name])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_recording_is_small_and_tells_nothing_of_the_machine_it_was_made_on(version: str) -> None:
+def test_a_recording_is_small_and_names_nothing_of_the_machine_it_was_made_on(version: str) -> None:
     text = (recorded.FOLDER / f"{version}.json").read_text()
     assert len(text) < 250_000
     for name in ("/home/", "/root/", "/tmp/", "127.0.0.1", "localhost:"):
