@@ -108,6 +108,11 @@ def required(value: Any, name: str) -> str:
     return found
 
 
+def asset_or_text(value: Any, name: str) -> Any:
+    """An asset: a text, or an object of Airflow, which stays as it is; ``None`` if none was given."""
+    return value if hasattr(value, "uri") or hasattr(value, "name") else text(value, name)
+
+
 def required_id(value: Any, name: str) -> str:
     """An id that must be given. :raises InvalidSettings: also for one that cannot be addressed."""
     return checked(required(value, name), name)

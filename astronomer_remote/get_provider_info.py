@@ -135,7 +135,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": _modules("hooks.astronomer"),
-        "operators": _modules("operators.dag_run", "operators.dag", "operators.pool", "operators.pool_loan"),
+        "operators": _modules(
+            "operators.dag_run", "operators.dag", "operators.pool", "operators.pool_loan", "operators.asset"
+        ),
         "sensors": _modules("sensors.dag_run", "sensors.pool"),
         "triggers": _modules("triggers.wait", "triggers.pool"),
         # Taken by Airflow 3.2 and later; earlier ones have the console script.

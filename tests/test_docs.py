@@ -209,6 +209,7 @@ def test_the_permissions_are_those_that_errors_name(remote: Dialect) -> None:
             remote.update_pool(pool, frozenset({"slots"})),
             remote.delete_pool("pool"),
         ],
+        "list assets": [remote.assets(), remote.asset_events()],
         "read the configuration": [remote.config()],
     }
     for action, asked in operations.items():

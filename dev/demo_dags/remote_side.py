@@ -69,3 +69,18 @@ for dag_id, (task_id, seconds) in {**TRIGGERED, **NIGHTLY}.items():
     ) as dag:
         PythonOperator(task_id=task_id, python_callable=work, **options(seconds))
     globals()[dag_id] = dag
+
+if AIRFLOW >= (2, 4):
+    try:
+        from airflow.sdk import Asset
+    except ImportError:
+        from airflow.datasets import Dataset as Asset
+
+    # An event of the one asset runs this DAG, which makes an event of the other.
+    with DAG(
+        "report_on_orders",
+        start_date=datetime(2021, 1, 1),
+        catchup=False,
+        schedule=[Asset("s3://sales/orders")],
+    ) as report_on_orders:
+        PythonOperator(task_id="report", python_callable=work, outlets=[Asset("s3://sales/report")], **options(1))

@@ -95,6 +95,13 @@ def test_a_run_was_triggered_and_waited_for(examples: Examples) -> None:
     assert ("success", {"requested_by": RUN_ID}) in examples.runs("load_sales")
 
 
+def test_an_asset_event_was_registered(examples: Examples) -> None:
+    event = examples.xcom("remote_assets", "orders_are_there")
+    found = examples.remote.do(examples.remote.api.list_asset_events("s3://sales/orders"))
+    assert [each.event_id for each in found] == [event["event_id"]]
+    assert found[0].extra["loaded_by"] == RUN_ID
+
+
 def test_a_run_was_triggered_for_now(examples: Examples) -> None:
     (run,) = examples.remote.do(examples.remote.api.list_dag_runs("refresh_dashboards"))
     assert examples.xcom("trigger_and_forget", "refresh_dashboards") == run.run_id
