@@ -1,9 +1,9 @@
 """
-Checks of what a DAG author passes to operators and sensors.
+Checks of the arguments of operators and sensors.
 
-What is a template, or comes out of another task, can only be checked once it is rendered: the constructors check
-what is plain already, and the same checks run again before the first request. A :data:`Reader` of a templated field
-makes of whatever is rendered, natively or not, what the rest of the code expects; read twice it is the same.
+A template, or the result of another task, can only be checked once it is rendered: the constructors check plain values,
+and the same checks run again before the first request. A :data:`Reader` of a templated field converts whatever was
+rendered, natively or not, to the type that the rest of the code expects; reading it again changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from astronomer_remote.api.protocol.models import plain_json, utc_text
 from astronomer_remote.compat import NOTSET
 
 LONGEST_LIST = 100_000
-"""Characters of a text that stands for a list."""
+"""Characters of a text that is parsed as a list or an object."""
 
 DAG_RUN_STATES = ("queued", "running", "success", "failed")
 TASK_STATES = (
@@ -44,10 +44,10 @@ TASK_STATES = (
 
 
 Reader: TypeAlias = Callable[[Any, str], Any]
-"""Reads the value of a templated field: gets it and the field's name, and raises ``InvalidSettings``."""
+"""Reads the value of a templated field; gets the value and the field's name, may raise ``InvalidSettings``."""
 
 Readers: TypeAlias = Mapping[str, Reader]
-"""How each templated field of a class is read."""
+"""The reader of each templated field of a class."""
 
 
 def is_plain(value: Any) -> bool:
@@ -63,9 +63,9 @@ def is_plain(value: Any) -> bool:
 
 def is_nothing(value: Any) -> bool:
     """
-    Whether a value means that none was given.
+    Whether a value counts as not given.
 
-    So does a template that renders to an empty text, or to ``None``, which is the text "None" in a DAG without
+    That includes a template that renders to an empty text, or to ``None``, which is the text "None" in a DAG without
     ``render_template_as_native_obj``.
     """
     return value is None or value is NOTSET or (isinstance(value, str) and value.strip() in ("", "None"))
@@ -75,14 +75,14 @@ def text(value: Any, name: str) -> str | None:
     """
     An optional text; ``None`` if none was given.
 
-    ``render_template_as_native_obj`` makes a number of what looks like one. A whole number is written as the text that
-    it was; a fraction cannot be, since "1.10" would have become 1.1.
+    ``render_template_as_native_obj`` converts a text of digits to a number. A whole number is converted back. For
+    a fraction that is impossible, since "1.10" has become 1.1.
     """
     if is_nothing(value):
         return None
     if isinstance(value, (bool, float)):
         raise InvalidSettings(
-            f"{name} must be a text, not {value!r}. If render_template_as_native_obj has made that of a text, put "
+            f"{name} must be a text, not {value!r}. If render_template_as_native_obj has converted a text, put "
             "quotes within the template's own around it."
         )
     if not isinstance(value, str) and isinstance(value, (bytes, Iterable)):
@@ -91,12 +91,12 @@ def text(value: Any, name: str) -> str | None:
 
 
 def free_text(value: Any, name: str) -> str | None:
-    """A text that only people read, of anything that a template renders to; ``None`` if none was given."""
+    """A text for people, from any value; ``None`` if none was given."""
     return None if is_nothing(value) else str(value)
 
 
 def description(value: Any, name: str) -> str | None:
-    """The same where an empty text means something: that there is to be none."""
+    """The same where an empty text means that there is to be none."""
     return value if value == "" else free_text(value, name)
 
 
@@ -104,7 +104,7 @@ def required(value: Any, name: str) -> str:
     """A text that must be given."""
     found = text(value, name)
     if found is None:
-        raise InvalidSettings(f"{name} must be a non-empty text, not {value!r}; has its template rendered to nothing?")
+        raise InvalidSettings(f"{name} must be a non-empty text, not {value!r}; did its template render to nothing?")
     return found
 
 
@@ -114,7 +114,7 @@ def asset_or_text(value: Any, name: str) -> Any:
 
 
 def required_id(value: Any, name: str) -> str:
-    """An id that must be given. :raises InvalidSettings: also for one that cannot be addressed."""
+    """An id that must be given. :raises InvalidSettings: also for one that no URL can contain."""
     return checked(required(value, name), name)
 
 
@@ -125,7 +125,7 @@ def optional_id(value: Any, name: str) -> str | None:
 
 
 def required_pool(value: Any, name: str) -> str:
-    """A pool's name. :raises InvalidSettings: also for one that no generation can have."""
+    """A pool's name. :raises InvalidSettings: also for one that no generation accepts."""
     return checked(required(value, name), name, slash=True, longest=LONGEST_POOL_NAME)
 
 
@@ -133,7 +133,7 @@ def texts(value: Any, name: str) -> list[str] | None:
     """
     An optional list of texts, also from the text that a template renders a list to; ``None`` if it is empty.
 
-    A single text is refused: Python would take it for the list of its letters.
+    A single text raises an error: Python would take it for the list of its letters.
     """
     if is_nothing(value):
         return None
@@ -143,12 +143,12 @@ def texts(value: Any, name: str) -> list[str] | None:
     found = [text(item, name) for item in items]
     known = [item for item in found if item is not None]
     if len(known) < len(found):
-        raise InvalidSettings(f"{name} holds something empty: {found!r}.")
+        raise InvalidSettings(f"{name} contains an empty value: {found!r}.")
     return known or None
 
 
 def ids(value: Any, name: str) -> list[str] | None:
-    """An optional list of ids, each of which can be addressed."""
+    """An optional list of ids."""
     found = texts(value, name)
     return None if found is None else [checked(item, name) for item in found]
 
@@ -197,7 +197,7 @@ def _collection(given: str, name: str, kind: str = "a list") -> Any:
 
 
 def boolean(value: Any, name: str) -> bool:
-    """A truth value, also from the text a template renders to, of which ``bool`` would take "False" for true."""
+    """A boolean, also from the text that a template renders to; ``bool`` would take the text "False" for true."""
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "none": False, "": False}
     if isinstance(value, bool):
         return value
@@ -238,7 +238,7 @@ def optional_seconds(value: Any, name: str) -> float | None:
 
 
 def states(given: Iterable[Any] | None, name: str, known: tuple[str | None, ...]) -> tuple[Any, ...]:
-    """States by their plain names, from names or members of Airflow's own enumerations; they are not templated."""
+    """States as text, from text or members of Airflow's own enumerations; they are not templated."""
     if given is None:
         return ()
     if isinstance(given, str):
@@ -247,12 +247,12 @@ def states(given: Iterable[Any] | None, name: str, known: tuple[str | None, ...]
     for state in plain:
         if state not in known:
             hint = "" if is_plain(state) else f" {name} is not templated."
-            raise InvalidSettings(f"{name} holds {state!r}; known are: {', '.join(map(str, known))}.{hint}")
+            raise InvalidSettings(f"{name} contains {state!r}; known states are: {', '.join(map(str, known))}.{hint}")
     return plain
 
 
 def json_object(given: Any, name: str) -> dict[str, Any]:
-    """A JSON object, also from its text, as ``TriggerDagRunOperator`` takes it; an empty one if none was given."""
+    """A JSON object, also from its text, as in ``TriggerDagRunOperator``; an empty one if none was given."""
     if is_nothing(given):
         return {}
     try:
@@ -260,7 +260,7 @@ def json_object(given: Any, name: str) -> dict[str, Any]:
     except RecursionError:
         raise InvalidSettings(f"{name} is nested too deeply.") from None
     except ValueError as error:
-        hint = " Let the template end with the filter tojson." if given.lstrip().startswith("{") else ""
+        hint = " End the template with the filter tojson." if given.lstrip().startswith("{") else ""
         raise InvalidSettings(f"{name} must be a JSON object: {error}.{hint}") from None
     if value is None:
         return {}
@@ -272,9 +272,9 @@ def json_object(given: Any, name: str) -> dict[str, Any]:
 
 def date(given: Any, name: str) -> str | None:
     """
-    A date as the remote wants it; ``None`` if none was given.
+    A date as ISO 8601 in UTC; ``None`` if none was given.
 
-    Also of a day, and of the number that ``render_template_as_native_obj`` makes of ``{{ ds_nodash }}``.
+    Also from a ``date``, and from the number to which ``render_template_as_native_obj`` converts ``{{ ds_nodash }}``.
     """
     if is_nothing(given):
         return None
@@ -284,7 +284,7 @@ def date(given: Any, name: str) -> str | None:
 
 
 def date_or_notset(given: Any, name: str) -> Any:
-    """The same where "not given", which an empty text also means, and "given as ``None``" differ."""
+    """The same where "not given", also as an empty text, and "given as ``None``" differ."""
     return NOTSET if given is NOTSET or (isinstance(given, str) and not given.strip()) else date(given, name)
 
 

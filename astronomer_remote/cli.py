@@ -1,8 +1,8 @@
 """
 Pools of other deployments on the command line.
 
-Airflow 3.2 and later take ``airflow remote-pools`` from :func:`get_commands`; for earlier ones, and for machines whose
-Airflow is not configured, there is the command ``astronomer-remote-pools`` (:func:`main`), which says the same.
+Airflow 3.2 and later get ``airflow remote-pools`` from :func:`get_commands`. For earlier ones, and for machines whose
+Airflow is not configured, the command ``astronomer-remote-pools`` (:func:`main`) does the same.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ CONN_ID = "astronomer_default"
 
 
 class Argument(NamedTuple):
-    """An argument, as both parsers take it."""
+    """An argument for both parsers."""
 
     flags: tuple[str, ...]
     options: dict[str, Any]
 
 
 class Command(NamedTuple):
-    """A command, as both parsers take it."""
+    """A command for both parsers."""
 
     name: str
     help: str
@@ -46,13 +46,13 @@ def _argument(*flags: str, **options: Any) -> Argument:
 
 
 CONNECTION = _argument("--conn-id", default=CONN_ID, help=f"connection of the deployment (default: {CONN_ID})")
-VERBOSE = _argument("--verbose", "-v", action="store_true", help="show what is logged, too")
-OUTPUT = _argument("--output", "-o", choices=("table", "json"), default="table", help="how to print it")
+VERBOSE = _argument("--verbose", "-v", action="store_true", help="also show log messages")
+OUTPUT = _argument("--output", "-o", choices=("table", "json"), default="table", help="format of the output")
 FILE = _argument("--file", "-f", help="the declaration: a file in the format of `airflow pools export`, JSON or YAML")
 SOURCE = _argument("--source-conn-id", help="the declaration, instead: connection of the deployment to copy")
 PRUNE = _argument("--prune", action="store_true", help="delete pools that are not declared, unless they are occupied")
 FORCE = _argument("--force", action="store_true", help="with --prune: delete occupied ones, too")
-FIELDS = _argument("--fields", help="what to bring in line, separated by commas (default: all)")
+FIELDS = _argument("--fields", help="fields to compare and change, separated by commas (default: all)")
 DRY_RUN = _argument("--dry-run", action="store_true", help="as `diff`: change nothing")
 
 DECLARATION = (CONNECTION, FILE, SOURCE, PRUNE, FORCE, FIELDS, OUTPUT, VERBOSE)
@@ -72,7 +72,7 @@ def list_pools(arguments: argparse.Namespace) -> None:
 
 
 def diff(arguments: argparse.Namespace) -> None:
-    """Print what would have to change, and end with 2 if anything does."""
+    """Print the differences, and exit with 2 if there are any."""
     plan = _plan(arguments)
     _print_json(plan.as_dict()) if arguments.output == "json" else print(plan.table())
     if plan.changes:
@@ -80,7 +80,7 @@ def diff(arguments: argparse.Namespace) -> None:
 
 
 def sync(arguments: argparse.Namespace) -> None:
-    """Print what has to change, and change it; a second run finds that nothing has."""
+    """Print the differences, and apply them; a second run finds none."""
     if arguments.dry_run:
         diff(arguments)
         return
@@ -107,7 +107,7 @@ COMMANDS = (
 
 
 def get_commands() -> list[CLICommand]:
-    """The commands as Airflow takes them from the provider info."""
+    """The commands for Airflow, which finds this function in the provider info."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
 
     commands = [
@@ -126,7 +126,7 @@ def get_commands() -> list[CLICommand]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends a wrong call with another exit code than pools that differ."""
+    """Exits with another code for a wrong call than for pools that differ."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -134,7 +134,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command that stands beside Airflow's own."""
+    """Run the command of this package."""
     parser = _Parser(prog=f"astronomer-{NAME}", description=HELP)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -147,14 +147,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _guarded(function: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
-    """A command that ends with one line and exit code 1, instead of a traceback, when the remote cannot be had."""
+    """A command that prints an error of the remote in one line, and exits with 1, instead of a traceback."""
 
     def run(arguments: argparse.Namespace) -> None:
         from airflow.providers.common.compat.sdk import AirflowException
         from airflow.utils.cli import suppress_logs_and_warning
 
         try:
-            # Airflow 2 logs to where the output goes, which must be nothing but JSON if that was asked for.
+            # Airflow 2 logs to stdout, which must contain only JSON with --output json.
             suppress_logs_and_warning(function)(arguments)
         except AirflowException as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
@@ -184,7 +184,7 @@ def _plan(arguments: argparse.Namespace) -> Any:
 
 
 def _hook(conn_id: str) -> Any:
-    # It brings HTTP libraries along, which the other commands of Airflow must not pay for.
+    # It imports HTTP libraries, which would slow down Airflow's other commands.
     from astronomer_remote.compat import connection_of_a_command
     from astronomer_remote.hooks.astronomer import AstronomerHook
 
@@ -198,5 +198,5 @@ def _print_json(value: Any) -> None:
     from astronomer_remote.api.protocol.untrusted import UNSAFE
 
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    # JSON leaves some of what acts on a terminal as it is; its own line breaks stay.
+    # JSON does not escape all characters that control a terminal; its own line breaks stay.
     print(UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text))

@@ -1,4 +1,4 @@
-"""The only module that asks which Airflow it runs in, with the reason beside each difference."""
+"""The only module that depends on the version of the local Airflow, with the reason beside each difference."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ except ImportError:
 __all__ = [
     "MOST_MASKED",
     "NOTSET",
-    "TRIGGERS_HEAR_OF_KILLS",
+    "TRIGGERS_HAVE_ON_KILL",
     "ArgNotSet",
     "LocalState",
     "TaskDeferralError",
@@ -58,7 +58,7 @@ __all__ = [
     "intent_identity",
     "issued_secrets_masked",
     "logical_date",
-    "looks_before_reschedules",
+    "polls_before_reschedule",
     "map_index",
     "mask_issued_secret",
     "mask_secret",
@@ -80,14 +80,14 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 AIRFLOW_3 = find_spec("airflow.sdk") is not None
-"""Whether tasks ask Airflow's API server rather than its database."""
+"""Whether tasks use Airflow's API server rather than its database."""
 
-TRIGGERS_HEAR_OF_KILLS = hasattr(BaseTrigger, "on_kill")
-"""Whether Airflow tells a trigger that somebody ended its task; from 3.3 on."""
+TRIGGERS_HAVE_ON_KILL = hasattr(BaseTrigger, "on_kill")
+"""Whether Airflow calls a trigger's ``on_kill`` when a person ends its task; from 3.3 on."""
 
 
 def empty_operator(task_id: str) -> BaseOperator:
-    """A task that does nothing and runs nowhere."""
+    """A task that does nothing; Airflow runs it without a worker."""
     # Imported here: the standard provider that Airflow 3.0.6 came with imports HTTP libraries.
     try:
         # Airflow 3 moved it.
@@ -99,20 +99,18 @@ def empty_operator(task_id: str) -> BaseOperator:
 
 def logical_date(context: Mapping[str, Any]) -> datetime:
     """
-    The local run's logical date; in Airflow 3 a run may have none, and the date it was to run after stands in.
-
-    As ``ExternalTaskSensor`` does it.
+    The local run's logical date or, of an Airflow 3 run without one, its ``run_after``, as in ``ExternalTaskSensor``.
     """
     return context.get("logical_date") or context["dag_run"].run_after  # type: ignore[no-any-return]
 
 
 def data_interval_end(context: Mapping[str, Any]) -> datetime:
-    """The end of the local run's data interval; of a run that has none, the date it was to run after."""
+    """The end of the local run's data interval or, of a run without one, its logical date."""
     return context.get("data_interval_end") or logical_date(context)
 
 
-def looks_before_reschedules(context: Mapping[str, Any]) -> int:
-    """How often a sensor of mode ``reschedule`` has looked before in this try; 0 where Airflow does not tell."""
+def polls_before_reschedule(context: Mapping[str, Any]) -> int:
+    """How often a sensor of mode ``reschedule`` has polled before in this try; 0 if Airflow does not say."""
     if AIRFLOW_3:
         return int(context.get("task_reschedule_count") or 0)
     from airflow.models.taskreschedule import TaskReschedule
@@ -132,36 +130,36 @@ def looks_before_reschedules(context: Mapping[str, Any]) -> int:
                 )
                 .count()
             )
-    except Exception as error:  # noqa: BLE001  # it only decides when something is explained
-        log.debug("Not known how often %s was rescheduled: %s", ti.task_id, error)
+    except Exception as error:  # noqa: BLE001  # it only decides when a hint is logged
+        log.debug("Could not read how often %s was rescheduled: %s", ti.task_id, error)
         return 0
 
 
 def try_number(context: Mapping[str, Any]) -> int:
     """
-    Number of the try at the local task, from 1; it goes on counting when the task is cleared.
+    Number of the local task's try, from 1; clearing the task does not reset it.
 
-    How many tries there were since then cannot be told from it: that would take the ``retries`` of that time, and a
-    deploy may change them between two tries.
+    It does not show how many tries there were since the task was cleared: that would take the ``retries`` of that time,
+    which a deploy may have changed.
     """
     return int(context["ti"].try_number)
 
 
 def task_page(ti: Any) -> str | None:
-    """The page of a local task instance, if Airflow knows it."""
+    """URL of a local task instance, if Airflow knows it."""
     page: str | None = getattr(ti, "log_url", None)
     base = conf.get("api", "base_url", fallback="")
     if page and base and page.startswith(f"{base}dags/") and not base.endswith("/"):
-        # Airflow 3.0 takes for granted that the base ends with a slash.
+        # Airflow 3.0 assumes that the base URL ends with a slash.
         return f"{base}/{page.removeprefix(base)}"
     return page
 
 
 def was_cleared(context: Mapping[str, Any]) -> bool:
-    """Whether the local task has been cleared, so that what earlier tries of it returned is gone."""
+    """Whether the local task was cleared, which deletes the XComs of its earlier tries."""
     ti = context["ti"]
-    # Clearing a task sets ``max_tries`` to its retries and the tries it has had. That they differ before the second
-    # try is the doing of a deploy which changed the retries.
+    # Clearing a task sets ``max_tries`` to its retries plus the tries it has had. If they differ before the second try,
+    # a deploy has changed the retries.
     return int(ti.try_number) > 1 and int(ti.max_tries) > int(ti.task.retries)
 
 
@@ -173,12 +171,12 @@ def map_index(context: Mapping[str, Any]) -> int:
 
 def intent_identity(context: Mapping[str, Any]) -> tuple[str, ...]:
     """
-    What tells one wish of a local task from another, besides its DAG, task and map index.
+    What identifies an intent of a local task, besides its DAG, task and map index.
 
-    The local run's ``start_date`` tells two deployments apart that run the same DAG, by its microseconds; it
-    changes only when a finished run is cleared. ``max_tries`` is raised by its retries above the tries it has had
-    when the task is cleared (``airflow.models.taskinstance.clear_task_instances``), and by nothing else: neither by a
-    retry nor by a deploy that changes the retries.
+    The local run's ``start_date``, by its microseconds, distinguishes two deployments that run the same DAG; it changes
+    only when a finished run is cleared. ``max_tries`` changes only when the task is cleared, to the tries it has had
+    plus its retries (``airflow.models.taskinstance.clear_task_instances``): neither a retry nor a deploy that changes
+    the retries changes it.
     """
     run, ti = context["dag_run"], context["ti"]
     started = run.start_date.isoformat() if run.start_date else ""
@@ -186,7 +184,7 @@ def intent_identity(context: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def connection_parts(connection: Connection) -> dict[str, Any]:
-    """A connection's plain values, as :meth:`astronomer_remote.api.protocol.settings.Settings.parse` takes them."""
+    """A connection's values, as :meth:`astronomer_remote.api.protocol.settings.Settings.parse` takes them."""
     return {
         "host": connection.host,
         "schema": connection.schema,
@@ -198,7 +196,7 @@ def connection_parts(connection: Connection) -> dict[str, Any]:
 
 
 def _extra(connection: Connection) -> Any:
-    """A connection's extra as the JSON that it is; as text where it is none, which Airflow takes for an empty one."""
+    """A connection's extra as JSON, or as text if it is no JSON, which Airflow reads as an empty extra."""
     parsed = connection.extra_dejson
     if not parsed and connection.extra:
         try:
@@ -209,7 +207,7 @@ def _extra(connection: Connection) -> Any:
 
 
 def parts_of_tested_connection(connection: Connection) -> dict[str, Any]:
-    """The same for a Test button; Airflow 2's doubles each field under a longer name, but for an unticked box."""
+    """The same for the Test button; Airflow 2's repeats each field under a longer name, except an unchecked box."""
     parts = connection_parts(connection)
     field = f"extra__{connection.conn_type}__"
     if not isinstance(parts["extra"], dict):
@@ -220,31 +218,31 @@ def parts_of_tested_connection(connection: Connection) -> dict[str, Any]:
 
 
 def connection_of_a_command(conn_id: str) -> Any:
-    """A connection for a command: to hooks, Airflow 3 shows those of its database in tasks and servers only."""
+    """A connection for a command; in a command, Airflow 3 does not let hooks read connections from its database."""
     from airflow.models.connection import Connection as StoredConnection
 
     return StoredConnection.get_connection_from_secrets(conn_id)
 
 
 async def off_the_loop(read: Callable[[], T]) -> T:
-    """Read a connection on an event loop without holding it up. :param read: does it, synchronously."""
-    # Reading a connection masks its secrets, for which most versions ask Airflow's supervisor synchronously: from
-    # the loop itself that is refused or a deadlock, from a thread it is not.
+    """Read a connection without blocking the event loop. :param read: reads it synchronously."""
+    # Reading a connection masks its secrets, for which most versions call Airflow's supervisor synchronously: on the
+    # event loop itself that is an error or a deadlock, in a thread it works.
     reading = sync_to_async(read)
-    # A cancellation loses its message on its way through asgiref; Airflow 3.3 tells a kill from a restart by it.
+    # asgiref drops the message of a cancellation, by which Airflow 3.3 distinguishes a kill from a restart.
     return await asyncio.shield(reading())
 
 
 MOST_MASKED = 200
 """
-How many issued secrets a process has Airflow mask. Airflow forgets none, and with each it compiles a pattern of all
-again: a remote that issues a new one with every reply would slow down a triggerer without limit. A token is issued
-about once a day, and what a remote sends back is cleared of all secrets in any case.
+How many issued secrets Airflow masks per process. Airflow keeps all of them, and compiles a pattern of all for each new
+one: a remote that issues a new secret with every reply would slow down a triggerer without limit. A token is issued
+about once a day, and all secrets are removed from what a remote sends back in any case.
 """
 
 
 def mask_issued_secret(secret: str) -> None:
-    """Have Airflow mask a token or cookie in logs; on an event loop as soon as a thread can do it."""
+    """Mask a token or cookie in logs; on an event loop as soon as a thread can do it."""
     if secret in _MASKED or len(_MASKED) >= MOST_MASKED:
         return
     _MASKED.add(secret)
@@ -254,13 +252,13 @@ def mask_issued_secret(secret: str) -> None:
         mask_secret(secret)
         return
     masking = loop.create_task(sync_to_async(mask_secret)(secret))
-    # The loop itself keeps no task alive.
+    # The event loop keeps only weak references to its tasks.
     _MASKINGS.add(masking)
     masking.add_done_callback(_MASKINGS.discard)
 
 
 async def issued_secrets_masked() -> None:
-    """Wait until Airflow masks what :func:`mask_issued_secret` was called with on this event loop."""
+    """Wait until Airflow masks all secrets of :func:`mask_issued_secret` on this event loop."""
     loop = asyncio.get_running_loop()
     await asyncio.gather(*(masking for masking in _MASKINGS if masking.get_loop() is loop))
 
@@ -270,7 +268,7 @@ _MASKED: set[str] = set()
 
 
 def triggerer_stats() -> Any:
-    """Where a triggerer's metrics go; from 3.2 on, workers have another one, which a triggerer does not set up."""
+    """Airflow's ``Stats`` for triggerers; from 3.2 on, workers have another one, which a triggerer does not set up."""
     try:
         from airflow.observability.stats import Stats
     except ImportError:
@@ -280,10 +278,10 @@ def triggerer_stats() -> Any:
 
 SET_BY_A_PERSON = frozenset({"failed", "success", "skipped", "upstream_failed", "removed", "restarting"})
 """
-States that a person, or a timeout, gives a task that is under way: marked, ended with its DAG run, or cleared.
+States of a running task that a person has marked or cleared, or that ended with its DAG run or by a timeout.
 
-Airflow itself gives others to a task whose worker it takes for dead: ``up_for_retry``, then those of the next try. If
-no retry is left it is ``failed``, and no other try needs the remote run.
+If Airflow considers a worker dead, its task gets other states: ``up_for_retry``, then those of the next try. Without
+a retry left it is ``failed``, and no other try needs the remote run.
 """
 
 
@@ -291,9 +289,9 @@ def was_stopped_by_a_person(ti: Any) -> bool:
     """
     Whether a running task is ended by a person or a timeout, rather than by Airflow.
 
-    To be called in ``on_kill``. Both arrive as the same signal; but who marks or clears a running task changes its
-    state first, and who deletes its DAG run deletes it. A worker that goes down leaves it running, and one that was
-    only suspended finds that the next try has begun.
+    For ``on_kill``. Both arrive as the same signal, but marking or clearing a running task changes its state first, and
+    deleting its DAG run deletes it. If a worker stops, the task is still running; if the worker was only suspended, the
+    next try has begun.
     """
     timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
     local = _state_of_try(ti)
@@ -302,9 +300,9 @@ def was_stopped_by_a_person(ti: Any) -> bool:
 
 def was_given_up(ti: Any) -> bool:
     """
-    Whether Airflow has given up on this try of a task, as on one whose worker was suspended, and goes on to the next.
+    Whether Airflow has given up on this try of a task, for example as its worker was suspended, and started the next.
 
-    What this try made then belongs to that one, also if a timeout of this one is over.
+    The next try then continues with the remote run, even if this try has reached its timeout.
     """
     return _state_of_try(ti).is_past(ti)
 
@@ -313,8 +311,8 @@ async def was_trigger_stopped_by_a_person(ti: Any, run_id: str) -> bool:
     """
     Whether a deferred task is ended by a person or a timeout, rather than by Airflow.
 
-    Airflow cancels the trigger alike in both cases. A task that waits on is still deferred, be it that its triggerer
-    restarts, or that another one has taken the trigger over since this one was suspended.
+    Airflow cancels the trigger in both cases. A task that keeps waiting is still deferred: its triggerer restarts, or
+    was suspended and another one has taken the trigger over.
 
     :param run_id: id of the remote run that the task waits for.
     """
@@ -322,30 +320,30 @@ async def was_trigger_stopped_by_a_person(ti: Any, run_id: str) -> bool:
     if not local.exists:
         return True
     if local.max_tries is not None:
-        # Airflow 2 tells whether the task was cleared, and whether its time is over.
+        # Airflow 2 shows whether the task was cleared, and whether it has reached its timeout.
         cleared = local.max_tries != ti.max_tries
         return local.state in SET_BY_A_PERSON or cleared or local.next_method == "__fail__"
     if local.state in ("deferred", "up_for_retry"):
         return False
-    # Of a task that was cleared, Airflow 3 shows the states up to its next try. It shows the same of one that another
-    # triggerer has sent back to a worker, and of that one's next try.
-    return not await _goes_on_elsewhere(ti, run_id, local)
+    # Airflow 3 shows the same states for a cleared task up to its next try as for a task that another triggerer has
+    # sent back to a worker, and for the next try of that.
+    return not await _continues_elsewhere(ti, run_id, local)
 
 
 async def was_trigger_given_up(ti: Any, run_id: str) -> bool:
     """
-    Whether a later try of a deferred task goes on with its remote run, so that a timeout of this one does not count.
+    Whether a later try of a deferred task continues with its remote run, so that this try's timeout does not count.
 
-    That is so where a triggerer was suspended: another one took the trigger over, and by now its wait has ended.
+    That happens if a triggerer was suspended: another one took the trigger over, and its wait has ended by now.
     """
     local = await sync_to_async(_local_state)(ti)
     if local.max_tries is not None or local.state == "up_for_retry":
         return local.is_past(ti)
-    return local.exists and local.state != "deferred" and await _goes_on_elsewhere(ti, run_id, local)
+    return local.exists and local.state != "deferred" and await _continues_elsewhere(ti, run_id, local)
 
 
 def publish_try(ti: Any) -> None:
-    """Leave a mark in XCom that this try waits for the remote run; for triggers, which Airflow 3 tells no more."""
+    """Push the number of the try that waits for the remote run; Airflow 3 does not show it to triggers otherwise."""
     if AIRFLOW_3:
         ti.xcom_push(key=RUN_TRY, value=int(ti.try_number))
 
@@ -354,19 +352,19 @@ RUN_TRY = "remote_run_try"
 """XCom key of the number of the try that waits in the triggerer for the remote run, in Airflow 3."""
 
 SECONDS_UNTIL_PUBLISHED = 8
-"""How long the mark of a try that has begun is waited for; it is written once the remote run is there."""
+"""How long to wait for that number from a try that has begun; it is pushed once the try has its remote run."""
 
 
-async def _goes_on_elsewhere(ti: Any, run_id: str, local: LocalState) -> bool:
+async def _continues_elsewhere(ti: Any, run_id: str, local: LocalState) -> bool:
     """
-    Whether the task goes on with its remote run in a worker, or in a later try.
+    Whether the task continues with its remote run in a worker, or in a later try.
 
-    A try that begins deletes what XCom has of the one before, and writes its own once it has its remote run. Until
-    then, in doubt, the run is left alone. A try that was cleared gets another run, and writes that one's id.
+    A new try deletes the XComs of the one before, and pushes its own once it has its remote run. Until then, in doubt,
+    the run is left alone. A cleared task gets another run, and pushes the id of that.
     """
     for _ in range(SECONDS_UNTIL_PUBLISHED):
         number = await sync_to_async(_xcom)(ti, RUN_TRY)
-        # What runs with the mark of this try has come back from another triggerer, or has not written its own yet.
+        # A running task with this try's number has come back from another triggerer, or has not pushed its own yet.
         if number == ti.try_number and local.state != "running":
             return False
         if number not in (None, ti.try_number):
@@ -376,18 +374,18 @@ async def _goes_on_elsewhere(ti: Any, run_id: str, local: LocalState) -> bool:
 
 
 def _xcom(ti: Any, key: str) -> Any:
-    """What a local task has in XCom."""
+    """An XCom of a local task."""
     return XCom.get_one(key=key, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
 
 
 @dataclass(frozen=True)
 class LocalState:
     """
-    What Airflow says of a local task instance; ``None`` for what it does not say.
+    What Airflow shows of a local task instance; ``None`` for what it does not show.
 
     :param state: ``None`` also if it was cleared.
-    :param exists: whether it is there; a person may have deleted its DAG run.
-    :param replaced: whether Airflow 3 has given it a new id since the try that asks began, as it does for each try.
+    :param exists: whether it exists; a person may have deleted its DAG run.
+    :param replaced: whether Airflow 3 has given it a new id since this try began, as it does for each try.
     """
 
     state: str | None = None
@@ -398,34 +396,34 @@ class LocalState:
     replaced: bool = False
 
     def is_past(self, ti: Any) -> bool:
-        """Whether this is the state of a try after the one that is asking, or of the wait before that."""
+        """Whether this is the state of a later try than this one, or of the wait before that."""
         if not self.exists:
             return False
         if self.try_number is not None:
             return self.try_number != ti.try_number or self.state == "up_for_retry"
-        # Clearing a running task gives it a new id at once. Else a try that asks is running, unless it was ended.
+        # Clearing a running task gives it a new id at once. Otherwise this try is running, unless it was ended.
         return self.state != "restarting" and (
             self.replaced or self.state in ("up_for_retry", "scheduled", "queued", "deferred")
         )
 
 
 def _state_of_try(ti: Any) -> LocalState:
-    """How a task instance stands, as its own process sees it."""
+    """State of a task instance, read in its own process."""
     if not AIRFLOW_3:
         return _local_state(ti)
     refused = _status_of_try(ti)
     if refused in (401, 403):
-        # The token of a worker that was suspended for minutes has expired, so that it may not ask anything.
+        # The token of a worker that was suspended for minutes has expired.
         return LocalState(replaced=True)
     return replace(_local_state(ti), replaced=refused in (404, 410))
 
 
 def _status_of_try(ti: Any) -> int | None:
     """
-    Status with which Airflow 3 refuses a request about this try, ``None`` if it does not.
+    Status with which Airflow 3 rejects a request about this try, ``None`` if it does not.
 
-    Each try has an id of its own, and Airflow does not find that of an earlier one. It tells a task only the state of
-    its newest try; of the requests that name an id, this is one that changes nothing.
+    Each try has an id of its own, and Airflow does not find that of an earlier try. A task can only read the state of
+    its newest try; this request contains the id of the try, and changes nothing.
     """
     from airflow.sdk.exceptions import AirflowRuntimeError
     from airflow.sdk.execution_time import task_runner
@@ -441,7 +439,7 @@ def _status_of_try(ti: Any) -> int | None:
 
 def _local_state(ti: Any) -> LocalState:
     if AIRFLOW_3:
-        # Imported here, since it is half of a worker, and DAG files import this module.
+        # Imported here: it imports half of a worker, and DAG files import this module.
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
         states = RuntimeTaskInstance.get_task_states(

@@ -138,7 +138,7 @@ class DagRunFailed(RemoteError):
     """
     A remote run, or a part of it that was waited for, ended in a state that counts as failed.
 
-    Its text has several lines where it tells of the tasks that failed and of their logs; those of a log are indented.
+    With a failure report its text has several lines: the tasks that failed, and the ends of their logs, indented.
     """
 
     @staticmethod
@@ -176,7 +176,7 @@ BY_NAME: dict[str, type[RemoteError]] = {
 
 
 def for_airflow(error: errors.RemoteError) -> RemoteError:
-    """The exception of the same name that Airflow understands."""
+    """The exception of this module with the name of an error of ``api``."""
     if isinstance(error, RemoteError):
         return error
     twin = BY_NAME[type(error).__name__](error.message)
@@ -186,7 +186,7 @@ def for_airflow(error: errors.RemoteError) -> RemoteError:
 
 @contextmanager
 def airflow_exceptions() -> Iterator[None]:
-    """Raise, in place of what the code below raises, the exception that Airflow understands."""
+    """Convert the errors of ``api`` to the exceptions of this module."""
     try:
         yield
     except errors.RemoteError as error:

@@ -1,5 +1,5 @@
 """
-What Airflow asks a provider about itself, the connection form above all.
+The provider info, with the connection form.
 
 Airflow reads the form in two shapes: 3.2 and later from the provider info, without importing the hook;
 2.11 to 3.1 from two class methods of the hook that build wtforms fields. Both shapes are made from `FIELDS`.
@@ -15,7 +15,7 @@ INTEGRATION = "Astronomer"
 
 
 class Field(NamedTuple):
-    """One key of a connection's extra: how it is called, explained, typed and checked."""
+    """One key of a connection's extra: its name, label, description, type and check."""
 
     name: str
     label: str
@@ -30,7 +30,7 @@ FIELDS = (
     Field(
         name="auth",
         label="Authentication",
-        description="How to log in. 'auto' decides by the fields that are filled in and by what answers.",
+        description="How to log in. 'auto' decides by the fields that are filled in and by the replies.",
         default="auto",
         choices=("auto", "astro_token", "software_api_key", "basic", "airflow_login", "none"),
     ),
@@ -83,7 +83,7 @@ FIELDS = (
         description="URL of the proxy that leads to the Deployment, e.g. http://proxy.example.com:3128.",
     ),
     Field(
-        # Airflow masks an extra by its name, so the name has to hold a word that it knows.
+        # Airflow masks an extra by its name, so the name has to contain a word that it knows.
         name="secret_headers",
         label="Extra headers",
         description='Headers to send with each request, as a JSON object, e.g. {"X-Gateway-Key": "..."}.',
@@ -91,9 +91,9 @@ FIELDS = (
     ),
 )
 
-# The URL holds the scheme, so the form does not ask for it again. It holds the port, too, but Airflow 3.3.1 and 3.3.2
-# refuse to test a connection that is stored without one: "Bad Request". Without the extra, of which each key has
-# a field of its own, the Test button of Airflow 2.11 does nothing.
+# The URL contains the scheme, so the form has no field for it. It contains the port, too, but Airflow 3.3.1 and 3.3.2
+# do not test a connection that is stored without one: "Bad Request". The extra is shown although each of its keys has a
+# field of its own: without it, the Test button of Airflow 2.11 does nothing.
 HIDDEN = ["schema"]
 RELABELING = {
     "host": "Deployment URL",
@@ -103,13 +103,13 @@ RELABELING = {
 }
 PLACEHOLDERS = {
     "host": "https://deployments.example.com/my-release/airflow",
-    "port": "empty, or as in the URL; Test in Airflow 3.3.1 and 3.3.2 wants it",
+    "port": "empty, or as in the URL; Test in Airflow 3.3.1 and 3.3.2 needs it",
     "login": "empty for an API token or key",
 }
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return what the entry point `apache_airflow_provider` promises."""
+    """The provider info, for the entry point `apache_airflow_provider`."""
     return {
         "package-name": "airflow-provider-astronomer-remote",
         "name": "Astronomer Remote",
@@ -148,15 +148,14 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def ui_field_behaviour() -> dict[str, Any]:
-    """Return what the hook's `get_ui_field_behaviour` has to return, for Airflow 2.11 to 3.1."""
+    """The hook's `get_ui_field_behaviour`, for Airflow 2.11 to 3.1."""
     return {"hidden_fields": HIDDEN, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
 
 
 def connection_form_widgets() -> dict[str, Any]:
-    """Return what the hook's `get_connection_form_widgets` has to return, for Airflow 2.11 to 3.1."""
-    # Airflow 3 puts stand-ins into these modules while it calls this, so nothing may be imported earlier, by
-    # another path, or beyond the names that it stands in for. Where they are missing, Airflow wants the
-    # ImportError.
+    """The hook's `get_connection_form_widgets`, for Airflow 2.11 to 3.1."""
+    # Airflow 3 mocks these names in these modules while it calls this, so nothing may be imported earlier, by another
+    # path, or beyond these names. If they are missing, Airflow expects the ImportError.
     from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
     from flask_babel import lazy_gettext
     from wtforms import BooleanField, IntegerField, PasswordField, StringField
@@ -168,13 +167,13 @@ def connection_form_widgets() -> dict[str, Any]:
             return BooleanField(label, description=field.description, default=field.default)
         description, validators = field.description, [Optional()]
         if field.choices:
-            # Airflow 2 has no list to pick from, only a box to type into.
+            # Airflow 2 has no drop-down list, only a text box.
             description = f"{description} One of: {', '.join(field.choices)}."
             validators.append(any_of(list(field.choices)))
         arguments = {"description": description, "default": field.default, "validators": validators}
         if field.secret:
             return PasswordField(label, widget=BS3PasswordFieldWidget(), **arguments)
-        # There is no field for fractions of a second; JSON, URI and the newer form take them.
+        # This form has no field for fractions of a second; JSON, URIs and the newer form accept them.
         kind = IntegerField if field.type == "number" else StringField
         return kind(label, widget=BS3TextFieldWidget(), **arguments)
 
@@ -182,7 +181,7 @@ def connection_form_widgets() -> dict[str, Any]:
 
 
 def _conn_field(field: Field) -> dict[str, Any]:
-    # Nullable, since the form stores null for what is left empty.
+    # Nullable, since the form stores null for an empty field.
     schema: dict[str, Any] = {"type": [field.type, "null"]}
     if field.default is not None:
         schema["default"] = field.default

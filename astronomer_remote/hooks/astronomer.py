@@ -1,4 +1,4 @@
-"""The hook: a connection's deployment, for DAG code and for everything else in this package."""
+"""The hook: the deployment of an Airflow connection, for DAG code and for everything else in this package."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if mask_issued_secret not in on_issued:
     on_issued.append(mask_issued_secret)
 
 SECONDS_TO_TEST = 14.0
-"""How long the Test button may take: it is pressed in a web server, which must not be held up."""
+"""How long the Test button may take: it runs in a web server, which it must not block."""
 
 
 def _both(
@@ -50,7 +50,7 @@ def _both(
     Callable[Concatenate[AstronomerHook, P], T],
     Callable[Concatenate[AstronomerHook, P], Coroutine[Any, Any, T]],
 ]:
-    """A deployment's operation as a method of the hook, for workers and for event loops."""
+    """An operation of the deployment as two methods of the hook, for workers and for event loops."""
 
     def method(self: AstronomerHook, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self.run_flow(lambda deployment: action(deployment, *args, **kwargs))
@@ -66,11 +66,11 @@ def _both(
 
 class AstronomerHook(HttpHook):
     """
-    Talks to another Airflow deployment through its REST API, whichever generation that speaks.
+    Calls the REST API of another Airflow deployment, of any generation.
 
-    Every operation comes twice: plain, for workers, and with ``async_`` before its name, for event loops. Both
-    raise the exceptions of :mod:`astronomer_remote.exceptions`. Making a hook does no I/O; generation, version
-    and login are found out at the first operation and remembered by the hook.
+    Each operation has two methods: a plain one for workers, and one with ``async_`` before its name for event loops.
+    Both raise the exceptions of :mod:`astronomer_remote.exceptions`. The constructor does no I/O; generation, version
+    and login are detected at the first operation and cached in the hook.
 
     As an ``HttpHook`` it also has :meth:`run`, authenticated in the same way.
 
@@ -132,11 +132,12 @@ class AstronomerHook(HttpHook):
 
     def run_flow(self, flow: Callable[[Deployment], Flow[T]], *, total_seconds: float | None = None) -> T:
         """
-        Run a conversation with the deployment.
+        Run a flow against the deployment.
 
-        :param flow: makes the conversation, see :mod:`astronomer_remote.api`.
-        :param total_seconds: how long it may take in all, default no limit.
-        :return: what the conversation returns.
+        :param flow: gets the deployment and returns the flow, see :mod:`astronomer_remote.api.protocol.flow`.
+        :param total_seconds: limit for all its requests together, default none.
+        :return: the result of the flow.
+        :raises RemoteError: see :mod:`astronomer_remote.exceptions`.
         """
         with airflow_exceptions():
             if self._deployment is None:
@@ -151,7 +152,7 @@ class AstronomerHook(HttpHook):
 
     @asynccontextmanager
     async def async_driver(self) -> AsyncIterator[tuple[Deployment, AsyncDriver]]:
-        """The deployment and an open driver for it, for several conversations over the same TCP connections."""
+        """The deployment and an open driver for it, for several flows over the same TCP connections."""
         if self._deployment is None:
             self._deployment = Deployment(await self.async_settings())
         async with async_driver(self._deployment.settings, self.async_settings) as driver:
@@ -164,7 +165,7 @@ class AstronomerHook(HttpHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        Try the connection, for the form's Test button; within seconds and without changing anything.
+        Test the connection, for the form's Test button; within seconds and without changing anything.
 
         :return: whether it works, and what was found or what to do.
         """
@@ -174,10 +175,10 @@ class AstronomerHook(HttpHook):
                 hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
                 return True, self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
         except RemoteError as error:
-            # A person reads it in a small box of the form: what is wrong and what to do, without the exchange.
+            # It is shown in a small box of the form: what is wrong and what to do, without the request.
             return False, error.message
 
-    # What HttpHook's own methods, `run` above all, are made of
+    # Used by HttpHook's own methods, mainly `run`
 
     def get_conn(
         self, headers: Mapping[Any, Any] | None = None, extra_options: Mapping[str, Any] | None = None
@@ -208,7 +209,7 @@ class AstronomerHook(HttpHook):
         """
         The URL of an endpoint of :meth:`run`.
 
-        :raises InvalidSettings: if it leads out of the deployment, or would by how some servers read it.
+        :raises InvalidSettings: if it leads out of the deployment, also if only some servers read it that way.
         """
         url: str = super().url_from_endpoint(endpoint)
         with airflow_exceptions():
@@ -234,16 +235,16 @@ class AstronomerHook(HttpHook):
     def _read_settings(self, parts: Callable[[Any], dict[str, Any]] = connection_parts) -> Settings:
         settings = Settings.parse(**parts(self.get_connection(self.astronomer_conn_id)))
         for value in settings.secrets:
-            # Airflow masks the password, and an extra as a whole: not the single values in it, and no form of them.
+            # Airflow masks the password and the extra as a whole, but neither single values in it nor encoded forms.
             mask_secret(value)
         return settings
 
 
 class _Session(Session):
     """
-    A session whose credentials and connection's headers stay behind when a redirect, which :meth:`AstronomerHook.run`
-    can be told to follow, leads out of the deployment: to another host, or to another path of the same host, where
-    another deployment may be. ``requests`` itself sees to other hosts alone, and to ``Authorization`` alone.
+    A session that drops credentials and the connection's headers when a redirect leads out of the deployment (if
+    :meth:`AstronomerHook.run` follows redirects): to another host, or to another path of the same host, where another
+    deployment may be. ``requests`` itself drops only ``Authorization``, and only for another host.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -258,7 +259,7 @@ class _Session(Session):
 
 
 class _Authorization(AuthBase):
-    """Gives credentials and the connection's extra headers to requests to the deployment, and to no others."""
+    """Adds credentials and the connection's extra headers to requests to the deployment, and to no others."""
 
     def __init__(self, hook: AstronomerHook, settings: Settings) -> None:
         self._hook = hook

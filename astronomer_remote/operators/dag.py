@@ -1,4 +1,4 @@
-"""Switches of DAGs of another deployment, and of their runs."""
+"""Pauses DAGs of another deployment, and clears, cancels and deletes their runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _was_paused(value: Any, name: str) -> bool:
 
 class _DagOperator(RemoteOperator):
     """
-    What has to do with one DAG of another deployment.
+    An operator for one DAG of another deployment.
 
     :param external_dag_id: DAG of the remote (templated).
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
@@ -73,7 +73,7 @@ class _DagOperator(RemoteOperator):
 
 class RemoteRecordDagOperator(_DagOperator):
     """
-    Notes whether a DAG of another deployment is paused, before that is changed; changes nothing.
+    Records whether a DAG of another deployment is paused; changes nothing.
 
     :param external_dag_id: DAG of the remote (templated).
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
@@ -113,7 +113,7 @@ class RemoteUnpauseDagOperator(_DagOperator):
 
 class RemoteRestoreDagOperator(_DagOperator):
     """
-    Pauses or unpauses a DAG of another deployment, as it was noted; a teardown.
+    Pauses or unpauses a DAG of another deployment as recorded; a teardown.
 
     :param external_dag_id: DAG of the remote (templated).
     :param paused: what :class:`RemoteRecordDagOperator` returned (templated).
@@ -135,7 +135,7 @@ class RemoteRestoreDagOperator(_DagOperator):
 
 class _DagRunOperator(_DagOperator):
     """
-    What has to do with one DAG run of another deployment.
+    An operator for one DAG run of another deployment.
 
     :param external_run_id: the run (templated).
     """
@@ -149,7 +149,7 @@ class _DagRunOperator(_DagOperator):
         self.external_run_id = external_run_id
         self.check_values()
 
-    def _tell(self, context: Context, run: DagRun) -> dict[str, Any]:
+    def _publish(self, context: Context, run: DagRun) -> dict[str, Any]:
         publish_run(context, run)
         self.log.info("Run %s is %s: %s", run.run_id, run.state, run.url)
         return run.as_dict()
@@ -157,7 +157,7 @@ class _DagRunOperator(_DagOperator):
 
 class RemoteClearDagRunOperator(_DagRunOperator):
     """
-    Lets a DAG run of another deployment run again under its run id.
+    Clears a DAG run of another deployment, so that it runs again under its run id.
 
     A retry of the task clears the run again. Not on 1.10, whose API cannot.
 
@@ -175,12 +175,12 @@ class RemoteClearDagRunOperator(_DagRunOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
         run = self.hook.clear_dag_run(self.external_dag_id, self.external_run_id, only_failed=self.only_failed)
-        return self._tell(context, run)
+        return self._publish(context, run)
 
 
 class RemoteCancelDagRunOperator(_DagRunOperator):
     """
-    Sets a DAG run of another deployment to failed, which ends its tasks; one that has ended is left as it is.
+    Sets a DAG run of another deployment to failed, which ends its tasks; a finished run is left as it is.
 
     Not on remotes before 2.2, whose API cannot.
 
@@ -192,17 +192,17 @@ class RemoteCancelDagRunOperator(_DagRunOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
-        return self._tell(context, self.hook.cancel_dag_run(self.external_dag_id, self.external_run_id))
+        return self._publish(context, self.hook.cancel_dag_run(self.external_dag_id, self.external_run_id))
 
 
 class RemoteDeleteDagRunOperator(_DagRunOperator):
     """
-    Deletes a DAG run of another deployment. Airflow 3.1 and later refuse to while it is running; 1.10 cannot.
+    Deletes a DAG run of another deployment. Airflow 3.1 and later do not delete a running one; 1.10 cannot delete runs.
 
     :param external_dag_id: DAG of the remote (templated).
     :param external_run_id: the run (templated).
     :param if_missing: what to do if there is no such run: ``skip`` (default; the task succeeds) or ``fail``. A retry
-        after a try that deleted the run and then died fails with ``fail``, as nothing shows who deleted it.
+        after a try that deleted the run and then died fails with ``fail``, as nothing shows which task deleted it.
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :return: whether there was such a run.
     """
@@ -227,7 +227,7 @@ class RemoteDeleteDagRunOperator(_DagRunOperator):
                     path=error.path,
                     detail=error.detail,
                 ) from None
-            self.log.info("Run %s was not there", self.external_run_id)
+            self.log.info("Run %s does not exist", self.external_run_id)
             return False
         return True
 
@@ -237,7 +237,7 @@ def dag_paused(
     external_dag_id: str, *, paused: bool = True, task_id: str | None = None, **kwargs: Any
 ) -> Iterator[None]:
     """
-    Keep a DAG of another deployment paused for the tasks that are made in the ``with`` block, and restore it after.
+    Keep a DAG of another deployment paused while the tasks of the ``with`` block run, and restore it afterwards.
 
     ::
 
@@ -247,8 +247,8 @@ def dag_paused(
     :param external_dag_id: DAG of the remote.
     :param paused: ``False`` keeps it unpaused instead.
     :param task_id: of the task that switches it, default ``pause`` or ``unpause`` and the DAG's id; the others' are
-        made from it by adding ``_record``, ``_restore`` and ``_done``. The last runs nowhere; it lets the DAG run fail
-        if the DAG could not be put back.
+        made from it by adding ``_record``, ``_restore`` and ``_done``. The last is empty; it lets the DAG run fail if
+        the DAG could not be restored.
     :param kwargs: of all three operators, ``astronomer_conn_id`` and ``retries`` for example; what is not given comes
         from the DAG's ``default_args``.
     """

@@ -1,4 +1,4 @@
-"""Creates, changes, deletes and synchronises pools of another deployment."""
+"""Creates, updates, deletes and synchronises pools of another deployment."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _declaration(value: Any, name: str) -> Mapping[str, Any] | str | None:
 
 
 FIELD_READERS = {"description": description, "include_deferred": _flag}
-"""How the fields of a pool are read that may be left out."""
+"""Readers of a pool's optional fields."""
 
 
 class _PoolOperator(RemoteOperator):
@@ -83,16 +83,16 @@ class RemoteCreatePoolOperator(_PoolOperator):
     """
     Creates a pool in another deployment.
 
-    It is created once however often its request or reply is lost on the way. A retry of the task is another matter: a
-    pool does not show who made it, so that a retry does what the first attempt would have done. With ``if_exists`` left
-    at ``fail`` it fails if the attempt before it made the pool and then died; ``skip`` and ``update`` pass.
+    It is created once, even if requests or replies are lost. A retry of the task is different: a pool does not show who
+    created it, so a retry does what the first try would have done. With ``if_exists="fail"`` it fails if the try before
+    it created the pool and then died; ``skip`` and ``update`` succeed.
 
     :param pool_name: name of the pool (templated). It is not called ``pool``, which says where this task itself runs.
-    :param slots: its size, -1 for unlimited on remotes that can bear it: 1.10, and Airflow 3.1.8 and later (templated).
+    :param slots: its size, -1 for unlimited on 1.10, and Airflow 3.1.8 and later (templated).
     :param description: its description; Airflow 1.10, 2.3 and later (templated).
     :param include_deferred: whether deferred tasks hold slots of it; Airflow 2.7 and later.
-    :param if_exists: what to do about a pool of this name that somebody else made: ``fail`` (default), ``skip`` (leave
-        it as it is; the task succeeds) or ``update`` (bring it in line with what is given here).
+    :param if_exists: what to do if there is a pool of this name: ``fail`` (default), ``skip`` (leave it as it is; the
+        task succeeds) or ``update`` (change it to what is given here).
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :return: the pool as a dict of plain JSON (see :class:`astronomer_remote.api.protocol.models.Pool`).
     :raises Conflict: if there is a pool of this name, and ``if_exists`` is ``fail``.
@@ -135,7 +135,7 @@ class RemoteCreatePoolOperator(_PoolOperator):
     def _make(self, deployment: Deployment, pool: Pool) -> Flow[Pool]:
         if self.if_exists == "update":
             change = yield from deployment.pools.ensure(pool)
-            self.log.info("%s", change or f"Pool {pool.name!r} is as it shall be")
+            self.log.info("%s", change or f"Pool {pool.name!r} is unchanged")
             return (yield from deployment.pools.get(pool.name))
         make = deployment.pools.create_if_missing if self.if_exists == "skip" else deployment.pools.create
         return (yield from make(pool))
@@ -143,7 +143,7 @@ class RemoteCreatePoolOperator(_PoolOperator):
 
 class RemoteUpdatePoolOperator(_PoolOperator):
     """
-    Changes what is given of a pool in another deployment, and nothing else.
+    Updates the given fields of a pool in another deployment.
 
     :param pool_name: name of the pool (templated).
     :param slots: its new size, -1 for unlimited; default as it is (templated).
@@ -177,7 +177,7 @@ class RemoteUpdatePoolOperator(_PoolOperator):
     def _check_change(self) -> None:
         with airflow_exceptions():
             if self.slots is None and self.description is None and self.include_deferred is None:
-                raise InvalidSettings("Name at least one of slots, description and include_deferred to change.")
+                raise InvalidSettings("Give at least one of slots, description and include_deferred.")
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
@@ -191,15 +191,15 @@ class RemoteUpdatePoolOperator(_PoolOperator):
 
 class RemoteDeletePoolOperator(_PoolOperator):
     """
-    Deletes a pool of another deployment that nobody uses.
+    Deletes an unused pool of another deployment.
 
-    ``default_pool`` is refused; Airflow needs it. Whether tasks hold slots of a pool is read just before it is deleted;
-    nothing keeps a task from moving in in between.
+    ``default_pool`` cannot be deleted; Airflow needs it. The use of the pool is checked just before it is deleted; a
+    task may still take a slot in between.
 
     :param pool_name: name of the pool (templated).
     :param if_missing: what to do if there is no such pool: ``skip`` (default; the task succeeds) or ``fail``.
     :param force: delete it even if tasks hold slots of it, default ``False``. Tasks that wait for a slot of it never
-        run then. 1.10 does not tell who uses a pool, so that it deletes none without this.
+        run then. Needed on 1.10, whose API does not show the use of a pool.
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :return: whether there was such a pool.
     :raises PoolIsOccupied: if tasks hold slots of it; Airflow's retries apply.
@@ -233,7 +233,7 @@ class RemoteDeletePoolOperator(_PoolOperator):
                 f"The remote has no pool {self.pool_name!r}. An earlier try of this task may have deleted it; "
                 "if_missing='skip' lets the task succeed then."
             )
-        self.log.info("Pool %r %s", self.pool_name, "is deleted" if found else "was not there")
+        self.log.info("Pool %r %s", self.pool_name, "was deleted" if found else "does not exist")
         return found
 
 
@@ -241,26 +241,26 @@ class RemoteSyncPoolsOperator(RemoteOperator):
     """
     Makes the pools of another deployment match a declaration.
 
-    What has to change is logged as a table before anything does. Pools are first enlarged and created, then made
-    smaller, last deleted, so that tasks that move from one to another find their room. A pool's field that is not
-    declared stays as it is; ``default_pool`` is never deleted and keeps its description. After a failure the log and
-    the XCom ``diff`` say of each change whether it was done; running the task again finishes the job.
+    The differences are logged as a table before anything is changed. Pools are first enlarged and created, then made
+    smaller, then deleted, so that tasks that move from one to another find slots. A field that is not declared stays as
+    it is; ``default_pool`` is never deleted and keeps its description. After a failure the log and the XCom ``diff``
+    show of each change whether it was done; run the task again to do the rest.
 
     :param pools: the declaration: an object with a pool's name as key, and as value its slots, or an object of slots,
         ``description``, ``include_deferred`` and ``team_name``; or the JSON text of that (templated).
     :param pools_file: instead: a file in the format of ``airflow pools export``, JSON or YAML, as the worker sees it
         (templated).
     :param source_conn_id: instead: connection of a deployment whose pools are the declaration (templated).
-    :param fields: what to bring in line, default all: ``slots``, ``description``, ``include_deferred``, ``team_name``.
-        For remotes that do not know one of them.
+    :param fields: the fields to compare and change, default all: ``slots``, ``description``, ``include_deferred``,
+        ``team_name``. For remotes that lack some of them.
     :param prune: whether pools that are not declared are deleted, default ``False``; not if tasks hold slots of them.
-    :param force: with ``prune``: delete them even then, default ``False``. 1.10 does not tell who uses a pool, so that
-        it prunes none without this.
+    :param force: with ``prune``: delete them even then, default ``False``. Needed on 1.10, whose API does not
+        show the use of a pool.
     :param dry_run: only log and return the diff, default ``False``.
     :param astronomer_conn_id: connection of the deployment to change, default ``astronomer_default`` (templated).
     :return: the diff as a dict of plain JSON: ``changes`` (``pool``, ``action``, ``fields``, ``before``, ``after`` and,
         unless a dry run, ``outcome``), ``kept`` (reasons by pool) and ``same``. It holds the first 200 changes and
-        kept pools, and 256 KiB at most; ``left_out`` says how many of each are missing then.
+        kept pools, and 256 KiB at most; ``left_out`` has the number of those that are missing.
     """
 
     template_fields: Sequence[str] = (
@@ -311,7 +311,7 @@ class RemoteSyncPoolsOperator(RemoteOperator):
     def _check_source(self) -> None:
         given = [each for each in (self.pools, self.pools_file, self.source_conn_id) if each is not None]
         if len(given) != 1:
-            raise InvalidSettings("Declare the pools by exactly one of pools, pools_file and source_conn_id.")
+            raise InvalidSettings("Give exactly one of pools, pools_file and source_conn_id.")
         if self.source_conn_id == self.astronomer_conn_id:
             raise InvalidSettings(f"source_conn_id and astronomer_conn_id are both {self.source_conn_id!r}.")
 
@@ -325,7 +325,7 @@ class RemoteSyncPoolsOperator(RemoteOperator):
             lambda deployment: deployment.pool_sync.plan(declared, prune=prune, force=self.force, fields=self.fields)
         )
         self.log.info(
-            "Pools of %s, compared with what is declared:\n%s", self.astronomer_conn_id, found.table(MOST_LISTED)
+            "Pools of %s, compared with the declaration:\n%s", self.astronomer_conn_id, found.table(MOST_LISTED)
         )
         if dry_run:
             return found.for_xcom()

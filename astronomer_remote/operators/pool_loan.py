@@ -1,9 +1,9 @@
 """
-Changes a pool of another deployment for a part of a DAG, and puts it back whatever happens in between.
+Changes a pool of another deployment for a part of a DAG, and restores it whatever happens in between.
 
-Three tasks do it. The first notes how the pool is; the second changes it; the third, a teardown, puts it back as the
-first one noted. The first two are setups, so that the third also runs if the second dies in the middle of the change,
-and a retry of the second does not take the changed pool for the original one.
+Three tasks do it. The first records the pool; the second changes it; the third, a teardown, restores what the first
+recorded. The first two are setups, so that the third also runs if the second dies in the middle of the change, and a
+retry of the second does not take the changed pool for the original one.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def _loan_fields(value: Any, name: str) -> Mapping[str, Any]:
 
 class RemoteRecordPoolOperator(_PoolOperator):
     """
-    Notes how a pool of another deployment is, before slots are borrowed; changes nothing.
+    Records a pool of another deployment, before slots are borrowed; changes nothing.
 
     :param pool_name: name of the pool (templated).
     :param slots: its size while slots are borrowed, -1 for unlimited (templated).
-    :param temporary: whether the pool is to be made for the time, and deleted afterwards; default ``False``: it must be
-        there, and only its size changes.
+    :param temporary: whether the pool is created for this time, and deleted afterwards; default ``False``: it must
+        exist, and only its size changes.
     :param description: description of a temporary pool; Airflow 1.10, 2.3 and later (templated).
     :param force: whether a temporary pool is deleted even if tasks still hold slots of it, default ``False``.
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
@@ -83,7 +83,7 @@ class RemoteRecordPoolOperator(_PoolOperator):
                 target, temporary=self.temporary, force=self.force, anew=was_cleared(context)
             )
         )
-        self.log.info("Noted: %s", loan)
+        self.log.info("Recorded: %s", loan)
         with airflow_exceptions():
             return loan.as_dict()
 
@@ -155,25 +155,25 @@ def borrowed_slots(
     **kwargs: Any,
 ) -> Iterator[None]:
     """
-    Change a pool of another deployment for the tasks that are made in the ``with`` block.
+    Change a pool of another deployment while the tasks of the ``with`` block run.
 
     ::
 
         with borrowed_slots("warehouse", slots=32):
             load() >> check()
 
-    The DAG's ``max_active_runs`` should be 1: of two runs that borrow at once, the one that ends later finds that the
-    other has put the pool back.
+    The DAG's ``max_active_runs`` should be 1: of two runs that borrow at once, the one that finishes later finds that
+    the other has restored the pool.
 
     :param pool_name: as in :class:`RemoteRecordPoolOperator`, as are ``slots``, ``temporary``, ``description`` and
         ``force``.
     :param if_changed: as in :class:`RemoteReturnPoolSlotsOperator`.
     :param task_id: of the task that changes the pool; the others' are made from it by adding ``_record``, ``_return``
-        and ``_done``. The last runs nowhere; it lets the DAG run fail if the pool could not be put back.
+        and ``_done``. The last is empty; it lets the DAG run fail if the pool could not be restored.
     :param kwargs: of all three operators, ``astronomer_conn_id`` and ``retries`` for example; what is not given comes
         from the DAG's ``default_args``.
     """
-    # A default of this function would hide the one that the DAG has.
+    # A default here would override the DAG's default_args.
     about_pool = _given(temporary=temporary, description=description, force=force)
     record = RemoteRecordPoolOperator(
         task_id=f"{task_id}_record", pool_name=pool_name, slots=slots, **about_pool, **kwargs

@@ -34,7 +34,7 @@ from astronomer_remote.arguments import (
     seconds,
     states,
 )
-from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date, looks_before_reschedules
+from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date, polls_before_reschedule
 from astronomer_remote.exceptions import DagRunFailed, DagRunVanished, PassingError, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run, publish_state
 from astronomer_remote.operators.base import RemoteOperator, check_failure_log_lines, one_of, run_failed
@@ -276,7 +276,7 @@ class RemoteDagRunSensor(RemoteSensor):
         """Log once, after a few polls in a worker, why there may be no run; the trigger does so itself."""
         self._empty_polls += 1
         # In mode reschedule, each poll is made by another object.
-        earlier = looks_before_reschedules(context) if self.reschedule else 0
+        earlier = polls_before_reschedule(context) if self.reschedule else 0
         if self._empty_polls + earlier != POLLS_BEFORE_EXPLAINING:
             return
         try:

@@ -11,7 +11,7 @@ from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.waiting.log_stream import log_sink
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.compat import (
-    TRIGGERS_HEAR_OF_KILLS,
+    TRIGGERS_HAVE_ON_KILL,
     triggerer_stats,
     was_trigger_given_up,
     was_trigger_stopped_by_a_person,
@@ -73,7 +73,7 @@ class RemoteWaitTrigger(RemoteTrigger):
 
     async def on_cancelled(self) -> None:
         """Before 3.3: cancel the remote run if a person ended the task; not if the triggerer restarts."""
-        if not TRIGGERS_HEAR_OF_KILLS:
+        if not TRIGGERS_HAVE_ON_KILL:
             # In doubt the run continues: a person can cancel a run, but a restart must not cost one.
             await self._cancel_if_stopped(in_doubt=False)
 

@@ -27,7 +27,7 @@ from airflow.providers.standard.sensors.external_task import ExternalTaskSensor
 from astronomer_remote.api.protocol import errors
 from astronomer_remote.api.waiting import waiter
 from astronomer_remote.api.waiting.target import WaitResult
-from astronomer_remote.compat import AIRFLOW_3, looks_before_reschedules
+from astronomer_remote.compat import AIRFLOW_3, polls_before_reschedule
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
     DagNotFound,
@@ -391,7 +391,7 @@ def test_a_rescheduled_wait_says_so_at_its_third_look(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     made = sensor(mode="reschedule", timeout=60)
-    monkeypatch.setattr(sys.modules[RemoteDagRunSensor.__module__], "looks_before_reschedules", lambda _: earlier)
+    monkeypatch.setattr(sys.modules[RemoteDagRunSensor.__module__], "polls_before_reschedule", lambda _: earlier)
     with pytest.raises(AirflowRescheduleException):
         made.execute(local_task(made).context())
     assert ("no run near" in said(capsys, caplog)) is (earlier == 2)
@@ -399,8 +399,8 @@ def test_a_rescheduled_wait_says_so_at_its_third_look(
 
 def test_how_often_a_sensor_was_rescheduled_is_asked_of_airflow(database: None) -> None:
     context = local_task(sensor(mode="reschedule")).context()
-    assert looks_before_reschedules({**context, "task_reschedule_count": 2}) == (2 if AIRFLOW_3 else 0)
-    assert looks_before_reschedules(context) == 0
+    assert polls_before_reschedule({**context, "task_reschedule_count": 2}) == (2 if AIRFLOW_3 else 0)
+    assert polls_before_reschedule(context) == 0
 
 
 @BOTH_MODES

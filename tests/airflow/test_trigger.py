@@ -21,7 +21,7 @@ from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.waiting.target import WaitResult, WaitTarget
 from astronomer_remote.compat import (
     RUN_TRY,
-    TRIGGERS_HEAR_OF_KILLS,
+    TRIGGERS_HAVE_ON_KILL,
     LocalState,
     triggerer_stats,
     was_trigger_stopped_by_a_person,
@@ -397,7 +397,7 @@ def test_a_cancellation_ends_the_run_only_if_a_person_caused_it(
 
     monkeypatch.setattr(wait, "was_trigger_stopped_by_a_person", found_out)
     asyncio.run(cancelled(trigger("slow", cancel_on_kill=True), going))
-    assert (state_of(going) == "failed") == (by_a_person and not TRIGGERS_HEAR_OF_KILLS)
+    assert (state_of(going) == "failed") == (by_a_person and not TRIGGERS_HAVE_ON_KILL)
 
 
 BY_A_PERSON = ("failed", "success", "skipped", "removed", "restarting", None, "scheduled")
@@ -548,7 +548,7 @@ def test_a_cancellation_of_unknown_cause_leaves_the_run(
         return True
 
     # As Airflow before 3.3 has it, where a cancellation is all that a trigger gets.
-    monkeypatch.setattr(wait, "TRIGGERS_HEAR_OF_KILLS", False)
+    monkeypatch.setattr(wait, "TRIGGERS_HAVE_ON_KILL", False)
     monkeypatch.setattr(wait, "was_trigger_stopped_by_a_person", check)
     asyncio.run(cancelled(trigger("slow", cancel_on_kill=True), going))
     assert state_of(going) == ("running" if unknown else "failed")
