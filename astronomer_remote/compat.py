@@ -58,12 +58,12 @@ __all__ = [
     "intent_identity",
     "issued_secrets_masked",
     "logical_date",
-    "polls_before_reschedule",
     "map_index",
     "mask_issued_secret",
     "mask_secret",
     "off_the_loop",
     "parts_of_tested_connection",
+    "polls_before_reschedule",
     "publish_try",
     "task_page",
     "triggerer_stats",
@@ -98,9 +98,7 @@ def empty_operator(task_id: str) -> BaseOperator:
 
 
 def logical_date(context: Mapping[str, Any]) -> datetime:
-    """
-    The local run's logical date or, of an Airflow 3 run without one, its ``run_after``, as in ``ExternalTaskSensor``.
-    """
+    """The local run's logical date or, without one, its ``run_after``, as in ``ExternalTaskSensor``."""
     return context.get("logical_date") or context["dag_run"].run_after  # type: ignore[no-any-return]
 
 
