@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 import requests
 
-from astronomer_remote.api.deployment import Deployment as Remote
+from astronomer_remote.api.deployment import Airflow
 from astronomer_remote.api.pools.diff import parse, table
 from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 
 VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
 POOLS = 500
@@ -35,11 +35,11 @@ def measure(version: str) -> list[tuple[str, ...]]:
     """What each round costs on a version."""
     component = "api-server" if version.startswith("3") else "webserver"
     rows: list[tuple[str, ...]] = []
-    with Deployment(version, name="benchmark", components=[component]) as deployment:
+    with Airflow(version, name="benchmark", components=[component]) as deployment:
         login, password = deployment.users["admin"]
         extra = {"auth": "none"} if version.startswith("1.") else {}
         settings = Settings.parse(host=deployment.url, login=login, password=password, extra=extra)
-        remote, session = Remote(settings), configure(requests.Session(), settings)
+        remote, session = Airflow(settings), configure(requests.Session(), settings)
         sent: list[str] = []
         session.hooks["response"].append(lambda reply, **_: sent.append(reply.request.method))
         driver = SyncDriver(session, settings, reload=lambda: settings)
@@ -55,7 +55,7 @@ def measure(version: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def sync(remote: Remote, declared: Mapping[str, int]) -> Flow[SyncProgress]:
+def sync(remote: Airflow, declared: Mapping[str, int]) -> Flow[SyncProgress]:
     """What the operator does. 1.10 prunes only if forced."""
     plan = yield from remote.pool_sync.plan(parse(declared), prune=True, force=True)
     return (yield from remote.pool_sync.apply(plan, force=True))

@@ -19,11 +19,11 @@ import requests
 from benchmarks.machine import cpu_seconds
 from dev import prepare
 from dev.access import logged_requests
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.environments import environment
 from dev.postgres import OWNER, Postgres, postgres
 from dev.settings import DEFAULT_USERS, Place, settings
-from dev.versions import Version
+from dev.versions import Release
 
 Connection: TypeAlias = psycopg2.extensions.connection
 
@@ -46,11 +46,11 @@ class Remote:
     :param connection: our own to that.
     """
 
-    def __init__(self, deployment: Deployment, database: Postgres, connection: Connection) -> None:
+    def __init__(self, deployment: Airflow, database: Postgres, connection: Connection) -> None:
         self.deployment = deployment
         self._database = database
         self._connection = connection
-        self._web = Version.parse(deployment.version).web
+        self._web = Release.parse(deployment.version).web
         self._ended: list[str] = []
         self.login, self.password = deployment.users["admin"]
 
@@ -145,7 +145,7 @@ class Remote:
 @contextlib.contextmanager
 def remote(version: str, *, past: int, running: int) -> Iterator[Remote]:
     """Start a remote with so many runs, and end it in the end."""
-    parsed = Version.parse(version)
+    parsed = Release.parse(version)
     extras = DRIVERS[parsed.generation]
     with postgres(OPTIONS) as database:
         database.execute("CREATE EXTENSION pg_stat_statements", user="postgres")
@@ -154,7 +154,7 @@ def remote(version: str, *, past: int, running: int) -> Iterator[Remote]:
         with contextlib.closing(psycopg2.connect(database.dsn("postgres"))) as connection:
             connection.autocommit = True
             _fill(connection, parsed.generation, past=past, running=running)
-            with Deployment(version, name="benchmark", components=[parsed.web], extras=extras, env=env) as deployment:
+            with Airflow(version, name="benchmark", components=[parsed.web], extras=extras, env=env) as deployment:
                 yield Remote(deployment, database, connection)
 
 
@@ -183,7 +183,7 @@ def _insert(cursor: Any, table: str, values: dict[str, str], number: int) -> Non
 
 def _migrate(version: str, extras: Sequence[str], env: dict[str, str]) -> None:
     """Make Airflow's tables and, for Airflow 2, its users."""
-    parsed, installed = Version.parse(version), environment(version, extras=extras)
+    parsed, installed = Release.parse(version), environment(version, extras=extras)
     users = DEFAULT_USERS if parsed.generation == "v1" else {}
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)

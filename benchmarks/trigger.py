@@ -25,9 +25,9 @@ import requests
 
 from astronomer_remote.api.pools.diff import table
 from benchmarks.machine import cpu_seconds, machine
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.places import ROOT
-from dev.versions import Version
+from dev.versions import Release
 
 RESULTS = ROOT / "benchmarks" / "results"
 CONN_ID = "benchmark"
@@ -47,7 +47,7 @@ Call: TypeAlias = Callable[[int], Any]
 class Bare:
     """Requests as one writes them without a hook: a connection and credentials for each."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Airflow) -> None:
         self._url = f"{deployment.url}/api/{deployment.generation}/dags/{DAG_ID}/dagRuns"
         login, password = deployment.users["admin"]
         # Airflow 3 wants to know the date, if only that there is none.
@@ -77,7 +77,7 @@ class Bare:
 class Ours:
     """The same by the hook."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Airflow) -> None:
         login, password = deployment.users["admin"]
         connection = {"conn_type": "astronomer", "host": deployment.url, "login": login, "password": password}
         os.environ[f"AIRFLOW_CONN_{CONN_ID.upper()}"] = json.dumps(connection)
@@ -103,9 +103,9 @@ def measured(call: Call, number: int, pid: int) -> tuple[float, float]:
     return 1000 * took, 1000 * (cpu_seconds(pid) - server)
 
 
-def compare(deployment: Deployment, times: int) -> list[dict[str, Any]]:
+def compare(deployment: Airflow, times: int) -> list[dict[str, Any]]:
     """Both in turn, so that whatever else the machine does meets both alike."""
-    pid = deployment.processes[Version.parse(deployment.version).web]
+    pid = deployment.processes[Release.parse(deployment.version).web]
     bare, ours = Bare(deployment), Ours(deployment)
     found = []
     for name in KINDS:
@@ -127,12 +127,12 @@ def compare(deployment: Deployment, times: int) -> list[dict[str, Any]]:
 
 def measure(version: str, times: int) -> list[dict[str, Any]]:
     """Start a deployment that knows a DAG, and compare."""
-    parsed = Version.parse(version)
+    parsed = Release.parse(version)
     parser = "dag-processor" if parsed.generation == "v2" else "scheduler"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "dag.py").write_text(DAG)
         os.environ["AIRFLOW_HOME"] = folder
-        with Deployment(version, name="benchmark", dags=Path(folder), components=[parsed.web, parser]) as deployment:
+        with Airflow(version, name="benchmark", dags=Path(folder), components=[parsed.web, parser]) as deployment:
             deployment.wait_dags([DAG_ID])
             # What runs nothing and reads no files does not get in the way.
             deployment.stop_component(parser)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from dev.deployments import Deployment, StartError
+from dev.deployments import Airflow, StartError
 from dev.environments import InstallError, environment
 from dev.places import HOME_VARIABLE
 from dev.pythons import DOWNLOADS_VARIABLE, ONLY_VARIABLE
@@ -50,7 +50,7 @@ def _install(options: argparse.Namespace) -> None:
 
 
 def _start(options: argparse.Namespace) -> None:
-    deployment = Deployment(
+    deployment = Airflow(
         options.version,
         name=options.name,
         dags=options.dags,

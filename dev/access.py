@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from dev.versions import Version
+from dev.versions import Release
 
 if TYPE_CHECKING:
-    from dev.deployments import Deployment
+    from dev.deployments import Airflow
 
 # As gunicorn writes it, and as Airflow 3 does.
 REQUEST = re.compile(r'"(?P<method>[A-Z]+) (?P<path>/\S*) HTTP|method=(?P<verb>[A-Z]+) path=(?P<where>/\S*)')
@@ -22,9 +22,9 @@ class LoggedRequest(NamedTuple):
     path: str
 
 
-def logged_requests(deployment: Deployment) -> Iterator[LoggedRequest]:
+def logged_requests(deployment: Airflow) -> Iterator[LoggedRequest]:
     """Every request since it was first started, from any client."""
-    web = Version.parse(deployment.version).web
+    web = Release.parse(deployment.version).web
     with (deployment.home.parent / "logs" / f"{web}.log").open(errors="replace") as lines:
         for found in map(REQUEST.search, lines):
             if found:

@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 
 from astronomer_remote.api.protocol.errors import NotFound, RemoteError
 from astronomer_remote.api.protocol.models import FINISHED_TASK_STATES, DagRun
-from dev.deployments import Deployment, StartError
+from dev.deployments import Airflow, StartError
 from dev.environments import InstallError
 from dev.needs import LOCAL, REMOTE, demo_versions
 from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, OWN_DAGS, POOL, SLOTS, Client, Pair, furnish, pair, running
 from dev.templates import PrepareError
 from dev.upkeep import Upkeep
-from dev.versions import Version
+from dev.versions import Release
 
 DAG_ID, REMOTE_DAG_ID = "tour", "load_sales"
 RUN_SECONDS = 240.0
@@ -106,7 +106,7 @@ def tour(both: Pair, progress: Progress, look: Callable[[], object]) -> Toured:
 
 
 def follow(
-    local: Deployment, here: Client, run: DagRun, progress: Progress, look: Callable[[], object]
+    local: Airflow, here: Client, run: DagRun, progress: Progress, look: Callable[[], object]
 ) -> dict[str, list[str]]:
     """Print each step of the local run until it has ended. :return: the states that each task went through."""
     states: dict[str, list[str]] = {}
@@ -175,7 +175,7 @@ def check(here: Client, there: Client, run: DagRun, progress: Progress) -> None:
     progress.say(f"remote: checked; it has exactly one run from this tour, which succeeded, and {found}")
 
 
-def logs(local: Deployment, run: DagRun) -> str:
+def logs(local: Airflow, run: DagRun) -> str:
     """The end of each log of the run's tasks, the last try only."""
     newest: dict[Path, Path] = {}
     for path in sorted((local.home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}").rglob("attempt=*.log")):
@@ -243,20 +243,20 @@ def stay(both: Pair, upkeep: Upkeep) -> None:
 
 def local_version(text: str) -> str:
     """Check a version that this package is to run in."""
-    if Version.parse(text).minor < OLDEST_LOCAL:
+    if Release.parse(text).minor < OLDEST_LOCAL:
         raise argparse.ArgumentTypeError("this package runs in Airflow 2.11 and 3; older ones can be the remote")
     return text
 
 
 def remote_version(text: str) -> str:
     """Check a version."""
-    return Version.parse(text).text
+    return Release.parse(text).text
 
 
 def show(both: Pair, progress: Progress, *, keep: bool) -> None:
     """Start both deployments, run the tour, and end them, at once or on Ctrl-C."""
 
-    def started(deployment: Deployment) -> None:
+    def started(deployment: Airflow) -> None:
         other = both.remote if deployment is both.local else both.local
         progress.say(f"{deployment.name}: Airflow {deployment.version} is up")
         progress.doing = f"starting {other.name}"

@@ -28,9 +28,9 @@ from dev.postgres import Postgres, postgres
 from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, settings, with_long_timeouts
 from dev.state import State
 from dev.templates import fill_home
-from dev.versions import Generation, Version
+from dev.versions import Generation, Release
 
-__all__ = ["ROOT", "Deployment", "StartError", "environment"]
+__all__ = ["ROOT", "Airflow", "StartError", "environment"]
 
 FAB_REQUIREMENT = "apache-airflow-providers-fab"
 DATABASE_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # since Airflow 2.3
@@ -46,7 +46,7 @@ LINKED = "my_dags"
 POLL_SECONDS = 0.25
 
 
-class Deployment:
+class Airflow:
     """A deployment on free loopback ports; a context manager that starts it and surely ends it.
 
     `dags` is a folder whose files are copied into the deployment's DAG folder. `own_dags` is one that is linked into
@@ -80,7 +80,7 @@ class Deployment:
         start_timeout: float = 300.0,
         report: Callable[[str], None] | None = None,
     ) -> None:
-        self._version = Version.parse(version)
+        self._version = Release.parse(version)
         self.name = name
         self.users: dict[str, tuple[str, str]] = dict(users or DEFAULT_USERS)
         self._source = dags
@@ -172,7 +172,7 @@ class Deployment:
 
     # -- life ---------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Deployment:
+    def __enter__(self) -> Airflow:
         self.start()
         return self
 

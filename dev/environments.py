@@ -17,7 +17,7 @@ from dev.missing import InstallError, Missing
 from dev.places import ROOT, locked, subfolder
 from dev.pythons import ONLY_VARIABLE, downloads_allowed, minor, pythons
 from dev.uv import surroundings, uv
-from dev.versions import Version
+from dev.versions import Release
 
 __all__ = ["InstallError", "Missing", "environment"]
 
@@ -84,7 +84,7 @@ def environment(
 
     :raises Missing: when this machine has no Python that this needs, and none may be downloaded.
     """
-    line = Version.parse(version).line
+    line = Release.parse(version).line
     date = line.exclude_newer if exclude_newer is None else exclude_newer or None
     chosen = python or python_for(version, project=project or wheel is not None)
     recipe = Recipe(
@@ -106,7 +106,7 @@ def environment(
 
 def supported(version: str, *, project: bool = False) -> tuple[str, ...]:
     """Return the Pythons that this version of Airflow runs in, with `project` those that this package does, too."""
-    found = Version.parse(version).line.pythons
+    found = Release.parse(version).line.pythons
     return tuple(each for each in found if not project or each in own_pythons()) or found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.database import Database
-from dev.versions import Version
+from dev.versions import Release
 
 JOB_TYPES = {
     "scheduler": "SchedulerJob",
@@ -20,7 +20,7 @@ JOB_TYPES = {
 }
 
 
-def unhealthy(version: Version, url: str, database: Database, started: dict[str, str]) -> str | None:
+def unhealthy(version: Release, url: str, database: Database, started: dict[str, str]) -> str | None:
     """Return why the deployment is not healthy yet, or None when it is.
 
     `started` holds the required components and when each was started (UTC, as the database writes it): only a

@@ -12,7 +12,7 @@ from dev import chromium
 from dev.environments import no_python, own_pythons, supported
 from dev.missing import Missing
 from dev.pythons import downloads_allowed, minor, pythons
-from dev.versions import Version
+from dev.versions import Release
 
 NEWEST, OLDEST = "3.3.2", "2.11.2"
 """Where mypy and the unit tests find the newest and the oldest Airflow that the package runs in."""
@@ -88,4 +88,4 @@ def demo_versions(local: str | None = None, remote: str | None = None) -> tuple[
         missing = lacking(version, project=project)
         if missing:
             raise missing
-    return Version.parse(local).text, Version.parse(remote).text, said
+    return Release.parse(local).text, Release.parse(remote).text, said

@@ -19,7 +19,7 @@ from astronomer_remote.api import deployment as api
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
-from dev.deployments import Deployment, StartError
+from dev.deployments import Airflow, StartError
 from dev.login import login_problem
 from dev.places import ROOT
 from dev.pythons import pythons
@@ -47,8 +47,8 @@ SHOWS_CONFIGURATION = {"v1": "AIRFLOW__WEBSERVER__EXPOSE_CONFIG", "v2": "AIRFLOW
 class Pair(NamedTuple):
     """A deployment whose DAGs drive another one, and that other one."""
 
-    local: Deployment
-    remote: Deployment
+    local: Airflow
+    remote: Airflow
 
 
 def pair(
@@ -61,7 +61,7 @@ def pair(
     :param own_dags: folder whose subfolders ``local`` and ``remote`` have a person's own DAG files.
     :param report: called with a deployment's name and a line about each step of its installation and start.
     """
-    driver = Deployment(
+    driver = Airflow(
         local,
         name="local",
         project=True,
@@ -70,7 +70,7 @@ def pair(
         env=EASY_TO_EXPLORE,
         report=partial(report, "local") if report else None,
     )
-    driven = Deployment(
+    driven = Airflow(
         remote,
         name="remote",
         dags=REMOTE_DAGS,
@@ -89,7 +89,7 @@ def pair(
 class Client:
     """Calls a deployment with this package's own client, which needs no Airflow."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Airflow) -> None:
         import requests
 
         settings = Settings.parse(**connection(deployment))
@@ -101,7 +101,7 @@ class Client:
         return self._driver.run(flow)
 
 
-def connection(deployment: Deployment) -> dict[str, Any]:
+def connection(deployment: Airflow) -> dict[str, Any]:
     """How to reach a deployment, and as whom; 1.10 lets everybody in here, as its default is."""
     # The URL has the port already, but the Test button of Airflow 3.3.1 and 3.3.2 wants the field filled in.
     address = {"host": deployment.url, "port": urlsplit(deployment.url).port}
@@ -111,7 +111,7 @@ def connection(deployment: Deployment) -> dict[str, Any]:
     return {**address, "login": login, "password": password}
 
 
-def furnish(local: Client, remote: Client, to: Deployment) -> None:
+def furnish(local: Client, remote: Client, to: Airflow) -> None:
     """Make what the example DAGs need beside the DAGs of the remote: a pool there, and the connection to it here."""
     remote.do(remote.api.create_pool(POOL, SLOTS))
     body = {"connection_id": CONNECTION_ID, "conn_type": "astronomer", **connection(to)}
@@ -119,14 +119,14 @@ def furnish(local: Client, remote: Client, to: Deployment) -> None:
 
 
 @contextmanager
-def running(deployments: list[Deployment], started: Callable[[Deployment], None]) -> Iterator[None]:
+def running(deployments: list[Airflow], started: Callable[[Airflow], None]) -> Iterator[None]:
     """Start deployments at the same time, and end them whatever happens, soon and completely.
 
     :param deployments: what to start.
     :param started: called with each that is up, which is when a person can log in to its UI.
     :raises StartError, InstallError, PrepareError: for the first that does not come up.
     """
-    outcomes: queue.SimpleQueue[tuple[Deployment, BaseException | None]] = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[tuple[Airflow, BaseException | None]] = queue.SimpleQueue()
     # Remembered from here on: a start that is ended while it looks for them would find none, and remember that.
     pythons()
     # They are daemons: what a thread waits for, such as another process that installs the same, holds up no end.
@@ -146,7 +146,7 @@ def running(deployments: list[Deployment], started: Callable[[Deployment], None]
             _end(deployments, threads, others)
 
 
-def _start(deployment: Deployment, outcomes: queue.SimpleQueue[tuple[Deployment, BaseException | None]]) -> None:
+def _start(deployment: Airflow, outcomes: queue.SimpleQueue[tuple[Airflow, BaseException | None]]) -> None:
     try:
         deployment.start()
         _wait_for_login(deployment)
@@ -156,7 +156,7 @@ def _start(deployment: Deployment, outcomes: queue.SimpleQueue[tuple[Deployment,
         outcomes.put((deployment, None))
 
 
-def _wait_for_login(deployment: Deployment) -> None:
+def _wait_for_login(deployment: Airflow) -> None:
     deadline = time.monotonic() + LOGIN_SECONDS
     login, password = deployment.users["admin"]
     while problem := login_problem(deployment.generation, deployment.url, login, password):
@@ -178,7 +178,7 @@ def _undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _end(deployments: list[Deployment], starting: list[threading.Thread], others: set[int]) -> None:
+def _end(deployments: list[Airflow], starting: list[threading.Thread], others: set[int]) -> None:
     """End every process of the deployments, and of starts that are under way; `others` were there before."""
     ending = [threading.Thread(target=each.stop) for each in deployments]
     for thread in ending:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dev.loopback import without_proxy
-from dev.versions import Version
+from dev.versions import Release
 
 # These secrets are constants made for throw-away deployments on the loopback interface. They protect nothing.
 FERNET_KEY = "dGhyb3ctYXdheS1kZXYtZGVwbG95bWVudC1rZXktMDE="
@@ -48,7 +48,7 @@ class Place:
 
 
 def settings(
-    version: Version, place: Place, users: Users, auth_manager: str | None, extra: Mapping[str, str]
+    version: Release, place: Place, users: Users, auth_manager: str | None, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the whole environment for a process of this deployment; `extra` wins over everything."""
     options = _common(version, place)
@@ -79,7 +79,7 @@ def _clean_environment(environment: Path) -> dict[str, str]:
     }
 
 
-def _common(version: Version, place: Place) -> dict[str, str]:
+def _common(version: Release, place: Place) -> dict[str, str]:
     """Return what every generation understands; an option that a version does not know does no harm."""
     database = "database" if version.minor >= (2, 3) else "core"
     return {
@@ -140,7 +140,7 @@ def _airflow_1(place: Place) -> dict[str, str]:
     )
 
 
-def _airflow_2(version: Version, place: Place) -> dict[str, str]:
+def _airflow_2(version: Release, place: Place) -> dict[str, str]:
     options = _classic(place) | {
         # A task that ends schedules the next one itself, at times together with the scheduler: without the row
         # locks that SQLite does not have, the next one then skips a try.

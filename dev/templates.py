@@ -14,7 +14,7 @@ from pathlib import Path
 from dev import prepare
 from dev.places import locked, subfolder
 from dev.settings import DATABASE_FILE, PASSWORDS_FILE, Place, Users, passwords_file, settings
-from dev.versions import Version
+from dev.versions import Release
 
 MARKER = "complete"
 
@@ -24,7 +24,7 @@ class PrepareError(RuntimeError):
 
 
 def fill_home(
-    version: Version, place: Place, users: Users, auth_manager: str | None, server: Mapping[str, str] | None = None
+    version: Release, place: Place, users: Users, auth_manager: str | None, server: Mapping[str, str] | None = None
 ) -> None:
     """Put a prepared database and its companions into a new AIRFLOW_HOME.
 
@@ -39,7 +39,7 @@ def fill_home(
             shutil.copy2(path, place.home / path.name)
 
 
-def _template(version: Version, environment: Path, users: Users, auth_manager: str | None) -> Path:
+def _template(version: Release, environment: Path, users: Users, auth_manager: str | None) -> Path:
     """Return a prepared home for exactly this, made on first use."""
     made_by = [Path(prepare.__file__).read_text(), Path(__file__).read_text()]
     facts = json.dumps([environment.name, auth_manager, dict(users), made_by], sort_keys=True)
@@ -59,7 +59,7 @@ def _template(version: Version, environment: Path, users: Users, auth_manager: s
     return folder
 
 
-def _prepare(version: Version, place: Place, users: Users, auth_manager: str | None, server: Mapping[str, str]) -> None:
+def _prepare(version: Release, place: Place, users: Users, auth_manager: str | None, server: Mapping[str, str]) -> None:
     # An empty configuration file: else several starting processes would race to write the default one.
     (place.home / "airflow.cfg").write_text("# Everything is set by environment variables.\n")
     kept_by_fab = version.generation != "v2" or auth_manager == "fab"

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 
 RESTARTS = 3
 """How often a component is started again within the time below; after that it stays down."""
@@ -26,7 +26,7 @@ class Upkeep:
     :param say: prints a line.
     """
 
-    def __init__(self, deployments: Sequence[Deployment], say: Callable[[str], None]) -> None:
+    def __init__(self, deployments: Sequence[Airflow], say: Callable[[str], None]) -> None:
         self._say = say
         self._deployments = deployments
         self._restarts: dict[tuple[str, str], list[float]] = {}
@@ -44,7 +44,7 @@ class Upkeep:
             self._check_health(each)
         return True
 
-    def _start_again(self, deployment: Deployment, name: str, code: int) -> None:
+    def _start_again(self, deployment: Airflow, name: str, code: int) -> None:
         key, now = (deployment.name, name), time.monotonic()
         if key in self._given_up:
             return
@@ -60,7 +60,7 @@ class Upkeep:
         deployment.restart_component(name)
         self._health[deployment.name].expect_trouble()
 
-    def _check_health(self, deployment: Deployment) -> None:
+    def _check_health(self, deployment: Airflow) -> None:
         health = self._health[deployment.name]
         if not health.due():
             return

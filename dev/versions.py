@@ -56,14 +56,14 @@ NEWEST = Line(("3.12", "3.11", "3.13", "3.14"), None)
 
 
 @dataclass(frozen=True)
-class Version:
+class Release:
     """A version of Airflow and what follows from it."""
 
     text: str
     minor: tuple[int, int]
 
     @classmethod
-    def parse(cls, text: str) -> Version:
+    def parse(cls, text: str) -> Release:
         """Read ``2.11.2``; a bare line such as ``2.11`` is refused, since it does not name one release."""
         match = re.match(r"(\d+)\.(\d+)\.\d+", text)
         if not match:

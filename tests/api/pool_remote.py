@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.contents import FakePool
-from tests.api.script import Remote
+from tests.api.script import ScriptedRemote
 
 T = TypeVar("T")
 
 Reply = Response | TransportError
 
 
-class PoolRemote(Remote):
+class PoolRemote(ScriptedRemote):
     """
     A remote that keeps pools.
 
@@ -38,7 +38,7 @@ class PoolRemote(Remote):
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow."""
-        return self.carry_out(flow, lambda request: self.interfere(request) or self.fake.handle(request))
+        return self.drive(flow, lambda request: self.interfere(request) or self.fake.handle(request))
 
     def methods(self) -> list[str]:
         """HTTP methods of the requests so far."""

@@ -1,8 +1,8 @@
 """
 Runs a flow against a script of expected requests and their replies.
 
-:class:`Script` gives each request the next scripted reply; pauses move its virtual clock. :class:`Wording` has the
-requests and replies of each version of Airflow.
+:class:`ScriptedRemote` gives each request the next scripted reply; pauses move its virtual clock. :class:`Speech`
+has the requests and replies of each version of Airflow.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DATE = "2026-11-22T07:00:00Z"
 
 
 def only(version: str) -> str:
-    """What asks for a run, or several, without their confs and notes, in a query that goes on."""
+    """The rest of a query that requests runs without their confs and notes."""
     fields = (
         "dag_id",
         "dag_run_id",
@@ -102,7 +102,7 @@ class Turn:
                 assert request.headers.get(name) == target
 
 
-class Remote:
+class ScriptedRemote:
     """
     A remote that answers by script, and what there is to talk to it.
 
@@ -125,7 +125,7 @@ class Remote:
 
     def play(self, flow: Flow[T], *turns: Turn | Settings) -> T:
         """
-        Run a flow against a script, which must come out exactly; settings answer the wish to read them anew.
+        Run a flow against a script, which must come out exactly. Settings are a reply to reading the connection again.
 
         :return: what the flow returns. :raises RemoteError: what the flow raises.
         """
@@ -134,31 +134,31 @@ class Remote:
         def answer_request(request: Request) -> Response | TransportError:
             assert left, f"Not in the script: {request}"
             turn = left.pop(0)
-            assert isinstance(turn, Turn), f"{request} instead of reading the settings anew"
+            assert isinstance(turn, Turn), f"{request} instead of reading the settings again"
             turn.check(request)
             return turn.reply
 
         def answer_reload() -> Settings:
-            assert left, "The settings were to be read anew, which is not in the script"
+            assert left, "The settings were to be read again, which is not in the script"
             settings = left.pop(0)
-            assert isinstance(settings, Settings), f"The settings were to be read anew instead of {settings}"
+            assert isinstance(settings, Settings), f"The settings were to be read again instead of {settings}"
             return settings
 
         try:
-            result = self.carry_out(flow, answer_request, answer_reload)
+            result = self.drive(flow, answer_request, answer_reload)
         except RemoteError:
-            assert not left, f"Never asked: {left}"
+            assert not left, f"Never requested: {left}"
             raise
-        assert not left, f"Never asked: {left}"
+        assert not left, f"Never requested: {left}"
         return result
 
-    def carry_out(
+    def drive(
         self,
         flow: Flow[T],
         answer_request: Callable[[Request], Response | TransportError],
         answer_reload: Callable[[], Settings] = lambda: OPEN,
     ) -> T:
-        """Run a flow to its end; answers come from functions."""
+        """Run a flow whose replies come from functions."""
 
         def handle(request: Request) -> Response | TransportError:
             self.requests.append(request)
@@ -170,7 +170,7 @@ class Remote:
 
 
 class Speech:
-    """How a version of Airflow is asked and answers, for DAG ``d``."""
+    """The requests to and replies of a version of Airflow, for DAG ``d``."""
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -193,7 +193,7 @@ class Speech:
     # Bodies
 
     def run(self, run_id: str = "r", state: str = "running", date: str | None = DATE, **more: Any) -> dict[str, Any]:
-        """A run as this version tells it."""
+        """A run as this version describes it."""
         if self.experimental:
             return {"id": 1, "dag_id": "d", "run_id": run_id, "execution_date": date, "state": state, "start_date": ""}
         lines = {"dag_id": "d", "dag_run_id": run_id, "state": state, self.date_field: date, "conf": {}, **more}

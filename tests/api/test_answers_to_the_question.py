@@ -15,7 +15,7 @@ from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import ListingChanged, PoolIsOccupied, RemoteError, UnexpectedReply
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance, TriggerIntent
-from tests.api.script import DATE, EXPERIMENTAL, STABLE, V1, V2, VERSIONS, Remote, Speech, ok
+from tests.api.script import DATE, EXPERIMENTAL, STABLE, V1, V2, VERSIONS, ScriptedRemote, Speech, ok
 
 ONCE = RetryPolicy(attempts=1)
 RUN = DagRun("d", "r", "success", logical_date=DATE)
@@ -23,13 +23,13 @@ RUN = DagRun("d", "r", "success", logical_date=DATE)
 
 def lines(version: str, flow: Callable[[Deployment], Flow[Any]], *replies: Any) -> Any:
     """What comes out if all requests are answered so, one after the other, and the last reply again and again."""
-    remote, left = Remote(version=version, retry=ONCE), list(replies)
+    remote, left = ScriptedRemote(version=version, retry=ONCE), list(replies)
 
     def answer(_: Request) -> Response:
         reply = left.pop(0) if len(left) > 1 else left[0]
         return reply if isinstance(reply, Response) else ok(reply)
 
-    return remote.carry_out(flow(remote.deployment), answer)
+    return remote.drive(flow(remote.deployment), answer)
 
 
 def instance(**changes: Any) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_a_reply_about_something_else_is_none(version: str, question: str) -> No
 
 def test_a_trigger_whose_reply_is_about_another_run_is_looked_up() -> None:
     for version in VERSIONS:
-        remote, speech = Remote(version=version), Speech(version)
+        remote, speech = ScriptedRemote(version=version), Speech(version)
         other = {"run_id": "other", "execution_date": DATE} if speech.experimental else speech.run("other", "queued")
         turns = [speech.post(ok(other)), speech.get(speech.run("r", "queued"))]
         triggered = remote.play(remote.deployment.runs.trigger(TriggerIntent("d", "r")), *turns)

@@ -43,7 +43,7 @@ CAN_EMIT = ("2.9.3", "2.11.2", "3.0.6", "3.3.2")
 CANNOT_EMIT = ("1.10.15", "2.0.2", "2.3.4", "2.4.3", "2.8.4")
 
 
-class Remote:
+class ScriptedRemote:
     """A fake deployment with assets, of which single requests fail. :param faults: one for each request, in order."""
 
     def __init__(self, version: str = "3.3.2", faults: list[str] | None = None) -> None:
@@ -104,7 +104,7 @@ def intent(**more: Any) -> AssetEventIntent:
 @pytest.mark.parametrize("version", CAN_EMIT)
 @given(faults=st.lists(st.sampled_from(FAULTS), max_size=12))
 def test_whatever_is_lost_one_intent_makes_one_event(version: str, faults: list[str]) -> None:
-    remote = Remote(version, faults)
+    remote = ScriptedRemote(version, faults)
     event = remote.run(remote.deployment.assets.register_event(intent(extra={"rows": 7})))
     assert remote.marks() == [MARK]
     assert event.extra == {"rows": 7, INTENT_KEY: MARK, "from_rest_api": True}
@@ -119,7 +119,7 @@ def test_whatever_is_lost_one_intent_makes_one_event(version: str, faults: list[
 def test_a_worker_that_dies_and_its_retry_make_one_event_together(
     version: str, first: list[str], second: list[str], died_after: int
 ) -> None:
-    remote = Remote(version, first)
+    remote = ScriptedRemote(version, first)
     began = remote.clock()
 
     class Died(Exception): ...
@@ -138,13 +138,13 @@ def test_a_worker_that_dies_and_its_retry_make_one_event_together(
 
 
 def test_the_first_attempt_reads_no_events() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.run(remote.deployment.assets.register_event(intent()))
     assert remote.sent == ["GET", "POST"]
 
 
 def test_a_retry_finds_its_event_among_those_of_others() -> None:
-    remote = Remote("2.11.2")
+    remote = ScriptedRemote("2.11.2")
     began = remote.clock()
     remote.run(remote.deployment.assets.register_event(intent()))
     for number in range(230):
@@ -157,7 +157,7 @@ def test_a_retry_finds_its_event_among_those_of_others() -> None:
 
 
 def test_an_event_of_another_intent_is_not_taken_for_this_one() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.run(remote.deployment.assets.register_event(intent()))
     again = replace(intent(first_attempt=remote.clock()), mark="another")
     remote.run(remote.deployment.assets.register_event(again))
@@ -165,14 +165,14 @@ def test_an_event_of_another_intent_is_not_taken_for_this_one() -> None:
 
 
 def test_an_attempt_that_cannot_read_the_events_registers_none() -> None:
-    remote = Remote(faults=["none"] + ["503"] * 40)
+    remote = ScriptedRemote(faults=["none"] + ["503"] * 40)
     with pytest.raises(RemoteUnavailable):
         remote.run(remote.deployment.assets.register_event(intent(first_attempt=remote.clock())))
     assert "POST" not in remote.sent
 
 
 def test_a_remote_that_never_answers_is_given_up() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.faults = ["none", *["lost before", "none", "none", "none", "none"] * 40]
     remote.deployment.client._retry = RetryPolicy(attempts=3, total_seconds=60)
     with pytest.raises(Unreachable):
@@ -182,7 +182,7 @@ def test_a_remote_that_never_answers_is_given_up() -> None:
 
 def test_too_many_events_to_know_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_EVENTS", 200)
-    remote = Remote()
+    remote = ScriptedRemote()
     for _ in range(250):
         remote.fake.add_asset_event(URI)
     with pytest.raises(NotSupported, match="unknown whether this task has registered its event"):
@@ -191,7 +191,7 @@ def test_too_many_events_to_know_are_an_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_asset_that_was_recreated_is_looked_up_again() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.run(remote.deployment.assets.register_event(intent()))
     known = remote.fake._contents.assets
     known[0] = replace(known[0], asset_id=9)
@@ -201,7 +201,7 @@ def test_an_asset_that_was_recreated_is_looked_up_again() -> None:
 
 
 def test_a_remote_that_lists_an_asset_and_takes_no_event_of_it_says_so() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
 
     def handle(request: Request) -> Response | TransportError:
         if request.method == "POST":
@@ -213,7 +213,7 @@ def test_a_remote_that_lists_an_asset_and_takes_no_event_of_it_says_so() -> None
 
 
 def test_an_account_without_the_permission_is_named() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
 
     def handle(request: Request) -> Response | TransportError:
         if request.method == "POST":
@@ -229,7 +229,7 @@ def test_an_account_without_the_permission_is_named() -> None:
 
 @pytest.mark.parametrize("version", CANNOT_EMIT)
 def test_a_version_without_the_request_fails_before_any_other(version: str) -> None:
-    remote = Remote(version)
+    remote = ScriptedRemote(version)
     with pytest.raises(NotSupported, match="cannot register a"):
         remote.run(remote.deployment.create_asset_event(URI))
     assert remote.sent == []
@@ -237,7 +237,7 @@ def test_a_version_without_the_request_fails_before_any_other(version: str) -> N
 
 @pytest.mark.parametrize("version", ["1.10.15", "2.0.2", "2.3.4"])
 def test_a_version_without_datasets_lists_none(version: str) -> None:
-    remote = Remote(version)
+    remote = ScriptedRemote(version)
     for flow in (
         remote.deployment.list_assets(),
         remote.deployment.list_assets(uri_pattern="x"),
@@ -252,7 +252,7 @@ def test_a_version_without_datasets_lists_none(version: str) -> None:
 
 @pytest.mark.parametrize(("version", "possible"), [("2.11.2", False), ("3.1.8", False), ("3.2.0", True)])
 def test_a_partition_key_needs_airflow_3_2(version: str, possible: bool) -> None:
-    remote = Remote(version)
+    remote = ScriptedRemote(version)
     flow = remote.deployment.create_asset_event(URI, partition_key="2026-11-01")
     if not possible:
         with pytest.raises(NotSupported, match=r"partition_key.*3\.2 and later"):
@@ -266,7 +266,7 @@ def test_a_partition_key_needs_airflow_3_2(version: str, possible: bool) -> None
 
 @pytest.mark.parametrize("version", ["2.4.3", *CAN_EMIT])
 def test_an_asset_is_found_by_its_uri_and_remembered(version: str) -> None:
-    remote = Remote(version)
+    remote = ScriptedRemote(version)
     found = remote.run(remote.deployment.assets.get(ORDERS))
     assert (found.uri, found.producing_dag_ids, found.consuming_dag_ids) == (URI, ("load",), ("report",))
     assert found.name == ("orders" if version.startswith("3") else None)
@@ -275,13 +275,13 @@ def test_an_asset_is_found_by_its_uri_and_remembered(version: str) -> None:
 
 
 def test_a_text_is_a_uri_or_a_name() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     for text in (URI, "orders"):
         assert remote.run(remote.deployment.assets.get(asset_ref(text))).uri == URI
 
 
 def test_airflow_2_has_no_names() -> None:
-    remote = Remote("2.11.2")
+    remote = ScriptedRemote("2.11.2")
     with pytest.raises(NotFound, match="no asset 'orders'"):
         remote.run(remote.deployment.assets.get(asset_ref("orders")))
     with pytest.raises(NotSupported, match="cannot find an asset by its name"):
@@ -290,21 +290,21 @@ def test_airflow_2_has_no_names() -> None:
 
 @pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
 def test_an_unknown_asset_is_an_error_that_names_similar_ones(version: str) -> None:
-    remote = Remote(version)
+    remote = ScriptedRemote(version)
     with pytest.raises(NotFound, match=r"no asset 's3://shop/order'\. Similar ones are: 's3://shop/orders'.*only once"):
         remote.run(remote.deployment.create_asset_event("s3://shop/order"))
     assert remote.marks() == []
 
 
 def test_an_unknown_asset_of_a_remote_without_any_says_so() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.fake._contents.assets.clear()
     with pytest.raises(NotFound, match="It shows no assets at all"):
         remote.run(remote.deployment.create_asset_event(AssetRef(name="x")))
 
 
 def test_an_asset_is_missing_even_if_similar_ones_cannot_be_listed() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
 
     def handle(request: Request) -> Response | TransportError:
         if "uri_pattern" in request.query or not ABOUT_ASSETS.search(request.path):
@@ -317,7 +317,7 @@ def test_an_asset_is_missing_even_if_similar_ones_cannot_be_listed() -> None:
 
 @pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
 def test_assets_are_listed_all_or_by_a_pattern(version: str) -> None:
-    remote = Remote(version)
+    remote = ScriptedRemote(version)
     for number in range(150):
         remote.fake.add_asset(f"s3://many/{number}")
     assert len(remote.run(remote.deployment.list_assets())) == 153
@@ -332,7 +332,7 @@ def test_assets_are_listed_all_or_by_a_pattern(version: str) -> None:
 
 def test_of_very_many_assets_not_all_are_read_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_COMPARED", 100)
-    remote = Remote()
+    remote = ScriptedRemote()
     for number in range(300):
         remote.fake.add_asset(f"s3://many/{number}")
     with pytest.raises(NotFound, match="no asset 's3://other'"):
@@ -346,7 +346,7 @@ def test_of_very_many_assets_not_all_are_read_for_one(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("version", ["2.4.3", "2.11.2", "3.0.6", "3.3.2"])
 def test_events_are_listed_newest_first_of_an_asset_since_a_moment(version: str) -> None:
-    remote = Remote(version)
+    remote = ScriptedRemote(version)
     for number in range(5):
         remote.clock.now += 60
         remote.fake.add_asset_event(URI, {"number": number})
@@ -359,7 +359,7 @@ def test_events_are_listed_newest_first_of_an_asset_since_a_moment(version: str)
 
 
 def test_events_that_are_large_are_read_in_smaller_pages() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     for number in range(7):
         remote.fake.add_asset_event(URI, {"number": number})
 
@@ -373,7 +373,7 @@ def test_events_that_are_large_are_read_in_smaller_pages() -> None:
 
 
 def test_one_event_that_is_too_large_is_an_error() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.fake.add_asset_event(URI)
 
     def handle(request: Request) -> Response | TransportError:
@@ -386,7 +386,7 @@ def test_one_event_that_is_too_large_is_an_error() -> None:
 
 
 def test_a_listing_that_claims_more_than_it_has_ends() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.fake.add_asset_event(URI)
 
     def handle(request: Request) -> Response | TransportError:
@@ -405,7 +405,7 @@ def test_a_listing_that_claims_more_than_it_has_ends() -> None:
 )
 @pytest.mark.parametrize("faults", [[], ["none", "lost after"], ["none", "503 before", "none"], ["none", "503 after"]])
 def test_an_asset_is_materialized_once(version: str, requests: str, faults: list[str]) -> None:
-    remote = Remote(version, faults)
+    remote = ScriptedRemote(version, faults)
     run = remote.run(remote.deployment.materialize_asset(URI, conf={"k": "v"}))
     assert [each["run_id"] for each in remote.fake.runs("load")] == [run.run_id]
     assert (run.dag_id, run.conf) == ("load", {"k": "v"})
@@ -416,13 +416,13 @@ def test_an_asset_is_materialized_once(version: str, requests: str, faults: list
 
 
 def test_an_asset_without_a_producer_is_not_materialized() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     with pytest.raises(NotFound, match="No DAG of the remote produces asset 'refunds'"):
         remote.run(remote.deployment.materialize_asset("refunds"))
 
 
 def test_an_asset_of_several_producers_is_not_materialized() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     with pytest.raises(Conflict, match="'load', 'report'"):
         remote.run(remote.deployment.materialize_asset("both"))
 
@@ -502,14 +502,14 @@ def test_a_reference_names_itself(name: str | None) -> None:
 
 
 def test_a_lost_reply_is_looked_for_at_once() -> None:
-    remote = Remote(faults=["none", "lost after"])
+    remote = ScriptedRemote(faults=["none", "lost after"])
     event = remote.run(remote.deployment.assets.register_event(intent()))
     assert (event.event_id, remote.sent) == (1, ["GET", "POST", "GET"])
     assert remote.clock.sleeps == []
 
 
 def test_an_event_that_shows_late_is_found_before_the_request_is_repeated() -> None:
-    remote = Remote(faults=["none", "504 before"])
+    remote = ScriptedRemote(faults=["none", "504 before"])
     shown = []
 
     def handle(request: Request) -> Response | TransportError:

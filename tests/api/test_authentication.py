@@ -23,7 +23,7 @@ from tests.api.script import (
     V1_OLD,
     V2,
     VERSIONS,
-    Remote,
+    ScriptedRemote,
     Speech,
     Turn,
     answer,
@@ -66,7 +66,7 @@ def login_turn(reply: Any = None, *, password: str = "pa:ß") -> Turn:
     return Turn("POST /auth/token", reply, body={"username": "me", "password": password}, authorization=None)
 
 
-def presented(remote: Remote) -> list[str | None]:
+def presented(remote: ScriptedRemote) -> list[str | None]:
     """How each request for the pool showed who asks."""
     asked = [request.headers for request in remote.requests if "/pools/" in request.path]
     return [headers.get("Authorization") or headers.get("Cookie") for headers in asked]
@@ -91,7 +91,7 @@ SESSION = "session=s3ssion"
     ],
 )
 def test_a_secret_without_a_login_is_presented_as_asked_for(authentication: str, version: str, presented: Any) -> None:
-    remote = Remote(replace(KEY, authentication=authentication), version)
+    remote = ScriptedRemote(replace(KEY, authentication=authentication), version)
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=presented)).name == "p"
 
 
@@ -99,28 +99,28 @@ def test_a_secret_without_a_login_is_presented_as_asked_for(authentication: str,
     ("authentication", "version"), [("auto", EXPERIMENTAL), ("auto", V1_OLD), ("auto", V1), ("basic", V2)]
 )
 def test_a_login_with_a_password_is_presented_in_the_basic_way(authentication: str, version: str) -> None:
-    remote = Remote(replace(USER, authentication=authentication), version)
+    remote = ScriptedRemote(replace(USER, authentication=authentication), version)
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=BASIC)).name == "p"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_connection_without_credentials_presents_none(version: str) -> None:
-    remote = Remote(Settings(URL), version)
+    remote = ScriptedRemote(Settings(URL), version)
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=None, cookie=None)).name == "p"
 
 
 def test_a_login_without_a_password_presents_nothing() -> None:
-    remote = Remote(Settings(URL, login="me"), V2)
+    remote = ScriptedRemote(Settings(URL, login="me"), V2)
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization=None)).name == "p"
 
 
 def test_a_token_is_presented_even_beside_a_login_if_the_connection_says_so() -> None:
-    remote = Remote(replace(USER, password="t", authentication="astro_token"), V2)
+    remote = ScriptedRemote(replace(USER, password="t", authentication="astro_token"), V2)
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization="Bearer t")).name == "p"
 
 
 def test_what_is_public_is_asked_for_without_credentials() -> None:
-    remote = Remote(KEY, V2)
+    remote = ScriptedRemote(KEY, V2)
     turn = Turn("GET /api/v2/monitor/health", ok({"x": {}, "y": 1}), authorization=None)
     remote.play(remote.deployment.get_health(), turn)
     assert [request.headers.get("Authorization") for request in remote.requests] == [None]
@@ -135,7 +135,7 @@ def test_what_is_public_is_asked_for_without_credentials() -> None:
     ],
 )
 def test_somebody_else_can_be_given_the_headers_that_authenticate(settings: Settings, headers: Any) -> None:
-    remote = Remote(settings, V2)
+    remote = ScriptedRemote(settings, V2)
     assert remote.play(remote.client.authorization()) == headers
 
 
@@ -143,7 +143,7 @@ def test_somebody_else_can_be_given_the_headers_that_authenticate(settings: Sett
 
 
 def test_a_refused_bearer_token_is_presented_as_a_bare_key_from_then_on() -> None:
-    remote = Remote(KEY, V1)
+    remote = ScriptedRemote(KEY, V1)
     turns = [
         pool_turn(V1, UNAUTHORIZED, authorization="Bearer k3y"),
         pool_turn(V1, authorization="k3y"),
@@ -156,7 +156,7 @@ def test_a_refused_bearer_token_is_presented_as_a_bare_key_from_then_on() -> Non
 
 @pytest.mark.parametrize("refusal", [page(403), page(302), plain(307, ""), UNAUTHORIZED, INVALID_TOKEN, NO_REASON])
 def test_a_token_that_gateway_or_airflow_refuses_is_an_authentication_failure(refusal: Response) -> None:
-    remote = Remote(replace(KEY, authentication="astro_token"), V2)
+    remote = ScriptedRemote(replace(KEY, authentication="astro_token"), V2)
     with pytest.raises(AuthenticationFailed, match="did not accept the connection's token or key") as failure:
         remote.play(remote.deployment.get_pool("p"), pool_turn(V2, refusal), replace(KEY, authentication="astro_token"))
     assert (failure.value.status, failure.value.method) == (refusal.status, "GET")
@@ -165,7 +165,7 @@ def test_a_token_that_gateway_or_airflow_refuses_is_an_authentication_failure(re
 
 @pytest.mark.parametrize("settings", [KEY, replace(USER, authentication="basic"), USER])
 def test_a_403_that_names_a_missing_permission_is_no_refusal_of_the_credentials(settings: Settings) -> None:
-    remote = Remote(settings, V2)
+    remote = ScriptedRemote(settings, V2)
     login = [login_turn()] if settings is USER else []
     with pytest.raises(AccessDenied, match=r"lacks the permission; of Airflow's own roles, Viewer .* said: Forbidden"):
         remote.play(remote.deployment.get_pool("p"), *login, pool_turn(V2, FORBIDDEN))
@@ -173,7 +173,7 @@ def test_a_403_that_names_a_missing_permission_is_no_refusal_of_the_credentials(
 
 @pytest.mark.parametrize("settings", [replace(USER, authentication="basic"), USER])
 def test_a_gateways_page_is_no_refusal_of_the_credentials(settings: Settings) -> None:
-    remote = Remote(settings, V2)
+    remote = ScriptedRemote(settings, V2)
     login = [login_turn()] if settings is USER else []
     remote.play(remote.deployment.get_pool("p"), *login, *[pool_turn(V2, page(403))] * 3, pool_turn(V2))
     assert len(presented(remote)) == 4
@@ -185,7 +185,7 @@ def test_a_gateways_page_is_no_refusal_of_the_credentials(settings: Settings) ->
 
 def test_a_rotated_secret_is_read_anew_when_the_old_one_is_refused() -> None:
     settings = replace(KEY, authentication="astro_token")
-    remote = Remote(settings, V2)
+    remote = ScriptedRemote(settings, V2)
     remote.play(
         remote.deployment.get_pool("p"),
         pool_turn(V2, UNAUTHORIZED, authorization="Bearer k3y"),
@@ -196,7 +196,7 @@ def test_a_rotated_secret_is_read_anew_when_the_old_one_is_refused() -> None:
 
 
 def test_a_rotated_secret_is_tried_in_both_forms_and_the_connection_read_only_once() -> None:
-    remote = Remote(KEY, V2)
+    remote = ScriptedRemote(KEY, V2)
     with pytest.raises(AuthenticationFailed):
         remote.play(
             remote.deployment.get_pool("p"),
@@ -209,7 +209,7 @@ def test_a_rotated_secret_is_tried_in_both_forms_and_the_connection_read_only_on
 
 
 def test_a_rotated_password_is_read_anew_when_logging_in_is_refused() -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     remote.play(
         remote.deployment.get_pool("p"),
         login_turn(answer(401, {"detail": "Invalid credentials"})),
@@ -221,7 +221,7 @@ def test_a_rotated_password_is_read_anew_when_logging_in_is_refused() -> None:
 
 
 def test_a_new_password_that_is_refused_too_ends_it() -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     refused = answer(401, {"detail": "Invalid credentials"})
     with pytest.raises(AuthenticationFailed, match=r"login 'me'\. Check the connection's login and password"):
         remote.play(
@@ -248,8 +248,8 @@ def session_turns(page_reply: Any = None, form_reply: Any = None) -> list[Turn]:
     return turns
 
 
-def after_two_requests(version: str = V1) -> Remote:
-    remote = Remote(USER, version)
+def after_two_requests(version: str = V1) -> ScriptedRemote:
+    remote = ScriptedRemote(USER, version)
     for _ in range(2):
         remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=BASIC, cookie=None))
     return remote
@@ -325,7 +325,7 @@ def test_a_session_that_ended_is_followed_by_basic_and_then_by_a_new_session() -
 
 @pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_REASON])
 def test_a_wrong_password_on_airflow_2_is_named_whether_it_says_401_or_403_without_a_reason(refusal: Response) -> None:
-    remote = Remote(USER, V1)
+    remote = ScriptedRemote(USER, V1)
     proof = [proof_turn(refusal)] if refusal is NO_REASON else []
     with pytest.raises(AuthenticationFailed, match="did not accept the connection's login 'me'") as failure:
         remote.play(remote.deployment.get_pool("p"), pool_turn(V1, refusal), *proof, USER)
@@ -333,7 +333,7 @@ def test_a_wrong_password_on_airflow_2_is_named_whether_it_says_401_or_403_witho
 
 
 def test_a_missing_permission_on_airflow_2_is_told_from_a_wrong_password_by_asking_something_else() -> None:
-    remote = Remote(USER, V1)
+    remote = ScriptedRemote(USER, V1)
     with pytest.raises(AccessDenied, match="lacks the permission"):
         remote.play(
             remote.deployment.delete_pool("p"), Turn("DELETE /api/v1/pools/p", NO_REASON), proof_turn(ok({"dags": []}))
@@ -342,7 +342,7 @@ def test_a_missing_permission_on_airflow_2_is_told_from_a_wrong_password_by_aski
 
 @pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_REASON])
 def test_a_connection_without_credentials_is_told_that_the_remote_wants_some(refusal: Response) -> None:
-    remote = Remote(Settings(URL), V1)
+    remote = ScriptedRemote(Settings(URL), V1)
     with pytest.raises(AuthenticationFailed, match="wants credentials, and the connection holds none"):
         remote.play(remote.deployment.get_pool("p"), pool_turn(V1, refusal), Settings(URL))
 
@@ -351,7 +351,7 @@ def test_a_connection_without_credentials_is_told_that_the_remote_wants_some(ref
 
 
 def test_a_password_is_exchanged_for_a_token_that_is_used_until_it_ends() -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     first = token("first", ends=remote.clock.now + 86_400)
     with_first = pool_turn(V2, authorization=f"Bearer {first}")
     remote.play(remote.deployment.get_pool("p"), login_turn(first), with_first)
@@ -361,7 +361,7 @@ def test_a_password_is_exchanged_for_a_token_that_is_used_until_it_ends() -> Non
 
 
 def test_a_token_is_renewed_a_minute_before_it_ends() -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     first, second = token("first", ends=remote.clock.now + 86_400), token("second")
     remote.play(remote.deployment.get_pool("p"), login_turn(first), pool_turn(V2))
     remote.clock.now += 86_341
@@ -383,7 +383,7 @@ ODD_ENDS = ("NaN", "Infinity", "1e999", "9" * 400, "9" * 5000, "[]", "[" * 9000)
     ["opaque", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiAibmV2ZXIifQ.c", "a.!.c", *(ending(each) for each in ODD_ENDS)],
 )
 def test_a_token_that_does_not_tell_its_end_is_used_until_it_is_refused(odd: str) -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     remote.play(remote.deployment.get_pool("p"), login_turn(odd), pool_turn(V2))
     remote.clock.now += 1e9
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(V2)).name == "p"
@@ -393,7 +393,7 @@ def test_a_token_that_does_not_tell_its_end_is_used_until_it_is_refused(odd: str
     "odd", ["a\r\nX-Evil: b", "a b", "a\x00b", "a.\u00df.c", "\ud800", "", "x" * 20_000, 7, None, ["a"]]
 )
 def test_what_cannot_be_sent_as_a_token_is_none(odd: Any) -> None:
-    remote = Remote(USER, V2, retry=RetryPolicy(attempts=1))
+    remote = ScriptedRemote(USER, V2, retry=RetryPolicy(attempts=1))
     reply = answer(201, {"access_token": odd})
     with pytest.raises(UnexpectedReply, match="Could not log in as"):
         remote.play(remote.deployment.get_pool("p"), Turn("POST /auth/token", reply))
@@ -401,7 +401,7 @@ def test_what_cannot_be_sent_as_a_token_is_none(odd: Any) -> None:
 
 @pytest.mark.parametrize("refusal", [EXPIRED, INVALID_TOKEN])
 def test_a_token_refused_early_is_renewed(refusal: Response) -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     second = token("second")
     remote.play(remote.deployment.get_pool("p"), login_turn(), pool_turn(V2))
     found = remote.play(
@@ -415,7 +415,7 @@ def test_a_token_refused_early_is_renewed(refusal: Response) -> None:
 
 @pytest.mark.parametrize("refusal", [EXPIRED, INVALID_TOKEN])
 def test_a_token_is_renewed_exactly_once_for_a_request(refusal: Response) -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     with pytest.raises(AuthenticationFailed, match="did not accept the connection's login 'me'"):
         remote.play(
             remote.deployment.get_pool("p"),
@@ -428,14 +428,14 @@ def test_a_token_is_renewed_exactly_once_for_a_request(refusal: Response) -> Non
 
 
 def test_a_lost_login_is_sent_again() -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     lost = replace(login_turn(), reply=LOST)
     assert remote.play(remote.deployment.get_pool("p"), lost, login_turn(), pool_turn(V2)).name == "p"
     assert remote.sleeps == [0.5]
 
 
 def test_a_login_that_is_out_of_order_for_now_is_no_wrong_password() -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     with pytest.raises(RemoteUnavailable, match=r"POST /auth/token → 503"):
         remote.play(remote.deployment.get_pool("p"), *[login_turn(page(503))] * 6)
 
@@ -449,7 +449,7 @@ def test_a_login_that_is_out_of_order_for_now_is_no_wrong_password() -> None:
     ],
 )
 def test_a_login_that_is_refused_says_what_to_do(reply: Response, advice: str) -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     with pytest.raises(AuthenticationFailed, match=advice) as failure:
         remote.play(remote.deployment.get_pool("p"), login_turn(reply), USER)
     assert "pa:ß" not in str(failure.value) + repr(failure.value)
@@ -464,10 +464,10 @@ def test_a_login_that_is_refused_says_what_to_do(reply: Response, advice: str) -
     ],
 )
 def test_a_login_that_something_else_answers_is_repeated_and_no_wrong_password(reply: Response) -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     remote.play(remote.deployment.get_pool("p"), login_turn(reply), login_turn(), pool_turn(V2))
     assert remote.sleeps == [0.5]
-    hurried = Remote(USER, V2, retry=RetryPolicy(attempts=1))
+    hurried = ScriptedRemote(USER, V2, retry=RetryPolicy(attempts=1))
     with pytest.raises(UnexpectedReply, match="token instead") as failure:
         hurried.play(hurried.deployment.get_pool("p"), login_turn(reply))
     assert "pa:ß" not in str(failure.value) + repr(failure.value)
@@ -479,7 +479,7 @@ def test_a_login_that_something_else_answers_is_repeated_and_no_wrong_password(r
 class SideBySide:
     """Two flows of one remote, each resumed when the test says so."""
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: ScriptedRemote) -> None:
         self.remote = remote
         self.flows = [remote.deployment.get_pool("p") for _ in range(2)]
         self.steps: list[Any] = [next(flow) for flow in self.flows]
@@ -498,7 +498,7 @@ def shown(step: Any) -> str | None:
 
 
 def test_two_flows_that_meet_the_same_ended_token_both_go_on_with_a_new_one() -> None:
-    remote = Remote(USER, V2)
+    remote = ScriptedRemote(USER, V2)
     remote.play(remote.deployment.get_pool("p"), login_turn("old"), pool_turn(V2))
     both = SideBySide(remote)
     assert shown(both.steps[0]) == shown(both.steps[1]) == "Bearer old"
@@ -510,14 +510,14 @@ def test_two_flows_that_meet_the_same_ended_token_both_go_on_with_a_new_one() ->
 
 
 def test_two_flows_that_meet_the_same_refused_form_of_a_key_both_go_on_with_the_other() -> None:
-    both = SideBySide(Remote(KEY, V1))
+    both = SideBySide(ScriptedRemote(KEY, V1))
     assert shown(both.resume(0, UNAUTHORIZED)) == "k3y"
     assert shown(both.resume(1, UNAUTHORIZED)) == "k3y"
 
 
 def test_two_flows_that_read_a_rotated_secret_anew_both_go_on_with_it() -> None:
     settings = replace(KEY, authentication="astro_token")
-    both = SideBySide(Remote(settings, V2))
+    both = SideBySide(ScriptedRemote(settings, V2))
     rotated = replace(settings, password="n3w")
     for number in (0, 1):
         both.resume(number, UNAUTHORIZED)
@@ -527,7 +527,7 @@ def test_two_flows_that_read_a_rotated_secret_anew_both_go_on_with_it() -> None:
 
 def test_a_connection_that_leads_elsewhere_meanwhile_is_looked_at_anew() -> None:
     settings = replace(KEY, authentication="astro_token")
-    remote = Remote(settings, V2)
+    remote = ScriptedRemote(settings, V2)
     flow = remote.deployment.get_pool("p")
     next(flow)
     flow.send(UNAUTHORIZED)
@@ -538,7 +538,7 @@ def test_a_connection_that_leads_elsewhere_meanwhile_is_looked_at_anew() -> None
 
 def test_a_flow_that_is_refused_after_another_read_the_secret_anew_shows_the_new_one() -> None:
     settings = replace(KEY, authentication="astro_token")
-    both = SideBySide(Remote(settings, V2))
+    both = SideBySide(ScriptedRemote(settings, V2))
     both.resume(0, UNAUTHORIZED)
     both.resume(0, replace(settings, password="n3w"))
     assert shown(both.resume(1, UNAUTHORIZED)) == "Bearer n3w"
@@ -563,7 +563,7 @@ def csrf_page(body: bytes) -> Response:
     ids=["names", "values", "endless", "odd", "empty", "late"],
 )
 def test_a_login_page_without_a_token_is_soon_read_and_basic_goes_on(body: bytes) -> None:
-    remote = Remote(USER, V1)
+    remote = ScriptedRemote(USER, V1)
     for _ in range(2):
         remote.play(remote.deployment.get_pool("p"), pool_turn(V1))
     started = time.monotonic()

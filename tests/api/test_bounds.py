@@ -33,13 +33,13 @@ from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance
 from astronomer_remote.api.runs.xcoms import LARGEST_RESULTS
 from astronomer_remote.api.waiting.log_stream import LINES_PER_POLL, LogStream
 from astronomer_remote.api.waiting.target import WaitTarget
-from tests.api.script import DATE, OPEN, STABLE, V1, V2, Remote, Speech, answer, ok, only
+from tests.api.script import DATE, OPEN, STABLE, V1, V2, ScriptedRemote, Speech, answer, ok, only
 
 RUN = DagRun("d", "r")
 TASK = TaskInstance("t", try_number=1)
 LONG = {"k": "x" * LARGE_JSON}
 
-Told = Callable[[Remote], Flow[Any]]
+Told = Callable[[ScriptedRemote], Flow[Any]]
 
 # What is read beside the event loop
 
@@ -63,7 +63,7 @@ READS: dict[str, tuple[Told, Any]] = {
 }
 
 
-def log_of(remote: Remote) -> Flow[Any]:
+def log_of(remote: ScriptedRemote) -> Flow[Any]:
     dialect = yield from remote.client.dialect()
     return (yield from remote.client.request(dialect.log_part(RUN, TASK)))
 
@@ -92,14 +92,14 @@ def test_a_large_reply_is_parsed_beside_the_event_loop_whatever_it_calls_itself(
         finally:
             computing = False
 
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     monkeypatch.setattr(untrusted, "loads", watched(loads))
     monkeypatch.setattr(responses, "read", watched(read))
     monkeypatch.setattr(Compute, "run", compute)
     flow, body = READS[name]
     reply = Response(403 if "detail" in body else 200, {"content-type": kind}, json.dumps(body).encode())
     try:
-        remote.carry_out(flow(remote), lambda _: reply)
+        remote.drive(flow(remote), lambda _: reply)
     except RemoteError:
         assert kind != "application/json" or name == "a refusal"
     assert beside
@@ -110,11 +110,11 @@ def test_what_is_calculated_beside_the_event_loop_may_fail(monkeypatch: pytest.M
     def broken(body: Any) -> Any:
         raise ZeroDivisionError
 
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     dialect = remote.play(remote.client.dialect())
     operation = dialect.dag_run("d", "r").reading(broken)
     with pytest.raises(ZeroDivisionError):
-        remote.carry_out(remote.client.request(operation), lambda _: ok(LONG))
+        remote.drive(remote.client.request(operation), lambda _: ok(LONG))
 
 
 @pytest.mark.parametrize("path", ["/api/v2/version", "/auth/token"])
@@ -124,7 +124,7 @@ def test_what_is_far_too_long_to_be_a_version_or_a_token_is_not_parsed_at_all(
     monkeypatch.setattr(Response, "json", lambda _: pytest.fail("parsed"))
     long = Response(200, {"content-type": "application/json"}, json.dumps(LONG).encode())
     assert len(long.body) > LARGE_JSON
-    remote = Remote(OPEN)
+    remote = ScriptedRemote(OPEN)
 
     def deliver(request: Request) -> Flow[Response]:
         yield from ()
@@ -134,7 +134,7 @@ def test_what_is_far_too_long_to_be_a_version_or_a_token_is_not_parsed_at_all(
         detect.dialect(OPEN, deliver, None) if "version" in path else AirflowLogin("u", "p").prepare(0, deliver)
     )
     with pytest.raises(RemoteError):
-        remote.carry_out(flow, lambda _: long)
+        remote.drive(flow, lambda _: long)
 
 
 # What is kept of runs
@@ -144,11 +144,11 @@ HEAVY = {"conf": {"k": ["x" * 1000] * 100}, "note": "n" * 1000}
 
 @pytest.mark.parametrize("version", STABLE)
 def test_of_runs_that_ended_neither_conf_nor_note_is_kept(version: str) -> None:
-    remote, speech = Remote(version=version), Speech(version)
+    remote, speech = ScriptedRemote(version=version), Speech(version)
     runs = [speech.run(f"r{n}", "success", end_date=DATE, **HEAVY) for n in range(100)]
     reply = ok({"dag_runs": runs, "total_entries": len(runs)})
     assert len(reply.body) > LARGE_JSON
-    ended = remote.carry_out(remote.deployment.runs.ended(["d"], since=0, bound=0), lambda _: reply)
+    ended = remote.drive(remote.deployment.runs.ended(["d"], since=0, bound=0), lambda _: reply)
     assert [(run.run_id, run.conf, run.note) for run in ended] == [(f"r{n}", None, None) for n in range(100)]
 
 
@@ -159,24 +159,24 @@ def test_of_runs_that_ended_neither_conf_nor_note_is_kept(version: str) -> None:
     ids=str,
 )
 def test_a_wait_in_a_triggerer_keeps_neither_conf_nor_note_of_its_run(version: str, target: WaitTarget) -> None:
-    remote, run = Remote(version=version), Speech(version).run("r", **HEAVY)
+    remote, run = ScriptedRemote(version=version), Speech(version).run("r", **HEAVY)
 
     def reply(request: Request) -> Response:
         return ok(run if request.path.endswith("/r") else {"dag_runs": [run], "total_entries": 1})
 
-    seen = remote.carry_out(remote.deployment.poller.snapshot(target, bare=True), reply).run
+    seen = remote.drive(remote.deployment.poller.snapshot(target, bare=True), reply).run
     assert seen
     assert (seen.run_id, seen.conf, seen.note) == ("r", None, None)
-    whole = remote.carry_out(remote.deployment.poller.snapshot(target), reply).run
+    whole = remote.drive(remote.deployment.poller.snapshot(target), reply).run
     assert whole
     assert (whole.conf, whole.note) == (HEAVY["conf"], HEAVY["note"])
 
 
 def test_a_wait_asks_for_no_more_than_it_needs_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("2.8.4", "2.9.3", V1, V2):
-        remote, speech = Remote(version=version), Speech(version)
+        remote, speech = ScriptedRemote(version=version), Speech(version)
         look = remote.deployment.poller.snapshot(WaitTarget("d", run_id="r"), bare=True)
-        remote.carry_out(look, lambda _, speech=speech: ok(speech.run("r")))  # type: ignore[misc]
+        remote.drive(look, lambda _, speech=speech: ok(speech.run("r")))  # type: ignore[misc]
         assert remote.requests[-1].target.partition("?")[2] == only(version).lstrip("&")
 
 
@@ -184,15 +184,15 @@ def test_a_run_that_is_too_large_is_read_without_its_conf_where_it_can_be(caplog
     def reply(request: Request) -> Response:
         return ok(Speech(V1).run("r")) if request.query else Response(200, {}, b"{", truncated=True)
 
-    remote = Remote(version=V1)
+    remote = ScriptedRemote(version=V1)
     with caplog.at_level(logging.WARNING):
-        run = remote.carry_out(remote.deployment.get_dag_run("d", "r"), reply)
+        run = remote.drive(remote.deployment.get_dag_run("d", "r"), reply)
     assert (run.run_id, run.conf) == ("r", None)
     assert f"without its conf and note: The reply is larger than this package reads ({LARGEST_ENTRY}" in caplog.text
     for version in ("2.8.4", V2):
-        remote = Remote(version=version)
+        remote = ScriptedRemote(version=version)
         with pytest.raises(ReplyTooLarge):
-            remote.carry_out(remote.deployment.get_dag_run("d", "r"), reply)
+            remote.drive(remote.deployment.get_dag_run("d", "r"), reply)
 
 
 @pytest.mark.parametrize("bare", [False, True])
@@ -202,7 +202,7 @@ def test_a_listing_is_bounded_by_the_bytes_of_all_its_pages_together(
     assert LARGEST_LISTING < LARGEST_BARE_LISTING
     monkeypatch.setattr(client, "LARGEST_LISTING", 2**20)
     monkeypatch.setattr(client, "LARGEST_BARE_LISTING", 2 * 2**20)
-    remote, most, page = Remote(version=V2), (2 if bare else 1) * 2**20, 2**17
+    remote, most, page = ScriptedRemote(version=V2), (2 if bare else 1) * 2**20, 2**17
 
     def reply(request: Request) -> Response:
         asked = request.body or request.query
@@ -215,7 +215,7 @@ def test_a_listing_is_bounded_by_the_bytes_of_all_its_pages_together(
     if bare:
         flow = remote.deployment.runs.ended(["d"], since=0, bound=0)
     with pytest.raises(NotSupported, match=f"of 100000 entries are more than {most // 2**20} MB.*for each by its id"):
-        remote.carry_out(flow, reply)
+        remote.drive(flow, reply)
     assert len(remote.requests) == most // page + 1
 
 
@@ -309,7 +309,7 @@ def test_kept_pools_of_one_reason_and_of_very_many_are_told_in_part() -> None:
 
 
 def test_results_are_refused_before_all_of_them_are_read() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     instances = [{"task_id": "t", "map_index": n, "state": "success"} for n in range(100)]
 
     def reply(request: Request) -> Response:
@@ -320,14 +320,14 @@ def test_results_are_refused_before_all_of_them_are_read() -> None:
         return ok({"key": "return_value", "value": "x" * (LARGEST_RESULTS // 3)})
 
     with pytest.raises(NotSupported, match="bytes of JSON or more"):
-        remote.carry_out(remote.deployment.results.read(RUN, ["t"]), reply)
+        remote.drive(remote.deployment.results.read(RUN, ["t"]), reply)
     assert sum("map_index" in request.query for request in remote.requests) == 3
 
 
 def test_of_very_many_components_the_health_of_some_is_told() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     reply = ok({f"c{n}": {"status": "healthy"} for n in range(10_000)})
-    assert len(remote.carry_out(remote.deployment.get_health(), lambda _: reply).components) == MOST_COMPONENTS
+    assert len(remote.drive(remote.deployment.get_health(), lambda _: reply).components) == MOST_COMPONENTS
 
 
 # Runs whose confs are too much for one reply
@@ -336,7 +336,7 @@ def test_of_very_many_components_the_health_of_some_is_told() -> None:
 @pytest.mark.parametrize("version", STABLE)
 @pytest.mark.parametrize("most", [0, 1, 3, 7])
 def test_the_newest_run_and_that_of_an_interval_are_looked_for_in_smaller_pages(version: str, most: int) -> None:
-    remote, speech = Remote(version=version), Speech(version)
+    remote, speech = ScriptedRemote(version=version), Speech(version)
     made = [speech.run(f"r{n}", "success", start_date=DATE, run_type="manual") for n in range(20)]
     target = {**made[10], "dag_run_id": "scheduled", "run_type": "scheduled", "data_interval_end": DATE}
 
@@ -349,10 +349,10 @@ def test_the_newest_run_and_that_of_an_interval_are_looked_for_in_smaller_pages(
         return ok({"dag_runs": runs[offset:][:limit], "total_entries": len(runs)})
 
     def newest() -> DagRun | None:
-        return remote.carry_out(remote.deployment.get_newest_dag_run("d"), reply)
+        return remote.drive(remote.deployment.get_newest_dag_run("d"), reply)
 
     def of_interval() -> DagRun | None:
-        return remote.carry_out(remote.deployment.poller.dated_runs.of_interval_end("d", DATE), reply)
+        return remote.drive(remote.deployment.poller.dated_runs.of_interval_end("d", DATE), reply)
 
     looks = [newest, of_interval] if version in (V1, V2) else [newest]
     if not most:

@@ -17,7 +17,7 @@ from astronomer_remote.api.protocol.flow import Flow, Request, Response, Sleep, 
 from astronomer_remote.api.protocol.models import Pool, TriggerIntent
 from astronomer_remote.api.runs.runs import SECONDS_BEFORE_CANCEL, SECONDS_UNTIL_SHOWN, IfExists
 from astronomer_remote.api.waiting.target import WaitTarget
-from tests.api.script import DATE, LOST, OPEN, UNSENT, V1, V2, Remote, Speech, answer, ok, page, plain
+from tests.api.script import DATE, LOST, OPEN, UNSENT, V1, V2, ScriptedRemote, Speech, answer, ok, page, plain
 
 RETRY = RetryPolicy()
 FIXED = sum(SECONDS_UNTIL_SHOWN) + sum(SECONDS_BEFORE_CANCEL)
@@ -32,7 +32,7 @@ SWALLOWED = 3
 INTENT = TriggerIntent("d", "r", logical_date=DATE)
 POOL = Pool("p", 1)
 
-OPERATIONS: dict[str, Callable[[Remote], Flow[Any]]] = {
+OPERATIONS: dict[str, Callable[[ScriptedRemote], Flow[Any]]] = {
     "read a run": lambda to: to.deployment.get_dag_run("d", "r"),
     "read a run that was there": lambda to: to.deployment.runs.get_seen("d", "r"),
     "cancel a run": lambda to: to.deployment.cancel_dag_run("d", "r"),
@@ -87,10 +87,12 @@ class Adversary:
         return self.chance.choice([missing, ok(run), ok({"name": "p", "slots": 2, "occupied_slots": 0})])
 
 
-def cost(flow: Callable[[Remote], Flow[Any]], version: str, seed: int, login: str) -> tuple[Adversary, Remote]:
-    remote, adversary = Remote(LOGINS[login]), Adversary(version, seed, 0.3 + seed % 6 / 10)
+def cost(
+    flow: Callable[[ScriptedRemote], Flow[Any]], version: str, seed: int, login: str
+) -> tuple[Adversary, ScriptedRemote]:
+    remote, adversary = ScriptedRemote(LOGINS[login]), Adversary(version, seed, 0.3 + seed % 6 / 10)
     with suppress(RemoteError):
-        remote.carry_out(flow(remote), adversary, lambda: LOGINS[login])
+        remote.drive(flow(remote), adversary, lambda: LOGINS[login])
     return adversary, remote
 
 
@@ -112,36 +114,36 @@ def test_an_operation_fails_as_often_as_one_budget_allows_and_takes_no_longer(
 
 def test_a_run_that_was_there_is_read_with_one_budget() -> None:
     """Four reads, of which each found out after five failures that there is none, were 24 requests in 62 seconds."""
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     answers = ([plain(503, "")] * 5 + [Speech(V2).no_run()]) * 4
 
     with pytest.raises(RemoteError):
-        remote.carry_out(remote.deployment.runs.get_seen("d", "r"), lambda _: answers.pop(0))
+        remote.drive(remote.deployment.runs.get_seen("d", "r"), lambda _: answers.pop(0))
     assert len(remote.requests) == RETRY.attempts + 1
     assert sum(remote.sleeps) < 20
 
 
 def test_a_trigger_is_bounded_by_one_time_whatever_happens_to_its_requests() -> None:
     for seed in range(200):
-        remote, adversary = Remote(version=V2), Adversary(V2, seed, 0.5 + seed % 5 / 10)
+        remote, adversary = ScriptedRemote(version=V2), Adversary(V2, seed, 0.5 + seed % 5 / 10)
         with suppress(RemoteError):
-            remote.carry_out(remote.deployment.runs.ensure(INTENT, IfExists(attempt=9)), adversary)
+            remote.drive(remote.deployment.runs.ensure(INTENT, IfExists(attempt=9)), adversary)
         assert sum(remote.sleeps) <= RETRY.total_seconds + FIXED
         posts = sum(request.method == "POST" for request in remote.requests)
         assert posts <= len(remote.sleeps) + 1
 
 
 def test_pages_and_failures_in_turn_count_together() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     answers = ([plain(503, "")] * 5 + [page()]) * 6
     with pytest.raises(RemoteError):
-        remote.carry_out(remote.deployment.get_dag_run("d", "r"), lambda _: answers.pop(0))
+        remote.drive(remote.deployment.get_dag_run("d", "r"), lambda _: answers.pop(0))
     assert len(remote.requests) == RETRY.attempts
 
 
 def test_a_long_listing_bears_failures_all_along_but_not_for_longer_than_one_budget() -> None:
-    def listing(failures: int) -> Remote:
-        remote, left = Remote(version=V2), [failures]
+    def listing(failures: int) -> ScriptedRemote:
+        remote, left = ScriptedRemote(version=V2), [failures]
 
         def reply(request: Request) -> Response | TransportError:
             remote.clock.now += 1
@@ -153,7 +155,7 @@ def test_a_long_listing_bears_failures_all_along_but_not_for_longer_than_one_bud
             runs = [Speech(V2).run(f"r{n}") for n in range(offset, min(offset + limit, 3_000))]
             return ok({"dag_runs": runs, "total_entries": 3_000})
 
-        remote.carry_out(remote.deployment.list_dag_runs("d"), reply)
+        remote.drive(remote.deployment.list_dag_runs("d"), reply)
         return remote
 
     assert len(listing(1).requests) == 60
@@ -200,7 +202,7 @@ def test_a_budget_counts_failures_in_a_row_and_the_time_that_they_took() -> None
 
 
 def test_without_a_budget_nothing_is_tried_again() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     with pytest.raises(Unreachable):
-        remote.carry_out(remote.client.back_off(Unreachable("x")), lambda _: LOST)
+        remote.drive(remote.client.back_off(Unreachable("x")), lambda _: LOST)
     assert remote.sleeps == []

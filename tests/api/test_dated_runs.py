@@ -10,7 +10,20 @@ from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.runs.dated_runs import MOST_PAGES, PAGE_OF_RUNS
 from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, WaitStatus, WaitTarget
-from tests.api.script import DATE, EXPERIMENTAL, V1, V1_OLD, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, only
+from tests.api.script import (
+    DATE,
+    EXPERIMENTAL,
+    V1,
+    V1_OLD,
+    V1_OLDEST,
+    V2,
+    ScriptedRemote,
+    Speech,
+    Turn,
+    answer,
+    ok,
+    only,
+)
 
 BEFORE, AFTER = "2026-11-21T07:00:00Z", "2026-11-23T07:00:00Z"
 WANTED = WaitTarget("d", logical_dates=(DATE,))
@@ -38,11 +51,11 @@ def scheduled(version: str, run_id: str, end: str | None, **more: Any) -> dict[s
     return Speech(version).run(run_id, **{"date": BEFORE, "run_type": "scheduled", "data_interval_end": end, **more})
 
 
-def find(remote: Remote, *turns: Turn) -> DagRun | None:
+def find(remote: ScriptedRemote, *turns: Turn) -> DagRun | None:
     return remote.play(remote.deployment.poller.dated_runs.of_interval_end("d", DATE), *turns)
 
 
-def why(remote: Remote, target: WaitTarget, *turns: Turn) -> str:
+def why(remote: ScriptedRemote, target: WaitTarget, *turns: Turn) -> str:
     return remote.play(remote.deployment.poller.dated_runs.why_none(target), *turns)
 
 
@@ -55,27 +68,27 @@ def test_the_scheduled_run_of_an_interval_is_found(version: str) -> None:
         scheduled(version, "later", "2026-11-23"),
         scheduled(version, "it", DATE.replace("Z", "+00:00")),
     ]
-    found = find(Remote(version=version), listing(version, *runs, limit=PAGE_OF_RUNS))
+    found = find(ScriptedRemote(version=version), listing(version, *runs, limit=PAGE_OF_RUNS))
     assert found
     assert found.run_id == "it"
 
 
 def test_there_may_be_none_at_all() -> None:
-    assert find(Remote(version=V2), listing(V2, limit=PAGE_OF_RUNS)) is None
+    assert find(ScriptedRemote(version=V2), listing(V2, limit=PAGE_OF_RUNS)) is None
 
 
 @pytest.mark.parametrize("end", [BEFORE, "2026-11-21"])
 def test_an_earlier_interval_ends_the_search(end: str) -> None:
     full = [scheduled(V2, "earlier", end)] * PAGE_OF_RUNS
-    assert find(Remote(version=V2), listing(V2, *full, limit=PAGE_OF_RUNS)) is None
+    assert find(ScriptedRemote(version=V2), listing(V2, *full, limit=PAGE_OF_RUNS)) is None
 
 
 def test_the_search_goes_on_page_by_page_and_not_for_ever() -> None:
     by_hand = [scheduled(V2, f"by hand {n}", DATE, run_type="manual") for n in range(PAGE_OF_RUNS)]
     pages = [listing(V2, *by_hand, limit=PAGE_OF_RUNS, offset=n * PAGE_OF_RUNS) for n in range(MOST_PAGES)]
-    assert find(Remote(version=V2), *pages) is None
+    assert find(ScriptedRemote(version=V2), *pages) is None
     last = listing(V2, scheduled(V2, "it", DATE), limit=PAGE_OF_RUNS, offset=PAGE_OF_RUNS)
-    found = find(Remote(version=V2), pages[0], last)
+    found = find(ScriptedRemote(version=V2), pages[0], last)
     assert found
     assert found.run_id == "it"
 
@@ -83,7 +96,7 @@ def test_the_search_goes_on_page_by_page_and_not_for_ever() -> None:
 @pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, V1_OLD])
 def test_remotes_that_show_no_data_intervals_are_refused(version: str) -> None:
     with pytest.raises(NotSupported, match=r"2\.3 and later"):
-        find(Remote(version=version))
+        find(ScriptedRemote(version=version))
 
 
 @pytest.mark.parametrize("version", [V1, V2])
@@ -94,7 +107,7 @@ def test_the_runs_next_to_a_date_are_named(version: str) -> None:
         listing(version, speech.run("before", date=BEFORE)),
         listing(version, speech.run("after", date=AFTER), earlier=False),
     ]
-    said = why(Remote(version=version), WANTED, *turns)
+    said = why(ScriptedRemote(version=version), WANTED, *turns)
     assert f"no run of {DATE} yet" in said
     assert f"'before' of {BEFORE}, which an execution_delta would fit that is longer by 1 day" in said
     assert f"'after' of {AFTER}, which an execution_delta would fit that is shorter by 1 day" in said
@@ -107,7 +120,7 @@ def test_1_10_shows_its_runs_at_once() -> None:
     runs = [speech.run("before", date=BEFORE), speech.run("long before", date="2026-11-01T07:00:00Z")]
     runs += [speech.run("after", date=AFTER), speech.run("of no date", date=None)]
     turns = [Turn(f"GET {speech.runs_path}", ok(runs))] * 3
-    said = why(Remote(version=EXPERIMENTAL), WANTED, *turns)
+    said = why(ScriptedRemote(version=EXPERIMENTAL), WANTED, *turns)
     assert "'before'" in said
     assert "'after'" in said
     assert "long before" not in said
@@ -121,14 +134,14 @@ def test_intervals_are_compared_by_their_ends() -> None:
         listing(V2, scheduled(V2, "before", BEFORE)),
         listing(V2, scheduled(V2, "x", None), earlier=False),
     ]
-    said = why(Remote(version=V2), target, *turns)
+    said = why(ScriptedRemote(version=V2), target, *turns)
     assert f"whose data interval ends at {DATE} yet, but 'before' of {BEFORE}" in said
     assert "'x'" not in said
 
 
 def test_what_the_remote_does_not_show_ends_nothing() -> None:
     denied = answer(403, {"detail": "Forbidden"})
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     assert why(remote, WANTED, Turn("GET /api/v2/dags/d", denied)) == ""
     turns = [dag(V2), Turn(listing(V2).expected, denied), Turn(listing(V2, earlier=False).expected, denied)]
     assert "has no run near" in why(remote, WANTED, *turns)
@@ -137,19 +150,19 @@ def test_what_the_remote_does_not_show_ends_nothing() -> None:
 @pytest.mark.parametrize("version", [V1, V2])
 def test_a_dag_that_is_not_there_is_the_reason(version: str) -> None:
     missing = Turn(f"GET {Speech(version).base}/dags/d", Speech(version).no_dag())
-    assert "has no such DAG yet" in why(Remote(version=version), WANTED, missing)
+    assert "has no such DAG yet" in why(ScriptedRemote(version=version), WANTED, missing)
 
 
 @pytest.mark.parametrize(
     ("version", "target"), [(V1_OLDEST, WANTED), (V2, WaitTarget("d", run_id="r")), (V2, WaitTarget("d", newest=True))]
 )
 def test_of_some_waits_only_the_dag_can_be_looked_for(version: str, target: WaitTarget) -> None:
-    assert why(Remote(version=version), target, dag(version)) == ""
+    assert why(ScriptedRemote(version=version), target, dag(version)) == ""
 
 
 @pytest.mark.parametrize(("version", "expected"), [(V1, 1), (V2, 0)])
 def test_a_wait_says_once_why_nothing_is_found_if_there_is_a_reason(version: str, expected: int) -> None:
-    remote, speech, lines = Remote(version=version), Speech(version), []
+    remote, speech, lines = ScriptedRemote(version=version), Speech(version), []
     reason = Turn(f"GET {speech.base}/dags/d", speech.no_dag() if expected else ok({"dag_id": "d", "is_paused": False}))
     looks = [speech.get()] * 4
     wait = remote.deployment.poller.wait(
@@ -162,7 +175,7 @@ def test_a_wait_says_once_why_nothing_is_found_if_there_is_a_reason(version: str
 
 def test_a_look_finds_the_run_of_an_interval() -> None:
     target = WaitTarget("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     turn = listing(V2, scheduled(V2, "it", DATE, state="success"), limit=PAGE_OF_RUNS)
     snapshot = remote.play(remote.deployment.poller.snapshot(target), turn)
     assert snapshot.states == {f"run of {DATE}": ["success"]}
@@ -171,7 +184,7 @@ def test_a_look_finds_the_run_of_an_interval() -> None:
 
 
 def test_a_look_at_a_date_finds_nothing_where_there_is_no_dag() -> None:
-    remote, speech = Remote(version=V2), Speech(V2)
+    remote, speech = ScriptedRemote(version=V2), Speech(V2)
     missing = Turn(speech.of_date().expected, speech.no_dag())
     snapshot = remote.play(remote.deployment.poller.snapshot(WANTED), missing)
     assert snapshot.states == {f"run of {DATE}": []}

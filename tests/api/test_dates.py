@@ -89,8 +89,9 @@ COLONS = st.sampled_from(["", ":"])
 def clocks(draw: st.DrawFn, most: int, fractions: bool = True) -> str:
     two_digits = st.integers(0, most).map("{:02}".format)
     colon, parts = draw(COLONS), draw(st.lists(two_digits, min_size=1, max_size=3))
+    # Without a digit behind it, Python reads a point before a zone, and only there.
     fraction = draw(st.sampled_from(["", ".", ","])) if fractions and len(parts) == 3 else ""
-    return colon.join(parts) + fraction + (draw(st.text("0123456789", max_size=9)) if fraction else "")
+    return colon.join(parts) + fraction + (draw(st.text("0123456789", min_size=1, max_size=9)) if fraction else "")
 
 
 @st.composite

@@ -38,7 +38,7 @@ from tests.api.script import (
     V2,
     V2_OLDEST,
     VERSIONS,
-    Remote,
+    ScriptedRemote,
     Speech,
     Turn,
     answer,
@@ -53,8 +53,8 @@ every_stable_version = pytest.mark.parametrize("version", STABLE)
 DEFERRING = pytest.mark.parametrize("version", [V1, V2_OLDEST, V2])
 
 
-def meet(version: str) -> tuple[Remote, Speech]:
-    return Remote(version=version), Speech(version)
+def meet(version: str) -> tuple[ScriptedRemote, Speech]:
+    return ScriptedRemote(version=version), Speech(version)
 
 
 # Pools
@@ -418,7 +418,7 @@ PROOF = {EXPERIMENTAL: "/api/experimental/pools", V1: "/api/v1/dags?limit=1", V2
 
 def test_a_login_that_does_not_work_is_not_described_as_one() -> None:
     settings = Settings(URL, password="k3y", authentication="astro_token")
-    remote = Remote(settings, V2)
+    remote = ScriptedRemote(settings, V2)
     with pytest.raises(AuthenticationFailed):
         remote.play(remote.deployment.describe(), Turn(f"GET {PROOF[V2]}", answer(401, {})), settings)
 
@@ -490,7 +490,7 @@ def test_a_call_without_an_answer_returns_none(reply: Response) -> None:
 
 def test_a_call_has_the_same_login_patience_and_errors_as_everything_else() -> None:
     settings = with_secret(OPEN, authentication="auto", password="k3y")
-    remote = Remote(settings, V2)
+    remote = ScriptedRemote(settings, V2)
     line = "GET /api/v2/x"
     turns = [Turn(line, LOST), Turn(line, answer(422, {"detail": "no such thing"}), authorization="Bearer k3y")]
     with pytest.raises(RequestRefused, match=r"Could not call GET /x: .* no such thing"):

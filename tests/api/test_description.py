@@ -7,7 +7,7 @@ import pytest
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import RemoteUnavailable
 from astronomer_remote.api.protocol.settings import Settings
-from tests.api.script import EXPERIMENTAL, OPEN, URL, V2, Remote, Turn, answer, ok
+from tests.api.script import EXPERIMENTAL, OPEN, URL, V2, ScriptedRemote, Turn, answer, ok
 
 FORBIDDEN = answer(403, {"detail": "Forbidden"})
 HEALTH = Turn(
@@ -17,22 +17,22 @@ HEALTH = Turn(
 
 def described(settings: Settings, **statuses: int) -> str:
     """What is said of an Airflow 3 that answers the questions about our rights with these statuses."""
-    remote = Remote(settings, V2, retry=RetryPolicy(attempts=1))
+    remote = ScriptedRemote(settings, V2, retry=RetryPolicy(attempts=1))
     replies = [answer(statuses[name], {"detail": "said"}) for name in ("dags", "trigger", "pools", "delete")]
 
-    def carry_out(request: object) -> object:
+    def reply(request: object) -> object:
         path = getattr(request, "path", "")
         return HEALTH.reply if path.endswith("/health") else replies.pop(0)
 
-    return remote.carry_out(remote.deployment.describe(), carry_out, lambda: settings)  # type: ignore[arg-type]
+    return remote.drive(remote.deployment.describe(), reply, lambda: settings)  # type: ignore[arg-type]
 
 
 def test_all_that_is_found_out_is_said() -> None:
     listing = ok({"dags": [], "pools": [], "total_entries": 0})
-    remote = Remote(OPEN, V2)
+    remote = ScriptedRemote(OPEN, V2)
     asked: list[str] = []
 
-    def carry_out(request: object) -> object:
+    def reply(request: object) -> object:
         line = f"{getattr(request, 'method', '')} {getattr(request, 'path', '')}"
         asked.append(line)
         if line.endswith("/health"):
@@ -41,7 +41,7 @@ def test_all_that_is_found_out_is_said() -> None:
             answer(404, {"detail": "none"}) if line.startswith("DELETE") else FORBIDDEN if "POST" in line else listing
         )
 
-    said = remote.carry_out(remote.deployment.describe(), carry_out, lambda: OPEN)  # type: ignore[arg-type]
+    said = remote.drive(remote.deployment.describe(), reply, lambda: OPEN)  # type: ignore[arg-type]
     assert said == (
         f"Airflow 3.3.2 at {URL} answers. The account may read DAGs, read pools, write pools. It may not trigger. "
         "Its scheduler is unhealthy."
@@ -68,7 +68,7 @@ def test_a_remote_that_is_down_is_no_matter_of_rights() -> None:
 
 
 def test_1_10_has_no_accounts() -> None:
-    remote = Remote(OPEN, EXPERIMENTAL)
+    remote = ScriptedRemote(OPEN, EXPERIMENTAL)
     said = remote.play(
         remote.deployment.describe(),
         Turn("GET /api/experimental/pools", ok([])),

@@ -11,7 +11,20 @@ from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, Remote
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import Generation, Version
 from astronomer_remote.api.protocol.settings import Settings
-from tests.api.script import LOST, OPEN, URL, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain, with_secret
+from tests.api.script import (
+    LOST,
+    OPEN,
+    URL,
+    VERSIONS,
+    ScriptedRemote,
+    Speech,
+    Turn,
+    answer,
+    ok,
+    page,
+    plain,
+    with_secret,
+)
 
 V2_PROBE, V1_PROBE = "GET /api/v2/version", "GET /api/v1/version"
 EXPERIMENTAL_PROBE = "GET /api/experimental/test"
@@ -21,7 +34,7 @@ GONE = answer(404, {"error": "/api/v1 has been removed in Airflow 3, please use 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_each_generation_is_found_in_at_most_three_requests_without_credentials(version: str) -> None:
-    remote, speech = Remote(with_secret(TOKEN, login="me")), Speech(version)
+    remote, speech = ScriptedRemote(with_secret(TOKEN, login="me")), Speech(version)
     generation, found = remote.play(remote.deployment.get_version(), *speech.detection())
     assert generation is speech.generation
     assert found == (None if speech.experimental else Version(version))
@@ -30,13 +43,13 @@ def test_each_generation_is_found_in_at_most_three_requests_without_credentials(
 
 
 def test_what_was_found_is_remembered() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     found = remote.play(remote.deployment.get_version(), *Speech("3.3.2").detection())
     assert remote.play(remote.deployment.get_version()) == found
 
 
 def test_a_lost_probe_is_sent_again() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.play(remote.deployment.get_version(), Turn(V2_PROBE, LOST), *Speech("3.3.2").detection())
     assert remote.sleeps == [0.5]
 
@@ -49,7 +62,7 @@ def test_a_lost_probe_is_sent_again() -> None:
     ],
 )
 def test_a_generation_named_by_the_connection_is_asked_for_its_version_only(api: Generation, turn: Turn) -> None:
-    remote = Remote(with_secret(OPEN, generation=api))
+    remote = ScriptedRemote(with_secret(OPEN, generation=api))
     generation, version = remote.play(remote.deployment.get_version(), turn)
     assert generation is api
     assert version is not None
@@ -57,12 +70,12 @@ def test_a_generation_named_by_the_connection_is_asked_for_its_version_only(api:
 
 
 def test_the_experimental_api_named_by_the_connection_is_taken_on_trust() -> None:
-    remote = Remote(with_secret(OPEN, generation=Generation.EXPERIMENTAL))
+    remote = ScriptedRemote(with_secret(OPEN, generation=Generation.EXPERIMENTAL))
     assert remote.play(remote.deployment.get_version()) == (Generation.EXPERIMENTAL, None)
 
 
 def test_a_generation_named_wrongly_is_not_replaced_by_another() -> None:
-    remote = Remote(with_secret(OPEN, generation=Generation.V1))
+    remote = ScriptedRemote(with_secret(OPEN, generation=Generation.V1))
     with pytest.raises(NotFound, match=r"/api/v1/version → 404 application/json"):
         remote.play(remote.deployment.get_version(), Turn(V1_PROBE, GONE))
 
@@ -78,13 +91,13 @@ def probes(v2: Response, v1: Response, experimental: Response) -> list[Turn]:
     "absent", [page(404), plain(404, "default backend - 404"), answer(404, {"message": "no Route"})]
 )
 def test_nothing_but_404_of_a_gateway_passes(absent: Response) -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.play(remote.deployment.get_version(), *probes(*[absent] * 3), *Speech("2.11.2").detection())
     assert remote.sleeps == [0.5]
 
 
 def test_nothing_but_404_says_in_the_end_that_the_host_is_wrong() -> None:
-    remote = Remote(retry=ONCE)
+    remote = ScriptedRemote(retry=ONCE)
     with pytest.raises(
         UnexpectedReply, match=r"No Airflow REST API found at https://airflow.example.com. Check .* path"
     ):
@@ -93,7 +106,7 @@ def test_nothing_but_404_says_in_the_end_that_the_host_is_wrong() -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_page_that_refuses_is_not_taken_for_airflow_1_10(status: int) -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     generation, _ = remote.play(
         remote.deployment.get_version(),
         *probes(page(404), page(404), page(status)),
@@ -119,13 +132,13 @@ def test_a_page_that_refuses_is_not_taken_for_airflow_1_10(status: int) -> None:
     ],
 )
 def test_what_is_no_version_is_no_airflow(text: Any) -> None:
-    remote = Remote(retry=ONCE)
+    remote = ScriptedRemote(retry=ONCE)
     with pytest.raises(UnexpectedReply, match="No Airflow REST API found"):
         remote.play(remote.deployment.get_version(), *probes(ok({"version": text}), page(404), page(404)))
 
 
 def test_a_type_of_content_is_repeated_in_short_and_on_one_line() -> None:
-    remote = Remote(retry=ONCE)
+    remote = ScriptedRemote(retry=ONCE)
     odd = Response(200, {"content-type": "x/\x1b[2J" + "y" * 5000}, b"")
     with pytest.raises(UnexpectedReply, match=r"/api/v2/version → 200 x/\\x1b\[2jy{44}, /api/v1") as failure:
         remote.play(remote.deployment.get_version(), *probes(odd, page(404), page(404)))
@@ -133,19 +146,19 @@ def test_a_type_of_content_is_repeated_in_short_and_on_one_line() -> None:
 
 
 def test_a_login_page_that_answers_everything_is_no_airflow() -> None:
-    remote = Remote(retry=ONCE)
+    remote = ScriptedRemote(retry=ONCE)
     with pytest.raises(UnexpectedReply, match=r"login page .* /api/v2/version → 200 an HTML page"):
         remote.play(remote.deployment.get_version(), *probes(*[page(200)] * 3))
 
 
 def test_a_page_that_comes_and_goes_is_borne() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     remote.play(remote.deployment.get_version(), *probes(*[page(200)] * 3), *Speech("2.11.2").detection())
     assert remote.sleeps == [0.5]
 
 
 def test_a_page_in_place_of_the_newer_api_is_no_reason_to_speak_the_experimental_one() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     generation, _ = remote.play(
         remote.deployment.get_version(),
         *probes(page(404), page(200), ok({"status": "OK"})),
@@ -158,27 +171,27 @@ def test_a_page_in_place_of_the_newer_api_is_no_reason_to_speak_the_experimental
     "odd", [ok(["a list"]), ok({"version": "main"}), ok({"status": "UP"}), Response(200, {}, b"{cut")]
 )
 def test_json_of_something_else_is_no_airflow(odd: Response) -> None:
-    remote = Remote(retry=ONCE)
+    remote = ScriptedRemote(retry=ONCE)
     with pytest.raises(UnexpectedReply, match="No Airflow REST API found"):
         remote.play(remote.deployment.get_version(), *probes(odd, odd, odd))
 
 
 def test_an_experimental_api_that_is_closed_says_how_to_open_it() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     closed = plain(403, "Forbidden")
     with pytest.raises(AccessDenied, match=r"1\.10 whose experimental API is closed.*auth_backend"):
         remote.play(remote.deployment.get_version(), *probes(page(404), page(404), closed))
 
 
 def test_a_remote_that_is_down_is_no_wrong_host() -> None:
-    remote = Remote()
+    remote = ScriptedRemote()
     with pytest.raises(RemoteUnavailable, match="503"):
         remote.play(remote.deployment.get_version(), *[Turn(V2_PROBE, page(503))] * 6)
 
 
 @pytest.mark.parametrize("refusal", [plain(401, "no"), page(403), page(302, location="https://id.example.com/?next=")])
 def test_a_gateway_that_lets_nobody_through_is_shown_the_token(refusal: Response) -> None:
-    remote = Remote(TOKEN)
+    remote = ScriptedRemote(TOKEN)
     generation, _ = remote.play(
         remote.deployment.get_version(),
         Turn(V2_PROBE, refusal, authorization=None),
@@ -190,7 +203,7 @@ def test_a_gateway_that_lets_nobody_through_is_shown_the_token(refusal: Response
 
 
 def test_a_gateway_that_refuses_the_bearer_form_is_shown_the_bare_key() -> None:
-    remote = Remote(TOKEN)
+    remote = ScriptedRemote(TOKEN)
     generation, _ = remote.play(
         remote.deployment.get_version(),
         Turn(V2_PROBE, plain(401, ""), authorization=None),
@@ -201,7 +214,7 @@ def test_a_gateway_that_refuses_the_bearer_form_is_shown_the_bare_key() -> None:
 
 
 def test_a_gateway_that_is_out_of_order_for_a_while_is_shown_the_token_in_the_same_forms_again() -> None:
-    remote = Remote(TOKEN)
+    remote = ScriptedRemote(TOKEN)
     forms = (None, "Bearer t0ken", "t0ken")
     broken = [Turn(V2_PROBE, page(403), authorization=form) for form in forms]
     broken += [
@@ -219,7 +232,7 @@ def test_a_gateway_that_is_out_of_order_for_a_while_is_shown_the_token_in_the_sa
 
 
 def test_a_gateway_that_refuses_the_token_is_told_from_a_wrong_host() -> None:
-    remote = Remote(with_secret(TOKEN, authentication="astro_token"), retry=ONCE)
+    remote = ScriptedRemote(with_secret(TOKEN, authentication="astro_token"), retry=ONCE)
     turns = [
         Turn(f"GET {path}", plain(401, ""), authorization=header)
         for path in ("/api/v2/version", "/api/v1/version", "/api/experimental/test")

@@ -8,13 +8,13 @@ import pytest
 
 from astronomer_remote.api.protocol.flow import Flow, Response
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
-from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, Remote, Speech, Turn, answer, ok, only, plain
+from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, ScriptedRemote, Speech, Turn, answer, ok, only, plain
 
 HEALTHY = {"scheduler": {"status": "healthy"}}
 HEALTH = {EXPERIMENTAL: "/health", V1_OLDEST: "/api/v1/health", V1: "/api/v1/health", V2: "/api/v2/monitor/health"}
 
 
-def wait(remote: Remote, lines: list[str]) -> Flow[WaitResult]:
+def wait(remote: ScriptedRemote, lines: list[str]) -> Flow[WaitResult]:
     """Look every 150 seconds, so that the second look finds the run waiting for too long."""
     target = WaitTarget("d", run_id="r")
     return remote.deployment.poller.wait(target, poke_interval=150, deadline=None, on_line=lines.append)
@@ -22,7 +22,7 @@ def wait(remote: Remote, lines: list[str]) -> Flow[WaitResult]:
 
 def lines(version: str, *questions: Turn, state: str = "queued") -> list[str]:
     """What the log says of the reasons, beyond how things stand."""
-    remote, speech = Remote(version=version), Speech(version)
+    remote, speech = ScriptedRemote(version=version), Speech(version)
     lines: list[str] = []
     waiting = speech.get(speech.run(state=state))
     over = speech.get(speech.run(state="success"))

@@ -32,7 +32,7 @@ from astronomer_remote.api.protocol.flow import (
     TransportError,
     json_in_steps,
 )
-from tests.api.script import V1, V2, Remote, answer, ok
+from tests.api.script import V1, V2, ScriptedRemote, answer, ok
 
 Told = Callable[[int, int], dict[str, Any]]
 """The JSON of a page, from its offset and limit."""
@@ -45,13 +45,13 @@ def page_at(offset: int, limit: int) -> Operation[Page[int]]:
     return Operation(Request("GET", "/listing", {"offset": offset, "limit": limit}), read, "list numbers")
 
 
-def read(lines: Told, remote: Remote | None = None, *, widest: int = 100) -> list[int]:
+def read(lines: Told, remote: ScriptedRemote | None = None, *, widest: int = 100) -> list[int]:
     def reply(request: Request) -> Response | TransportError:
         found = lines(request.query["offset"], request.query["limit"])
         return found if isinstance(found, Response) else ok(found)
 
-    remote = remote or Remote(version=V2)
-    return remote.carry_out(remote.client.paginate(page_at, lambda n: n, widest=widest), reply)
+    remote = remote or ScriptedRemote(version=V2)
+    return remote.drive(remote.client.paginate(page_at, lambda n: n, widest=widest), reply)
 
 
 def rows(numbers: list[Any], offset: int, limit: int) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def rows(numbers: list[Any], offset: int, limit: int) -> dict[str, Any]:
 
 @given(st.integers(0, 450), st.integers(1, 100), st.sampled_from([100, 400]))
 def test_a_listing_that_stays_as_it_is_is_read_once(number: int, most: int, widest: int) -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     asked = len(remote.requests)
     numbers = list(range(number))
     assert read(lambda offset, limit: rows(numbers, offset, min(limit, most)), remote, widest=widest) == numbers
@@ -105,7 +105,7 @@ def test_rows_that_are_added_meanwhile_belong_to_it_and_ones_that_vanish_make_it
 
 
 def test_the_same_page_again_and_again_ends() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     with pytest.raises(ListingChanged, match="list numbers"):
         read(lambda offset, limit: {"items": [{"n": n} for n in range(100)], "total": 5_000}, remote)
     assert sum(request.path == "/listing" for request in remote.requests) == 2 * LISTING_ATTEMPTS
@@ -118,14 +118,14 @@ def test_a_total_that_is_not_the_number_of_entries_is_never_a_whole_listing(tota
 
 
 def test_a_listing_that_claims_to_be_endless_is_refused_at_once() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     with pytest.raises(NotSupported, match=f"there are 1000000000 entries, and {MOST_ENTRIES} are the most"):
         read(lambda offset, limit: {**rows(list(range(200)), offset, limit), "total": 10**9}, remote)
     assert sum(request.path == "/listing" for request in remote.requests) == 1
 
 
 def test_pages_of_one_entry_each_end_as_well() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     with pytest.raises(ListingChanged):
         read(lambda offset, limit: {"items": [{"n": offset}], "total": MOST_ENTRIES}, remote)
     assert sum(request.path == "/listing" for request in remote.requests) == MOST_PAGES * LISTING_ATTEMPTS
@@ -155,7 +155,7 @@ def test_a_reply_that_is_too_large_is_asked_for_in_smaller_pages(sizes: list[int
 
 
 def test_an_entry_that_is_too_large_by_itself_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     sizes = [1] * 120
     sizes[70] = LARGEST_ENTRY + 1
     for _ in range(2):
@@ -176,25 +176,25 @@ def test_an_entry_that_cannot_be_read_is_left_out(caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize(("limit", "largest"), [(1, LARGEST_ENTRY), (2, LARGEST_PAGE), (1_000, LARGEST_PAGE)])
 @pytest.mark.parametrize("version", [V1, V2])
 def test_a_page_may_be_no_larger_than_an_entry(version: str, limit: int, largest: int) -> None:
-    remote = Remote(version=version)
+    remote = ScriptedRemote(version=version)
     dialect = remote.play(remote.client.dialect())
     assert dialect.dag_runs("d", limit=limit).request.largest_reply == largest
     assert dialect.ended_runs(["d"], since="x", bound="y", limit=limit).request.largest_reply == largest
 
 
 def test_a_single_thing_that_is_too_large_is_an_error_and_not_asked_for_again() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     with pytest.raises(ReplyTooLarge):
-        remote.carry_out(remote.deployment.get_dag_run("d", "r"), lambda _: Response(200, {}, b"{", truncated=True))
+        remote.drive(remote.deployment.get_dag_run("d", "r"), lambda _: Response(200, {}, b"{", truncated=True))
     assert len(remote.requests) == 1
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, UnexpectedReply), (503, RemoteUnavailable)])
 def test_an_error_that_is_too_large_is_read_by_its_beginning(status: int, error: type[RemoteError]) -> None:
-    remote = Remote(version=V2, retry=RetryPolicy(attempts=1))
+    remote = ScriptedRemote(version=V2, retry=RetryPolicy(attempts=1))
     refusal = Response(status, {"content-type": "application/json"}, b'{"detail": "Forb', truncated=True)
     with pytest.raises(RemoteError, match="Forb") as failure:
-        remote.carry_out(remote.deployment.get_dag_run("d", "r"), lambda _: refusal)
+        remote.drive(remote.deployment.get_dag_run("d", "r"), lambda _: refusal)
     assert type(failure.value) is error
 
 

@@ -16,7 +16,7 @@ from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTar
 from astronomer_remote.api.watch import watcher as teller
 from astronomer_remote.api.watch.watcher import watch
 from astronomer_remote.testing import FakeDeployment
-from tests.api.script import EXPERIMENTAL, LOST, V1, V2, Remote, Speech, Turn, answer, ok
+from tests.api.script import EXPERIMENTAL, LOST, V1, V2, ScriptedRemote, Speech, Turn, answer, ok
 
 
 def instances(*states: str | None) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def progress(version: str, *states: str | None, total: int | None = None) -> Tur
 
 def wait(version: str, *turns: Turn, target: bool = True, every: float = 60) -> list[str]:
     """Wait for a run. :return: what was told of how far it is."""
-    remote, lines = Remote(version=version), []
+    remote, lines = ScriptedRemote(version=version), []
     flow = remote.deployment.poller.wait(
         WaitTarget("d", run_id="r", progress=target), poke_interval=every, deadline=None, on_line=lines.append
     )

@@ -12,7 +12,7 @@ from astronomer_remote.api.protocol.errors import AccessDenied
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.runs.failure import LARGEST_REPORT, MOST_FAILED_TASKS, PAGES, FailedTask, FailureReport
-from tests.api.script import EXPERIMENTAL, STABLE, V1, V2, Remote, Turn, answer, ok, page
+from tests.api.script import EXPERIMENTAL, STABLE, V1, V2, ScriptedRemote, Turn, answer, ok, page
 
 RUN = DagRun("d", "r", "failed", logical_date="2026-11-22T07:00:00Z", url="https://airflow.example.com/d/r")
 
@@ -42,7 +42,7 @@ def log(version: str, text: str | Response, task_id: str = "t", try_number: int 
 
 
 def report(version: str, *turns: Turn, log_lines: int = 20, task_ids: tuple[str, ...] = ()) -> FailureReport:
-    remote = Remote(version=version)
+    remote = ScriptedRemote(version=version)
     return remote.play(remote.deployment.failures.report(RUN, log_lines=log_lines, task_ids=task_ids), *turns)
 
 
@@ -79,7 +79,7 @@ def test_what_failed_first_comes_first_with_the_end_of_its_log(version: str) -> 
 
 def test_a_log_is_asked_for_in_the_form_whose_end_can_be_told() -> None:
     for version, form in ((V1, "text/plain"), (V2, "application/x-ndjson")):
-        remote = Remote(version=version)
+        remote = ScriptedRemote(version=version)
         turns = [listing(version, instance()), counting(version), log(version, "x")]
         remote.play(remote.deployment.failures.report(RUN, log_lines=5), *turns)
         assert remote.requests[-1].headers["Accept"] == form

@@ -18,7 +18,7 @@ from astronomer_remote.api.protocol.errors import RemoteError
 from astronomer_remote.api.protocol.flow import Request, Response
 from astronomer_remote.api.protocol.redaction import MOST_ISSUED, Redaction
 from astronomer_remote.api.protocol.settings import Settings
-from tests.api.script import URL, V1, V1_OLD, V2, Remote, answer, ok, page, plain
+from tests.api.script import URL, V1, V1_OLD, V2, ScriptedRemote, answer, ok, page, plain
 
 PASSWORD, TOKEN, GATEWAY, COOKIE = 'zq"55&wörd', "eyJhbGciOi.t0ken.issued", "g4teway-value", "c00kie-of-a-session"
 USER = Settings(URL, login="me", password=PASSWORD, headers={"X-Gateway-Key": GATEWAY})
@@ -84,7 +84,7 @@ SECRETS = (
     ids=["login 3", "login 2", "login 2.2", "token 3", "token 2"],
 )
 def test_no_secret_comes_back(settings: Settings, version: str, from_: str, echo: str) -> None:
-    remote = Remote(settings, None if from_ == "the first request" else version, retry=RetryPolicy(attempts=1))
+    remote = ScriptedRemote(settings, None if from_ == "the first request" else version, retry=RetryPolicy(attempts=1))
     asked = 0
 
     def repeat(request: Request) -> Response:
@@ -111,7 +111,7 @@ def test_no_secret_comes_back(settings: Settings, version: str, from_: str, echo
     ]
     for action in operations:
         try:
-            said = remote.carry_out(action(), repeat, lambda: settings)
+            said = remote.drive(action(), repeat, lambda: settings)
         except RemoteError as error:
             shown = f"{error} {error!r} {error.message} {error.detail}"
         else:

@@ -28,14 +28,14 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from astronomer_remote.api.protocol.settings import Settings
-from tests.api.script import EXPERIMENTAL, URL, V1, V2, VERSIONS, Remote, Speech, Turn, answer, ok, page, plain
+from tests.api.script import EXPERIMENTAL, URL, V1, V2, VERSIONS, ScriptedRemote, Speech, Turn, answer, ok, page, plain
 
 GET_RUN = "GET /api/v2/dags/d/dagRuns/r"
 ONCE = RetryPolicy(attempts=1)
 
 
 def get_run(reply: Response) -> Any:
-    remote = Remote(version=V2, retry=ONCE)
+    remote = ScriptedRemote(version=V2, retry=ONCE)
     return remote.play(remote.deployment.get_dag_run("d", "r"), Turn(GET_RUN, reply))
 
 
@@ -94,7 +94,7 @@ PASSING = (page(200), page(403), page(404), ok({"dag_id": "d"}), Response(200, {
 
 @pytest.mark.parametrize("reply", PASSING)
 def test_what_is_no_reply_of_an_airflow_is_asked_for_again_where_that_does_no_harm(reply: Response) -> None:
-    remote, speech = Remote(version=V2), Speech(V2)
+    remote, speech = ScriptedRemote(version=V2), Speech(V2)
     read = remote.deployment.get_dag_run("d", "r")
     assert remote.play(read, *[Turn(GET_RUN, reply)] * 5, speech.get(speech.run())).run_id == "r"
     assert len(remote.sleeps) == 5
@@ -107,13 +107,13 @@ def test_what_is_no_reply_of_an_airflow_is_asked_for_again_where_that_does_no_ha
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_unknown_dag_is_told_from_an_unknown_run(version: str) -> None:
-    remote, speech = Remote(version=version), Speech(version)
+    remote, speech = ScriptedRemote(version=version), Speech(version)
     with pytest.raises(DagRunNotFound):
         remote.play(remote.deployment.get_dag_run("d", "r"), speech.get())
 
 
 def test_a_total_beyond_all_numbers_is_an_unexpected_reply() -> None:
-    remote = Remote(version=V2, retry=ONCE)
+    remote = ScriptedRemote(version=V2, retry=ONCE)
     endless = Response(200, {}, b'{"pools": [], "total_entries": Infinity}')
     with pytest.raises(UnexpectedReply, match="total_entries is no whole number"):
         remote.play(remote.deployment.list_pools(), Turn("GET /api/v2/pools?limit=100&offset=0", endless))
@@ -198,7 +198,7 @@ anything = st.recursive(
 @pytest.mark.parametrize("version", [EXPERIMENTAL, V1, V2])
 @given(body=anything)
 def test_json_of_the_wrong_shape_is_an_unexpected_reply_and_nothing_worse(version: str, body: Any) -> None:
-    remote = Remote(version=version)
+    remote = ScriptedRemote(version=version)
     response = Response(200, {"content-type": "application/json"}, json.dumps(body).encode())
     for flow in (
         remote.deployment.get_dag_run("d", "r"),
@@ -207,7 +207,7 @@ def test_json_of_the_wrong_shape_is_an_unexpected_reply_and_nothing_worse(versio
         remote.deployment.get_health(),
     ):
         with contextlib.suppress(UnexpectedReply, DagRunNotFound):
-            remote.carry_out(flow, lambda _: response)
+            remote.drive(flow, lambda _: response)
 
 
 # Errors as such
@@ -233,9 +233,9 @@ def test_no_secret_shows_in_settings_requests_or_responses() -> None:
 def test_no_secret_shows_in_any_error_of_a_conversation(version: str) -> None:
     settings = Settings(URL, login="me", password="s3cret", headers={"X-Key": "s3cret"})
     for reply in (answer(401), page(302, location="/?token=s3cret"), answer(500), page(403), answer(403), page()):
-        remote = Remote(settings, version)
+        remote = ScriptedRemote(settings, version)
         with pytest.raises(RemoteError) as failure:
-            remote.carry_out(
+            remote.drive(
                 remote.deployment.trigger_dag_run("d", conf={"password": "s3cret"}),
                 lambda request, reply=reply: (  # type: ignore[misc]
                     answer(201, {"access_token": "s3cret"}) if request.path == "/auth/token" else reply

@@ -11,7 +11,7 @@ from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, NotSupported, UnexpectedReply
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.runs.xcoms import LARGEST_RESULTS, MOST_INSTANCES
-from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, V2_OLDEST, Remote, Turn, answer, ok
+from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, V2_OLDEST, ScriptedRemote, Turn, answer, ok
 
 RUN = DagRun("d", "r", "success", logical_date="2026-11-22T07:00:00Z")
 GONE = answer(404, {"detail": "XCom entry not found"})
@@ -35,7 +35,7 @@ def instances(version: str, *found: tuple[str, int]) -> Turn:
 
 
 def results(version: str, *turns: Turn, task_ids: tuple[str, ...] = ("t",), keys: tuple[str, ...] = ()) -> Any:
-    remote = Remote(version=version)
+    remote = ScriptedRemote(version=version)
     return remote.play(remote.deployment.results.read(RUN, dict.fromkeys(task_ids, keys) if keys else task_ids), *turns)
 
 
@@ -127,7 +127,7 @@ def counted(version: str, number: int, state: str | None = None) -> Turn:
 
 def test_a_removed_instance_neither_keeps_a_run_from_being_skipped_nor_has_a_result() -> None:
     turns = [counted(V1, 5), counted(V1, 3, "skipped"), counted(V1, 2, "removed")]
-    remote = Remote(version=V1)
+    remote = ScriptedRemote(version=V1)
     assert remote.play(remote.deployment.results.all_skipped(RUN), *turns) is True
     lines = [
         {"task_id": "t", "map_index": index, "state": "removed" if index == 2 else "success"} for index in range(3)
@@ -140,7 +140,7 @@ def test_a_removed_instance_neither_keeps_a_run_from_being_skipped_nor_has_a_res
 @pytest.mark.parametrize("version", [V1, V2])
 def test_the_reply_to_another_request_does_not_pass_for_skipped_tasks(version: str) -> None:
     listed = {"task_instances": [{"task_id": "t", "state": "success"}], "total_entries": 1}
-    remote = Remote(version=version, retry=RetryPolicy(attempts=1))
+    remote = ScriptedRemote(version=version, retry=RetryPolicy(attempts=1))
     turns = [counted(version, 1), Turn(counted(version, 1, "skipped").expected, ok(listed))]
     with pytest.raises(UnexpectedReply):
         remote.play(remote.deployment.results.all_skipped(RUN), *turns)
@@ -151,7 +151,7 @@ def test_the_reply_to_another_request_does_not_pass_for_skipped_tasks(version: s
 def test_a_run_is_skipped_if_it_has_tasks_and_all_of_them_are(
     version: str, tasks: int, skipped: int, all_of_them: bool
 ) -> None:
-    remote = Remote(version=version)
+    remote = ScriptedRemote(version=version)
     turns = [counted(version, tasks), counted(version, skipped, "skipped")]
     if 0 < skipped < tasks:
         turns.append(counted(version, 0, "removed"))

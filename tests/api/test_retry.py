@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from astronomer_remote.api.client.retry import PASSING_STATUSES, RetryPolicy, retry_after_seconds
 from astronomer_remote.api.protocol.errors import RemoteUnavailable, Unreachable
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
-from tests.api.script import LOST, UNSENT, V1, V2, Remote, Turn, answer, ok, page, plain
+from tests.api.script import LOST, UNSENT, V1, V2, ScriptedRemote, Turn, answer, ok, page, plain
 
 NOW = datetime(2026, 11, 22, 7, 0, tzinfo=timezone.utc)
 
@@ -116,20 +116,20 @@ POOL = ok({"name": "p", "slots": 1})
 
 @pytest.mark.parametrize("status", sorted(PASSING_STATUSES))
 def test_a_read_is_sent_again_after_a_passing_status(status: int) -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     remote.play(remote.deployment.get_pool("p"), get_pool(plain(status, "")), get_pool(answer(status)), get_pool(POOL))
     assert remote.sleeps == [0.5, 1.0]
 
 
 @pytest.mark.parametrize("failure", [LOST, UNSENT])
 def test_a_read_is_sent_again_after_a_lost_reply(failure: TransportError) -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     pool = remote.play(remote.deployment.get_pool("p"), get_pool(failure), get_pool(POOL))
     assert (pool.name, pool.slots) == ("p", 1)
 
 
 def test_a_change_that_may_be_repeated_is_repeated() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     remote.play(
         remote.deployment.delete_pool("p"),
         Turn("DELETE /api/v2/pools/p", LOST),
@@ -140,7 +140,7 @@ def test_a_change_that_may_be_repeated_is_repeated() -> None:
 
 @pytest.mark.parametrize("failure", [UNSENT, answer(429), page(429)])
 def test_a_post_is_sent_again_if_it_certainly_did_nothing(failure: Response | TransportError) -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     pool = remote.play(remote.deployment.create_pool("p", 1), post_pool(failure), post_pool(POOL))
     assert (pool.name, pool.slots) == ("p", 1)
 
@@ -152,14 +152,14 @@ def test_a_post_is_sent_again_if_it_certainly_did_nothing(failure: Response | Tr
 def test_a_post_that_may_have_done_something_is_not_sent_again(
     failure: Response | TransportError, error: type[Exception]
 ) -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     with pytest.raises(error):
         remote.play(remote.deployment.call("POST", "/pools"), post_pool(failure))
     assert remote.sleeps == []
 
 
 def test_patience_ends_with_the_last_failure() -> None:
-    remote = Remote(version=V1)
+    remote = ScriptedRemote(version=V1)
     turn = Turn("GET /api/v1/pools/p", LOST)
     last = Turn("GET /api/v1/pools/p", TransportError("TimeoutError"))
     with pytest.raises(
@@ -172,13 +172,13 @@ def test_patience_ends_with_the_last_failure() -> None:
 
 
 def test_patience_can_be_shortened() -> None:
-    remote = Remote(version=V2, retry=RetryPolicy(attempts=1))
+    remote = ScriptedRemote(version=V2, retry=RetryPolicy(attempts=1))
     with pytest.raises(Unreachable):
         remote.play(remote.deployment.get_pool("p"), get_pool(LOST))
 
 
 def test_the_pause_that_the_remote_asks_for_is_made_up_to_a_minute() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     later = format_datetime(datetime.fromtimestamp(remote.clock.now, timezone.utc) + timedelta(seconds=9), usegmt=True)
     turns = [
         get_pool(plain(503, "", **{"retry-after": "7"})),
@@ -190,7 +190,7 @@ def test_the_pause_that_the_remote_asks_for_is_made_up_to_a_minute() -> None:
 
 
 def test_an_unavailable_remote_is_told_with_status_and_words() -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     busy = answer(503, {"detail": "Upgrade in progress"}, retry_after="1")
     with pytest.raises(RemoteUnavailable, match="Upgrade in progress") as failure:
         remote.play(remote.deployment.get_pool("p"), *[get_pool(busy)] * 6)
@@ -246,7 +246,7 @@ def test_any_header_field_is_read(retry_after: str, date: str) -> None:
 
 @pytest.mark.parametrize("odd", [*ODD_DATES, "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 GMT"])
 def test_an_odd_date_of_a_reply_leaves_the_clock_alone(odd: str) -> None:
-    remote = Remote(version=V2)
+    remote = ScriptedRemote(version=V2)
     before = remote.client.remote_clock()
     remote.play(remote.client.send(Request("GET", "/x")), Turn("GET /x", ok({}, date=odd)))
     assert remote.client.remote_clock() == before

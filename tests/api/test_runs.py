@@ -37,7 +37,7 @@ from tests.api.script import (
     V2,
     V2_OLDEST,
     VERSIONS,
-    Remote,
+    ScriptedRemote,
     Speech,
     Turn,
     answer,
@@ -53,16 +53,16 @@ every_version = pytest.mark.parametrize("version", VERSIONS)
 every_stable_version = pytest.mark.parametrize("version", STABLE)
 
 
-def trigger(remote: Remote, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
+def trigger(remote: ScriptedRemote, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
     return remote.deployment.runs.trigger(intent)
 
 
-def ensure(remote: Remote, if_exists: IfExists = OURS, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
+def ensure(remote: ScriptedRemote, if_exists: IfExists = OURS, intent: TriggerIntent = INTENT) -> Flow[Triggered]:
     return remote.deployment.runs.ensure(intent, if_exists)
 
 
-def meet(version: str) -> tuple[Remote, Speech]:
-    return Remote(version=version), Speech(version)
+def meet(version: str) -> tuple[ScriptedRemote, Speech]:
+    return ScriptedRemote(version=version), Speech(version)
 
 
 # What is asked for
@@ -111,14 +111,14 @@ def test_now_is_the_time_of_the_remote_which_does_not_start_runs_of_a_future_dat
     assert remote.requests[-1].body["logical_date"] == "2027-01-15T08:00:00.750000Z"
 
 
-def triggered(remote: Remote, speech: Speech, **given: Any) -> Any:
+def triggered(remote: ScriptedRemote, speech: Speech, **given: Any) -> Any:
     """The body that triggers a run without an id of its own."""
 
     def reply(request: Request) -> Response:
         run_id = request.body[speech.id_field]
         return ok({"execution_date": DATE, "run_id": run_id} if speech.experimental else speech.run(run_id))
 
-    remote.carry_out(remote.deployment.trigger_dag_run("d", **given), reply)
+    remote.drive(remote.deployment.trigger_dag_run("d", **given), reply)
     return remote.requests[-1].body
 
 
@@ -209,13 +209,13 @@ def test_a_run_without_an_id_gets_a_unique_one(version: str) -> None:
 @pytest.mark.parametrize("conf", [{"d": object()}, {"n": float("nan")}])
 def test_conf_that_is_not_json_is_refused_before_any_request(conf: Any) -> None:
     with pytest.raises(InvalidSettings, match="conf must be JSON"):
-        Remote().play(Remote().deployment.trigger_dag_run("d", conf=conf))
+        ScriptedRemote().play(ScriptedRemote().deployment.trigger_dag_run("d", conf=conf))
 
 
 @pytest.mark.parametrize("interval", [("yesterday", DATE), (DATE, 7)])
 def test_dates_that_are_none_are_refused_before_any_request(interval: Any) -> None:
     with pytest.raises(InvalidSettings):
-        Remote().play(Remote().deployment.trigger_dag_run("d", data_interval=interval))
+        ScriptedRemote().play(ScriptedRemote().deployment.trigger_dag_run("d", data_interval=interval))
 
 
 # Exactly once
@@ -348,7 +348,7 @@ def test_each_attempt_on_1_10_has_a_date_of_its_own_so_that_nobody_else_can_keep
 
 
 def test_1_10_can_be_left_to_choose_the_date_itself() -> None:
-    dialect = Remote(version=EXPERIMENTAL).client.dialect()
+    dialect = ScriptedRemote(version=EXPERIMENTAL).client.dialect()
     with pytest.raises(StopIteration) as end:
         next(dialect)
     assert end.value.value.trigger(INTENT).request.body == {"run_id": "r", "conf": {}}
@@ -1109,7 +1109,7 @@ def test_a_page_is_no_run_and_hides_none() -> None:
 
 @pytest.mark.parametrize("version", STABLE)
 def test_a_run_that_was_there_a_moment_ago_is_read_again_before_it_counts_as_gone(version: str) -> None:
-    remote, speech = Remote(version=version), Speech(version)
+    remote, speech = ScriptedRemote(version=version), Speech(version)
     turns = [speech.get(), speech.get(), speech.get(speech.run("r", "success"))]
     assert remote.play(remote.deployment.runs.get_seen("d", "r"), *turns).state == "success"
     with pytest.raises(DagRunNotFound):

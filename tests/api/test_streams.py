@@ -33,7 +33,7 @@ from astronomer_remote.api.waiting.waiter import Waiter
 from astronomer_remote.api.watch import watcher as teller
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, watch
 from astronomer_remote.testing import FakeDeployment
-from tests.api.script import EXPERIMENTAL, LOST, STABLE, V1, V2, Remote, Speech, Turn, answer, ok
+from tests.api.script import EXPERIMENTAL, LOST, STABLE, V1, V2, ScriptedRemote, Speech, Turn, answer, ok
 
 BOTH = pytest.mark.parametrize("version", [V1, V2])
 REFUSED = answer(400, {"detail": "Bad Signature."})
@@ -269,7 +269,7 @@ def log(
 
 def wait(version: str, *turns: Turn, stream: tuple[str, ...] = ("t",), progress: bool = False) -> list[str]:
     """Wait for a run, looking once a minute. :return: what was told of its logs."""
-    remote, lines = Remote(version=version), []
+    remote, lines = ScriptedRemote(version=version), []
     target = WaitTarget("d", run_id="r", stream=stream, progress=progress, failed_states=("failed",))
     flow = remote.deployment.poller.wait(target, poke_interval=60, deadline=None, on_line=lines.append)
     assert remote.play(flow, *turns).status is WaitStatus.SUCCESS
@@ -334,12 +334,12 @@ def test_the_end_of_a_log_that_comes_in_large_parts_is_read_as_well(replies: int
 
 
 def test_1_10_is_refused() -> None:
-    remote = Remote(version=EXPERIMENTAL)
+    remote = ScriptedRemote(version=EXPERIMENTAL)
     with pytest.raises(NotSupported, match="logs of a run's tasks"):
         remote.play(remote.deployment.follower.check())
     with pytest.raises(NotSupported, match="log of a task"):
         remote.play(remote.client.dialect()).log_part(DagRun("d", "r"), TaskInstance("t"))
-    Remote(version=V1).play(Remote(version=V1).deployment.follower.check())
+    ScriptedRemote(version=V1).play(ScriptedRemote(version=V1).deployment.follower.check())
 
 
 # What goes wrong
@@ -408,7 +408,7 @@ def test_what_may_pass_is_asked_for_later_and_a_few_times_at_the_end(passes: boo
 
 
 def test_the_end_is_not_held_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    remote, lines = Remote(version=V2), []
+    remote, lines = ScriptedRemote(version=V2), []
     target = WaitTarget("d", run_id="r", stream=("t", "u"))
     flow = remote.deployment.poller.wait(target, poke_interval=60, deadline=None, on_line=lines.append)
     read = follower.RunFollower._read
@@ -526,7 +526,7 @@ def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: p
             await asyncio.sleep(pause.seconds)
 
     async def play() -> None:
-        remote = Remote(version=V2)
+        remote = ScriptedRemote(version=V2)
         waiter = Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, answered_at=0.0)
         at = teller.FollowLoop(remote.deployment.follower, run)
         at.follow([waiter], 0.0)
@@ -554,7 +554,7 @@ def test_an_error_that_is_not_the_remotes_ends_no_wait() -> None:
         asked.append(flow.close())
         raise RuntimeError("the connection is gone from Airflow")
 
-    asyncio.run(teller.FollowLoop(Remote(version=V2).deployment.follower, fail).report_last_lines(waiter))
+    asyncio.run(teller.FollowLoop(ScriptedRemote(version=V2).deployment.follower, fail).report_last_lines(waiter))
     assert len(asked) == 1
     assert waiter.ended is None
 

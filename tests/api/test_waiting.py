@@ -34,7 +34,7 @@ from tests.api.script import (
     V1_OLD,
     V2,
     VERSIONS,
-    Remote,
+    ScriptedRemote,
     Speech,
     Turn,
     answer,
@@ -147,12 +147,12 @@ def test_a_wish_can_be_put_in_words(target: WaitTarget, words: str) -> None:
 # A look
 
 
-def look(remote: Remote, target: WaitTarget, *turns: Turn) -> Snapshot:
+def look(remote: ScriptedRemote, target: WaitTarget, *turns: Turn) -> Snapshot:
     return remote.play(remote.deployment.poller.snapshot(target), *turns)
 
 
-def meet(version: str) -> tuple[Remote, Speech]:
-    return Remote(version=version), Speech(version)
+def meet(version: str) -> tuple[ScriptedRemote, Speech]:
+    return ScriptedRemote(version=version), Speech(version)
 
 
 @every_version
@@ -491,7 +491,7 @@ def test_1_10_refuses_to_look_at_task_groups_and_to_list_task_instances() -> Non
 
 
 def wait(
-    remote: Remote, target: WaitTarget, deadline: float | None = None, on_line: list[str] | None = None
+    remote: ScriptedRemote, target: WaitTarget, deadline: float | None = None, on_line: list[str] | None = None
 ) -> Flow[WaitResult]:
     lines: list[str] = [] if on_line is None else on_line
     return remote.deployment.poller.wait(target, poke_interval=10, deadline=deadline, on_line=lines.append)
@@ -598,14 +598,14 @@ def test_a_deadline_that_has_passed_still_lets_us_look_once() -> None:
 
 
 def test_a_deadline_holds_while_the_remote_is_out_of_reach() -> None:
-    remote = Remote(version=V2, retry=RetryPolicy(attempts=1))
+    remote = ScriptedRemote(version=V2, retry=RetryPolicy(attempts=1))
     outcome = remote.play(wait(remote, WANTED, remote.clock.now + 5), *[Turn(Speech(V2).get_line(), LOST)] * 2)
     assert outcome == WaitResult(WaitStatus.TIMEOUT, "", None)
 
 
 @pytest.mark.parametrize("failure", [LOST, page(502), page(200), page(404)])
 def test_a_remote_that_is_out_of_reach_for_a_while_is_no_reason_to_give_up(failure: Any) -> None:
-    remote, speech = Remote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
+    remote, speech = ScriptedRemote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
     lines: list[str] = []
     turns = [
         speech.get(speech.run()),
@@ -617,7 +617,7 @@ def test_a_remote_that_is_out_of_reach_for_a_while_is_no_reason_to_give_up(failu
 
 
 def test_patience_ends_after_minutes_out_of_reach_and_begins_anew_with_each_answer() -> None:
-    remote, speech = Remote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
+    remote, speech = ScriptedRemote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
     down = Turn(speech.get_line(), page(503))
     almost = int(UNREACHABLE_TIMEOUT // 10)
     turns = [*[down] * almost, speech.get(speech.run()), *[down] * (almost + 1)]

@@ -28,7 +28,7 @@ VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
 INTERVAL = 0.05
 
 
-class Remote:
+class WatchedRemote:
     """A fake deployment whose DAG `d` runs until the test ends its runs, and how to wait for them."""
 
     def __init__(self, fake: FakeDeployment) -> None:
@@ -66,15 +66,15 @@ class Remote:
 
 
 @pytest.fixture(params=VERSIONS)
-def each(request: pytest.FixtureRequest) -> Iterator[Remote]:
+def each(request: pytest.FixtureRequest) -> Iterator[WatchedRemote]:
     with FakeDeployment(request.param) as fake:
-        yield Remote(fake)
+        yield WatchedRemote(fake)
 
 
 @pytest.fixture
-def remote() -> Iterator[Remote]:
+def remote() -> Iterator[WatchedRemote]:
     with FakeDeployment("3.3.2") as fake:
-        yield Remote(fake)
+        yield WatchedRemote(fake)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -88,7 +88,7 @@ def watchers() -> int:
     return len(Watcher._all.get(asyncio.get_running_loop(), {}))
 
 
-def test_many_waits_end_each_with_its_own_run(each: Remote) -> None:
+def test_many_waits_end_each_with_its_own_run(each: WatchedRemote) -> None:
     runs = [each.trigger() for _ in range(6)]
 
     async def main() -> None:
@@ -104,7 +104,7 @@ def test_many_waits_end_each_with_its_own_run(each: Remote) -> None:
     asyncio.run(main())
 
 
-def test_the_cost_does_not_follow_the_number_of_waits(remote: Remote) -> None:
+def test_the_cost_does_not_follow_the_number_of_waits(remote: WatchedRemote) -> None:
     runs = [remote.trigger() for _ in range(50)]
     before = len(remote.fake.requests)
 
@@ -136,7 +136,7 @@ class Heard:
     gauge = incr = timing = tell
 
 
-def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote: Remote) -> None:
+def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote: WatchedRemote) -> None:
     runs, heard = [remote.trigger() for _ in range(3)], Heard()
     before = len(remote.fake.requests)
 
@@ -160,7 +160,7 @@ def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote
     assert all(0 <= lag.total_seconds() < 30 for lag in heard.lines["lag"])
 
 
-def test_a_tick_that_fails_is_counted_as_an_error(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tick_that_fails_is_counted_as_an_error(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_RETRY", RetryPolicy(attempts=1))
     run, heard = remote.trigger(), Heard()
 
@@ -183,7 +183,7 @@ def of_tasks(run: DagRun, **part: Any) -> WaitTarget:
 
 
 @pytest.mark.parametrize("part", [{"task_ids": ("g.t",)}, {"task_group_id": "g"}], ids=str)
-def test_many_waits_for_tasks_cost_one_listing_per_tick(remote: Remote, part: dict[str, Any]) -> None:
+def test_many_waits_for_tasks_cost_one_listing_per_tick(remote: WatchedRemote, part: dict[str, Any]) -> None:
     remote.fake.add_dag("d", tasks=["g.t", "other"], stays="running")
     runs = [remote.trigger() for _ in range(30)]
     before = len(remote.fake.requests)
@@ -205,7 +205,7 @@ def test_many_waits_for_tasks_cost_one_listing_per_tick(remote: Remote, part: di
 @pytest.mark.parametrize("version", ["1.10.15", "2.2.5"])
 def test_tasks_are_looked_at_singly_where_no_listing_tells_which_ended(version: str) -> None:
     with FakeDeployment(version) as fake:
-        remote = Remote(fake)
+        remote = WatchedRemote(fake)
         run = remote.trigger()
 
         async def main() -> WaitResult:
@@ -220,7 +220,7 @@ def test_tasks_are_looked_at_singly_where_no_listing_tells_which_ended(version: 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 503])
 def test_tasks_are_found_although_the_listing_is_refused_or_away_for_a_while(
-    remote: Remote, status: int, monkeypatch: pytest.MonkeyPatch
+    remote: WatchedRemote, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "POLL_RETRY", RetryPolicy(attempts=1))
     run = remote.trigger()
@@ -237,13 +237,13 @@ def test_tasks_are_found_although_the_listing_is_refused_or_away_for_a_while(
     assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-def test_a_run_that_ended_before_the_triggerer_came_back_is_found(remote: Remote) -> None:
+def test_a_run_that_ended_before_the_triggerer_came_back_is_found(remote: WatchedRemote) -> None:
     run = remote.trigger()
     remote.fake.finish("d", run.run_id, "success")
     assert asyncio.run(_result(remote.watch(run))).status is WaitStatus.SUCCESS
 
 
-def test_tasks_newest_runs_and_states_on_the_way_are_waited_for_too(remote: Remote) -> None:
+def test_tasks_newest_runs_and_states_on_the_way_are_waited_for_too(remote: WatchedRemote) -> None:
     run = remote.trigger(logical_date="2026-11-22T07:00:00Z")
 
     async def main() -> list[WaitResult]:
@@ -263,7 +263,7 @@ def test_tasks_newest_runs_and_states_on_the_way_are_waited_for_too(remote: Remo
     assert {outcome.status for outcome in asyncio.run(main())} == {WaitStatus.SUCCESS}
 
 
-def test_who_waits_for_a_date_looks_once_a_run_of_it_is_listed_as_ended(remote: Remote) -> None:
+def test_who_waits_for_a_date_looks_once_a_run_of_it_is_listed_as_ended(remote: WatchedRemote) -> None:
     run = remote.trigger(logical_date="2026-11-22T07:00:00Z")
 
     async def main() -> WaitResult:
@@ -279,7 +279,7 @@ def test_who_waits_for_a_date_looks_once_a_run_of_it_is_listed_as_ended(remote: 
     assert outcome.run.run_id == run.run_id
 
 
-def test_a_cancelled_wait_leaves_the_others_alone(remote: Remote) -> None:
+def test_a_cancelled_wait_leaves_the_others_alone(remote: WatchedRemote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 
     async def main() -> WaitResult:
@@ -295,7 +295,7 @@ def test_a_cancelled_wait_leaves_the_others_alone(remote: Remote) -> None:
     assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-def test_who_joins_a_patient_loop_does_not_wait_for_its_next_tick(remote: Remote) -> None:
+def test_who_joins_a_patient_loop_does_not_wait_for_its_next_tick(remote: WatchedRemote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 
     async def main() -> WaitResult:
@@ -309,7 +309,7 @@ def test_who_joins_a_patient_loop_does_not_wait_for_its_next_tick(remote: Remote
     assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote: Remote) -> None:
+def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote: WatchedRemote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 
     async def main() -> WaitResult:
@@ -323,7 +323,7 @@ def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote
     assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: Remote) -> None:
+def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: WatchedRemote) -> None:
     run = remote.trigger()
     outcome = asyncio.run(
         _result(remote.watch(WaitTarget("d", run_id=run.run_id, task_ids=("t",)), deadline=time.time() + 1))
@@ -332,7 +332,9 @@ def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: Remote) -> 
     assert "t: running" in outcome.summary
 
 
-def test_a_run_that_somebody_deletes_ends_its_wait_alone(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_somebody_deletes_ends_its_wait_alone(
+    remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(waiter, "SECONDS_BEFORE_DELETED", 2 * INTERVAL)
     runs = [remote.trigger() for _ in range(2)]
 
@@ -350,7 +352,7 @@ def test_a_run_that_somebody_deletes_ends_its_wait_alone(remote: Remote, monkeyp
 
 
 @pytest.mark.parametrize("status", [403, 404, 405])
-def test_every_run_is_read_singly_where_the_listing_is_refused(remote: Remote, status: int) -> None:
+def test_every_run_is_read_singly_where_the_listing_is_refused(remote: WatchedRemote, status: int) -> None:
     runs = [remote.trigger() for _ in range(3)]
     # The login is a POST too, so that this account comes with a token of its own.
     settings = replace(remote.settings, login=None, password=_token(remote))
@@ -366,7 +368,7 @@ def test_every_run_is_read_singly_where_the_listing_is_refused(remote: Remote, s
     assert {outcome.status for outcome in asyncio.run(main())} == {WaitStatus.SUCCESS}
 
 
-def test_wrong_credentials_end_every_wait_each_with_an_error_of_its_own(remote: Remote) -> None:
+def test_wrong_credentials_end_every_wait_each_with_an_error_of_its_own(remote: WatchedRemote) -> None:
     runs = [remote.trigger() for _ in range(2)]
     settings = replace(remote.settings, password="wrong")
 
@@ -383,7 +385,7 @@ def test_wrong_credentials_end_every_wait_each_with_an_error_of_its_own(remote: 
     asyncio.run(main())
 
 
-def test_a_remote_that_is_down_for_a_while_ends_no_wait(remote: Remote, quick_retries: None) -> None:
+def test_a_remote_that_is_down_for_a_while_ends_no_wait(remote: WatchedRemote, quick_retries: None) -> None:
     run = remote.trigger()
     lines: list[str] = []
 
@@ -399,7 +401,7 @@ def test_a_remote_that_is_down_for_a_while_ends_no_wait(remote: Remote, quick_re
 
 
 def test_a_remote_that_never_answers_ends_the_wait_when_patience_does(
-    remote: Remote, quick_retries: None, monkeypatch: pytest.MonkeyPatch
+    remote: WatchedRemote, quick_retries: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = remote.trigger()
     remote.fake.stop()
@@ -408,7 +410,7 @@ def test_a_remote_that_never_answers_ends_the_wait_when_patience_does(
         asyncio.run(_result(remote.watch(run)))
 
 
-def test_at_most_four_requests_are_under_way_at_once(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_at_most_four_requests_are_under_way_at_once(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [remote.trigger() for _ in range(12)]
     under_way = most = 0
     send = module.AsyncDriver._send
@@ -437,7 +439,7 @@ def test_at_most_four_requests_are_under_way_at_once(remote: Remote, monkeypatch
     assert 1 < most <= module.REQUESTS_AT_ONCE
 
 
-def test_nothing_survives_an_event_loop_that_is_gone(remote: Remote) -> None:
+def test_nothing_survives_an_event_loop_that_is_gone(remote: WatchedRemote) -> None:
     for _ in range(2):
         run = remote.trigger()
         remote.fake.finish("d", run.run_id, "success")
@@ -445,7 +447,7 @@ def test_nothing_survives_an_event_loop_that_is_gone(remote: Remote) -> None:
 
 
 def test_what_breaks_the_loop_reaches_those_who_wait_and_not_those_who_come_later(
-    remote: Remote, monkeypatch: pytest.MonkeyPatch
+    remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = remote.trigger()
 
@@ -475,7 +477,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RetryPolicy, "wait", lambda *_: None)
 
 
-def _token(remote: Remote) -> str:
+def _token(remote: WatchedRemote) -> str:
     reply = requests.post(
         f"{remote.settings.base_url}/auth/token", json={"username": "admin", "password": "admin"}, timeout=5
     )
@@ -508,7 +510,7 @@ def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.Monk
     lines: list[str] = []
     with FakeDeployment() as fake:
         outcome = asyncio.run(
-            as_coroutine(Remote(fake).watch(WaitTarget("d", "r"), deadline=time.time(), on_line=lines.append))
+            as_coroutine(WatchedRemote(fake).watch(WaitTarget("d", "r"), deadline=time.time(), on_line=lines.append))
         )
     assert outcome is ended
     assert lines == ["a line", "the last line"]

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
 from dev import chromium as chromiums
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from tests.browser.airflow_2 import Airflow2
 from tests.browser.airflow_3 import Airflow3
 from tests.browser.saved import Saved, save
@@ -53,16 +53,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session", params=VERSIONS)
-def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+def deployment(request: pytest.FixtureRequest) -> Iterator[Airflow]:
     """A deployment that is its own remote, which saves the time and the memory of another one."""
-    with Deployment(
-        request.param, name="browser", project=True, dags=HERE / "dags", users=USERS, env=SETTINGS
-    ) as started:
+    with Airflow(request.param, name="browser", project=True, dags=HERE / "dags", users=USERS, env=SETTINGS) as started:
         yield started
 
 
 @pytest.fixture(scope="session")
-def ui(chromium: Browser, deployment: Deployment, request: pytest.FixtureRequest) -> Iterator[Ui]:
+def ui(chromium: Browser, deployment: Airflow, request: pytest.FixtureRequest) -> Iterator[Ui]:
     """The deployment's UI, after the login."""
     with window(chromium, WINDOW) as context:
         kind = Airflow3 if deployment.generation == "v2" else Airflow2
@@ -72,6 +70,6 @@ def ui(chromium: Browser, deployment: Deployment, request: pytest.FixtureRequest
 
 
 @pytest.fixture(scope="session")
-def saved(ui: Ui, deployment: Deployment) -> Saved:
+def saved(ui: Ui, deployment: Airflow) -> Saved:
     """The connection to the deployment itself, made in its form."""
     return save(ui, deployment.generation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from tests.browser.saved import CONNECTION
 from tests.browser.ui import Ui
 from tests.live.local import Local
@@ -36,7 +36,7 @@ def look(local: Local) -> str:
 
 
 @pytest.mark.usefixtures("saved")
-def test_the_link_leads_to_the_run_while_the_task_waits_and_afterwards(ui: Ui, deployment: Deployment) -> None:
+def test_the_link_leads_to_the_run_while_the_task_waits_and_afterwards(ui: Ui, deployment: Airflow) -> None:
     local = Local(deployment)
     start(local, "triggers")
     start(local, "watches")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize
@@ -36,7 +36,7 @@ class Ui(ABC):
 
     line: str
 
-    def __init__(self, page: Page, deployment: Deployment, pictures: Path | None) -> None:
+    def __init__(self, page: Page, deployment: Airflow, pictures: Path | None) -> None:
         self.page = page
         self.url = deployment.url
         self.version = deployment.version

@@ -27,7 +27,7 @@ from astronomer_remote.api.protocol.flow import Request, Response, send
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from astronomer_remote.testing import VirtualClock, drive
-from dev.deployments import ROOT, Deployment
+from dev.deployments import ROOT, Airflow
 from tests.contract.flows import TABLE
 from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, document, plain
 from tests.contract.roles import OPERATIONS, measure
@@ -71,7 +71,7 @@ def record(version: str, only: Collection[str] | None, add: Collection[str] | No
     before = document(version) if add else {"flows": {}, "roles": {}}
     second = {name for name, played in target.items() if played.shows_config and numbers >= (2, 0)}
     found: dict[str, Any] = {"version": version, "flows": {}, "roles": {}}
-    with Deployment(
+    with Airflow(
         version, name="recorded", dags=DAGS, users=USERS, env=ONE_TASK_AT_A_TIME, start_timeout=400
     ) as airflow:
         recorder = Recorder(airflow, numbers)
@@ -86,7 +86,7 @@ def record(version: str, only: Collection[str] | None, add: Collection[str] | No
         web = "api-server" if numbers >= (3, 0) else "webserver"
         shown = "non-sensitive-only" if numbers >= (2, 4) else "True"
         env = {f"AIRFLOW__{section}__EXPOSE_CONFIG": shown for section in ("API", "WEBSERVER")}
-        with Deployment(version, name="recorded", users=USERS, components=[web], env=env, start_timeout=400) as airflow:
+        with Airflow(version, name="recorded", users=USERS, components=[web], env=env, start_timeout=400) as airflow:
             recorder = Recorder(airflow, numbers)
             for name in second:
                 recorder.play(name)
@@ -108,7 +108,7 @@ def record(version: str, only: Collection[str] | None, add: Collection[str] | No
 class Recorder:
     """Runs flows against one deployment and records requests and replies."""
 
-    def __init__(self, airflow: Deployment, numbers: tuple[int, ...]) -> None:
+    def __init__(self, airflow: Airflow, numbers: tuple[int, ...]) -> None:
         self.recordings: dict[str, Any] = {}
         self.whole = True
         self._version, self._numbers = airflow.version, numbers

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from dev import deployments, state
-from dev.deployments import PORT_TAKEN, ROOT, Deployment, StartError
+from dev.deployments import PORT_TAKEN, ROOT, Airflow, StartError
 from dev.places import HOME_VARIABLE
 from dev.ports import free_port
 from dev.processes import Processes
 from dev.settings import DEFAULT_USERS, Place, settings
 from dev.state import State
-from dev.versions import Version
+from dev.versions import Release
 from tests.dev.waiting import living, until
 
 
@@ -35,26 +35,26 @@ from tests.dev.waiting import living, until
     ],
 )
 def test_parts_of_a_version(version: str, generation: str, components: tuple[str, ...]) -> None:
-    assert Deployment(version).generation == generation
-    assert Version.parse(version).components == components
+    assert Airflow(version).generation == generation
+    assert Release.parse(version).components == components
 
 
 def test_settings_can_be_changed_for_what_starts_later(tmp_path: Path) -> None:
-    deployment = Deployment("3.3.2", env={"SECRET": "first", "OTHER": "1"})
+    deployment = Airflow("3.3.2", env={"SECRET": "first", "OTHER": "1"})
     deployment._place = Place(tmp_path, tmp_path, tmp_path, 1)
     deployment.configure({"SECRET": "second"})
     assert (deployment.env["SECRET"], deployment.env["OTHER"]) == ("second", "1")
 
 
 def test_log_servers_which_would_listen_everywhere_are_left_out() -> None:
-    assert Version.parse("3.3.2").command("triggerer") == ["triggerer", "--skip-serve-logs"]
-    assert Version.parse("2.2.5").command("triggerer") == ["triggerer"]  # has none, and no such option
-    assert Version.parse("2.0.2").command("scheduler") == ["scheduler"]
+    assert Release.parse("3.3.2").command("triggerer") == ["triggerer", "--skip-serve-logs"]
+    assert Release.parse("2.2.5").command("triggerer") == ["triggerer"]  # has none, and no such option
+    assert Release.parse("2.0.2").command("scheduler") == ["scheduler"]
 
 
 def test_a_component_that_the_version_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="has no"):
-        Deployment("1.10.15", components=["triggerer"])
+        Airflow("1.10.15", components=["triggerer"])
 
 
 def test_settings_do_not_leak_in_and_can_be_overridden(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_settings_do_not_leak_in_and_can_be_overridden(monkeypatch: pytest.Monke
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     place = Place(tmp_path / "env", tmp_path / "home", tmp_path / "home/dags", 1234)
 
-    made = settings(Version.parse("3.3.2"), place, DEFAULT_USERS, None, {"AIRFLOW__CORE__PARALLELISM": "1"})
+    made = settings(Release.parse("3.3.2"), place, DEFAULT_USERS, None, {"AIRFLOW__CORE__PARALLELISM": "1"})
 
     assert made["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
     assert made["AIRFLOW__CORE__PARALLELISM"] == "1"
@@ -89,7 +89,7 @@ def test_no_proxy_of_the_environment_is_used_for_this_machine(
     for name, value in listed.items():
         monkeypatch.setenv(name, value)
     place = Place(tmp_path / "env", tmp_path / "home", tmp_path / "home/dags", 1234)
-    env = settings(Version.parse("3.3.2"), place, DEFAULT_USERS, None, {})
+    env = settings(Release.parse("3.3.2"), place, DEFAULT_USERS, None, {})
     assert (env["NO_PROXY"], env["no_proxy"]) == (made, made)
 
 
@@ -118,7 +118,7 @@ def test_either_web_server_is_understood_when_its_port_is_taken(said: str) -> No
 
 
 def test_what_is_not_running_says_so() -> None:
-    deployment = Deployment("3.3.2", name="asleep")
+    deployment = Airflow("3.3.2", name="asleep")
     deployment.stop()
 
     assert deployment.processes == {}
@@ -164,7 +164,7 @@ def test_the_command_line_explains_itself() -> None:
 @pytest.mark.live
 @pytest.mark.timeout(600)
 def test_a_component_can_be_killed_and_started_again() -> None:
-    with Deployment("3.3.2", name="faults") as deployment:
+    with Airflow("3.3.2", name="faults") as deployment:
         before = deployment.processes
         deployment.stop_component("triggerer", sig=signal.SIGKILL)
         assert "triggerer" not in deployment.processes
@@ -181,7 +181,7 @@ def test_a_component_can_be_killed_and_started_again() -> None:
 @pytest.mark.live
 @pytest.mark.timeout(600)
 def test_a_failing_start_shows_what_the_component_wrote_and_leaves_nothing() -> None:
-    deployment = Deployment("3.3.2", name="failing", env={"AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor"})
+    deployment = Airflow("3.3.2", name="failing", env={"AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor"})
     with pytest.raises(StartError, match=r"scheduler ended with(?s:.*)NoSuchExecutor"):
         deployment.start()
 
@@ -216,14 +216,14 @@ def test_a_port_that_somebody_else_takes_first_is_given_up_for_another(
         port = taken.getsockname()[1]
         ports = iter([port])
         monkeypatch.setattr(deployments, "free_port", lambda: next(ports, None) or free_port())
-        with Deployment(version, name="port", components=[Version.parse(version).web]) as deployment:
+        with Airflow(version, name="port", components=[Release.parse(version).web]) as deployment:
             assert deployment.url != f"http://127.0.0.1:{port}"
 
 
 def test_a_deployment_that_is_stopped_while_its_home_is_prepared_leaves_no_supervisor(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    deployment = Deployment("3.3.2", name="stopped")
+    deployment = Airflow("3.3.2", name="stopped")
     monkeypatch.setattr(deployment, "_install", lambda: tmp_path)
     monkeypatch.setattr(deployment, "_fill", lambda installed: deployment.stop())
     monkeypatch.setattr(deployment, "_start_components", lambda: pytest.fail("it was stopped"))

@@ -9,7 +9,7 @@ import pytest
 
 from dev.loopback import NAMES, bypass_proxy, without_proxy
 from dev.settings import Place, settings
-from dev.versions import Version
+from dev.versions import Release
 
 
 def test_what_is_exempt_stays_so() -> None:
@@ -28,7 +28,7 @@ def test_components_reach_each_other_and_other_deployments(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "intra.example")
     monkeypatch.delenv("no_proxy", raising=False)
-    env = settings(Version.parse(version), Place(tmp_path, tmp_path, tmp_path, 1), {}, None, {})
+    env = settings(Release.parse(version), Place(tmp_path, tmp_path, tmp_path, 1), {}, None, {})
     assert env["HTTP_PROXY"] == "http://127.0.0.1:9"
     for name in ("NO_PROXY", "no_proxy"):
         assert {"intra.example", *NAMES} <= set(env[name].split(","))

@@ -15,7 +15,7 @@ import pytest
 from astronomer_remote.testing import FakeDeployment
 from dev import demo, pair
 from dev.demo import DemoFailed, Toured
-from dev.deployments import LINKED, ROOT, Deployment
+from dev.deployments import LINKED, ROOT, Airflow
 from dev.pair import EXAMPLE_DAGS, REMOTE_DAGS, Client, connection
 from dev.ports import free_port
 from dev.settings import Place
@@ -57,7 +57,7 @@ def test_a_folder_of_own_dag_files_is_linked_and_outlives_the_deployment(
     own = tmp_path / "own" / "local"
     own.mkdir(parents=True)
     (own / "mine.py").write_text("# a DAG")
-    deployment = Deployment("3.3.2", dags=EXAMPLE_DAGS, own_dags=own)
+    deployment = Airflow("3.3.2", dags=EXAMPLE_DAGS, own_dags=own)
     monkeypatch.setattr("dev.deployments.fill_home", lambda *_: None)
     deployment._folder = tmp_path / "run"
     deployment._folder.mkdir()

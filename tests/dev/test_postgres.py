@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dev.database import Database, Sqlite
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.postgres import postgres
 from tests.dev.waiting import living, until
 
@@ -48,4 +48,4 @@ def test_a_server_listens_on_loopback_only_and_leaves_nothing_behind() -> None:
 
 def test_an_airflow_without_the_settings_for_it_is_refused() -> None:
     with pytest.raises(ValueError, match=r"2\.2\.5 is started on SQLite only"):
-        Deployment("2.2.5", database="postgresql")
+        Airflow("2.2.5", database="postgresql")

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 from dev.settings import DEFAULT_USERS, Place, settings
-from dev.versions import Version
+from dev.versions import Release
 
 
 def test_a_task_of_airflow_3_waits_a_minute_for_a_busy_api_server(tmp_path: Path) -> None:
     place = Place(Path(sys.prefix), tmp_path, tmp_path, 1)
-    env = settings(Version.parse("3.3.2"), place, DEFAULT_USERS, None, {})
+    env = settings(Release.parse("3.3.2"), place, DEFAULT_USERS, None, {})
     code = "from airflow.sdk.api.client import API_TIMEOUT; print(API_TIMEOUT)"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "60.0"

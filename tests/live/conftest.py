@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.missing import Missing
 
 # Some of these tests run tasks in this process.
@@ -143,14 +143,14 @@ class Campaigns:
         self.close_local()
 
 
-def _remote(pair: Pair) -> Deployment:
+def _remote(pair: Pair) -> Airflow:
     # One of the remotes keeps its configuration to itself.
     shown = str(not pair.smoke)
     env = {"AIRFLOW__WEBSERVER__EXPOSE_CONFIG": shown, "AIRFLOW__API__EXPOSE_CONFIG": shown}
-    return Deployment(pair.remote, name="remote", dags=HERE / "remote_dags", users=USERS, env=env)
+    return Airflow(pair.remote, name="remote", dags=HERE / "remote_dags", users=USERS, env=env)
 
 
-def _local(pair: Pair, remote: Remote) -> Deployment:
+def _local(pair: Pair, remote: Remote) -> Airflow:
     env = {
         "AIRFLOW__CORE__PARALLELISM": str(TASKS_AT_ONCE),
         # The DAG files never change.
@@ -162,7 +162,7 @@ def _local(pair: Pair, remote: Remote) -> Deployment:
         where = quote(remote.url, safe="")
         conn_id = f"AIRFLOW_CONN_REMOTE_{pair.remote.replace('.', '_')}"
         env[conn_id] = f"astronomer://{login}:{password}@{where}"
-    return Deployment(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env)
+    return Airflow(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env)
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import requests
 
-from astronomer_remote.api.deployment import Deployment as Conversations
+from astronomer_remote.api.deployment import Airflow
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.settings import DATABASE_FILE
 from tests.live.plan import numbers
 
@@ -24,10 +24,10 @@ VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
 class Conversing:
     """A real remote."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Airflow) -> None:
         self.deployment = deployment
         self.version = numbers(deployment.version)
-        self.drivers: dict[str, tuple[Conversations, SyncDriver]] = {}
+        self.drivers: dict[str, tuple[Airflow, SyncDriver]] = {}
         self.remote = self.of("admin")
 
     def settings(self, role: str) -> Settings:
@@ -37,12 +37,12 @@ class Conversing:
         extra = {"auth": "none"} if self.version < (2,) else {}
         return Settings.parse(host=self.deployment.url, login=login, password=password, extra=extra)
 
-    def of(self, role: str) -> Conversations:
+    def of(self, role: str) -> Airflow:
         """The remote for a user of a role."""
         if role not in self.drivers:
             settings = self.settings(role)
             driver = SyncDriver(configure(requests.Session(), settings), settings, reload=lambda: settings)
-            self.drivers[role] = Conversations(settings), driver
+            self.drivers[role] = Airflow(settings), driver
         return self.drivers[role][0]
 
     def run(self, flow: Flow[T], role: str = "admin") -> T:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dev import faults
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.faults import Fault, Rule
-from dev.versions import Version
+from dev.versions import Release
 
 VERSIONS = ("1.10.15", "2.11.2", "3.3.2")
 MODES = ("sync", "deferrable")
@@ -140,7 +140,7 @@ CASES = (
 )
 
 
-def remote(version: str) -> Deployment:
+def remote(version: str) -> Airflow:
     """A remote whose runs cost nothing, and in which nothing waits."""
-    components = [each for each in Version.parse(version).components if each != "triggerer"]
-    return Deployment(version, name="remote", dags=DAGS, components=components)
+    components = [each for each in Release.parse(version).components if each != "triggerer"]
+    return Airflow(version, name="remote", dags=DAGS, components=components)

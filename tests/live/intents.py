@@ -16,7 +16,7 @@ from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport import drivers as transport
 from astronomer_remote.exceptions import PermanentError, RemoteError
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.proxy import Proxy
 from tests.airflow.local import in_dag, local_task, resume
 from tests.live.fault_cases import TRIGGER
@@ -66,7 +66,7 @@ class Intents:
     :param patch: undone when the remote is no longer needed.
     """
 
-    def __init__(self, deployment: Deployment, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, deployment: Airflow, patch: pytest.MonkeyPatch) -> None:
         self.remote = Remote(deployment)
         self._patch = patch
         patch.setitem(transport.SyncDriver.__init__.__kwdefaults__, "sleep", lambda wish: time.sleep(wish / HURRY))

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import requests
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 
 
 class Local:
     """A local deployment."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Airflow) -> None:
         self.deployment = deployment
         self._session = requests.Session()
         self._session.trust_env = False

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.settings import PASSWORDS_FILE
 from tests.live.plan import numbers
 
@@ -26,7 +26,7 @@ class RemoteRun(NamedTuple):
 class Remote:
     """A remote deployment."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Airflow) -> None:
         self.deployment = deployment
         self.version = numbers(deployment.version)
         self.url = deployment.url

@@ -12,11 +12,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.faults import Rule
 from dev.proxy import Proxy
 from dev.supervisor import descendants
-from dev.versions import Version
+from dev.versions import Release
 from tests.live.fault_cases import ABOUT_RUNS, TRIGGER, remote
 from tests.live.kill_table import CELLS, key
 from tests.live.local import Local
@@ -179,7 +179,7 @@ class Stage:
     :param proxies: closed in the end.
     """
 
-    def __init__(self, local: Deployment, remote: Deployment, proxies: ExitStack) -> None:
+    def __init__(self, local: Airflow, remote: Airflow, proxies: ExitStack) -> None:
         self.pair = Pair(local.version, remote.version)
         self.local = Local(local)
         self.remote = Remote(remote)
@@ -265,12 +265,10 @@ def stage(
     """Both deployments, running; `database` is that of the local one."""
     far = remote(pair.remote)
     far.configure(remote_settings or {})
-    env = LOCAL | HEARTBEATS[Version.parse(pair.local).generation]
+    env = LOCAL | HEARTBEATS[Release.parse(pair.local).generation]
     with (
         far,
-        Deployment(
-            pair.local, name="local", project=True, dags=HERE / "local_dags", env=env, database=database
-        ) as near,
+        Airflow(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env, database=database) as near,
         ExitStack() as proxies,
     ):
         yield Stage(near, far, proxies)

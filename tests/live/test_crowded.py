@@ -14,7 +14,7 @@ from astronomer_remote.api.protocol.flow import Flow, Request
 from astronomer_remote.api.runs.failure import LARGEST_REPORT
 from astronomer_remote.api.waiting.log_stream import LINES_PER_POLL
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from tests.live.conversing import Conversing
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ STREAMED = ("stubborn", "talkative", "parts")
 class Counting(Conversing):
     """A real remote that is waited for, and how often it was asked for what."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Airflow) -> None:
         super().__init__(deployment)
         self.asked: list[str] = []
         self.lines: list[str] = []
@@ -70,7 +70,7 @@ class Counting(Conversing):
 
 @pytest.fixture(scope="module", params=["2.11.2", "3.3.2"])
 def at(request: pytest.FixtureRequest) -> Iterator[Counting]:
-    with Deployment(request.param, name="crowded", dags=DAGS) as deployment:
+    with Airflow(request.param, name="crowded", dags=DAGS) as deployment:
         yield Counting(deployment)
 
 

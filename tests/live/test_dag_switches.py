@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.protocol.errors import AccessDenied, DagNotFound, DagRunNotFound, NotSupported
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from tests.live.conversing import VERSIONS, Conversing
 from tests.live.waiting import wait_until
 
@@ -46,7 +46,7 @@ class DagsOf(Conversing):
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def at(request: pytest.FixtureRequest) -> Iterator[DagsOf]:
-    with Deployment(request.param, name="switches", dags=DAGS) as deployment:
+    with Airflow(request.param, name="switches", dags=DAGS) as deployment:
         yield DagsOf(deployment)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, REMOTE_DAGS, Client, connection, furnish, pair, running
 
 EXAMPLES = sorted(path.stem for path in EXAMPLE_DAGS.glob("*.py"))
@@ -64,7 +64,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
     both = pair("3.3.2", "2.11.2", own_dags=own_dags)
     for each in both:
         (own_dags / each.name).mkdir()
-    legacy = Deployment("1.10.15", name="legacy", dags=REMOTE_DAGS)
+    legacy = Airflow("1.10.15", name="legacy", dags=REMOTE_DAGS)
     with running([*both, legacy], lambda _: None):
         ran = Examples(Client(both.local), Client(both.remote), Client(legacy), own_dags)
         furnish(ran.local, ran.remote, both.remote)

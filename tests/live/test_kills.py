@@ -10,7 +10,7 @@ import pytest
 
 from dev import faults
 from dev.faults import Rule
-from dev.versions import Version
+from dev.versions import Release
 from tests.live import kill_table
 from tests.live.fault_cases import TRIGGER
 from tests.live.plan import BOTH, DEFERRABLE, SYNC
@@ -184,7 +184,7 @@ def fifty(on: Stage) -> Waiting:
 
 
 def restart_remote(on: Stage, seconds_down: float = 0) -> None:
-    web = Version.parse(on.pair.remote).web
+    web = Release.parse(on.pair.remote).web
     on.remote.deployment.stop_component(web)
     time.sleep(seconds_down)
     on.remote.deployment.start_component(web, timeout=120)

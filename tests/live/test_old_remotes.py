@@ -12,8 +12,8 @@ import pytest
 from astronomer_remote.exceptions import DagRunAlreadyExists, NotSupported
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
-from dev.deployments import Deployment
-from dev.versions import Version
+from dev.deployments import Airflow
+from dev.versions import Release
 from tests.airflow.local import in_dag, local_task
 from tests.live.intents import Intents
 
@@ -25,8 +25,8 @@ DAGS = Path(__file__).parent / "dated_dags"
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def intents(request: pytest.FixtureRequest) -> Iterator[Intents]:
-    components = [each for each in Version.parse(request.param).components if each != "triggerer"]
-    remote = Deployment(request.param, name="remote", dags=DAGS, components=components)
+    components = [each for each in Release.parse(request.param).components if each != "triggerer"]
+    remote = Airflow(request.param, name="remote", dags=DAGS, components=components)
     with pytest.MonkeyPatch.context() as patch, remote as deployment:
         yield Intents(deployment, patch)
 

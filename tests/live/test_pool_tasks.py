@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from tests.live.local import Local
 from tests.live.remote import Remote
 from tests.live.waiting import wait_until
@@ -65,7 +65,7 @@ class Both(NamedTuple):
 @pytest.fixture(scope="module", params=PAIRS, ids="-to-".join)
 def both(request: pytest.FixtureRequest) -> Iterator[Both]:
     local_version, remote_version = request.param
-    with Deployment(remote_version, name="remote", dags=HERE / "remote_dags") as there:
+    with Airflow(remote_version, name="remote", dags=HERE / "remote_dags") as there:
         remote = Remote(there)
         for name in BORROWERS:
             remote.make_pool(name, 5)
@@ -73,7 +73,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[Both]:
         login, password = there.users["admin"]
         connection = json.dumps({"conn_type": "astronomer", "host": there.url, "login": login, "password": password})
         env = {"AIRFLOW__CORE__PARALLELISM": "8", "AIRFLOW_CONN_REMOTE": connection}
-        with Deployment(local_version, name="local", project=True, dags=HERE / "pool_dags", env=env) as here:
+        with Airflow(local_version, name="local", project=True, dags=HERE / "pool_dags", env=env) as here:
             yield Both(Local(here), remote)
 
 

@@ -26,7 +26,7 @@ from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.api.watch.pool_watcher import watch_pool
-from dev.deployments import Deployment
+from dev.deployments import Airflow
 from tests.live.conversing import VERSIONS, Conversing
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -72,7 +72,7 @@ class PoolsOf(Conversing):
 def at(request: pytest.FixtureRequest) -> Iterator[PoolsOf]:
     # Pools need no scheduler.
     component = "api-server" if request.param.startswith("3") else "webserver"
-    with Deployment(request.param, name="pools", components=[component]) as deployment:
+    with Airflow(request.param, name="pools", components=[component]) as deployment:
         yield PoolsOf(deployment)
 
 

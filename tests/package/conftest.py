@@ -13,7 +13,7 @@ import astronomer_remote
 from dev.environments import make, python_for, run_uv
 from dev.places import ROOT
 from dev.uv import surroundings, uv
-from dev.versions import Version
+from dev.versions import Release
 
 NAME = f"airflow_provider_astronomer_remote-{astronomer_remote.__version__}"
 SMOKE = Path(__file__).with_name("smoke.py")
@@ -51,7 +51,7 @@ class Clean:
         self.version = version
         self.folder = folder / f"airflow-{version}"
         self._python = python_for(version, project=True)
-        self._date = Version.parse(version).line.exclude_newer
+        self._date = Release.parse(version).line.exclude_newer
         make(self.folder, self._python, print)
         self.install("pip", f"apache-airflow=={version}", dated=True)
 
