@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import requests
 
-from astronomer_remote.api.deployment import Airflow
+from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.pools.diff import parse, table
 from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol.flow import Flow
@@ -39,7 +39,7 @@ def measure(version: str) -> list[tuple[str, ...]]:
         login, password = deployment.users["admin"]
         extra = {"auth": "none"} if version.startswith("1.") else {}
         settings = Settings.parse(host=deployment.url, login=login, password=password, extra=extra)
-        remote, session = Airflow(settings), configure(requests.Session(), settings)
+        remote, session = Deployment(settings), configure(requests.Session(), settings)
         sent: list[str] = []
         session.hooks["response"].append(lambda reply, **_: sent.append(reply.request.method))
         driver = SyncDriver(session, settings, reload=lambda: settings)
@@ -55,7 +55,7 @@ def measure(version: str) -> list[tuple[str, ...]]:
     return rows
 
 
-def sync(remote: Airflow, declared: Mapping[str, int]) -> Flow[SyncProgress]:
+def sync(remote: Deployment, declared: Mapping[str, int]) -> Flow[SyncProgress]:
     """What the operator does. 1.10 prunes only if forced."""
     plan = yield from remote.pool_sync.plan(parse(declared), prune=True, force=True)
     return (yield from remote.pool_sync.apply(plan, force=True))

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import requests
 
-from astronomer_remote.api.deployment import Airflow
+from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
@@ -27,7 +27,7 @@ class Conversing:
     def __init__(self, deployment: Airflow) -> None:
         self.deployment = deployment
         self.version = numbers(deployment.version)
-        self.drivers: dict[str, tuple[Airflow, SyncDriver]] = {}
+        self.drivers: dict[str, tuple[Deployment, SyncDriver]] = {}
         self.remote = self.of("admin")
 
     def settings(self, role: str) -> Settings:
@@ -37,12 +37,12 @@ class Conversing:
         extra = {"auth": "none"} if self.version < (2,) else {}
         return Settings.parse(host=self.deployment.url, login=login, password=password, extra=extra)
 
-    def of(self, role: str) -> Airflow:
+    def of(self, role: str) -> Deployment:
         """The remote for a user of a role."""
         if role not in self.drivers:
             settings = self.settings(role)
             driver = SyncDriver(configure(requests.Session(), settings), settings, reload=lambda: settings)
-            self.drivers[role] = Airflow(settings), driver
+            self.drivers[role] = Deployment(settings), driver
         return self.drivers[role][0]
 
     def run(self, flow: Flow[T], role: str = "admin") -> T:
