@@ -65,7 +65,7 @@ def any_remote(request: pytest.FixtureRequest, start: Callable[..., FakeDeployme
 
 @pytest.fixture
 def not_rescheduled_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Airflow 2 asks its database when a sensor was first rescheduled."""
+    """Airflow 2 reads from its database when a sensor was first rescheduled."""
     from airflow.providers.common.compat.sdk import BaseSensorOperator
 
     base = sys.modules[BaseSensorOperator.__module__]
@@ -75,7 +75,7 @@ def not_rescheduled_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no time pass between two attempts, and between two looks."""
+    """Let no time pass between two attempts or two polls."""
     monkeypatch.setitem(SyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: None)
 
 

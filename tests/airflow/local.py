@@ -65,7 +65,7 @@ class LocalTask:
         self.pushed.append((key, value))
 
     def get_first_reschedule_date(self, context: Any) -> None:
-        """When a sensor was first rescheduled, which Airflow 3 asks the task instance."""
+        """When a sensor was first rescheduled, which Airflow 3 reads from the task instance."""
 
     def context(self) -> dict[str, Any]:
         return {

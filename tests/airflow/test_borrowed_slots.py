@@ -1,4 +1,4 @@
-"""A DAG that borrows slots is run as a whole: whatever happens in between, the pool is put back."""
+"""A DAG that borrows slots is run as a whole: whatever happens in between, the pool is restored."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def run_dag(database: None, start: Start, tmp_path: Path) -> Callable[[str], tup
         ("meddled", {"borrow_slots_return"}),
     ],
 )
-def test_the_pool_is_put_back_unless_somebody_else_changed_it(
+def test_the_pool_is_restored_unless_others_changed_it(
     run_dag: Callable[[str], tuple[FakeDeployment, str]], dag_id: str, failed: set[str]
 ) -> None:
     remote, lines = run_dag(dag_id)

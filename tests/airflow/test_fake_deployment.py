@@ -1,4 +1,4 @@
-"""The fake deployment as somebody uses it who tests DAGs."""
+"""The fake deployment as users have it for tests of their DAGs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_run_ends_by_being_looked_at(version: str, start: Start) -> None:
 
 
 @VERSIONS
-def test_a_run_that_stays_ends_when_it_is_told_to(version: str, start: Start) -> None:
+def test_a_run_that_stays_ends_when_the_test_finishes_it(version: str, start: Start) -> None:
     remote = start(version)
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "r", state="running")
@@ -63,8 +63,8 @@ def test_what_happened_can_be_read(remote: FakeDeployment) -> None:
     remote.add_pool("small", 3)
     AstronomerHook().update_pool("small", slots=5)
     assert remote.pools() == {"default_pool": 128, "small": 5}
-    changed = [asked for asked in remote.received if asked.method == "PATCH"]
-    assert [asked.json()["slots"] for asked in changed] == [5]
+    changed = [request for request in remote.received if request.method == "PATCH"]
+    assert [request.json()["slots"] for request in changed] == [5]
 
 
 def test_it_has_an_address_only_while_it_runs() -> None:
@@ -90,7 +90,7 @@ def test_it_leaves_no_thread_behind_even_with_a_client_that_stays() -> None:
         assert active_count() == before
 
 
-def test_a_fault_of_its_own_is_told_and_not_repeated(remote: FakeDeployment) -> None:
+def test_a_fault_of_its_own_is_reported_and_not_repeated(remote: FakeDeployment) -> None:
     body = '{"name": "n", "slots": 1'
     token = requests.post(
         f"{remote.url}/auth/token", json={"username": "admin", "password": "admin"}, timeout=5

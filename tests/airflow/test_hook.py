@@ -48,11 +48,11 @@ Start = Callable[..., FakeDeployment]
 def settings_of(conn_id: str = "astronomer_default") -> Settings:
     """What the hook reads from a connection, synchronously and not: the same."""
 
-    def tell(deployment: Deployment) -> Iterator[Any]:
+    def flow(deployment: Deployment) -> Iterator[Any]:
         return deployment.settings
         yield
 
-    plain = AstronomerHook(conn_id).run_flow(tell)  # type: ignore[arg-type]
+    plain = AstronomerHook(conn_id).run_flow(flow)  # type: ignore[arg-type]
     assert asyncio.run(AstronomerHook(conn_id).async_settings()) == plain
     return plain
 
@@ -70,7 +70,7 @@ def test_a_missing_connection_is_named_when_it_is_needed() -> None:
         AstronomerHook("no_such_connection").get_version()
 
 
-def test_the_hook_itself_has_what_older_airflows_ask_for_the_form() -> None:
+def test_the_hook_itself_has_what_older_airflows_read_for_the_form() -> None:
     own = vars(AstronomerHook)
     assert {"get_connection_form_widgets", "get_ui_field_behaviour"} <= set(own)
     assert AstronomerHook.get_ui_field_behaviour() == get_provider_info.ui_field_behaviour()
@@ -163,7 +163,7 @@ def test_a_connection_can_be_json(
         {"host": "ftp://host.example"},
         {"host": "https://host.example", "extra": {"auth": "astro-token"}},
         {"host": "https://host.example", "extra": {"read_timeout": "soon"}},
-        {"host": "https://host.example", "extra": {"auth": "basic"}, "login": "somebody"},
+        {"host": "https://host.example", "extra": {"auth": "basic"}, "login": "a user"},
         {"host": "https://host.example", "extra": {"secret_headers": "hush"}},
     ],
 )
@@ -233,7 +233,7 @@ def test_after_a_fork_the_child_does_not_share_the_parents_connections(
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["plain", "async"])
 @pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_works_in_every_generation_or_is_refused_by_name(
+def test_an_operation_works_in_every_generation_or_fails_with_a_clear_error(
     start: Start, name: str, version: str, asynchronous: bool
 ) -> None:
     remote = start(version, config={"core": {"parallelism": "32"}})
@@ -303,7 +303,9 @@ def test_a_hidden_configuration_is_said_to_be_hidden(start: Start, version: str)
 
 
 @pytest.mark.parametrize("version", ["2.0.2", "2.11.2", "3.3.2"])
-def test_a_user_who_may_only_read_is_told_which_role_may_more(start: Start, version: str, add_connection: Any) -> None:
+def test_the_error_for_a_user_with_too_few_permissions_names_the_role_that_has_them(
+    start: Start, version: str, add_connection: Any
+) -> None:
     remote = start(version)
     remote.add_dag("quick")
     add_connection(**remote.connection(login="viewer", password="viewer"))
@@ -339,7 +341,7 @@ def test_a_token_or_key_gets_through_a_gateway(
 @pytest.mark.parametrize(
     ("version", "secret"), [("2.2.5", {}), ("2.11.2", {}), ("3.3.2", {}), ("3.3.2", {"api_token": "before"})]
 )
-def test_a_secret_that_was_changed_is_read_anew(
+def test_a_secret_that_was_changed_is_read_again(
     start: Start, add_connection: Any, version: str, secret: dict[str, str], asynchronous: bool
 ) -> None:
     remote = start(version, **secret)
@@ -402,7 +404,7 @@ def test_no_secret_is_in_a_log_a_representation_or_an_error(
     assert len(errors) == 3
     lines = [caplog.text, repr(hook), str(hook), repr(hook.run_flow(_deployment)), str(hook.test_connection())]
     lines += [text for error in errors for text in (str(error), repr(error), repr(vars(error)))]
-    handed_out = [asked.headers.get("authorization", "s3cr3t").rpartition(" ")[2] for asked in remote.received]
+    handed_out = [request.headers.get("authorization", "s3cr3t").rpartition(" ")[2] for request in remote.received]
     for secret in ("s3cr3t", *handed_out):
         assert not [text for text in lines if secret in text]
 
@@ -482,7 +484,7 @@ def test_the_button_says_that_1_10_knows_no_accounts(start: Start) -> None:
     assert "whoever reaches it may do everything" in message
 
 
-def test_the_button_bears_with_a_remote_that_says_something_else(start: Start) -> None:
+def test_the_button_tolerates_a_remote_that_replies_something_else(start: Start) -> None:
     remote = start("3.3.2")
     remote.disturb(422, method="POST", path="/dagRuns")
     remote.disturb(404, path="/monitor/health")
@@ -583,11 +585,11 @@ def test_run_is_authenticated_and_sends_no_extra_as_a_header(start: Start, add_c
         add_connection(**remote.connection(extra=extra))
         reply = AstronomerHook(method="GET").run(endpoint)
         assert reply.json()["total_entries"] == 1
-        asked = remote.received[-1]
-        assert asked.headers["x-gateway-key"] == "k"
-        assert asked.headers["authorization"]
+        request = remote.received[-1]
+        assert request.headers["x-gateway-key"] == "k"
+        assert request.headers["authorization"]
         known = {"accept", "accept-encoding", "authorization", "connection", "host", "user-agent", "x-gateway-key"}
-        assert set(asked.headers) <= known
+        assert set(request.headers) <= known
 
 
 def test_run_takes_data_and_headers_as_ever(remote: FakeDeployment) -> None:
@@ -623,8 +625,8 @@ def elsewhere() -> Iterator[tuple[str, list[RecordedRequest]]]:
     """Another host, and what it heard."""
     heard: list[RecordedRequest] = []
 
-    def answer(asked: RecordedRequest) -> Reply:
-        heard.append(asked)
+    def answer(request: RecordedRequest) -> Reply:
+        heard.append(request)
         return Reply(200, {})
 
     server = Server(answer, keep_alive=False)
@@ -637,8 +639,8 @@ def redirecting(elsewhere: tuple[str, list[RecordedRequest]], add_connection: An
     """A deployment of Airflow 3 that answers everything with a redirect to the other host."""
     url, _ = elsewhere
 
-    def answer(asked: RecordedRequest) -> Reply:
-        if asked.path == "/api/v2/version":
+    def answer(request: RecordedRequest) -> Reply:
+        if request.path == "/api/v2/version":
             return Reply(200, {"version": "3.3.2"})
         return Reply(302, None, headers={"Location": f"{url}/login"})
 
@@ -661,9 +663,9 @@ def test_redirects_are_not_followed(elsewhere: tuple[str, list[RecordedRequest]]
 @pytest.mark.usefixtures("redirecting")
 def test_credentials_do_not_follow_a_redirect_that_a_user_allows(elsewhere: tuple[str, list[RecordedRequest]]) -> None:
     AstronomerHook().run("api/v2/pools", extra_options={"allow_redirects": True})
-    (asked,) = elsewhere[1]
-    assert "s3cr3t" not in str(asked.headers)
-    assert "g4te" not in str(asked.headers)
+    (request,) = elsewhere[1]
+    assert "s3cr3t" not in str(request.headers)
+    assert "g4te" not in str(request.headers)
 
 
 @pytest.mark.parametrize(
@@ -689,10 +691,10 @@ def test_credentials_do_not_follow_a_redirect_to_another_deployment_of_the_same_
 ) -> None:
     heard: list[RecordedRequest] = []
 
-    def answer(asked: RecordedRequest) -> Reply:
-        if asked.path == "/one/api/v2/version":
+    def answer(request: RecordedRequest) -> Reply:
+        if request.path == "/one/api/v2/version":
             return Reply(200, {"version": "3.3.2"})
-        heard.append(asked)
+        heard.append(request)
         return Reply(302, None, headers={"Location": location}) if len(heard) == 1 else Reply(200, {})
 
     server = Server(answer, keep_alive=False)
@@ -711,8 +713,8 @@ def test_credentials_do_not_follow_a_redirect_to_another_deployment_of_the_same_
 def test_an_endpoint_that_may_lead_to_another_deployment_is_refused(add_connection: Any, endpoint: str) -> None:
     heard: list[RecordedRequest] = []
 
-    def answer(asked: RecordedRequest) -> Reply:
-        heard.append(asked)
+    def answer(request: RecordedRequest) -> Reply:
+        heard.append(request)
         return Reply(200, {"version": "3.3.2"})
 
     server = Server(answer, keep_alive=False)
@@ -723,9 +725,9 @@ def test_an_endpoint_that_may_lead_to_another_deployment_is_refused(add_connecti
     with hook.get_conn() as session:
         session.get(f"{server.url}/one/{endpoint}", timeout=5)
     server.close()
-    # A request that somebody sends all the same carries nothing that is meant for the deployment.
+    # A request that is sent all the same has nothing that is meant for the deployment.
     assert heard
-    assert not any({"authorization", "x-gate"} & set(asked.headers) for asked in heard)
+    assert not any({"authorization", "x-gate"} & set(request.headers) for request in heard)
 
 
 def test_credentials_are_shown_to_the_deployment_alone(

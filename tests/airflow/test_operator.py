@@ -25,7 +25,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
-from astronomer_remote.compat import AIRFLOW_3, NOTSET, LocalState, _state_of_try
+from astronomer_remote.compat import AIRFLOW_3, NOTSET, RUN_TRY, LocalState, _state_of_try
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
     DagIsPaused,
@@ -98,9 +98,9 @@ def test_all_that_airflows_own_renders_is_rendered() -> None:
 # Making one
 
 
-def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_making_one_sends_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("asked while a DAG file is parsed")
+        raise AssertionError("a request while a DAG file is parsed")
 
     monkeypatch.setattr(BaseHook, "get_connection", refuse)
     monkeypatch.setattr("socket.socket.connect", refuse)
@@ -233,7 +233,7 @@ def test_conf_may_be_the_text_of_a_json_object(remote: FakeDeployment) -> None:
 # Triggering
 
 
-def test_all_that_was_asked_for_reaches_the_remote(remote: FakeDeployment) -> None:
+def test_all_arguments_reach_the_remote(remote: FakeDeployment) -> None:
     made = operator(
         trigger_run_id="mine",
         conf={"k": [1, None]},
@@ -259,14 +259,14 @@ def test_all_that_was_asked_for_reaches_the_remote(remote: FakeDeployment) -> No
     }
 
 
-def test_what_a_generation_cannot_do_is_refused_by_name(start: Start) -> None:
+def test_what_a_generation_cannot_do_fails_with_a_clear_error(start: Start) -> None:
     start("1.10.15").add_dag("quick")
     made = operator(note="a note")
     with pytest.raises(NotSupported, match="note"):
         made.execute(local_task(made).context())
 
 
-def test_the_run_is_told_before_any_waiting(any_remote: FakeDeployment) -> None:
+def test_the_run_is_in_xcom_before_any_waiting(any_remote: FakeDeployment) -> None:
     any_remote.add_dag("slow", stays="running")
     made = operator(trigger_dag_id="slow", wait_for_completion=True, wait_timeout=0.05, cancel_on_kill=False)
     task = local_task(made)
@@ -276,6 +276,17 @@ def test_the_run_is_told_before_any_waiting(any_remote: FakeDeployment) -> None:
     assert task.xcoms["trigger_run_id"] == run["run_id"]
     assert task.xcoms["remote_run_url"].startswith(any_remote.url)
     assert task.pushed[0] == ("trigger_run_id", run["run_id"])
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_only_the_state_is_pushed_twice(remote: FakeDeployment, deferrable: bool) -> None:
+    remote.add_dag("slow", polls=2)
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, deferrable=deferrable)
+    task = local_task(made)
+    to_the_end(made, task.context())
+    pushed = [(key, value) for key, value in task.pushed if key != RUN_TRY]
+    assert [key for key, _ in pushed] == ["trigger_run_id", "remote_run_url", "remote_run_state", "remote_run_state"]
+    assert pushed[-1][1] == "success"
 
 
 def test_without_waiting_it_returns_the_run_id_and_never_defers(any_remote: FakeDeployment) -> None:
@@ -382,7 +393,7 @@ def test_a_paused_dag_is_triggered_unless_the_task_is_to_fail(any_remote: FakeDe
     ("change", "expected"),
     [({"trigger_dag_id": "no_such_dag"}, DagNotFound), ({"astronomer_conn_id": "wrong"}, AuthenticationFailed)],
 )
-def test_what_a_retry_cannot_mend_fails_at_once(
+def test_what_a_retry_cannot_fix_fails_at_once(
     remote: FakeDeployment, add_connection: Any, change: dict[str, Any], expected: type[RemoteError]
 ) -> None:
     add_connection("wrong", **remote.connection(password="wrong"))
@@ -401,7 +412,7 @@ def test_what_may_pass_is_left_to_airflows_retries(remote: FakeDeployment) -> No
     assert not isinstance(caught.value, AirflowFailException)
 
 
-def test_an_unknown_dag_is_told_with_the_files_that_are_broken(remote: FakeDeployment) -> None:
+def test_the_error_for_an_unknown_dag_names_the_files_that_are_broken(remote: FakeDeployment) -> None:
     remote.add_import_error("broken.py", "Traceback …\nModuleNotFoundError: No module named 'pandas'")
     made = operator(trigger_dag_id="broken_dag")
     with pytest.raises(DagNotFound, match=r"broken\.py.*No module named 'pandas'"):
@@ -424,7 +435,7 @@ def test_the_same_try_makes_one_run_however_often_it_is_made(any_remote: FakeDep
 
 
 @pytest.mark.parametrize("facts", [{"map_index": 0}, {"map_index": 1}, {"run_id": "other"}, {"max_tries": 4}])
-def test_another_wish_makes_another_run(remote: FakeDeployment, facts: dict[str, Any]) -> None:
+def test_another_intent_makes_another_run(remote: FakeDeployment, facts: dict[str, Any]) -> None:
     assert run_id_of(remote) != run_id_of(remote, **facts)
     assert len(remote.runs("quick")) == 2
 
@@ -486,9 +497,7 @@ GIVEN = {"trigger_run_id": "nightly", "wait_for_completion": True, "retries": 1}
 
 @pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("state", ["success", "running"])
-def test_a_retry_of_what_never_reached_the_remote_takes_no_run_of_somebody_else(
-    any_remote: FakeDeployment, state: str
-) -> None:
+def test_a_retry_of_what_never_reached_the_remote_adopts_no_other_run(any_remote: FakeDeployment, state: str) -> None:
     any_remote.add_dag("slow", stays="running")
     any_remote.add_run("slow", "nightly", state=state)
     first = operator(trigger_dag_id="slow", **GIVEN)
@@ -519,20 +528,20 @@ def test_a_retry_resets_what_the_first_attempt_could_not_and_what_it_did_only_on
     for number, cleared in ((2, True), (3, version == "2.4.3")):
         before, retry = len(remote.received), operator(**options)
         assert retry.execute(local_task(retry, try_number=number).context())["state"] == "success"
-        asked = [path for _, path in remote.requests[before:]]
-        # A run of 2.4 cannot bear a mark, and is reset as by a first attempt.
-        assert any(path.endswith("/clear") for path in asked) is cleared
+        paths = [path for _, path in remote.requests[before:]]
+        # A run of 2.4 cannot have a mark, and is reset as by a first attempt.
+        assert any(path.endswith("/clear") for path in paths) is cleared
     assert len(remote.runs("slow")) == 1
 
 
 @pytest.mark.parametrize("skips", [False, True])
-def test_a_retry_goes_on_with_the_run_of_a_chosen_id_that_an_attempt_before_it_made(
+def test_a_retry_continues_with_the_run_of_a_chosen_id_that_an_attempt_before_it_made(
     any_remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, skips: bool
 ) -> None:
     options = {"skip_when_already_exists": skips, **GIVEN}
     first = operator(**options)
     with monkeypatch.context() as dying:
-        # Its worker dies before anybody else knows of the run.
+        # Its worker dies before it has pushed or deferred anything.
         dying.setattr(first, "_remember", create_autospec(first._remember, side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             first.execute(local_task(first).context())
@@ -568,12 +577,12 @@ ENDED_ONCE = STARTED + timedelta(hours=1)
         # Cleared after its first try, which sets the number to that try and the retries of now.
         (1 + 3, 3, STARTED, 2),
         (1 + 1, 1, STARTED, 2),
-        # The same number as before; only the end of the local run tells a clear from a retry.
+        # The same number as before; only the end of the local run distinguishes a clear from a retry.
         (1 + 2, 2, STARTED, 1),
         (1 + 2, 2, ENDED_ONCE, 2),
     ],
 )
-def test_a_clear_after_retries_were_lowered_makes_a_new_run_where_airflow_tells_it_from_a_retry(
+def test_a_clear_after_retries_were_lowered_makes_a_new_run_where_airflow_distinguishes_it_from_a_retry(
     remote: FakeDeployment, max_tries: int, retries: int, started: datetime, runs: int
 ) -> None:
     remote.add_dag("slow", polls=1)
@@ -617,7 +626,7 @@ def test_a_retry_whose_replies_are_lost_makes_one_run_of_a_dag_that_fails_at_onc
 
 
 @pytest.mark.parametrize(("on_retry", "runs"), [("new_run", 2), ("clear", 1), ("clear_failed", 1)])
-def test_a_retry_does_with_a_failed_run_what_it_was_told(remote: FakeDeployment, on_retry: str, runs: int) -> None:
+def test_on_retry_decides_what_a_retry_does_with_a_failed_run(remote: FakeDeployment, on_retry: str, runs: int) -> None:
     options = {"trigger_dag_id": "bad", "retries": 1, "wait_for_completion": True, "on_retry": on_retry}
     first = operator(**options)
     with pytest.raises(DagRunFailed):
@@ -629,7 +638,9 @@ def test_a_retry_does_with_a_failed_run_what_it_was_told(remote: FakeDeployment,
 
 
 @pytest.mark.parametrize("taken", [{"trigger_run_id": "taken"}, {"logical_date": "2021-11-16T00:00:00Z"}])
-def test_a_run_of_somebody_else_is_refused_skipped_or_taken_over(start: Start, taken: dict[str, str]) -> None:
+def test_a_run_that_the_task_did_not_trigger_is_an_error_a_skip_or_taken_over(
+    start: Start, taken: dict[str, str]
+) -> None:
     remote = start("2.11.2")
     remote.add_dag("quick")
     remote.add_run("quick", "taken", logical_date="2021-11-16T00:00:00Z")
@@ -755,7 +766,7 @@ def test_the_event_alone_is_enough_to_come_back_with(remote: FakeDeployment) -> 
 
 
 @pytest.mark.parametrize("state", ["success", "failed"])
-def test_coming_back_costs_the_remote_one_look(start: Start, state: str) -> None:
+def test_coming_back_costs_the_remote_one_request(start: Start, state: str) -> None:
     remote = start("3.3.2")
     remote.add_dag("bad", stays="running")
     made = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True, failure_log_lines=None)
@@ -773,7 +784,7 @@ def test_coming_back_costs_the_remote_one_look(start: Start, state: str) -> None
     assert remote.requests[before:] == [("GET", f"/api/v2/dags/bad/dagRuns/{run['run_id']}")]
 
 
-def test_a_retry_begins_anew_even_where_airflow_resumes_it_with_the_event_of_the_try_before(
+def test_a_retry_starts_again_even_where_airflow_resumes_it_with_the_event_of_the_try_before(
     remote: FakeDeployment,
 ) -> None:
     made = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True, retries=1)
@@ -798,7 +809,7 @@ def test_a_retry_begins_anew_even_where_airflow_resumes_it_with_the_event_of_the
         {"status": "success", "summary": "", "run": {"nonsense": 1}, "error": None},
     ],
 )
-def test_an_event_of_somebody_else_is_refused(remote: FakeDeployment, event: Any) -> None:
+def test_an_event_that_is_not_ours_is_an_error(remote: FakeDeployment, event: Any) -> None:
     made = operator(wait_for_completion=True, deferrable=True)
     with pytest.raises(UnexpectedReply, match="event"):
         made.execute_complete(local_task(made).context(), event=event, run_id="r")
@@ -838,19 +849,19 @@ def test_the_link_to_the_run_goes_through_the_database() -> None:
     assert [link.name for link in stored.operator_extra_links] == [RemoteDagRunLink.name]
 
 
-def test_the_link_leads_to_what_the_task_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, Any]] = []
+def test_the_link_leads_to_what_the_task_pushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[dict[str, Any]] = []
 
     class XComs:
         @staticmethod
         def get_value(**arguments: Any) -> str | None:
-            asked.append(arguments)
-            return "https://remote.example/run" if len(asked) == 1 else None
+            reads.append(arguments)
+            return "https://remote.example/run" if len(reads) == 1 else None
 
     monkeypatch.setattr("astronomer_remote.links.XCom", XComs)
     link, key = RemoteDagRunLink(), object()
     assert link.get_link(operator(), ti_key=key) == "https://remote.example/run"  # type: ignore[arg-type]
-    assert asked == [{"key": link.xcom_key, "ti_key": key}]
+    assert reads == [{"key": link.xcom_key, "ti_key": key}]
     assert link.get_link(operator(), ti_key=key) == ""  # type: ignore[arg-type]
 
 
@@ -961,7 +972,7 @@ def test_a_worker_that_was_suspended_leaves_its_run_to_the_next_try(
         (LocalState("running"), True),
         (LocalState("running", 1), True),
         (LocalState("running", 2), False),
-        # Another try runs, which Airflow 3 only tells by the id.
+        # Another try runs, which Airflow 3 shows only by the id.
         (LocalState("running", replaced=True), False),
         *((LocalState(state), False) for state in NEXT_TRY),
         (LocalState(exists=False), True),
@@ -984,7 +995,7 @@ def test_a_timeout_of_a_try_that_airflow_has_given_up_does_not_cancel_the_run(
     assert (remote.runs("slower")[0]["state"] == "failed") == cancelled
 
 
-def test_a_local_deployment_that_does_not_answer_lets_a_run_go_on_that_is_not_overdue(
+def test_a_run_continues_if_the_local_deployment_does_not_answer(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: Any) -> LocalState:
@@ -999,26 +1010,26 @@ def test_a_local_deployment_that_does_not_answer_lets_a_run_go_on_that_is_not_ov
 
 
 class Supervisor:
-    """What Airflow 3 answers a task: the state of its newest try, and whether it knows the one that asks."""
+    """Airflow 3's replies to a task: the state of its newest try, and whether it knows the current one."""
 
     def __init__(self, refusal: int | None, states: dict[str, Any]) -> None:
         self.refusal, self.states = refusal, states
-        self.asked: list[str] = []
+        self.messages: list[str] = []
 
     def send(self, message: Any) -> Any:
         from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
         from airflow.sdk.execution_time.comms import ErrorResponse, TaskStatesResult
 
-        self.asked.append(type(message).__name__)
-        if self.refusal is not None and self.asked[-1] == "ValidateInletsAndOutlets":
+        self.messages.append(type(message).__name__)
+        if self.refusal is not None and self.messages[-1] == "ValidateInletsAndOutlets":
             detail = {"status_code": self.refusal, "message": "refused"}
             raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail=detail))
         return TaskStatesResult(task_states=self.states)
 
 
-@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 tells the number of the try")
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 shows the number of the try")
 @pytest.mark.parametrize(
-    ("refusal", "states", "local", "asked"),
+    ("refusal", "states", "local", "count"),
     [
         (None, {"run": {"task": "running"}}, LocalState("running"), 2),
         (None, {"run": {"task": None}}, LocalState(None), 2),
@@ -1031,8 +1042,8 @@ class Supervisor:
         (500, {"run": {"task": "running"}}, LocalState("running"), 2),
     ],
 )
-def test_airflow_3_is_asked_for_the_id_of_the_try(
-    monkeypatch: pytest.MonkeyPatch, refusal: int | None, states: dict[str, Any], local: LocalState, asked: int
+def test_airflow_3_gets_a_request_with_the_id_of_the_try(
+    monkeypatch: pytest.MonkeyPatch, refusal: int | None, states: dict[str, Any], local: LocalState, count: int
 ) -> None:
     from airflow.sdk.execution_time import task_runner
 
@@ -1040,4 +1051,4 @@ def test_airflow_3_is_asked_for_the_id_of_the_try(
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
     ti = SimpleNamespace(id=uuid4(), dag_id="dag", task_id="task", run_id="run", map_index=-1)
     assert _state_of_try(ti) == local
-    assert len(supervisor.asked) == asked
+    assert len(supervisor.messages) == count

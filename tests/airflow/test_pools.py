@@ -94,7 +94,7 @@ def test_a_pool_that_is_there_is_a_failure_left_alone_or_brought_in_line(any_rem
 def test_a_retry_does_what_the_first_attempt_would_have_done(any_remote: FakeDeployment) -> None:
     any_remote.add_pool("p", 5)
     for task in ({}, RETRY):
-        # It may be somebody else's pool of the same size, which whoever thinks it his own would delete later.
+        # Another task may have created it; a task that takes it for its own would delete it later.
         for slots in (5, 6):
             with pytest.raises(Conflict):
                 execute(RemoteCreatePoolOperator, task=task, pool_name="p", slots=slots)
@@ -430,12 +430,12 @@ def test_all_who_wait_in_a_triggerer_share_one_listing_per_interval(start: Start
             made.execute(local_task(made).context())
         return restored(caught.value.trigger)
 
-    def asked() -> list[str]:
+    def paths() -> list[str]:
         return [path for _, path in remote.requests[before:] if "/pools" in path]
 
     async def wait(triggers: list[Any]) -> list[Any]:
         events = [asyncio.create_task(only_event(trigger)) for trigger in triggers]
-        while len(asked()) < 4:  # noqa: ASYNC110  # what happens in the server's thread sets no event
+        while len(paths()) < 4:  # noqa: ASYNC110  # what happens in the server's thread sets no event
             await asyncio.sleep(0.01)
         remote.add_pool("p", 3, occupied=0)
         return await asyncio.gather(*events)
@@ -444,9 +444,9 @@ def test_all_who_wait_in_a_triggerer_share_one_listing_per_interval(start: Start
     before, began = len(remote.requests), time.monotonic()
     events = asyncio.run(wait(triggers))
     assert {event["status"] for event in events} == {"success"}
-    assert set(asked()) == {"/api/v2/pools"}
+    assert set(paths()) == {"/api/v2/pools"}
     # However long it takes: two listings are an interval apart.
-    assert len(asked()) <= 1 + (time.monotonic() - began) / interval
+    assert len(paths()) <= 1 + (time.monotonic() - began) / interval
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -460,7 +460,7 @@ def test_a_wait_for_slots_ends_in_time(start: Start, deferrable: bool) -> None:
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_what_waiting_cannot_mend_fails_at_once(start: Start, deferrable: bool) -> None:
+def test_what_waiting_cannot_fix_fails_at_once(start: Start, deferrable: bool) -> None:
     start()
     with pytest.raises(NotFound):
         wait(sensor(deferrable=deferrable))
@@ -540,7 +540,7 @@ def test_whatever_is_made_in_the_block_stands_between_setup_and_teardown() -> No
         "more_done": False,
     }
     assert tasks["more_return"].is_teardown
-    # What decides how the DAG run ends: what works in the block, and whether the pool was put back.
+    # The state of the DAG run depends on the tasks of the block and on whether the pool was restored.
     assert not tasks["more_return"].on_failure_fail_dagrun
     assert tasks["work"].downstream_task_ids == {"more_return"}
     assert tasks["more_done"].upstream_task_ids == {"more_return"}

@@ -45,7 +45,7 @@ def test_airflow_finds_the_provider_by_its_entry_point() -> None:
 
 
 def problems(found: Any, target: Any) -> list[str]:
-    """What of something is not as a schema wants it."""
+    """What of something does not fit a schema."""
     return [error.message for error in jsonschema.validators.validator_for(target)(target).iter_errors(found)]
 
 
@@ -66,7 +66,7 @@ def test_the_standard_fields_keep_the_schema_of_this_airflow() -> None:
     assert behaviour == {key.replace("-", "_"): value for key, value in CONNECTION["ui-field-behaviour"].items()}
 
 
-def test_the_form_asks_for_what_a_connection_is_read_for() -> None:
+def test_the_form_has_the_fields_that_are_read_from_a_connection() -> None:
     def name_of(setting: str) -> str:
         return {"authentication": "auth", "generation": "api", "headers": "secret_headers"}.get(setting, setting)
 
@@ -189,8 +189,8 @@ def test_the_older_form_can_be_made_of_airflow_3_s_stand_ins(monkeypatch: pytest
         assert made["schema"].get("format") == declared.get("format")
 
 
-def test_asking_for_the_info_imports_nothing_else() -> None:
-    # Airflow asks in every process that it starts, whether or not the provider is used there.
+def test_reading_the_info_imports_nothing_else() -> None:
+    # Airflow reads it in every process that it starts, whether or not the provider is used there.
     code = "import sys; before = set(sys.modules); import astronomer_remote.get_provider_info as g;"
     code += "g.get_provider_info(); print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -75,7 +75,7 @@ def to_the_end(made: Any, context: Any) -> None:
 @pytest.mark.parametrize("crowded", ["2.3.0", "2.11.2", "3.0.6", "3.3.2"], indirect=True)
 @pytest.mark.parametrize("make", [operator, sensor])
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_error_and_xcom_tell_what_failed_first(crowded: FakeDeployment, make: Make, deferrable: bool) -> None:
+def test_error_and_xcom_report_what_failed_first(crowded: FakeDeployment, make: Make, deferrable: bool) -> None:
     text, local = fail(make(deferrable=deferrable))
     assert local.xcoms["remote_run_url"] in text.splitlines()[0]
     assert "2 of 5 task instances failed:\n- extract (try 1, FakeOperator, " in text
@@ -89,14 +89,14 @@ def test_error_and_xcom_tell_what_failed_first(crowded: FakeDeployment, make: Ma
     assert json.loads(json.dumps(lines)) == lines
 
 
-def test_1_10_tells_what_it_can(start: Start) -> None:
+def test_1_10_has_a_short_report(start: Start) -> None:
     with_crowd(start("1.10.15"))
     text, local = fail(operator())
     assert "tells neither which tasks a run has nor what is in their logs" in text
     assert local.xcoms["remote_failure"]["tasks"] == []
 
 
-def test_a_sensor_of_tasks_tells_of_those_first(crowded: FakeDeployment) -> None:
+def test_a_sensor_of_tasks_reports_those_first(crowded: FakeDeployment) -> None:
     text, local = fail(sensor(external_task_id="load", failed_states=["failed"]))
     assert [task["task_id"] for task in local.xcoms["remote_failure"]["tasks"]] == ["load"]
     assert "What was waited for failed" in text
@@ -120,7 +120,7 @@ def test_it_can_be_turned_off(crowded: FakeDeployment, make: Make) -> None:
     text, local = fail(make(failure_log_lines=None))
     assert "extract" not in text
     assert "remote_failure" not in local.xcoms
-    assert not any(asked.query.get("state") == ["failed"] for asked in crowded.received)
+    assert not any(request.query.get("state") == ["failed"] for request in crowded.received)
 
 
 def test_a_run_that_failed_by_succeeding_needs_no_reasons(start: Start) -> None:
@@ -130,7 +130,7 @@ def test_a_run_that_failed_by_succeeding_needs_no_reasons(start: Start) -> None:
 
 
 @pytest.mark.parametrize("status", [None, 404, 503])
-def test_reasons_that_cannot_be_had_change_nothing(
+def test_a_report_that_cannot_be_read_changes_nothing(
     crowded: FakeDeployment, no_pauses: None, status: int | None
 ) -> None:
     crowded.disturb(status, times=99, path="taskInstances")

@@ -1,4 +1,4 @@
-"""What a task hands on of the remote run it waited for, and what it tells the remote of itself."""
+"""What a task returns of the remote run, and the note that it writes to the remote."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_results_are_part_of_what_it_returns(start: Start, version: str, deferra
     assert returned["results"] == {"count": {"rows": 3, "of": [1, None]}, "part": ["a", "b"], "none": None}
 
 
-def test_results_can_be_asked_for_by_key(start: Start) -> None:
+def test_results_can_be_read_by_key(start: Start) -> None:
     loading(start())
     returned = run(operator(results={"count": ["return_value", "other"]}))
     assert returned["results"] == {"count": {"return_value": {"rows": 3, "of": [1, None]}, "other": None}}
@@ -69,7 +69,7 @@ def test_no_xcom_is_read_without_them(start: Start) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.10.15", "2.9.3"])
-def test_a_remote_that_cannot_tell_them_is_refused_before_anything_runs_there(start: Start, version: str) -> None:
+def test_a_remote_without_typed_xcoms_fails_before_anything_runs_there(start: Start, version: str) -> None:
     remote = loading(start(version))
     with pytest.raises(NotSupported, match="types"):
         run(operator(results=["count"]))
@@ -131,7 +131,7 @@ def test_a_run_in_which_something_was_done_skips_nothing(start: Start) -> None:
     assert run(operator(skip_on_all_skipped=True))["state"] == "success"
 
 
-def test_1_10_tells_no_skips(start: Start) -> None:
+def test_1_10_does_not_report_skips(start: Start) -> None:
     remote = loading(start("1.10.15"))
     with pytest.raises(NotSupported, match="skipped"):
         run(operator(skip_on_all_skipped=True))

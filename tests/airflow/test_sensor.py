@@ -149,9 +149,9 @@ def test_a_poll_interval_that_makes_no_sense_fails(poll_interval: Any) -> None:
 # Making one
 
 
-def test_making_one_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_making_one_sends_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("asked while a DAG file is parsed")
+        raise AssertionError("a request while a DAG file is parsed")
 
     monkeypatch.setattr(BaseHook, "get_connection", refuse)
     monkeypatch.setattr("socket.socket.connect", refuse)
@@ -292,7 +292,7 @@ def test_the_newest_run_stays_the_one_that_was_newest(remote: FakeDeployment, de
     remote.add_run("slow", "first", state="running", logical_date="2021-01-01T00:00:00Z")
     made = sensor(external_dag_id="slow", latest_run=True, deferrable=deferrable, timeout=30)
     context = local_task(made).context()
-    polled = made._snapshot  # what happens in the remote between two looks
+    polled = made._snapshot  # what happens in the remote between two polls
 
     def poll(*arguments: Any) -> Any:
         found = polled(*arguments)
@@ -397,7 +397,7 @@ def test_a_rescheduled_wait_says_so_at_its_third_look(
     assert ("no run near" in said(capsys, caplog)) is (earlier == 2)
 
 
-def test_how_often_a_sensor_was_rescheduled_is_asked_of_airflow(database: None) -> None:
+def test_how_often_a_sensor_was_rescheduled_is_read_from_airflow(database: None) -> None:
     context = local_task(sensor(mode="reschedule")).context()
     assert polls_before_reschedule({**context, "task_reschedule_count": 2}) == (2 if AIRFLOW_3 else 0)
     assert polls_before_reschedule(context) == 0
@@ -443,7 +443,9 @@ def test_nothing_found_is_never_success(any_remote: FakeDeployment, deferrable: 
 
 
 @BOTH_MODES
-def test_a_failed_run_is_waited_for_unless_failing_was_asked_for(any_remote: FakeDeployment, deferrable: bool) -> None:
+def test_a_failed_run_is_waited_for_unless_failed_states_contains_it(
+    any_remote: FakeDeployment, deferrable: bool
+) -> None:
     any_remote.add_run("bad", "today", state="failed", logical_date=TODAY)
     with pytest.raises(AirflowSensorTimeout):
         run(sensor(external_dag_id="bad", deferrable=deferrable))
@@ -554,7 +556,7 @@ def test_a_dag_that_is_not_there_yet_is_waited_for(
             continue
         with pytest.raises(AirflowSensorTimeout):
             run(sensor(**which, external_dag_id="later", deferrable=deferrable))
-    if not version.startswith("2"):  # there a listing of runs does not tell
+    if not version.startswith("2"):  # there a listing of runs does not show it
         assert "has no such DAG" in capsys.readouterr().out + caplog.text
     made = sensor(external_dag_id="later", external_run_id="mine", deferrable=deferrable, timeout=30)
     context = local_task(made).context()
@@ -596,7 +598,7 @@ def test_a_dag_that_goes_away_with_its_run_is_no_timeout(
 )
 @BOTH_MODES
 @pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
-def test_what_does_not_exist_fails_at_once_if_asked(
+def test_check_existence_fails_at_once_for_what_does_not_exist(
     start: Start, version: str, missing: dict[str, Any], expected: type[RemoteError], deferrable: bool
 ) -> None:
     start(version).add_dag("quick", tasks=["hello"])
@@ -638,7 +640,7 @@ def test_a_soft_failure_skips(remote: FakeDeployment, deferrable: bool) -> None:
 
 @BOTH_MODES
 @pytest.mark.parametrize("softly", ["soft_fail", "never_fail"])
-def test_a_soft_failure_skips_whatever_the_first_look_meets(
+def test_a_soft_failure_skips_whatever_the_first_poll_finds(
     remote: FakeDeployment, add_connection: Any, deferrable: bool, softly: str
 ) -> None:
     add_connection(**remote.connection(password="wrong"))
@@ -647,7 +649,7 @@ def test_a_soft_failure_skips_whatever_the_first_look_meets(
 
 
 @BOTH_MODES
-def test_what_waiting_cannot_mend_fails_at_once(remote: FakeDeployment, add_connection: Any, deferrable: bool) -> None:
+def test_what_waiting_cannot_fix_fails_at_once(remote: FakeDeployment, add_connection: Any, deferrable: bool) -> None:
     add_connection(**remote.connection(password="wrong"))
     with pytest.raises(AuthenticationFailed):
         run(sensor(deferrable=deferrable, timeout=60))
@@ -765,7 +767,7 @@ def test_a_connection_that_only_the_triggerer_lacks_is_no_soft_failure(
 
 
 RULES = [
-    # What BaseSensorOperator makes of what a look raises, where the sensor waits in a worker.
+    # What BaseSensorOperator makes of an error of a poll, where the sensor waits in a worker.
     ({}, AirflowFailException("for good"), AirflowFailException),
     ({"soft_fail": True}, AirflowFailException("for good"), AirflowSkipException),
     ({"never_fail": True}, AirflowFailException("for good"), AirflowSkipException),
@@ -787,7 +789,7 @@ RULES = [
     RULES,
     ids=[f"{'+'.join(softly)} {type(error).__name__}" for softly, error, _ in RULES],
 )
-@pytest.mark.parametrize("where", ["a worker", "the look before a deferral", "the triggerer"])
+@pytest.mark.parametrize("where", ["a worker", "the poll before a deferral", "the triggerer"])
 @BOTH_SENSORS
 def test_an_error_ends_a_wait_by_the_same_rules_wherever_it_comes_up(
     remote: FakeDeployment,
@@ -825,7 +827,7 @@ def test_an_error_ends_a_wait_by_the_same_rules_wherever_it_comes_up(
     else:
         with pytest.raises(TaskDeferred) as deferred:
             wait()
-        # It goes on where its next look is due, and ends when it would have ended.
+        # It polls again when its next poll is due, and keeps its deadline.
         _, arguments = deferred.value.trigger.serialize()
         assert arguments["deadline"] == pytest.approx(time.time() + 600, abs=60)
         monkeypatch.undo()
@@ -833,7 +835,7 @@ def test_an_error_ends_a_wait_by_the_same_rules_wherever_it_comes_up(
 
 
 @BOTH_SENSORS
-def test_a_wait_that_goes_on_silently_keeps_its_deadline_and_looks_an_interval_later(
+def test_a_wait_that_continues_silently_keeps_its_deadline_and_polls_an_interval_later(
     remote: FakeDeployment, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make(deferrable=True, timeout=600, poke_interval=30, silent_fail=True)
@@ -847,7 +849,7 @@ def test_a_wait_that_goes_on_silently_keeps_its_deadline_and_looks_an_interval_l
     assert before["begin"] is None
     assert after["begin"] == pytest.approx(time.time() + 30, abs=10)
     assert after["deadline"] == before["deadline"]
-    # Nobody has looked in the meantime, so that it may have ended at any moment.
+    # There was no poll in the meantime, so it may have ended at any moment.
     assert after["target"].get("since", 0.0) == 0.0
     assert second.value.kwargs["deadline"] == before["deadline"]
     monkeypatch.setattr(time, "time", lambda: before["deadline"] + 1)
@@ -856,14 +858,14 @@ def test_a_wait_that_goes_on_silently_keeps_its_deadline_and_looks_an_interval_l
 
 
 @BOTH_SENSORS
-def test_a_trigger_begins_when_it_is_told_to(remote: FakeDeployment, make: Any) -> None:
+def test_a_trigger_polls_first_at_its_begin(remote: FakeDeployment, make: Any) -> None:
     remote.add_run("quick", "today", logical_date=TODAY)
     made = make(deferrable=True, timeout=600, silent_fail=True, **({"slots": 1} if make is pool_sensor else {}))
     context = local_task(made).context()
-    asked = len(remote.requests)
+    before = len(remote.requests)
     with pytest.raises(TaskDeferred) as deferred:
         made._poll_and_defer(context, Limit(time.time() + 60, "timeout"), time.time() + 0.3)
-    assert len(remote.requests) == asked
+    assert len(remote.requests) == before
     began = time.monotonic()
     asyncio.run(only_event(restored(deferred.value.trigger)))
     assert time.monotonic() - began >= 0.25
@@ -922,7 +924,7 @@ def test_it_defers_with_plain_arguments_and_an_absolute_deadline(remote: FakeDep
     assert "admin" not in str(arguments)
 
 
-def test_the_run_it_watches_is_told(any_remote: FakeDeployment) -> None:
+def test_the_run_that_it_waits_for_is_in_xcom(any_remote: FakeDeployment) -> None:
     any_remote.add_run("quick", "today", logical_date=TODAY)
     made = sensor()
     task = local_task(made)
@@ -931,8 +933,20 @@ def test_the_run_it_watches_is_told(any_remote: FakeDeployment) -> None:
     assert task.xcoms["remote_run_url"].startswith(any_remote.url)
 
 
+def test_a_poll_pushes_only_what_has_changed(remote: FakeDeployment) -> None:
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "mine", state="running")
+    made = sensor(external_dag_id="slow", external_run_id="mine")
+    task = local_task(made)
+    assert [made.poke(task.context()), made.poke(task.context())] == [False, False]
+    remote.finish("slow", "mine")
+    assert made.poke(task.context())
+    assert [key for key, _ in task.pushed] == ["trigger_run_id", "remote_run_url"] + ["remote_run_state"] * 2
+    assert [value for key, value in task.pushed if key == "remote_run_state"] == ["running", "success"]
+
+
 @pytest.mark.parametrize("event", [None, "success", {}, {"status": "splendid", "summary": "", "run": None}])
-def test_an_event_of_somebody_else_is_refused(event: Any) -> None:
+def test_an_event_that_is_not_ours_is_an_error(event: Any) -> None:
     made = sensor(deferrable=True)
     with pytest.raises(UnexpectedReply, match="event"):
         made.execute_complete(local_task(made).context(), event=event)

@@ -30,7 +30,7 @@ class Heard(list[str]):
         self.info(f"! {line}", *arguments)
 
     def lines(self, name: str) -> list[str]:
-        """What was told of one log."""
+        """The lines of one log."""
         return [line.partition(": ")[2].split("INFO ")[-1] for line in self if line.startswith(f"{name}: ")]
 
 
@@ -48,7 +48,7 @@ def operator(**arguments: Any) -> Any:
 
 
 def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:
-    logs = {"extract": ["read 3 files", "100 % done"], "other": ["not wanted"]}
+    logs = {"extract": ["read 3 files", "100 % done"], "other": ["of another task"]}
     remote.add_dag("load", **{"tasks": ["extract", "other"], "logs": logs, "polls": 2, **options})
     return remote
 
@@ -59,19 +59,21 @@ def test_each_line_stands_in_the_local_log_once(start: Start, heard: Heard, vers
     remote = loading(start(version))
     assert run(operator(deferrable=deferrable))["state"] == "success"
     assert heard.lines("extract") == ["read 3 files", "100 % done"]
-    assert not any("not wanted" in line for line in heard)
+    assert not any("of another task" in line for line in heard)
     assert not any("/other/logs" in path for _, path in remote.requests)
 
 
 @BOTH_MODES
-def test_a_failed_run_is_told_to_its_end(start: Start, heard: Heard, deferrable: bool) -> None:
+def test_the_log_of_a_failed_run_is_streamed_completely(start: Start, heard: Heard, deferrable: bool) -> None:
     loading(start(), ends="failed")
     with pytest.raises(DagRunFailed):
         run(operator(deferrable=deferrable))
     assert heard.lines("extract") == ["read 3 files", "100 % done"]
 
 
-def test_a_run_that_is_cleared_while_the_task_comes_back_is_told_on(start: Start, heard: Heard) -> None:
+def test_the_log_of_a_run_that_is_cleared_while_the_task_comes_back_is_streamed_further(
+    start: Start, heard: Heard
+) -> None:
     remote = loading(start(), polls=0)
     made = operator(deferrable=True)
     context = local_task(made).context()
@@ -87,7 +89,7 @@ def test_a_run_that_is_cleared_while_the_task_comes_back_is_told_on(start: Start
 
 @BOTH_MODES
 @pytest.mark.parametrize("status", [None, 404, 503])
-def test_logs_that_cannot_be_had_are_one_warning(
+def test_logs_that_cannot_be_read_are_one_warning(
     start: Start, heard: Heard, no_pauses: None, status: int | None, deferrable: bool
 ) -> None:
     loading(start()).disturb(status, times=99, path="/logs/")

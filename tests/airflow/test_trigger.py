@@ -55,7 +55,7 @@ def event_of(made: RemoteWaitTrigger) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("dag_id", "status"), [("quick", "success"), ("bad", "failed")])
-def test_it_ends_with_one_event_that_tells_the_run(any_remote: FakeDeployment, dag_id: str, status: str) -> None:
+def test_it_ends_with_one_event_that_contains_the_run(any_remote: FakeDeployment, dag_id: str, status: str) -> None:
     any_remote.add_run(dag_id, "r", state="running")
     event = event_of(trigger(dag_id))
     assert (event["status"], event["error"]) == (status, None)
@@ -266,7 +266,7 @@ def test_a_remote_that_is_down_for_a_while_is_waited_for(remote: FakeDeployment)
     assert event_of(trigger())["status"] == "success"
 
 
-def test_a_secret_that_was_changed_is_read_anew(start: Start, add_connection: Any) -> None:
+def test_a_secret_that_was_changed_is_read_again(start: Start, add_connection: Any) -> None:
     remote = start("2.11.2")
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "r", state="running")
@@ -288,7 +288,7 @@ async def heard(remote: FakeDeployment, requests: int) -> None:
         if len(remote.requests) >= requests:
             return
         await asyncio.sleep(0.01)
-    raise AssertionError(f"asked only {remote.requests}")
+    raise AssertionError(f"only {remote.requests}")
 
 
 # In the triggerer
@@ -372,7 +372,7 @@ async def cancelled(made: RemoteWaitTrigger, remote: FakeDeployment) -> None:
 
 @pytest.fixture
 def going(start: Start) -> FakeDeployment:
-    """A remote with a run that goes on for ever."""
+    """A remote with a run that never finishes."""
     remote = start()
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "r", state="running")
@@ -438,7 +438,7 @@ CLEARED = {RUN_TRY: 2, "trigger_run_id": "r2"}
         *((state, LocalXComs(NEXT_TRY), False) for state in ("running", "scheduled", "failed")),
         # The task was cleared, and has made another run by now.
         *((state, LocalXComs(CLEARED), True) for state in ("running", "failed")),
-        # Another try has begun. Which run it goes on with, it says later or not at all.
+        # Another try has begun. It pushes its run later or not at all.
         ("running", LocalXComs({}, NEXT_TRY), False),
         ("running", LocalXComs({}, CLEARED), True),
         ("running", LocalXComs({}), False),
@@ -457,7 +457,7 @@ def test_a_kill_cancels_the_run_of_a_local_run_that_was_deleted(
 
 
 async def killed(going: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: LocalState, xcoms: LocalXComs) -> Any:
-    """State of the run once Airflow has told its trigger that a person ended the task."""
+    """State of the run once Airflow has called the trigger's on_kill."""
     local_airflow(monkeypatch, local, xcoms)
     waiting = trigger("slow", cancel_on_kill=True)
     waiting.task_instance = deferred_task()
@@ -534,8 +534,8 @@ def test_airflow_2_says_whether_a_deferred_task_was_cleared(
     monkeypatch: pytest.MonkeyPatch, local: LocalState, cancelled: bool
 ) -> None:
     monkeypatch.setattr("astronomer_remote.compat._local_state", lambda _: local)
-    asked = SimpleNamespace(try_number=1, max_tries=0)
-    assert asyncio.run(was_trigger_stopped_by_a_person(asked, "run")) is cancelled
+    ti = SimpleNamespace(try_number=1, max_tries=0)
+    assert asyncio.run(was_trigger_stopped_by_a_person(ti, "run")) is cancelled
 
 
 @pytest.mark.parametrize("unknown", [True, False], ids=["no answer", "answered"])
@@ -576,7 +576,7 @@ def test_a_kill_that_fails_says_so_and_raises_nothing(going: FakeDeployment, add
 def test_what_airflow_says_of_a_cancellation_arrives_even_while_the_connection_is_read(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Airflow 3.3 tells a kill from a restart by the message of the cancellation.
+    # Airflow 3.3 distinguishes a kill from a restart by the message of the cancellation.
     read, reading = AstronomerHook.get_connection, threading.Event()
 
     def slow(conn_id: str) -> Any:

@@ -238,7 +238,7 @@ def test_it_does_not_matter_how_a_template_is_rendered(case: tuple[type[Any], st
 @FIELDS
 def test_the_result_of_another_task_will_do(case: tuple[type[Any], str], monkeypatch: pytest.MonkeyPatch) -> None:
     cls, name = case
-    # What Airflow 2 asks of a task instance.
+    # Airflow 2 calls this method of a task instance.
     monkeypatch.setattr(LocalTask, "get_relevant_upstream_map_indexes", lambda *_, **__: None, raising=False)
     for value, expected in expected_of(cls, name) + ONLY_NATIVE.get(name, []):
         monkeypatch.setattr(LocalTask, "xcom_pull", lambda *_, value=value, **__: value, raising=False)
