@@ -212,10 +212,10 @@ def test_the_permissions_are_those_that_errors_name(remote: Dialect) -> None:
         "list assets": [remote.assets(), remote.asset_events()],
         "read the configuration": [remote.config()],
     }
-    for action, asked in operations.items():
+    for action, described in operations.items():
         lines = re.search(rf"^\| {action}[^|]*\| (\w+)", PAGES["connect/permissions.md"], re.MULTILINE)
         assert lines
-        assert {operation.least_role for operation in asked} == {lines[1]}
+        assert {operation.least_role for operation in described} == {lines[1]}
 
 
 def test_the_table_of_versions_is_the_results_of_the_live_tests() -> None:

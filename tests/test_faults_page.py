@@ -24,7 +24,7 @@ def test_the_table_of_ends_is_the_one_that_the_results_make() -> None:
     assert set(kill_table.CELLS.results()) <= target
 
 
-def test_of_every_error_it_tells_truly_whether_it_is_permanent() -> None:
+def test_it_says_truly_of_each_error_whether_it_is_permanent() -> None:
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\w+) \|", TEXT, re.MULTILINE)
     lines = {name.strip("`"): kind for names, kind in rows for name in names.split(", ")}
     for name, error in BY_NAME.items():

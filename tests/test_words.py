@@ -67,9 +67,6 @@ NOT_TEXT = {".png"}
 
 NOT_CLEAN_YET = {
     "astronomer_remote": 793,
-    "README.md": 2,
-    "SECURITY.md": 1,
-    "docs": 5,
     "tests": 1726,
 }
 """How many of the words a folder may still hold."""

@@ -1,4 +1,4 @@
-"""The connection form of the real UIs: what it asks for, what Test says, and what is there when it is opened again."""
+"""The connection form of the real UIs: its fields, the result of Test, and what it shows when it is opened again."""
 
 from __future__ import annotations
 

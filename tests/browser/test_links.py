@@ -19,7 +19,7 @@ TASKS = (("triggers", "deferred"), ("watches", "deferred"), ("watches", "running
 def start(local: Local, dag_id: str) -> None:
     """Trigger a local DAG, and wait until its tasks wait and know their run."""
     conf = {"connection": CONNECTION, "run_id": REMOTE_RUN_ID}
-    # Airflow 3 wants to be told that there is no date.
+    # Airflow 3 requires an explicit null if there is no date.
     date = {"logical_date": None} if local.deployment.generation == "v2" else {}
     local.request("POST", f"/dags/{dag_id}/dagRuns", json={"dag_run_id": RUN_ID, "conf": conf, **date})
     wait_until(lambda: all(waits(local, dag_id, task) for dag, task in TASKS if dag == dag_id), lambda: look(local))

@@ -45,7 +45,7 @@ class Ui(ABC):
         self._taken: set[str] = set()
 
     def picture(self, name: str) -> None:
-        """Keep what the page shows now, if pictures are wanted; of each name, the first moment stays."""
+        """Keep what the page shows now, if pictures are requested; of each name, the first moment stays."""
         if self._pictures and name not in self._taken:
             self._taken.add(name)
             self.page.screenshot(path=self._pictures / f"{name}-{self.line}.png", animations="disabled")

@@ -83,7 +83,7 @@ def test_where_there_is_no_such_package_playwright_fetches_one(
     assert "-m playwright install chromium" in (machine / "calls").read_text()
 
 
-def test_without_any_the_tests_are_skipped_or_nothing_goes_on(
+def test_without_any_the_tests_are_skipped_or_nothing_continues(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FAKE_FAILS", "1")

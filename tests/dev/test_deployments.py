@@ -207,7 +207,7 @@ def test_a_killed_command_line_leaves_no_airflow_behind() -> None:
 @pytest.mark.live
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
-def test_a_port_that_somebody_else_takes_first_is_given_up_for_another(
+def test_a_port_that_another_program_takes_first_is_given_up_for_another(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as taken:

@@ -1,4 +1,4 @@
-"""Environments are made once, at once or not at all, and told apart by everything that goes into them."""
+"""Environments are made once, completely or not at all, and identified by everything that goes into them."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_an_environment_with_this_package_gets_a_python_that_both_support(
         environment("3.3.2", project=True)
 
 
-def test_each_step_is_told_with_what_uv_knows_of_it(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_is_reported_with_what_uv_knows_of_it(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "FAKE_UV_SAYS",
         "Resolved 143 packages in 1.20s\nDownloading pandas (12.4MiB)\nPrepared 20 packages in 3s\n"

@@ -28,11 +28,11 @@ def remote() -> Iterator[Server]:
         yield server
 
 
-Ask = Callable[..., requests.Response]
+Send = Callable[..., requests.Response]
 
 
 @pytest.fixture
-def ask() -> Iterator[Ask]:
+def send() -> Iterator[Send]:
     with requests.Session() as session:
         session.trust_env = False
         yield lambda url, **given: session.request(given.pop("method", "GET"), url, timeout=5, **given)
@@ -42,10 +42,10 @@ def through(remote: Server, fault: Fault) -> Proxy:
     return Proxy(remote.url, [Rule([("it", fault)])])
 
 
-def test_what_no_rule_concerns_goes_through_as_it_is(remote: Server, ask: Ask) -> None:
+def test_what_no_rule_concerns_goes_through_as_it_is(remote: Server, send: Send) -> None:
     with Proxy(remote.url) as proxy:
-        answer = ask(f"{proxy.url}/a%2Fb?c=%20", method="POST", json={"d": 1}, headers={"Authorization": "Bearer x"})
-        ask(proxy.url)
+        answer = send(f"{proxy.url}/a%2Fb?c=%20", method="POST", json={"d": 1}, headers={"Authorization": "Bearer x"})
+        send(proxy.url)
     (first, second) = remote.received
     assert (first.method, first.target, json.loads(first.body)) == ("POST", "/a%2Fb?c=%20", {"d": 1})
     assert (first.headers["authorization"], first.headers["content-type"]) == ("Bearer x", "application/json")
@@ -61,39 +61,39 @@ def test_what_no_rule_concerns_goes_through_as_it_is(remote: Server, ask: Ask) -
     ("fault", "forwarded"),
     [(faults.lose_reply, True), (faults.reset_before, False), (faults.reset_after, True)],
 )
-def test_a_broken_connection(remote: Server, ask: Ask, fault: Fault, forwarded: bool) -> None:
+def test_a_broken_connection(remote: Server, send: Send, fault: Fault, forwarded: bool) -> None:
     with through(remote, fault) as proxy, pytest.raises(requests.ConnectionError) as caught:
-        ask(proxy.url)
+        send(proxy.url)
     assert ("reset" in str(caught.value)) == (fault is not faults.lose_reply)
     assert len(remote.received) == forwarded
     assert proxy.passed == [Passed("GET", "/", "it", forwarded, 200 if forwarded else None, None)]
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_another_reply_before_or_after_the_remote_acted(remote: Server, ask: Ask, after: bool) -> None:
+def test_another_reply_before_or_after_the_remote_acted(remote: Server, send: Send, after: bool) -> None:
     with through(remote, faults.status(503, after=after, retry_after="7")) as proxy:
-        answer = ask(proxy.url)
+        answer = send(proxy.url)
     assert (answer.status_code, answer.content, answer.headers["Retry-After"]) == (503, b"", "7")
     assert len(remote.received) == after
     with through(remote, faults.page(403, after=after)) as proxy:
-        answer = ask(proxy.url)
+        answer = send(proxy.url)
     assert (answer.status_code, answer.headers["Content-Type"], answer.content) == (403, "text/html", faults.PAGE)
     assert len(remote.received) == 2 * after
     assert proxy.requests(forwarded=True) == after
     with through(remote, faults.said(401, "Token Expired")) as proxy:
-        assert ask(proxy.url).json() == {"detail": "Token Expired"}
+        assert send(proxy.url).json() == {"detail": "Token Expired"}
 
 
-def test_bodies_that_mislead(remote: Server, ask: Ask) -> None:
+def test_bodies_that_mislead(remote: Server, send: Send) -> None:
     with through(remote, faults.cut_json) as proxy:
-        assert ask(proxy.url).content == BODY[:-1]
+        assert send(proxy.url).content == BODY[:-1]
     with through(remote, faults.wrong_types) as proxy:
-        assert ask(proxy.url).json() == {"state": {"odd": ["running"]}, "number": {"odd": [1]}}
+        assert send(proxy.url).json() == {"state": {"odd": ["running"]}, "number": {"odd": [1]}}
     assert len(remote.received) == 2
 
 
 @pytest.mark.parametrize("fault", [faults.stall, faults.hold, faults.delay(0.6)])
-def test_a_reply_that_takes_too_long(remote: Server, ask: Ask, fault: Fault) -> None:
+def test_a_reply_that_takes_too_long(remote: Server, send: Send, fault: Fault) -> None:
     with through(remote, fault) as proxy, requests.Session() as session:
         session.trust_env = False
         with pytest.raises(requests.RequestException, match="timed out"):
@@ -101,8 +101,8 @@ def test_a_reply_that_takes_too_long(remote: Server, ask: Ask, fault: Fault) -> 
     assert len(remote.received) == 1
 
 
-def test_a_reply_without_an_end(remote: Server, ask: Ask) -> None:
-    with through(remote, faults.endless) as proxy, ask(proxy.url, stream=True) as answer:
+def test_a_reply_without_an_end(remote: Server, send: Send) -> None:
+    with through(remote, faults.endless) as proxy, send(proxy.url, stream=True) as answer:
         pieces = itertools.islice(answer.iter_content(faults.CHUNK), 20)
         assert sum(map(len, pieces)) == 20 * faults.CHUNK
 
@@ -118,21 +118,21 @@ def test_a_connection_that_was_to_be_kept_is_closed(remote: Server) -> None:
             assert connection.recv(1) == b""
 
 
-def test_a_rule_says_which_requests_it_concerns(remote: Server, ask: Ask) -> None:
+def test_a_rule_says_which_requests_it_concerns(remote: Server, send: Send) -> None:
     rules = [Rule([("503", faults.status(503))], method="POST", path=r"/runs$", nth=(1, 3))]
     with Proxy(remote.url, rules) as proxy:
-        asked = [("POST", "/runs"), ("GET", "/runs"), ("POST", "/runs?a=1"), ("POST", "/runs"), ("POST", "/runs")]
-        statuses = [ask(proxy.url + path, method=method).status_code for method, path in asked]
+        sent = [("POST", "/runs"), ("GET", "/runs"), ("POST", "/runs?a=1"), ("POST", "/runs"), ("POST", "/runs")]
+        statuses = [send(proxy.url + path, method=method).status_code for method, path in sent]
     assert statuses == [503, 200, 200, 200, 503]
     assert [each.fault for each in proxy.passed] == ["503", None, None, None, "503"]
 
 
-def test_what_is_drawn_at_random_follows_from_the_seed(remote: Server, ask: Ask) -> None:
+def test_what_is_drawn_at_random_follows_from_the_seed(remote: Server, send: Send) -> None:
     def met(seed: int | None) -> tuple[list[str | None], int]:
         rules = [Rule([("500", faults.status(500)), ("503", faults.status(503))], share=0.5)]
         with Proxy(remote.url, rules, seed=seed) as proxy:
             for _ in range(40):
-                ask(proxy.url)
+                send(proxy.url)
         return [each.fault for each in proxy.passed], proxy.seed
 
     first, seed = met(None)
@@ -141,20 +141,20 @@ def test_what_is_drawn_at_random_follows_from_the_seed(remote: Server, ask: Ask)
     assert met(seed + 1)[0] != first
 
 
-def test_a_remote_that_is_down_is_a_bad_gateway(ask: Ask) -> None:
+def test_a_remote_that_is_down_is_a_bad_gateway(send: Send) -> None:
     with Proxy(f"http://127.0.0.1:{free_port()}") as proxy:
-        assert ask(proxy.url).status_code == 502
+        assert send(proxy.url).status_code == 502
     assert proxy.passed == [Passed("GET", "/", None, True, 502, 502)]
 
 
-def test_the_command_line_tells_address_seed_and_requests(remote: Server, ask: Ask) -> None:
+def test_the_command_line_shows_address_seed_and_requests(remote: Server, send: Send) -> None:
     command = [sys.executable, "-m", "dev.proxy", remote.url, "--share", "0", "--seed", "7"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={"PYTHONUNBUFFERED": "1"}) as run:
         assert run.stdout is not None
         try:
             first = run.stdout.readline()
             assert f"leads to {remote.url}, seed 7." in first
-            assert ask(first.split()[0] + "/x").content == BODY
+            assert send(first.split()[0] + "/x").content == BODY
             assert "'/x'" in run.stdout.readline()
         finally:
             run.terminate()

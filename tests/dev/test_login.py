@@ -80,7 +80,7 @@ def test_a_server_that_does_not_answer_is_no_ui(generation: str) -> None:
     assert "Connection refused" in problem
 
 
-def test_a_proxy_is_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_not_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")

@@ -1,4 +1,4 @@
-"""What a machine lacks is skipped with its reason, told in one table, and a failure where everything must run."""
+"""What a machine lacks is skipped with its reason, listed in one table, and a failure where everything must run."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_what_is_going_to_be_installed_is_said_first(
     assert "browser: there is no Chromium here; " in capsys.readouterr().out
 
 
-def test_a_machine_with_everything_is_told_nothing_of_it(
+def test_on_a_machine_with_everything_nothing_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     have(monkeypatch, "3.8", "3.11", "3.12")

@@ -121,7 +121,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_runs_of_others_do_not_count(checked: Checked) -> None:
-    checked.trigger("by_hand", requested_by="somebody")
+    checked.trigger("by_hand", requested_by="someone")
     checked.trigger("by_hand_too")
     checked.look()
     assert "exactly one run from this tour" in checked.said[0]
@@ -133,7 +133,7 @@ def test_a_second_run_of_the_tour_is_a_failure(checked: Checked) -> None:
         checked.look()
 
 
-def test_a_pool_that_somebody_changed_is_mentioned(checked: Checked) -> None:
+def test_a_pool_that_was_changed_is_mentioned(checked: Checked) -> None:
     checked.there.do(checked.there.api.update_pool("warehouse", slots=32))
     checked.look()
     assert "32 slots in 'warehouse' (the tour left 8; it has been changed since)" in checked.said[0]
@@ -189,7 +189,7 @@ sys.exit(demo.main())
 """
 # With a thread that nobody can end, as one that waits for another process's lock.
 STUCK = INSTALLING.replace('subprocess.run(["sleep", "300"], check=True)', "__import__('time').sleep(300)")
-# With a start that is done and a tour that goes on.
+# With a start that is done and a tour that continues.
 TOURING = """
 import sys, time
 from dev import demo, pair
@@ -273,7 +273,7 @@ def test_a_start_that_fails_is_the_error_and_ends_the_other(monkeypatch: pytest.
     assert set(ended) == {"slow", "bad"}
 
 
-def test_a_client_asks_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A deployment's start exempts this machine, whatever the environment says."""
     from dev.loopback import bypass_proxy
 

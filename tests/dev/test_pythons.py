@@ -169,7 +169,7 @@ def test_a_python_compiled_without_a_module_gives_way_and_is_named_with_the_reas
     assert found.path == str(whole)
 
 
-def test_a_real_one_is_asked(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_one_is_inspected(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ONLY_VARIABLE, sys.executable)
 
     (found,) = search().found

@@ -29,7 +29,7 @@ if os.fork() == 0:
 open(f"{sys.argv[1]}/{os.getpid()}.pid", "w").close()
 time.sleep(120)
 """
-# As the web server of Airflow 2: what it starts goes on when it is gone, in the same session.
+# As the web server of Airflow 2: what it starts continues when it is gone, in the same session.
 LEFT_BEHIND = """
 import os, sys, time
 os.fork()
@@ -133,7 +133,7 @@ def test_a_component_that_ended_is_reported_with_its_code(processes: Processes, 
     until(lambda: processes.poll() == {"brief": (pid, 3)})
 
 
-def test_a_command_that_does_not_exist_is_an_error_and_the_rest_goes_on(processes: Processes, folder: Path) -> None:
+def test_a_command_that_does_not_exist_is_an_error_and_the_rest_continues(processes: Processes, folder: Path) -> None:
     with pytest.raises(ComponentEnded, match="FileNotFoundError"):
         processes.start("nothing", [str(folder / "no-such-command")], {}, folder / "log")
 

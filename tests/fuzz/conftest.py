@@ -10,7 +10,7 @@ from tests.airflow.conftest import not_rescheduled_yet  # noqa: F401  # a fixtur
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fuzz")
-    group.addoption("--fuzz-cases", type=int, default=500, help="conversations per version of Airflow")
+    group.addoption("--fuzz-cases", type=int, default=500, help="cases per version of Airflow")
     group.addoption("--fuzz-seed", type=int, default=0, help="another seed tries other replies")
 
 

@@ -1,7 +1,7 @@
 """
 What a hostile or broken remote may make of a reply: one change at a time, so that each has to be noticed by itself.
 
-No change puts a state that counts as success where none was: such a lie cannot be told from the truth.
+No change puts a state that counts as success where none was: such a lie cannot be detected.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BODIES: tuple[bytes, ...] = (
     b'{"a":' * DEEP + b"1" + b"}" * DEEP, b'{"detail": ' + b"9" * 5_000 + b"}", b"\xef\xbb\xbf{}",
     b'{"dag_runs": [{}], "total_entries": 1000000000}', b'{"dag_runs": [], "total_entries": 1000000000}',
 )  # fmt: skip
-"""Whole bodies that are not what was asked for."""
+"""Whole bodies that are not what was requested."""
 
 STATUSES = (
     0, 100, 101, 199, 200, 201, 202, 204, 206, 226, 299, 300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404,

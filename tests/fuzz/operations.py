@@ -1,5 +1,5 @@
 """
-Everything that can be asked of a deployment, and what must hold of the result whatever the remote answers.
+Everything that can be requested from a deployment, and what must hold of the result whatever the remote answers.
 
 Each operation gets a deployment whose contents are known, so that a result can be compared with the truth.
 """
@@ -26,9 +26,9 @@ DATE = "2026-05-04T00:00:00+00:00"
 @dataclass(frozen=True)
 class Operation:
     """
-    One thing to ask.
+    One operation.
 
-    :param flow: asks it.
+    :param flow: runs it.
     :param check: raises ``AssertionError`` if the result contradicts what the remote really holds.
     """
 
@@ -249,7 +249,7 @@ METHODS: dict[str, Operation] = {
 HELD = WaitTarget("slow", "held", failed_states=("failed",))
 SLOW = _not_before_it_ended("slow", "held")
 
-CONVERSATIONS: dict[str, Operation] = {
+INTERNAL_FLOWS: dict[str, Operation] = {
     "trigger once": Operation(_obtain, _one_run_more("slow", "intent")),
     "wait for a run": Operation(_wait(HELD), SLOW),
     "wait for a run that failed": Operation(
@@ -271,6 +271,6 @@ CONVERSATIONS: dict[str, Operation] = {
     "all tasks skipped": Operation(_all_skipped, _not_skipped),
     "borrow slots": Operation(_loan),
 }
-"""What operators, sensors and triggers ask besides."""
+"""What operators, sensors and triggers do besides."""
 
-OPERATIONS = {**METHODS, **CONVERSATIONS}
+OPERATIONS = {**METHODS, **INTERNAL_FLOWS}

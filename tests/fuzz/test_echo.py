@@ -22,7 +22,7 @@ from tests.fuzz.test_fuzz_tasks import TASKS, World
 VERSIONS = ("1.10.15", "2.2.5", "2.11.2", "3.3.2")
 PASSWORD, GATEWAY = "pä55-w0rd/of us", "g4teway key"
 ENOUGH = 25
-"""Requests after which a wait tells nothing new."""
+"""Requests after which a wait shows nothing new."""
 SHOWN = ("content", "conf", "description", "note", "operator", "state")
 """Fields that get into the logs and XComs of tasks."""
 LOGINS = ("/auth/token", "/login/")
@@ -57,12 +57,12 @@ class EchoingRemote(HostileRemote):
 
     def send(self, request: Request) -> Response | TransportError:
         if self.sent >= ENOUGH:
-            raise Endless("a wait that goes on")
+            raise Endless("a wait that does not end")
         reply = super().send(request)
         if isinstance(reply, TransportError) or not reply.is_json or request.path in LOGINS:
             return reply
         shown = [request.headers.get("Authorization", ""), request.headers.get("Cookie", "").removeprefix("session=")]
-        # What was issued to another conversation, such as that of the triggerer, is not known to this one.
+        # What was issued to another client, such as that of the triggerer, is not known to this one.
         self._echoed = {*self._own, *(text.removeprefix("Bearer ").removeprefix("Basic ") for text in shown if text)}
         self.secrets.update(self._echoed)
         body = self._changed(json.loads(reply.body or b"null"))

@@ -50,7 +50,7 @@ def test_no_operation_gets_out_of_hand(version: str, fuzz_cases: int, fuzz_seed:
 
 class Tally:
     """
-    How the conversations with one version ended.
+    How the cases of one version ended.
 
     :param version: of Airflow.
     """
@@ -80,7 +80,7 @@ class Tally:
 
 
 def _try(version: str, name: str, seed: int) -> tuple[str, str | None]:
-    """One conversation. :return: how it ended, and what is wrong with that, if anything is."""
+    """One case. :return: how it ended, and what is wrong with that, if anything is."""
     random = Random(seed)
     remote = furnished(version, random, rate=random.choice(RATES))
     action = OPERATIONS[name]

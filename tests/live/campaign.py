@@ -1,4 +1,4 @@
-"""Runs every wanted scenario against one remote: all local DAG runs at once, so that they share the waiting."""
+"""Runs the selected scenarios against one remote: all local DAG runs at once, so that they share the waiting."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Campaign:
     """
     One local and one remote deployment, and the local DAG runs of all scenarios.
 
-    :param wanted: scenarios, each with a mode.
+    :param target: scenarios, each with a mode.
     """
 
     def __init__(self, pair: Pair, local: Local, remote: Remote, target: Sequence[tuple[Scenario, str]]) -> None:
@@ -91,7 +91,7 @@ class Campaign:
         Add a DAG file, whose DAGs then run by themselves.
 
         They are not triggered through the REST API, which in Airflow 3 on SQLite locks itself out of its own database
-        when it is asked to change something while tasks report to it.
+        when it gets a request to change something while tasks report to it.
         """
         target = [(scenario.name, mode) for scenario, mode in scenarios]
         text = (

@@ -54,7 +54,7 @@ def trigger(name: str, fault: Callable[[], Fault], *, sent: int = 1, arrived: in
 
 
 def wait(name: str, fault: Callable[[], Fault], *, times: int = 2, impatient: bool = False, attempts: int = 1) -> Case:
-    """The first requests that look after the run meet a fault."""
+    """The first requests that poll the run meet a fault."""
     nth = range(1, times + 1)
 
     def rules() -> list[Rule]:
@@ -123,7 +123,7 @@ CASES = (
     wait("HTML page with 403", lambda: faults.page(403), times=1),
     wait("JSON cut", lambda: faults.cut_json),
     wait("JSON of wrong types", lambda: faults.wrong_types),
-    # What is too large is not asked for again, except by Airflow.
+    # What is too large is not requested again, except by Airflow.
     wait("body without an end", lambda: faults.endless, attempts=2),
     wait("body that stalls", lambda: faults.stall, impatient=True),
     wait("connection closed when idle", lambda: faults.close_when_idle),

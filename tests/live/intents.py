@@ -69,8 +69,12 @@ class Intents:
     def __init__(self, deployment: Airflow, patch: pytest.MonkeyPatch) -> None:
         self.remote = Remote(deployment)
         self._patch = patch
-        patch.setitem(transport.SyncDriver.__init__.__kwdefaults__, "sleep", lambda wish: time.sleep(wish / HURRY))
-        patch.setitem(transport.AsyncDriver.__init__.__kwdefaults__, "sleep", lambda wish: asyncio.sleep(wish / HURRY))
+        patch.setitem(
+            transport.SyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: time.sleep(seconds / HURRY)
+        )
+        patch.setitem(
+            transport.AsyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: asyncio.sleep(seconds / HURRY)
+        )
 
     def connect(self, url: str, **extra: Any) -> str:
         """Make a connection to the remote through a proxy. :return: its id."""
@@ -98,7 +102,7 @@ class Task:
     def __init__(self, intents: Intents, proxy: Proxy, mode: str, *, attempts: int = 1, **extra: Any) -> None:
         self.outcome = WaitResult(f"cell{next(numbers)}")
         self._proxy = proxy
-        self._patience = extra.get("read_timeout", Settings.read_timeout)
+        self._read_timeout = extra.get("read_timeout", Settings.read_timeout)
         deferrable = mode == "deferrable"
         self._operator: Any = in_dag(
             RemoteTriggerDagRunOperator,
@@ -131,7 +135,7 @@ class Task:
         outcome.arrived = proxy.requests("POST", TRIGGER, forwarded=True)
         outcome.spoiled = sum(
             each.forwarded
-            and ((each.remote_status or 500) >= 500 or (each.fault is None and each.seconds > self._patience))
+            and ((each.remote_status or 500) >= 500 or (each.fault is None and each.seconds > self._read_timeout))
             for each in proxy.passed
             if each.method == "POST" and re.search(TRIGGER, each.target)
         )

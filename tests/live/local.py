@@ -45,8 +45,8 @@ class Local:
 
     def change_password(self, conn_id: str, password: str) -> None:
         """Change a connection, as a person does with the form."""
-        wish = {"connection_id": conn_id, "conn_type": "astronomer", "password": password}
-        self.request("PATCH", f"/connections/{conn_id}", json=wish, update_mask="password")
+        body = {"connection_id": conn_id, "conn_type": "astronomer", "password": password}
+        self.request("PATCH", f"/connections/{conn_id}", json=body, update_mask="password")
 
     def check_alive(self) -> None:
         """Fail at once if a component has ended, since nothing would come of waiting."""
@@ -91,8 +91,8 @@ class Local:
             # The REST API of Airflow 2.11 does not end what is running, unlike its UI and this.
             self.deployment.run("tasks", "clear", "--yes", dag_id)
             return
-        wish = {"dag_run_id": self._run_id(dag_id), "task_ids": ["trigger"], "dry_run": False, "only_failed": False}
-        self.request("POST", f"/dags/{dag_id}/clearTaskInstances", json=wish)
+        body = {"dag_run_id": self._run_id(dag_id), "task_ids": ["trigger"], "dry_run": False, "only_failed": False}
+        self.request("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
     def delete_run(self, dag_id: str) -> None:
         """Delete the DAG run of a DAG, as a person does; from 3.1 on, of one that runs only the database can."""

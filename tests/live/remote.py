@@ -62,7 +62,7 @@ class Remote:
         return int(found[0][0]) if found else None
 
     def make_pool(self, name: str, slots: int) -> None:
-        """Make a pool, or give it another size, as somebody else does."""
+        """Create or resize a pool, as another user."""
         more = ", include_deferred" if self.version >= (2, 7) else ""
         if self.slots(name) is None:
             self._execute(
@@ -72,11 +72,11 @@ class Remote:
             self._execute("UPDATE slot_pool SET slots = ? WHERE pool = ?", slots, name)
 
     def drop_pool(self, name: str) -> None:
-        """Delete a pool, as somebody else does."""
+        """Delete a pool, as another user."""
         self._execute("DELETE FROM slot_pool WHERE pool = ?", name)
 
     def pause(self, dag_id: str, paused: bool) -> None:
-        """Pause or unpause a DAG, as somebody else does."""
+        """Pause or unpause a DAG, as another user."""
         self._execute("UPDATE dag SET is_paused = ? WHERE dag_id = ?", int(paused), dag_id)
 
     def change_password(self, login: str, password: str) -> None:
@@ -92,7 +92,7 @@ class Remote:
         self.deployment.database.execute(sql, *arguments)
 
     def make_run(self, dag_id: str, run_id: str, date: str, conf: dict[str, Any], role: str = "admin") -> None:
-        """Trigger a DAG as somebody else does, who may send what is no JSON, such as NaN."""
+        """Trigger a DAG as another client, which may send what is no JSON, such as NaN."""
         generation = self.deployment.generation
         login, password = self.deployment.users[role]
         with requests.Session() as session:

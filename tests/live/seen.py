@@ -78,7 +78,7 @@ class Seen:
         return self._local.log(self.dag_id, self._run_id, task_id, map_index)
 
     def was_deferred(self, task_id: str, map_index: int = -1) -> bool:
-        """Whether a task left its worker, as its log tells."""
+        """Whether a task left its worker, according to its log."""
         return "Pausing task as DEFERRED" in self.log(task_id, map_index)
 
     def remote_runs(self) -> list[RemoteRun]:

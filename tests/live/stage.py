@@ -75,7 +75,7 @@ class Waiting:
 
     @property
     def cancelled_state(self) -> str:
-        """The state of its remote run once that was cancelled, as far as the remote can be told to."""
+        """The state of its remote run once that was cancelled, as far as the remote can."""
         return "failed" if self.stage.remote.version >= (2, 2) else self.remote_state
 
     @property
@@ -106,9 +106,9 @@ class Waiting:
 
     @property
     def looks(self) -> int:
-        """How often runs were asked about, and the remote knew."""
-        asked = (each for each in self.proxy.passed if each.status == 200 and re.search(ABOUT_RUNS, each.target))
-        return sum(not (each.method == "POST" and re.search(TRIGGER, each.target)) for each in asked)
+        """How often runs were read successfully."""
+        reads = (each for each in self.proxy.passed if each.status == 200 and re.search(ABOUT_RUNS, each.target))
+        return sum(not (each.method == "POST" and re.search(TRIGGER, each.target)) for each in reads)
 
     def log(self) -> str:
         """What its task logged."""
@@ -116,8 +116,8 @@ class Waiting:
         return self.stage.local.log(self.dag_id, found["dag_run_id"], "trigger") if found else ""
 
     @contextmanager
-    def told_as(self, row: str) -> Iterator[None]:
-        """Write into the documentation what became of it, be that as it should or not."""
+    def recorded_as(self, row: str) -> Iterator[None]:
+        """Write the result into the documentation, whether it is right or not."""
         try:
             yield
         finally:
@@ -139,13 +139,13 @@ class Waiting:
     @property
     def tries(self) -> int:
         """The number of its task's try; of several tasks, the greatest."""
-        return int(self._told("max(try_number)"))
+        return int(self._value("max(try_number)"))
 
     def kill_worker(self, *, supervised: bool = True) -> None:
         """
         End the task's process with SIGKILL.
 
-        :param supervised: whether the process that started it is left, and tells; else only a heartbeat is missed.
+        :param supervised: whether the process that started it is left, and reports it; else only a heartbeat is missed.
         """
         pid, parent = self._worker()
         if not supervised:
@@ -154,7 +154,7 @@ class Waiting:
 
     @contextmanager
     def suspended_worker(self) -> Iterator[None]:
-        """Let the task and the process that started it stand still, and wait for the end of the task after that."""
+        """Suspend the task and the process that started it, and wait for the end of the task after that."""
         pid, parent = self._worker()
         with _suspended([parent, pid]):
             yield
@@ -162,12 +162,12 @@ class Waiting:
 
     def _worker(self) -> tuple[int, int]:
         """The task's process, and the one that started it."""
-        pid = int(self._told("pid"))
+        pid = int(self._value("pid"))
         # The parent's number comes after the process's name, which may hold anything, and its state.
         parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
         return pid, int(parent)
 
-    def _told(self, column: str) -> object:
+    def _value(self, column: str) -> object:
         ((value,),) = self.stage.local.query(f"SELECT {column} FROM task_instance WHERE dag_id = ?", self.dag_id)
         return value
 
@@ -190,7 +190,7 @@ class Stage:
         """
         Make local DAGs, which then run by themselves.
 
-        :param wanted: names of functions in `local_dags/_kill.py`, each with a mode.
+        :param target: names of functions in `local_dags/_kill.py`, each with a mode.
         :param rules: of each one's proxy.
         """
         waiting = [self._waiting(*each, rules) for each in target]

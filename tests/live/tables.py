@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 Results = dict[str, dict[str, Any]]
-"""What came of each thing that a table tells of, by a name for it."""
+"""The result of each thing in a table, by a name for it."""
 
 
 class Table:

@@ -1,4 +1,4 @@
-"""A real run with mapped tasks, retries, failures and 5 MB of logs: what a wait for it tells, and what that costs."""
+"""A real run with mapped tasks, retries, failures and 5 MB of logs: what a wait for it logs, and what that costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from astronomer_remote.api.runs.failure import LARGEST_REPORT
 from astronomer_remote.api.waiting.log_stream import LINES_PER_POLL
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from dev.deployments import Airflow
-from tests.live.conversing import Conversing
+from tests.live.real_remote import RealRemote
 
 T = TypeVar("T")
 
@@ -25,15 +25,15 @@ DAGS = Path(__file__).parent / "remote_dags"
 STREAMED = ("stubborn", "talkative", "parts")
 
 
-class Counting(Conversing):
-    """A real remote that is waited for, and how often it was asked for what."""
+class Counting(RealRemote):
+    """A real remote that is waited for, and the paths of the requests."""
 
     def __init__(self, deployment: Airflow) -> None:
         super().__init__(deployment)
-        self.asked: list[str] = []
+        self.paths: list[str] = []
         self.lines: list[str] = []
         self.outcome, self.seconds = self._crowded()
-        self.waiting, self.asked = self.asked, []
+        self.waiting, self.paths = self.paths, []
         report = self.remote.failures.report(self._run(), log_lines=20)
         self.report = self.run(self._counted(report))
 
@@ -61,10 +61,10 @@ class Counting(Conversing):
             outcome = yield step
             # A login is needed once in a month.
             if isinstance(step, Request) and step.path != "/login/":
-                self.asked.append(step.path)
+                self.paths.append(step.path)
 
     def lines_of(self, name: str) -> list[str]:
-        """What was told of one log."""
+        """The lines from one log."""
         return [line.partition(": ")[2] for line in self.lines if line.startswith(f"{name}: ")]
 
 
@@ -94,7 +94,7 @@ def test_the_report_names_the_roots_and_not_the_crowd(at: Counting) -> None:
     assert len(json.dumps(at.report.as_dict())) <= LARGEST_REPORT
 
 
-def test_the_logs_are_told_each_line_once_and_in_part_where_there_is_too_much(at: Counting) -> None:
+def test_each_line_of_the_logs_comes_once_and_a_part_where_there_is_too_much(at: Counting) -> None:
     assert any("boom on purpose" in line for line in at.lines_of("stubborn (try 2)"))
     assert any("part 2 is broken on purpose" in line for line in at.lines_of("parts[1]"))
     spoken = [line for line in at.lines_of("talkative") if "has much to say" in line]
@@ -109,11 +109,11 @@ def test_it_costs_little(at: Counting) -> None:
     runs = sum(path.endswith("/live-crowded") for path in at.waiting)
     listings = sum(path.endswith("/taskInstances") for path in at.waiting)
     logs = sum("/logs/" in path for path in at.waiting)
-    # A look at the run each ten seconds; a look at the rest each minute, once at the beginning and once at the end.
+    # One read of the run each ten seconds; one of the rest each minute, once at the beginning and once at the end.
     assert runs <= at.seconds / 10 + 2
     assert listings <= at.seconds / 60 + 2
-    # Six tries, each of which is read at most once per look, and once after its end in up to five parts.
+    # Six tries, each of which is read at most once per poll, and once after it has finished in up to five parts.
     assert logs <= 6 * (listings + 5)
     assert runs + listings + logs == len(at.waiting)
     # One listing of what failed, one that counts the rest, and a log of each of the three.
-    assert len(at.asked) == 5
+    assert len(at.paths) == 5

@@ -10,7 +10,7 @@ import pytest
 
 from astronomer_remote.api.protocol.errors import AccessDenied, DagNotFound, DagRunNotFound, NotSupported
 from dev.deployments import Airflow
-from tests.live.conversing import VERSIONS, Conversing
+from tests.live.real_remote import VERSIONS, RealRemote
 from tests.live.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 DAGS = Path(__file__).parent / "remote_dags"
 
 
-class DagsOf(Conversing):
+class DagsOf(RealRemote):
     """A real remote's DAGs: switched through this package, read from its database."""
 
     def is_paused(self, dag_id: str) -> bool:
@@ -35,7 +35,7 @@ class DagsOf(Conversing):
         return int(str(self.execute("SELECT try_number FROM task_instance WHERE run_id = ?", run_id)[0][0]))
 
     def make_run(self, dag_id: str, run_id: str, until: str, **conf: Any) -> None:
-        """Make a run and wait until it stands as is wanted."""
+        """Make a run and wait until it has the given state."""
         self.run(self.remote.trigger_dag_run(dag_id, run_id=run_id, conf=conf))
         self.wait(run_id, until)
 

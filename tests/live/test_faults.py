@@ -36,10 +36,10 @@ class Cells:
                 task.count()
             self.outcomes = {key: task.outcome for key, task in tasks.items()}
         version = intents.remote.deployment.version
-        CELLS.record({key(version, mode, case): self._told(seen) for (case, mode), seen in self.outcomes.items()})
+        CELLS.record({key(version, mode, case): self._cell(seen) for (case, mode), seen in self.outcomes.items()})
 
-    def _told(self, seen: WaitResult) -> dict[str, Any]:
-        """What the documentation tells of a cell."""
+    def _cell(self, seen: WaitResult) -> dict[str, Any]:
+        """What the documentation shows of a cell."""
         return {
             "runs": len(self.intents.runs(seen)),
             "state": seen.state,
@@ -67,8 +67,8 @@ def test_one_intent_makes_one_run_whatever_goes_wrong(cells: Cells, case: Case, 
     seen: WaitResult = cells.outcomes[case.name, mode]
     (run,) = cells.intents.runs(seen)
     assert (seen.state, run.run_id, run.state) == ("success", seen.run_id, "success"), seen
-    # What a small remote on SQLite fails to do by itself is asked of it again, and each attempt asks once more.
-    # Where patience is short, it may still be at it when the run is looked for.
+    # A request that a small remote on SQLite fails by itself is retried, and each attempt sends one more.
+    # Where the timeout is short, it may still be processing the request when the run is looked up.
     more = seen.spoiled + seen.attempts - 1 + case.impatient
     assert 0 <= seen.sent - case.sent <= more, seen
     assert 0 <= seen.arrived - case.arrived <= more, seen
@@ -77,5 +77,5 @@ def test_one_intent_makes_one_run_whatever_goes_wrong(cells: Cells, case: Case, 
     assert seen.requests <= 100, seen
 
 
-def test_there_is_no_run_that_nobody_wanted(cells: Cells) -> None:
+def test_there_is_no_run_without_an_intent(cells: Cells) -> None:
     assert cells.intents.remote.query("SELECT count(*) FROM dag_run") == [(len(cells.outcomes),)]

@@ -28,7 +28,7 @@ def test_pools_are_made_changed_and_deleted(seen: Seen) -> None:
 
 
 @scenario("hook_config", SYNC, smoke=True)
-def test_the_configuration_is_read_or_the_reason_told(seen: Seen) -> None:
+def test_the_configuration_is_read_or_the_reason_given(seen: Seen) -> None:
     if seen.remote.version < (2, 0):
         seen.failed("read", "NotSupported", "Airflow 1.10's experimental API cannot")
     elif seen.remote.hides_config:
@@ -39,7 +39,7 @@ def test_the_configuration_is_read_or_the_reason_told(seen: Seen) -> None:
 
 
 @scenario("hook_cancels", SYNC)
-def test_a_run_is_cancelled_or_the_reason_told(seen: Seen) -> None:
+def test_a_run_is_cancelled_or_the_reason_given(seen: Seen) -> None:
     (run,) = seen.remote.runs("to_cancel")
     if seen.remote.version < (2, 2):
         seen.failed("cancel", "NotSupported", "cannot")
@@ -50,7 +50,7 @@ def test_a_run_is_cancelled_or_the_reason_told(seen: Seen) -> None:
 
 
 @scenario("test_button", SYNC, since=(2, 0))
-def test_the_test_button_tells_what_it_found(seen: Seen) -> None:
+def test_the_test_button_reports_what_it_found(seen: Seen) -> None:
     seen.succeeded("press")
     (right, lines), (wrong, refusal), (down, unreachable) = seen.xcom("press")
     assert (right, wrong, down) == (True, False, False), (lines, refusal, unreachable)

@@ -42,7 +42,7 @@ CONFS: dict[str, Any] = {
 
 @pytest.fixture(scope="module", params=PAIRS, ids=str)
 def on(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    # Raises what skips the test where there is no server to be had.
+    # Raises what skips the test where there is no server.
     programs()
     # In MB; 2.11 is the first version that has a limit, and it is 1.
     room = {"AIRFLOW__WEBSERVER__ALLOWED_PAYLOAD_SIZE": "10"}

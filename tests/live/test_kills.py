@@ -48,7 +48,7 @@ def cancelled(request: pytest.FixtureRequest, on: Stage) -> Cancelled:
 def test_a_person_who_ends_the_task_ends_its_run(cancelled: Cancelled, act: str, name: str, mode: str) -> None:
     waiting: Waiting = cancelled.cells[act, name, mode]
     local = waiting.stage.local
-    with waiting.told_as(kill_table.by_a_person(act, name)):
+    with waiting.recorded_as(kill_table.by_a_person(act, name)):
         if act == "clear":
             local.clear(waiting.dag_id)
             waiting.until({WAITS[mode]: 1}, [waiting.cancelled_state, waiting.remote_state])
@@ -78,7 +78,7 @@ def holding(method: str, path: str) -> list[Rule]:
 def test_a_worker_that_is_killed_right_after_it_triggered(on: Stage, mode: str) -> None:
     (waiting,) = on.start(("queued", mode), rules=holding("POST", TRIGGER))
     wait_until(lambda: bool(waiting.runs), waiting.describe)
-    with waiting.told_as(kill_table.POSTED):
+    with waiting.recorded_as(kill_table.POSTED):
         waiting.kill_worker()
         finish(waiting, tries=2)
     assert waiting.proxy.requests("POST", TRIGGER, forwarded=True) == 2
@@ -88,7 +88,7 @@ def test_a_worker_that_is_killed_right_after_it_triggered(on: Stage, mode: str) 
 def test_a_worker_that_is_killed_while_it_waits(on: Stage, row: str, supervised: bool) -> None:
     (waiting,) = on.start(("held", SYNC))
     waiting.until_it_waits()
-    with waiting.told_as(row):
+    with waiting.recorded_as(row):
         waiting.kill_worker(supervised=supervised)
         finish(waiting, tries=2)
 
@@ -96,7 +96,7 @@ def test_a_worker_that_is_killed_while_it_waits(on: Stage, row: str, supervised:
 def test_a_worker_that_is_suspended_and_comes_back_when_airflow_has_given_it_up(on: Stage) -> None:
     (waiting,) = on.start(("suspended", SYNC))
     waiting.until_it_waits()
-    with waiting.told_as(kill_table.SUSPENDED):
+    with waiting.recorded_as(kill_table.SUSPENDED):
         with waiting.suspended_worker():
             waiting.until({"up_for_retry": 1}, [waiting.remote_state])
         assert waiting.proxy.requests("PATCH") == 0
@@ -106,8 +106,8 @@ def test_a_worker_that_is_suspended_and_comes_back_when_airflow_has_given_it_up(
 def test_a_worker_that_is_killed_between_deferral_and_resumption(on: Stage) -> None:
     (waiting,) = on.start(("queued", DEFERRABLE))
     waiting.until_it_waits()
-    with waiting.told_as(kill_table.COMING_BACK), on.opened():
-        # Its run has ended, the triggerer has told so, and what the worker asks next is not answered.
+    with waiting.recorded_as(kill_table.COMING_BACK), on.opened():
+        # Its run has finished, the triggerer has reported it, and the next request of the worker is not answered.
         wait_until(lambda: waiting.states != {"deferred": 1}, waiting.describe, poll=0.05)
         waiting.proxy.rules = holding("GET", "")
         waiting.until({"running": 1}, ["success"])
@@ -122,7 +122,7 @@ def test_a_worker_that_is_killed_between_deferral_and_resumption(on: Stage) -> N
 def test_a_scheduler_that_is_restarted(on: Stage, mode: str, sig: str) -> None:
     (waiting,) = on.start(("queued", mode))
     waiting.until_it_waits()
-    with waiting.told_as(kill_table.scheduler(sig)):
+    with waiting.recorded_as(kill_table.scheduler(sig)):
         on.local.deployment.stop_component("scheduler", signal.Signals[sig])
         on.local.deployment.start_component("scheduler", timeout=120)
         # With it go the workers; what waits in the triggerer does not notice.
@@ -145,7 +145,7 @@ def test_a_run_that_takes_too_long_is_cancelled_and_the_task_says_how_long_it_to
 ) -> None:
     (waiting,) = on.start((name, mode))
     waiting.until_it_waits()
-    with waiting.told_as(kill_table.overdue(name)):
+    with waiting.recorded_as(kill_table.overdue(name)):
         waiting.until({"failed": 1}, [waiting.cancelled_state])
     took_too_long(waiting)
 
@@ -154,7 +154,7 @@ def test_a_limit_that_passes_while_no_triggerer_runs_holds_all_the_same(on: Stag
     (waiting,) = on.start(("impatient", DEFERRABLE))
     waiting.until_it_waits()
     on.local.deployment.stop_component("triggerer")
-    with waiting.told_as(kill_table.LATE):
+    with waiting.recorded_as(kill_table.LATE):
         time.sleep(60)
         assert (waiting.states, waiting.remote_states()) == ({"deferred": 1}, [waiting.remote_state])
         on.local.deployment.start_component("triggerer", timeout=120)
@@ -168,7 +168,7 @@ def took_too_long(waiting: Waiting) -> None:
     found = f"run {run.run_id}: {waiting.remote_state}"
     lines = f"did not end within 0:00:45 ({found})"
     if waiting.name == "overdue" and waiting.mode == DEFERRABLE and waiting.stage.local.deployment.generation == "v1":
-        # Airflow 2 does not let it come back, so the trigger tells it.
+        # Airflow 2 does not let it come back, so the trigger logs it.
         lines = f"this is how things stand: {found}"
     assert lines in log, log[-6000:]
     assert waiting.proxy.url in log.partition(lines)[2]
@@ -211,24 +211,24 @@ HARMS: dict[str, Callable[[Stage, str], None]] = {
 
 
 @pytest.mark.parametrize("sig", kill_table.SIGNALS)
-def test_fifty_wait_on_when_their_triggerer_is_gone(on: Stage, fifty: Waiting, sig: str) -> None:
+def test_fifty_keep_waiting_when_their_triggerer_is_gone(on: Stage, fifty: Waiting, sig: str) -> None:
     def restart() -> None:
         on.local.deployment.stop_component("triggerer", signal.Signals[sig])
         on.local.deployment.start_component("triggerer", timeout=120)
 
-    wait_on(fifty, kill_table.triggerer(sig), restart)
+    keep_waiting(fifty, kill_table.triggerer(sig), restart)
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_fifty_wait_on_when_their_remote_is_gone_or_knows_them_no_more(on: Stage, fifty: Waiting, harm: str) -> None:
+def test_fifty_keep_waiting_when_their_remote_is_gone_or_refuses_them(on: Stage, fifty: Waiting, harm: str) -> None:
     if harm != "down" and on.remote.version < (2, 0):
         pytest.skip("1.10 is open to everybody")
-    wait_on(fifty, kill_table.harm(harm), lambda: HARMS[harm](on, fifty.conn_id))
+    keep_waiting(fifty, kill_table.harm(harm), lambda: HARMS[harm](on, fifty.conn_id))
 
 
-def wait_on(fifty: Waiting, row: str, harm: Callable[[], None]) -> None:
-    """Check that fifty tasks ask again after something has happened, and that nothing else comes of it."""
-    with fifty.told_as(row):
+def keep_waiting(fifty: Waiting, row: str, harm: Callable[[], None]) -> None:
+    """Check that fifty tasks poll again after something has happened, and that nothing else changes."""
+    with fifty.recorded_as(row):
         harm()
         before = fifty.looks
         wait_until(lambda: fifty.looks > before, fifty.describe)
@@ -237,7 +237,7 @@ def wait_on(fifty: Waiting, row: str, harm: Callable[[], None]) -> None:
 
 
 def test_fifty_end_well(on: Stage, fifty: Waiting) -> None:
-    with fifty.told_as(kill_table.ALL_END), on.opened():
+    with fifty.recorded_as(kill_table.ALL_END), on.opened():
         fifty.until({"success": 50}, ["success"] * 50, timeout=600)
     assert fifty.proxy.requests("PATCH") == 0
 

@@ -47,7 +47,7 @@ def test_a_run_of_a_given_id_shows_whose_it_is(intents: Intents) -> None:
     for number in (1, 2, 3):
         assert triggered(intents, conn_id, number, trigger_run_id="given") == "given"
     with pytest.raises(DagRunAlreadyExists):
-        triggered(intents, conn_id, 2, "somebody_elses", trigger_run_id="given")
+        triggered(intents, conn_id, 2, "existing", trigger_run_id="given")
     (date,) = dates(intents, "given")
     noted = notes(intents, "given")
     if intents.remote.version < (2, 5):
@@ -55,7 +55,7 @@ def test_a_run_of_a_given_id_shows_whose_it_is(intents: Intents) -> None:
     else:
         assert len(noted) == 1
         assert "[astronomer_remote " in noted[0]
-    # Nothing else tells its tries apart where there is no note.
+    # Nothing else distinguishes its tries where there is no note.
     assert not date.endswith(".000000")
 
 

@@ -106,7 +106,7 @@ def test_borrowed_slots_come_back_although_a_process_was_killed(
     assert both.end(name) == ("success" if state == "success" else "failed")
 
 
-def test_borrowed_slots_come_back_although_somebody_ends_the_run(both: Both) -> None:
+def test_borrowed_slots_come_back_although_a_user_ends_the_run(both: Both) -> None:
     name = "run_is_marked"
     wait_until(lambda: both.remote.slots(name) == 9, lambda: str(both.local.tasks(name)))
 
@@ -120,7 +120,7 @@ def test_borrowed_slots_come_back_although_somebody_ends_the_run(both: Both) -> 
     wait_until(lambda: both.remote.slots(name) == 5, lambda: str(both.local.tasks(name)))
 
 
-def test_what_somebody_else_changed_meanwhile_is_left_alone_and_told(both: Both) -> None:
+def test_what_another_user_changed_meanwhile_is_left_alone_and_reported(both: Both) -> None:
     states = both.states("meddled")
     assert (states["work"], states["borrow_slots_return"]) == ("success", "failed")
     assert "now it is 7 slots, and it is left so" in both.log("meddled", "borrow_slots_return")
@@ -156,7 +156,7 @@ def test_dags_and_runs_are_switched(both: Both) -> None:
     assert both.remote.runs("to_switch") == []
 
 
-def test_the_command_line_says_what_differs_and_mends_it(both: Both, tmp_path: Path) -> None:
+def test_the_command_line_shows_what_differs_and_fixes_it(both: Both, tmp_path: Path) -> None:
     newer = both.local.deployment.generation == "v2"
     ways: list[tuple[str, ...]] = [("astronomer-remote-pools",), *([("airflow", "remote-pools")] if newer else [])]
     login, password = both.remote.deployment.users["admin"]

@@ -27,12 +27,12 @@ from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.api.watch.pool_watcher import watch_pool
 from dev.deployments import Airflow
-from tests.live.conversing import VERSIONS, Conversing
+from tests.live.real_remote import VERSIONS, RealRemote
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 
-class PoolsOf(Conversing):
+class PoolsOf(RealRemote):
     """A real remote's pools: changed through this package, read from its database."""
 
     def rows(self) -> dict[str, tuple[Any, ...]]:
@@ -172,7 +172,7 @@ def test_what_is_given_up_for_empty_is_left_alone_where_there_is_no_such_field(a
     assert at.sizes() == {"p": 2}
 
 
-def test_who_may_only_read_is_told_so(at: PoolsOf) -> None:
+def test_who_may_only_read_gets_an_error_that_says_so(at: PoolsOf) -> None:
     if at.version < (2,):
         pytest.skip("its API knows no users")
     viewer = at.of("viewer")
@@ -190,7 +190,7 @@ def test_who_may_only_read_is_told_so(at: PoolsOf) -> None:
 
 
 def before_writing(at: PoolsOf, monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
-    """Let somebody else do something after a pool was read and before it is written."""
+    """Let another client do something after a pool was read and before it is written."""
     driver = at.drivers["admin"][1]
     send, left = driver._send, [do]
 
@@ -221,7 +221,7 @@ def test_a_pool_that_is_deleted_between_read_and_write(at: PoolsOf, monkeypatch:
     assert at.sizes() == {}
 
 
-def test_what_the_remote_says_of_a_single_pool_is_told(at: PoolsOf, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_remote_says_of_a_single_pool_is_reported(at: PoolsOf, monkeypatch: pytest.MonkeyPatch) -> None:
     if at.version < (3,):
         pytest.skip("it has no bulk endpoint")
     plan = at.run(at.remote.pool_sync.plan(parse({"a": 1, "b": 2, "c": 3})))
@@ -230,7 +230,7 @@ def test_what_the_remote_says_of_a_single_pool_is_told(at: PoolsOf, monkeypatch:
     send = driver._send
 
     def insist(request: Request) -> Response | TransportError:
-        # What this package asks for is not refused for a single pool, so it is made to ask for more.
+        # No request of this package is refused for a single pool, so it is made to request more.
         for action in request.body["actions"] if request.method == "PATCH" else []:
             action["action_on_existence"] = "fail"
         return send(request)
@@ -280,7 +280,7 @@ def test_room_is_waited_for_with_one_listing_for_all(at: PoolsOf) -> None:
     assert "Pool 'p': 2 of 3 slots occupied, 1 open; 3 open wanted" in lines
 
 
-def test_a_pool_in_use_is_kept_and_what_is_open_is_told(at: PoolsOf) -> None:
+def test_a_pool_in_use_is_kept_and_its_open_slots_are_shown(at: PoolsOf) -> None:
     at.run(at.remote.create_pool("p", 3))
     if at.version < (2,):
         with pytest.raises(NotSupported):
@@ -358,7 +358,7 @@ def test_two_at_once_make_one_pool(at: PoolsOf, monkeypatch: pytest.MonkeyPatch)
     # One has found that there is no pool; before it creates it, the other does.
     other = PoolsOf(at.deployment)
     before_writing(at, monkeypatch, lambda: other.run(other.remote.ensure_pool("p", 5)))
-    # 1.10 writes the same once more, and does not tell.
+    # 1.10 writes the same once more, and does not say so.
     assert at.run(at.remote.ensure_pool("p", 5)) is (at.version < (2,))
     assert at.sizes() == {"p": 5}
     before_writing(at, monkeypatch, lambda: other.run(other.remote.ensure_pool("q", 5)))

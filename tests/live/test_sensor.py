@@ -1,4 +1,4 @@
-"""A DAG in a real local Airflow waits for what somebody else runs in real remotes."""
+"""A DAG in a real local Airflow waits for what others run in real remotes."""
 
 from __future__ import annotations
 

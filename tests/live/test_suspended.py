@@ -1,4 +1,4 @@
-"""Workers and triggerers that stand still until Airflow has given them up, and then go on; on PostgreSQL."""
+"""Workers and triggerers that are suspended until Airflow has given up on them, and then resume; on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 PAIRS = (Pair("2.11.2", "2.11.2"), Pair("3.0.6", "2.11.2"), Pair("3.3.2", "2.11.2"))
 # The limit of a first try, as `local_dags/_kill.py` has it.
 FIRST_LIMIT = 60.0
-# What has gone on needs some time to do harm.
+# What has resumed needs some time to do harm.
 SECONDS_TO_DO_HARM = 15.0
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids=str)
 def on(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    # Raises what skips the test where there is no server to be had.
+    # Raises what skips the test where there is no server.
     programs()
     with stage(request.param, database="postgresql") as started:
         yield started

@@ -1,4 +1,4 @@
-"""A thousand deferred tasks in one real triggerer: all end, and the remote's access log tells what that took."""
+"""A thousand deferred tasks in one real triggerer: all finish; the access log shows with how many requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASKS_AT_ONCE = 8
 
 
 class Account:
-    """What the remote was asked, from one moment to the next."""
+    """The requests to the remote, from one moment to the next."""
 
     def __init__(self, on: Stage) -> None:
         self._on = on
@@ -33,7 +33,7 @@ class Account:
         self.facts: dict[str, float] = {}
 
     def close(self) -> None:
-        """Count what it was asked about runs since the last time."""
+        """Count the requests about runs since the last time."""
         everything = [each for each in logged_requests(self._on.remote.deployment) if "/dagRuns" in each.path]
         since, self._seen = everything[self._seen :], len(everything)
         now = time.monotonic()
@@ -57,7 +57,7 @@ def test_a_thousand_tasks_wait_for_about_one_request_per_interval_and_end(both: 
         (waiting,) = on.start(("thousand", DEFERRABLE))
         waiting.until({"deferred": NUMBER}, [waiting.remote_state] * NUMBER, timeout=1500)
         account.close()
-        # What a small remote on SQLite fails to do by itself is asked of it again.
+        # A request that a small remote on SQLite fails by itself is retried.
         assert NUMBER <= account.facts["triggers"] <= 1.2 * NUMBER
         waits_quietly(account)
         ends_well(waiting, account)
@@ -78,7 +78,7 @@ def ends_well(waiting: Waiting, account: Account) -> None:
     with waiting.stage.opened():
         waiting.until({"success": NUMBER}, ["success"] * NUMBER, timeout=1500)
     account.close()
-    # A page for each hundred that ended, and in each tick one that repeats what is known already.
+    # A page for each hundred that ended, and in each poll one that repeats what is known already.
     polls = account.facts["seconds"] / INTERVAL * 1.1 + 1
     assert account.facts["listings"] <= 2 * polls + math.ceil(NUMBER / 100)
     # Each task reads its run once more when it comes back.

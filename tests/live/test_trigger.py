@@ -27,7 +27,7 @@ def test_the_final_run_is_returned_and_the_remote_saw_the_conf(seen: Seen) -> No
 
 
 @scenario("stream_logs", since=(2, 0))
-def test_the_remote_log_is_told_in_the_local_one(seen: Seen) -> None:
+def test_the_remote_log_is_copied_to_the_local_one(seen: Seen) -> None:
     seen.succeeded("trigger")
     lines = [line for line in seen.log("trigger").splitlines() if "speak: " in line]
     assert [sum(f"word {number} of 5" in line for line in lines) for number in range(1, 6)] == [1] * 5
@@ -69,7 +69,7 @@ def test_an_unknown_dag_fails_at_once_and_says_what_may_be_broken(seen: Seen) ->
 
 
 @scenario("paused_dag")
-def test_a_paused_dag_is_not_triggered_if_so_wished(seen: Seen) -> None:
+def test_a_paused_dag_is_not_triggered_with_fail_when_dag_is_paused(seen: Seen) -> None:
     seen.failed("trigger", "DagIsPaused", "'paused_dag' is paused")
     assert not seen.remote_runs()
 
@@ -99,7 +99,7 @@ def test_an_unreachable_remote_is_tried_again(seen: Seen) -> None:
 
 
 @scenario("existing_run")
-def test_somebody_elses_run_is_named_skipped_or_reset_but_never_doubled(seen: Seen) -> None:
+def test_an_existing_run_is_named_skipped_or_reset_but_never_doubled(seen: Seen) -> None:
     (run,) = seen.remote_runs()
     seen.succeeded("first")
     seen.failed("refused", "DagRunAlreadyExists", f"already has the run {run.run_id!r}", seen.remote.url)
@@ -141,7 +141,7 @@ def test_groups_setups_and_teardowns_are_possible(seen: Seen) -> None:
 
 
 @scenario("with_note", SYNC)
-def test_a_note_is_set_or_refused_by_name(seen: Seen) -> None:
+def test_a_note_is_set_or_refused_with_a_clear_error(seen: Seen) -> None:
     if seen.remote.version < (2, 5):
         seen.failed("trigger", "NotSupported", "note")
         assert not seen.remote_runs()

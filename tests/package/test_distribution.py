@@ -49,5 +49,5 @@ def test_the_metadata_says_what_people_and_installers_look_for(wheel: Path) -> N
     assert about.get_payload().startswith("# ")
 
 
-def test_the_changelog_tells_of_this_version() -> None:
+def test_the_changelog_has_this_version() -> None:
     assert f" {astronomer_remote.__version__}\n" in (ROOT / "CHANGELOG.md").read_text()

@@ -44,7 +44,7 @@ def answering(data: bytes, *, then_close: bool = False) -> Reply:
 
 
 def tunnel(request: Received, connection: socket.socket) -> bool:
-    """What a forward proxy does with ``CONNECT``: it leads to the address that is asked for, and reads nothing."""
+    """What a forward proxy does with ``CONNECT``: it leads to the requested address, and reads nothing."""
     host, _, port = request.target.rpartition(":")
     with socket.create_connection((host, int(port)), 10) as target:
         connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -110,13 +110,13 @@ class Server:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if self.tls:
                     with self.tls.wrap_socket(connection, server_side=True) as secure:
-                        self._converse(secure, number)
+                        self._answer(secure, number)
                 else:
-                    self._converse(connection, number)
+                    self._answer(connection, number)
         finally:
             self._open.discard(connection)
 
-    def _converse(self, connection: socket.socket, number: int) -> None:
+    def _answer(self, connection: socket.socket, number: int) -> None:
         with connection.makefile("rb") as stream:
             while line := stream.readline():
                 method, target, _ = line.decode().split()

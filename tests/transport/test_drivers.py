@@ -106,7 +106,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def ask(*requests_: Request) -> Flow[list[Any]]:
+def send_all(*requests_: Request) -> Flow[list[Any]]:
     """Send requests one after another; what comes out of each is a reply or a failure."""
     outcomes: list[Any] = []
     for request in requests_:
@@ -151,7 +151,7 @@ def test_what_takes_long_is_calculated_in_another_thread_than_the_event_loops_an
     assert most == 1
 
 
-def test_what_fails_in_a_calculation_fails_in_the_conversation(run: Run, serve: Any) -> None:
+def test_what_fails_in_a_calculation_fails_in_the_flow(run: Run, serve: Any) -> None:
     with pytest.raises(ZeroDivisionError):
         run(compute(lambda: 1 // 0), quick(serve()))
 
@@ -161,7 +161,7 @@ def test_what_fails_in_a_calculation_fails_in_the_conversation(run: Run, serve: 
 
 def test_status_headers_and_body_come_back(run: Run, serve: Any) -> None:
     server = serve(reply(418, '{"a": "ß"}'.encode(), "X-Odd: One", "Retry-After: 7"))
-    (response,) = run(ask(GET), quick(server))
+    (response,) = run(send_all(GET), quick(server))
     assert response.status == 418
     assert response.json() == {"a": "ß"}
     assert response.is_json
@@ -171,25 +171,25 @@ def test_status_headers_and_body_come_back(run: Run, serve: Any) -> None:
 
 
 def test_an_empty_reply_is_a_reply(run: Run, serve: Any) -> None:
-    (response,) = run(ask(Request("DELETE", "/x")), quick(serve(reply(204, b""))))
+    (response,) = run(send_all(Request("DELETE", "/x")), quick(serve(reply(204, b""))))
     assert (response.status, response.body) == (204, b"")
 
 
 def test_a_reply_without_a_length_ends_with_the_connection(run: Run, serve: Any) -> None:
     server = serve(answering(b"HTTP/1.1 200 OK\r\n\r\nbody", then_close=True))
-    assert run(ask(GET), quick(server))[0].body == b"body"
+    assert run(send_all(GET), quick(server))[0].body == b"body"
 
 
 def test_a_packed_reply_is_unpacked(run: Run, serve: Any) -> None:
     server = serve(reply(200, gzip.compress(b'{"a": 1}', mtime=0), "Content-Encoding: gzip"))
-    assert run(ask(GET), quick(server))[0].json() == {"a": 1}
+    assert run(send_all(GET), quick(server))[0].json() == {"a": 1}
 
 
-def test_what_is_sent_is_what_was_asked_for(run: Run, serve: Any) -> None:
+def test_what_is_sent_is_what_was_requested(run: Run, serve: Any) -> None:
     server = serve()
     settings = quick(server, headers={"X-Extra": "e", "Accept": "text/plain"})
     form = Request("POST", "/login/", form={"username": "m ß", "password": "a&b"}, headers={"Cookie": "session=s"})
-    run(ask(GET, POST.with_headers({"Authorization": "Bearer t"}), form), settings)
+    run(send_all(GET, POST.with_headers({"Authorization": "Bearer t"}), form), settings)
     got, posted, filled = server.received
     assert (got.method, got.target, got.body) == ("GET", "/x", b"")
     assert "content-type" not in got.headers
@@ -204,9 +204,9 @@ def test_what_is_sent_is_what_was_asked_for(run: Run, serve: Any) -> None:
     assert all(received.headers["x-extra"] == "e" for received in server.received)
 
 
-def test_json_is_what_is_wanted_unless_the_connection_says_otherwise(run: Run, serve: Any) -> None:
+def test_json_is_requested_unless_the_connection_says_otherwise(run: Run, serve: Any) -> None:
     server = serve()
-    run(ask(GET), quick(server))
+    run(send_all(GET), quick(server))
     assert server.received[0].headers["accept"] == "application/json"
 
 
@@ -215,7 +215,10 @@ def test_json_is_what_is_wanted_unless_the_connection_says_otherwise(run: Run, s
 )
 def test_an_id_arrives_at_the_server_as_it_was(run: Run, serve: Any, id_: str) -> None:
     server = serve()
-    run(ask(Request("GET", path("dags", id_, "dagRuns"), {"q": id_, "d": "2026-11-22T07:00:00+00:00"})), quick(server))
+    run(
+        send_all(Request("GET", path("dags", id_, "dagRuns"), {"q": id_, "d": "2026-11-22T07:00:00+00:00"})),
+        quick(server),
+    )
     way, _, query = server.received[0].target.partition("?")
     assert way.count("/") == 3
     assert unquote(way) == f"/dags/{id_}/dagRuns"
@@ -224,20 +227,20 @@ def test_an_id_arrives_at_the_server_as_it_was(run: Run, serve: Any, id_: str) -
 
 def test_the_path_of_the_deployment_comes_first(run: Run, serve: Any) -> None:
     server = serve()
-    run(ask(GET), quick(server.url + "/solar-1/airflow"))
+    run(send_all(GET), quick(server.url + "/solar-1/airflow"))
     assert server.received[0].target == "/solar-1/airflow/x"
 
 
 def test_a_connection_is_kept_for_the_next_request(run: Run, serve: Any) -> None:
     server = serve()
-    outcomes = run(ask(GET, POST, GET), quick(server))
+    outcomes = run(send_all(GET, POST, GET), quick(server))
     assert [outcome.status for outcome in outcomes] == [200, 200, 200]
     assert [received.connection for received in server.received] == [1, 1, 1]
 
 
-def test_a_connection_that_the_server_closes_is_opened_anew(run: Run, serve: Any) -> None:
+def test_a_connection_that_the_server_closes_is_opened_again(run: Run, serve: Any) -> None:
     server = serve(answering(reply(200, b"{}", "Connection: close"), then_close=True))
-    outcomes = run(ask(GET, GET), quick(server))
+    outcomes = run(send_all(GET, GET), quick(server))
     assert [outcome.status for outcome in outcomes] == [200, 200]
     assert server.connections == 2
 
@@ -245,24 +248,24 @@ def test_a_connection_that_the_server_closes_is_opened_anew(run: Run, serve: Any
 def test_redirects_are_not_followed(run: Run, serve: Any) -> None:
     other = serve()
     server = serve(reply(302, b"", f"Location: {other.url}/login"))
-    (response,) = run(ask(GET.with_headers({"Authorization": "Bearer s3cret"})), quick(server))
+    (response,) = run(send_all(GET.with_headers({"Authorization": "Bearer s3cret"})), quick(server))
     assert (response.status, response.headers["location"]) == (302, f"{other.url}/login")
     assert len(server.received) == 1
     assert other.received == []
 
 
-def test_no_cookies_are_kept_but_all_are_told(run: Run, serve: Any) -> None:
+def test_no_cookies_are_kept_but_all_are_returned(run: Run, serve: Any) -> None:
     server = serve(reply(200, b"{}", "Set-Cookie: a=1; Path=/", "Set-Cookie: session=s; HttpOnly"))
-    responses = run(ask(GET, GET), quick(server))
+    responses = run(send_all(GET, GET), quick(server))
     assert responses[0].headers["set-cookie"] == "a=1; Path=/, session=s; HttpOnly"
     assert all("cookie" not in received.headers for received in server.received)
 
 
 def test_no_netrc_takes_the_place_of_the_connections_login(run: Run, serve: Any, tmp_path: Path) -> None:
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\ndefault login x password y\n")
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login someone password else\ndefault login x password y\n")
     (tmp_path / ".netrc").chmod(0o600)
     server = serve()
-    run(ask(GET, GET.with_headers({"Authorization": "Bearer t"})), quick(server))
+    run(send_all(GET, GET.with_headers({"Authorization": "Bearer t"})), quick(server))
     assert [received.headers.get("authorization") for received in server.received] == [None, "Bearer t"]
 
 
@@ -272,7 +275,7 @@ def test_no_netrc_takes_the_place_of_the_connections_login(run: Run, serve: Any,
 )
 def test_a_redirect_that_leads_nowhere_is_a_reply(run: Run, serve: Any, location: str) -> None:
     data = reply(302, b"{}", f"Location: {location}")
-    assert run(ask(GET), quick(serve(data)))[0].status == 302
+    assert run(send_all(GET), quick(serve(data)))[0].status == 302
 
 
 @pytest.mark.parametrize(
@@ -291,7 +294,7 @@ def test_a_redirect_that_leads_nowhere_is_a_reply(run: Run, serve: Any, location
 )
 def test_odd_header_fields_are_no_failure(run: Run, serve: Any, field: str) -> None:
     data = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + field.encode("latin-1") + b"\r\n\r\n{}"
-    (outcome,) = run(ask(GET), quick(serve(data)))
+    (outcome,) = run(send_all(GET), quick(serve(data)))
     # aiohttp refuses some of these characters, as it may.
     assert isinstance(outcome, TransportError) or (outcome.status, outcome.body) == (200, b"{}")
 
@@ -320,14 +323,14 @@ def test_odd_header_fields_are_no_failure(run: Run, serve: Any, field: str) -> N
     ],
 )
 def test_odd_bytes_are_a_reply_or_a_failure(run: Run, serve: Any, data: bytes) -> None:
-    (outcome,) = run(ask(GET), quick(serve(answering(data, then_close=True)), read_timeout=2.0))
+    (outcome,) = run(send_all(GET), quick(serve(answering(data, then_close=True)), read_timeout=2.0))
     assert isinstance(outcome, (TransportError, Response))
 
 
 # Steps that are no requests
 
 
-def test_sleeping_and_reading_the_settings_anew(run: Run, serve: Any) -> None:
+def test_sleeping_and_reading_the_settings_again(run: Run, serve: Any) -> None:
     old, new = serve(), serve()
 
     def flow() -> Flow[Any]:
@@ -395,14 +398,14 @@ def test_an_adapter_of_another_kind_is_left_alone(serve: Any) -> None:
     with requests.Session() as session:
         session.mount("http://", Canned())
         driver = SyncDriver(configure(session, settings), settings, reload=lambda: settings)
-        assert driver.run(ask(GET))[0].status == 218
+        assert driver.run(send_all(GET))[0].status == 218
 
 
 # What may go wrong
 
 
 def failure_of(run: Run, settings: Settings, request: Request = POST) -> TransportError:
-    (outcome,) = run(ask(request), settings)
+    (outcome,) = run(send_all(request), settings)
     assert isinstance(outcome, TransportError), outcome
     assert "s3cret" not in str(outcome) + repr(outcome)
     return outcome
@@ -538,7 +541,7 @@ def test_a_reply_that_does_not_end_is_cut_and_left(
     monkeypatch.setattr(transport, "LARGEST_BODY", 300_000)
     seen: list[str] = []
     server = serve(endless(head, piece, 0, seen))
-    (response,) = run(ask(GET), quick(server))
+    (response,) = run(send_all(GET), quick(server))
     assert response.truncated
     assert len(response.body) == 300_000
     server.stop()
@@ -548,7 +551,7 @@ def test_a_reply_that_does_not_end_is_cut_and_left(
 def test_a_small_reply_that_unpacks_to_a_huge_one_is_cut(run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "LARGEST_BODY", 300_000)
     bomb = gzip.compress(bytes(50_000_000), mtime=0)
-    (response,) = run(ask(GET), quick(serve(reply(200, bomb, "Content-Encoding: gzip"))))
+    (response,) = run(send_all(GET), quick(serve(reply(200, bomb, "Content-Encoding: gzip"))))
     assert response.truncated
     assert len(response.body) == 300_000
 
@@ -560,7 +563,7 @@ def test_unpacking_takes_little_memory(run: Run, serve: Any) -> None:
     server = serve(reply(200, bomb, "Content-Encoding: gzip"))
     tracemalloc.start()
     try:
-        (response,) = run(ask(GET), quick(server))
+        (response,) = run(send_all(GET), quick(server))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -580,7 +583,7 @@ def test_a_packed_body_that_is_not_whole_is_a_failure(run: Run, serve: Any, body
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP", "deflate", "br", "identity"])
 def test_an_empty_body_may_be_called_packed(run: Run, serve: Any, encoding: str) -> None:
-    assert run(ask(GET), quick(serve(reply(204, b"", f"Content-Encoding: {encoding}"))))[0].body == b""
+    assert run(send_all(GET), quick(serve(reply(204, b"", f"Content-Encoding: {encoding}"))))[0].body == b""
 
 
 @pytest.mark.parametrize(("head", "piece"), [(CHUNKED, b"1\r\nx\r\n"), (LONG, b"x")], ids=["chunked", "long"])
@@ -623,7 +626,7 @@ ends_amid_tls = pytest.mark.filterwarnings("ignore:unclosed (transport|<socket):
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("what", DRIPS)
-def test_whatever_part_of_a_reply_trickles_in_the_exchange_ends_in_time(
+def test_whatever_part_of_a_reply_is_slow_the_request_ends_in_time(
     run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch, certificate: Certificate, what: str, secure: bool
 ) -> None:
     monkeypatch.setattr(transport, "LONGEST_REPLY", 0.5)
@@ -681,7 +684,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         started = time.monotonic()
-        (outcome,) = run(ask(GET), quick("http://airflow.invalid:1", connect_timeout=1.5))
+        (outcome,) = run(send_all(GET), quick("http://airflow.invalid:1", connect_timeout=1.5))
         assert outcome.status == 200
         assert time.monotonic() - started < 1.5
         found.pop()
@@ -701,7 +704,7 @@ def hurried(settings: Settings, seconds: float, *steps: Any) -> tuple[list[Any],
         driver = transport.SyncDriver(
             transport.configure(session, settings), settings, reload=lambda: settings, total_seconds=seconds
         )
-        return driver.run(ask(*steps)), time.monotonic() - started
+        return driver.run(send_all(*steps)), time.monotonic() - started
 
 
 @pytest.mark.parametrize("data", [b"", CHUNKED], ids=["nothing", "head"])
@@ -733,7 +736,7 @@ def test_a_reply_that_trickles_in_takes_no_longer_than_what_is_left(serve: Any) 
 def test_a_proxy_of_the_connection_is_used_with_its_own_login(run: Run, serve: Any) -> None:
     proxy = serve()
     settings = quick("http://airflow.invalid", proxy=f"http://u:p@127.0.0.1:{proxy.port}")
-    assert run(ask(GET), settings)[0].status == 200
+    assert run(send_all(GET), settings)[0].status == 200
     assert proxy.received[0].target == "http://airflow.invalid/x"
     assert proxy.received[0].headers["proxy-authorization"] == "Basic dTpw"
     assert proxy.received[0].headers["host"] == "airflow.invalid"
@@ -745,7 +748,7 @@ def test_a_proxy_of_the_environment_is_used(run: Run, serve: Any, monkeypatch: p
     # CGI programs must not believe this variable in capitals, and Python then believes nobody.
     monkeypatch.delenv("REQUEST_METHOD", raising=False)
     monkeypatch.setenv(name, proxy.url)
-    assert run(ask(GET), quick("http://airflow.invalid"))[0].status == 200
+    assert run(send_all(GET), quick("http://airflow.invalid"))[0].status == 200
     assert proxy.received[0].target == "http://airflow.invalid/x"
 
 
@@ -755,7 +758,7 @@ def test_a_host_that_the_environment_excepts_is_reached_directly(
     proxy, server = serve(), serve()
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    run(ask(GET), quick(server))
+    run(send_all(GET), quick(server))
     assert (len(proxy.received), len(server.received)) == (0, 1)
     found = proxy_of(quick("http://airflow.invalid"))
     assert found is not None
@@ -781,7 +784,7 @@ def test_a_proxy_is_shown_none_of_what_is_meant_for_a_deployment_behind_tls(
         proxy=f"http://u:p@127.0.0.1:{proxy.port}",
         headers={"X-Gateway-Key": "s3cret"},
     )
-    assert run(ask(POST.with_headers(SECRETS)), settings)[0].status == 200
+    assert run(send_all(POST.with_headers(SECRETS)), settings)[0].status == 200
     (connect,) = proxy.received
     assert (connect.method, connect.headers["proxy-authorization"]) == ("CONNECT", "Basic dTpw")
     assert not {"x-gateway-key", "authorization", "cookie"} & set(connect.headers)
@@ -796,7 +799,7 @@ def test_a_proxy_passes_on_what_is_meant_for_a_deployment_without_tls(run: Run, 
     proxy = serve()
     settings = quick("http://airflow.invalid", proxy=f"127.0.0.1:{proxy.port}", headers={"X-Gateway-Key": "g"})
     settings = replace(settings, proxy=f"http://{settings.proxy}")
-    assert run(ask(GET.with_headers(SECRETS)), settings)[0].status == 200
+    assert run(send_all(GET.with_headers(SECRETS)), settings)[0].status == 200
     assert proxy.received[0].method == "GET"
     assert proxy.received[0].headers["x-gateway-key"] == "g"
     assert proxy.received[0].headers["authorization"] == "Bearer s3cret"
@@ -852,7 +855,7 @@ def test_a_proxy_of_the_environment_without_a_scheme_is_used_by_both_drivers(
 ) -> None:
     proxy = serve()
     monkeypatch.setenv("HTTP_PROXY", f"127.0.0.1:{proxy.port}")
-    assert run(ask(GET), quick("http://airflow.invalid"))[0].status == 200
+    assert run(send_all(GET), quick("http://airflow.invalid"))[0].status == 200
     assert proxy.received[0].target == "http://airflow.invalid/x"
 
 
@@ -861,7 +864,7 @@ def test_a_kind_of_proxy_that_is_not_supported_is_refused_by_both_drivers(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks5://u:s3cret@127.0.0.1:1")
     with pytest.raises(InvalidSettings, match="The environment's ALL_PROXY must be an http or https proxy") as failure:
-        run(ask(GET), quick("http://airflow.invalid"))
+        run(send_all(GET), quick("http://airflow.invalid"))
     assert "s3cret" not in str(failure.value)
 
 
@@ -935,7 +938,7 @@ def test_a_server_that_the_connections_file_vouches_for_is_accepted(
     run: Run, serve: Any, certificate: Certificate
 ) -> None:
     server = serve(tls=certificate.server_side())
-    assert run(ask(GET), quick(server, ca_file=certificate.file))[0].status == 200
+    assert run(send_all(GET), quick(server, ca_file=certificate.file))[0].status == 200
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -944,7 +947,7 @@ def test_a_server_that_the_environments_file_vouches_for_is_accepted(
 ) -> None:
     monkeypatch.setenv(name, certificate.file)
     server = serve(tls=certificate.server_side())
-    assert run(ask(GET), quick(server))[0].status == 200
+    assert run(send_all(GET), quick(server))[0].status == 200
 
 
 def test_the_environment_may_name_a_folder_of_certificates(
@@ -955,16 +958,16 @@ def test_the_environment_may_name_a_folder_of_certificates(
     (tmp_path / f"{name}.0").write_bytes(Path(certificate.file).read_bytes())
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
     server = serve(tls=certificate.server_side())
-    assert run(ask(GET), quick(server))[0].status == 200
+    assert run(send_all(GET), quick(server))[0].status == 200
 
 
-def test_a_file_that_the_environment_names_and_that_is_not_there_is_a_setting_to_mend(
+def test_a_file_that_the_environment_names_and_that_is_not_there_is_a_setting_to_fix(
     run: Run, serve: Any, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file.pem")
     server = serve(tls=certificate.server_side())
     with pytest.raises(InvalidSettings, match=r"REQUESTS_CA_BUNDLE=.* does not exist"):
-        run(ask(GET), quick(server))
+        run(send_all(GET), quick(server))
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
@@ -972,7 +975,7 @@ def test_a_server_nobody_vouches_for_is_accepted_if_the_connection_says_so(
     run: Run, serve: Any, certificate: Certificate
 ) -> None:
     server = serve(tls=certificate.server_side())
-    assert run(ask(GET), quick(server, verify=False))[0].status == 200
+    assert run(send_all(GET), quick(server, verify=False))[0].status == 200
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -983,7 +986,7 @@ def test_our_own_certificate_is_shown_to_a_server_that_wants_one(
     ours = {"client_certificate": our_certificate.both}
     if apart:
         ours = {"client_certificate": our_certificate.file, "client_key_file": our_certificate.key}
-    assert run(ask(GET), quick(server, ca_file=certificate.file, **ours))[0].status == 200
+    assert run(send_all(GET), quick(server, ca_file=certificate.file, **ours))[0].status == 200
 
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
@@ -991,7 +994,7 @@ def test_a_server_that_wants_a_certificate_refuses_us_without_one(
     run: Run, serve: Any, certificate: Certificate, our_certificate: Certificate
 ) -> None:
     server = serve(tls=certificate.server_side(our_certificate))
-    # Since TLS 1.3 the refusal arrives after our first words, so that it cannot be told from a lost reply.
+    # Since TLS 1.3 the refusal arrives after our first words, so that it looks like a lost reply.
     failure_of(run, quick(server, ca_file=certificate.file))
     assert server.received == []
     # Python 3.10 forgets to close the transport of such a connection, and complains of it when it finds it.
@@ -1007,7 +1010,7 @@ def test_a_certificate_file_that_is_not_there_is_named(run: Run, tmp_path: Path,
     if name != "ca_file":
         settings = quick("https://127.0.0.1:1", verify=False, **{**files, name: "/nowhere.pem"})
     with pytest.raises(InvalidSettings, match=rf"connection's {name}='/nowhere.pem' does not exist on this machine"):
-        run(ask(GET), settings)
+        run(send_all(GET), settings)
 
 
 def certificate_files(folder: Path, certificate: Certificate) -> dict[str, str]:
@@ -1058,7 +1061,7 @@ def test_a_certificate_file_that_cannot_be_used_is_a_setting_to_correct(
     own = {"client_certificate": certificate.file} if field == "client_key_file" else {}
     files = {**own, field: certificate_files(tmp_path, certificate)[file]}
     with pytest.raises(InvalidSettings, match=words):
-        run(ask(GET), quick("https://127.0.0.1:1", **files))
+        run(send_all(GET), quick("https://127.0.0.1:1", **files))
 
 
 def test_a_certificate_file_that_may_not_be_read_is_named(
@@ -1067,7 +1070,7 @@ def test_a_certificate_file_that_may_not_be_read_is_named(
     # As root, everything may be read.
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(InvalidSettings, match="may not be read by the user that Airflow runs as"):
-        run(ask(GET), quick("https://127.0.0.1:1", ca_file=certificate.file))
+        run(send_all(GET), quick("https://127.0.0.1:1", ca_file=certificate.file))
 
 
 def test_settings_that_changed_are_those_of_the_next_request(
@@ -1078,9 +1081,9 @@ def test_settings_that_changed_are_those_of_the_next_request(
     after = replace(before, ca_file=certificate.file, proxy=proxy.url, headers={"X-Key": "new"})
 
     def flow() -> Flow[Any]:
-        (refused,) = yield from ask(GET)
+        (refused,) = yield from send_all(GET)
         yield Reload()
-        (response,) = yield from ask(GET)
+        (response,) = yield from send_all(GET)
         return refused, response
 
     refused, response = run(flow(), before, lambda: after)
@@ -1114,19 +1117,19 @@ async def heartbeat(gaps: list[float]) -> None:
         last = time.monotonic()
 
 
-async def settings_anew() -> Settings:
-    raise AssertionError("not asked for")
+async def reload_settings() -> Settings:
+    raise AssertionError("not expected")
 
 
-def test_other_work_goes_on_while_a_reply_is_awaited(serve: Any, certificate: Certificate) -> None:
+def test_other_work_continues_while_a_reply_is_awaited(serve: Any, certificate: Certificate) -> None:
     server = serve(slowly(0.6), tls=certificate.server_side())
     gaps: list[float] = []
 
     async def main() -> Response:
         beating = asyncio.create_task(heartbeat(gaps))
         try:
-            async with async_driver(quick(server, ca_file=certificate.file), settings_anew) as driver:
-                (response,) = await driver.run(ask(GET))
+            async with async_driver(quick(server, ca_file=certificate.file), reload_settings) as driver:
+                (response,) = await driver.run(send_all(GET))
                 return response  # type: ignore[no-any-return]
         finally:
             beating.cancel()
@@ -1143,8 +1146,8 @@ def test_several_flows_share_a_driver_and_do_not_wait_for_each_other(serve: Any)
     server = serve(slowly(0.3))
 
     async def main() -> list[list[Any]]:
-        async with async_driver(quick(server), settings_anew) as driver:
-            return await asyncio.gather(*(driver.run(ask(GET)) for _ in range(5)))
+        async with async_driver(quick(server), reload_settings) as driver:
+            return await asyncio.gather(*(driver.run(send_all(GET)) for _ in range(5)))
 
     started = time.monotonic()
     assert [outcomes[0].status for outcomes in asyncio.run(main())] == [200] * 5
@@ -1167,7 +1170,7 @@ def test_a_flow_is_closed_when_its_driver_is_cancelled(serve: Any) -> None:
             closed.append(True)
 
     async def main() -> None:
-        async with async_driver(quick(server, read_timeout=30.0), settings_anew) as driver:
+        async with async_driver(quick(server, read_timeout=30.0), reload_settings) as driver:
             running = asyncio.create_task(driver.run(flow()))
             assert await asyncio.to_thread(arrived.wait, 10)
             running.cancel()
@@ -1178,7 +1181,7 @@ def test_a_flow_is_closed_when_its_driver_is_cancelled(serve: Any) -> None:
     assert closed == [True]
 
 
-def test_the_drivers_sleep_as_told() -> None:
+def test_the_drivers_sleep_as_long_as_a_flow_requests() -> None:
     slept: list[float] = []
 
     def flow() -> Flow[None]:
@@ -1190,7 +1193,7 @@ def test_the_drivers_sleep_as_told() -> None:
     settings = quick("http://127.0.0.1:1")
     with requests.Session() as session:
         SyncDriver(session, settings, reload=lambda: settings, sleep=slept.append).run(flow())
-    asyncio.run(AsyncDriver(None, settings, reload=settings_anew, sleep=sleep).run(flow()))  # type: ignore[arg-type]
+    asyncio.run(AsyncDriver(None, settings, reload=reload_settings, sleep=sleep).run(flow()))  # type: ignore[arg-type]
     assert slept == [3, 3]
 
 

@@ -1,4 +1,4 @@
-"""A DAG whose runs go on until a file says that they may end, and DAGs whose tasks wait for such a run."""
+"""A DAG whose runs do not finish until there is a file, and DAGs whose tasks wait for such a run."""
 
 from __future__ import annotations
 

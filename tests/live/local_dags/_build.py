@@ -23,7 +23,7 @@ def build(connection: str, version: tuple[int, ...], date: str, target: Iterable
     :param connection: id of the connection to the remote, to which others add a suffix.
     :param version: of the remote's Airflow.
     :param date: logical date of the DAG runs.
-    :param wanted: names of scenarios, which are functions of `MODULES`, each with a mode.
+    :param target: names of scenarios, which are functions of `MODULES`, each with a mode.
     """
     running = get_parsing_context().dag_id
     for name, mode in target:

@@ -94,7 +94,7 @@ def typos(given: Given) -> None:
     habits: dict[str, Any] = {"check_existence": True, "retries": 2, "external_run_id": "never"}
     RemoteDagRunSensor(task_id="dag", external_dag_id="quik", **habits)
     RemoteDagRunSensor(task_id="task", external_dag_id="grouped", external_task_id="load.c", **habits)
-    # 2.2 cannot tell the tasks of a DAG that was triggered with a conf.
+    # 2.2 cannot list the tasks of a DAG that was triggered with a conf.
     if given.version >= (2, 3) or (2, 0) <= given.version < (2, 2):
         RemoteDagRunSensor(task_id="group", external_dag_id="grouped", external_task_group_id="lod", **habits)
 

@@ -42,7 +42,7 @@ def die() -> None:
 
 
 class DiesAfterTheChange(pool_loan.RemoteBorrowPoolSlotsOperator):
-    """A borrower that does not live to tell what it did; a second attempt does."""
+    """A borrower that dies before it reports what it did; a second attempt does not."""
 
     def execute(self, context: Any) -> None:
         """Change the pool, and die."""

@@ -1,4 +1,4 @@
-"""A real remote that is talked to through this package, and looked at through its database."""
+"""A real remote, called with this package and checked through its database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
 
 
-class Conversing:
+class RealRemote:
     """A real remote."""
 
     def __init__(self, deployment: Airflow) -> None:
@@ -46,7 +46,7 @@ class Conversing:
         return self.drivers[role][0]
 
     def run(self, flow: Flow[T], role: str = "admin") -> T:
-        """Carry out a conversation."""
+        """Run a flow."""
         return self.drivers[role][1].run(flow)
 
     def execute(self, sql: str, *arguments: object) -> list[tuple[object, ...]]:
