@@ -1,4 +1,4 @@
-"""What a person is told who tries a connection: what answers, what the account may do, how the remote is."""
+"""The text behind a connection's Test button: what answers, what the account may do, and the remote's health."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LONGEST = 2000
 
 
 class ConnectionTest:
-    """Asks a deployment about itself and about us, without changing anything."""
+    """Reads what a deployment is and what the account may do, and changes nothing."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def report(self) -> Flow[str]:
         """
-        A few sentences on what is found at the other end.
+        A few sentences on the remote.
 
         :raises RemoteError: if nothing is, or the login does not work.
         """
@@ -40,23 +40,23 @@ class ConnectionTest:
 
     def _rights(self, dialect: Dialect, *, may_read: bool | None) -> Flow[str]:
         if dialect.generation is Generation.EXPERIMENTAL:
-            return "Its API knows no accounts: whoever reaches it may do everything that it offers."
-        # Of what certainly is not there, who may not touch it hears another answer than who may.
+            return "Its API knows no accounts: everything it offers is allowed."
+        # What certainly does not exist gets a 403 for an account without the permission, and a 404 for others.
         nobody = f"astronomer_remote_test_{uuid4()}"
-        asked: dict[str, Callable[[], Operation[Any]]] = {
+        operations: dict[str, Callable[[], Operation[Any]]] = {
             "trigger": lambda: dialect.trigger(TriggerIntent(nobody, nobody)),
             "read pools": lambda: dialect.pools(limit=1),
             "write pools": lambda: dialect.delete_pool(nobody),
         }
         found: dict[str, bool | None] = {"read DAGs": may_read}
-        for name, operation in asked.items():
+        for name, operation in operations.items():
             found[name] = yield from self._may(operation())
-        openings = {True: "The account may", False: "It may not", None: "It is not told whether it may"}
+        openings = {True: "The account may", False: "It may not", None: "It is unknown whether it may"}
         sentences = {each: [name for name, may in found.items() if may is each] for each in openings}
         return " ".join(f"{openings[each]} {', '.join(names)}." for each, names in sentences.items() if names)
 
     def _may(self, operation: Operation[Any]) -> Flow[bool | None]:
-        """Whether the account may do something; ``None`` if that does not come out."""
+        """Whether the account may do something; ``None`` if the reply does not show it."""
         try:
             yield from self._client.request(operation)
         except AccessDenied:
@@ -71,6 +71,6 @@ class ConnectionTest:
         try:
             health = yield from self._client.request(dialect.health())
         except RemoteError as error:
-            return f"Its health is not told ({error.message})"
+            return f"Its health could not be read ({error.message})"
         openings = ", ".join(f"{name} is {status}" for name, status in health.components.items() if status)
         return f"Its {self._client.redact(openings)}."

@@ -1,5 +1,5 @@
 """
-Everything that can be said to one remote deployment, as flows.
+Everything that can be done with one remote deployment, as flows.
 
 The hook offers each public method below by the same name.
 """
@@ -49,7 +49,7 @@ NOW = "now"
 """A logical date that stands for the time of the request."""
 
 ATTEMPTS_IF_MISSING = 3
-"""How often an endpoint of the caller's choice is asked for that answers with a page of status 404."""
+"""How often a request to an endpoint of the caller's choice is sent if a page of status 404 comes back."""
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -59,7 +59,7 @@ class Deployment:
     A remote deployment.
 
     :param settings: where it is and how to reach it.
-    :param retry: how patiently a single request is repeated.
+    :param retry: when requests are retried.
     :param client: how to talk to it, instead of both.
     """
 
@@ -115,9 +115,9 @@ class Deployment:
         :param data_interval: start and end; Airflow 2.3 and later.
         :param note: note of the run; Airflow 2.5 and later.
         :param partition_key: partition of the run; Airflow 3.2 and later.
-        :return: the run. If one of this id or logical date exists already, that one is meant by
+        :return: the run. If one of this id or logical date exists, see
             ``DagRunAlreadyExists``.
-        :raises DagNotFound: with the import errors that the remote reports, as far as it tells.
+        :raises DagNotFound: with the import errors that the remote shows.
         :raises DagRunAlreadyExists: naming the existing run, its state and link.
         :raises NotSupported: for what the remote's generation cannot do.
         """
@@ -196,7 +196,7 @@ class Deployment:
         """
         Read an XCom value of the remote.
 
-        :return: the value; from remotes before 2.10, which tell no more, Python's text form of it.
+        :return: the value; from remotes before 2.10, Python's text form of it.
         :raises NotSupported: on 1.10.
         """
         dialect = yield from self.client.dialect()
@@ -353,7 +353,7 @@ class Deployment:
     # The deployment itself
 
     def get_version(self) -> Flow[tuple[Generation, Version | None]]:
-        """Find out generation and version of the remote; 1.10 does not tell its version."""
+        """Return generation and version of the remote; 1.10 does not report its version."""
         dialect = yield from self.client.dialect()
         return dialect.generation, dialect.version
 
@@ -375,7 +375,7 @@ class Deployment:
 
     def call(self, method: str, endpoint: str, json: Any = None, params: Mapping[str, Any] | None = None) -> Flow[Any]:
         """
-        Ask any endpoint of the remote's REST API, with the same login, patience and errors as everything else.
+        Call any endpoint of the remote's REST API, with the same login, retries and errors as all other methods.
 
         :param method: HTTP verb.
         :param endpoint: path as in Airflow's reference, for example ``/dags/my_dag/tasks``; ids in it are to be
@@ -404,7 +404,7 @@ class Deployment:
             raise NotFound(error.message, status=error.status, method=error.method, path=error.path) from None
 
     def describe(self) -> Flow[str]:
-        """Say what is found at the other end, who we are to it, what we may do, and how it is; it changes nothing."""
+        """Describe the remote: its version, its health, and what the account may do. Changes nothing."""
         return (yield from ConnectionTest(self.client).report())
 
 

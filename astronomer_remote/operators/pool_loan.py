@@ -80,7 +80,7 @@ class RemoteRecordPoolOperator(_PoolOperator):
         target = Pool(self.pool_name, size(self.slots), description=self.description)
         loan = self.hook.run_flow(
             lambda deployment: deployment.loans.record(
-                target, temporary=self.temporary, force=self.force, anew=was_cleared(context)
+                target, temporary=self.temporary, force=self.force, recorded_before=was_cleared(context)
             )
         )
         self.log.info("Recorded: %s", loan)

@@ -150,7 +150,7 @@ def test_the_pool_is_restored_unless_others_changed_it(
     assert {name for name, state in states.items() if state == "failed"} == failed, lines[-6000:]
     assert f"RUN {'failed' if failed else 'success'}" in lines.splitlines(), "neither failure may go unnoticed"
     if dag_id == "meddled":
-        assert "now it is 7 slots, and it is left so" in lines
+        assert "It is now 7 slots, and stays like that" in lines
         assert remote.pools()["p"] == 7
         return
     assert states["borrow_slots_return"] == "success"

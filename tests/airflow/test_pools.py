@@ -465,7 +465,7 @@ def test_what_waiting_cannot_fix_fails_at_once(start: Start, deferrable: bool) -
     with pytest.raises(NotFound):
         wait(sensor(deferrable=deferrable))
     start("1.10.15")
-    with pytest.raises(NotSupported, match="cannot tell whether slots of a pool are occupied"):
+    with pytest.raises(NotSupported, match="cannot show whether slots of a pool are occupied"):
         wait(sensor(deferrable=deferrable))
 
 
@@ -502,7 +502,7 @@ def test_slots_are_borrowed_and_returned(any_remote: FakeDeployment) -> None:
     assert any_remote.pools()["p"] == 9
     execute(RemoteBorrowPoolSlotsOperator, loan=loan)
     any_remote.add_pool("p", 6)
-    with pytest.raises(Conflict, match="now it is 6 slots"):
+    with pytest.raises(Conflict, match="It is now 6 slots"):
         execute(RemoteReturnPoolSlotsOperator, loan=loan)
     execute(RemoteReturnPoolSlotsOperator, loan=loan, if_changed="keep")
     assert any_remote.pools()["p"] == 6

@@ -92,7 +92,7 @@ def test_error_and_xcom_report_what_failed_first(crowded: FakeDeployment, make: 
 def test_1_10_has_a_short_report(start: Start) -> None:
     with_crowd(start("1.10.15"))
     text, local = fail(operator())
-    assert "tells neither which tasks a run has nor what is in their logs" in text
+    assert "shows neither the tasks of a run nor their logs" in text
     assert local.xcoms["remote_failure"]["tasks"] == []
 
 

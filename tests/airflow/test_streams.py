@@ -95,13 +95,13 @@ def test_logs_that_cannot_be_read_are_one_warning(
     loading(start()).disturb(status, times=99, path="/logs/")
     assert run(operator(deferrable=deferrable))["state"] == "success"
     (warning,) = [line for line in heard if line.startswith("! ")]
-    assert "Not all of the remote tasks' logs can be told" in warning
+    assert "Could not read all logs of the remote tasks" in warning
 
 
 def test_a_task_that_is_not_there_is_a_warning(start: Start, heard: Heard) -> None:
     loading(start())
     run(operator(stream_logs=["typo"]))
-    assert "! The run has no task typo, whose log is wanted." in heard
+    assert "! The run has no task typo, so its log cannot be shown." in heard
 
 
 def test_no_log_is_read_without_it(start: Start) -> None:

@@ -103,7 +103,7 @@ def test_runs_of_other_dates_are_left_out_should_the_remote_not_know_the_filter(
 def test_a_pool_whose_use_is_not_known_counts_as_used(version: str, occupied: Any) -> None:
     pool = {name: value for name, value in POOL.items() if name != "occupied_slots"}
     pool |= {} if occupied is ... else {"occupied_slots": occupied}
-    with pytest.raises(UnexpectedReply, match="does not tell how many slots of pool 'p' are occupied"):
+    with pytest.raises(UnexpectedReply, match="does not report how many slots of pool 'p' are occupied"):
         lines(version, lambda to: to.pools.delete_if_unused("p"), pool)
     known = lines(version, lambda to: to.get_pool("p"), pool)
     assert not PoolTarget("p", empty=True).is_met_by(known)

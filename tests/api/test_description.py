@@ -52,7 +52,7 @@ def test_all_that_is_found_out_is_said() -> None:
 
 def test_what_is_not_told_is_said_to_be_so() -> None:
     said = described(OPEN, dags=403, trigger=409, pools=403, delete=405)
-    assert "It may not read DAGs, read pools. It is not told whether it may trigger, write pools." in said
+    assert "It may not read DAGs, read pools. It is unknown whether it may trigger, write pools." in said
 
 
 def test_a_token_has_no_name() -> None:
@@ -75,5 +75,5 @@ def test_1_10_has_no_accounts() -> None:
         Turn("GET /health", answer(403, {"error": "Forbidden"})),
     )
     assert "knows no accounts" in said
-    assert "Its health is not told" in said
+    assert "Its health could not be read" in said
     assert "permission" in said

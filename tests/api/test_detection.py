@@ -239,5 +239,5 @@ def test_a_gateway_that_refuses_the_token_is_told_from_a_wrong_host() -> None:
         for header in (None, "Bearer t0ken")
     ]
     turns[1] = Turn(V2_PROBE, page(302), authorization="Bearer t0ken")
-    with pytest.raises(UnexpectedReply, match=r"host and token; .* Asked: /api/v2/version → 302 an HTML page"):
+    with pytest.raises(UnexpectedReply, match=r"host and token; .* Replies: /api/v2/version → 302 an HTML page"):
         remote.play(remote.deployment.get_version(), *turns)

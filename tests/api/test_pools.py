@@ -231,7 +231,7 @@ def test_a_pool_that_is_not_there_need_not_be_removed(version: str) -> None:
 
 def test_1_10_does_not_tell_whether_a_pool_is_in_use() -> None:
     remote = PoolRemote(EXPERIMENTAL, {"p": 1})
-    with pytest.raises(NotSupported, match="cannot tell whether slots of a pool are occupied"):
+    with pytest.raises(NotSupported, match="cannot show whether slots of a pool are occupied"):
         remote.run(remote.deployment.pools.delete_if_unused("p"))
     assert remote.run(remote.deployment.pools.delete_if_unused("p", force=True)) is True
 

@@ -73,10 +73,10 @@ def test_what_somebody_else_did_meanwhile_is_not_overwritten(version: str) -> No
     take(remote, loan)
     remote.pools["p"].slots = 7
     with pytest.raises(
-        Conflict, match=r"Somebody else has changed pool 'p' \(5 .*now it is 7 slots, and it is left so"
+        Conflict, match=r"Another task or user changed pool 'p' \(5 .*It is now 7 slots, and stays like that"
     ):
         give_back(remote, loan)
-    assert "left alone" in give_back(remote, loan, if_changed="keep")
+    assert "stays as it is" in give_back(remote, loan, if_changed="keep")
     assert remote.sizes()["p"] == 7
     assert "put back" in give_back(remote, loan, if_changed="restore")
     assert remote.sizes()["p"] == 5
@@ -88,7 +88,7 @@ def test_a_pool_that_somebody_deleted_meanwhile_comes_back_only_if_told(version:
     loan = record(remote)
     take(remote, loan)
     del remote.pools["p"]
-    with pytest.raises(Conflict, match="now it is not there"):
+    with pytest.raises(Conflict, match="It is now missing"):
         give_back(remote, loan)
     if version in ("2.0.2", "2.2.5"):
         return
@@ -110,7 +110,7 @@ def test_what_was_changed_between_noting_and_changing_is_left_alone(version: str
     remote = PoolRemote(version, {"p": 5})
     loan = record(remote)
     remote.pools["p"].slots = 6
-    with pytest.raises(Conflict, match="now it is 6 slots"):
+    with pytest.raises(Conflict, match="It is now 6 slots"):
         take(remote, loan)
     assert remote.sizes()["p"] == 6
 
@@ -120,7 +120,7 @@ def test_a_temporary_pool_that_somebody_changed_is_not_deleted() -> None:
     loan = record(remote, temporary=True, description="for tonight")
     take(remote, loan)
     remote.pools["p"].description = "mine now"
-    with pytest.raises(Conflict, match="now it is 9 slots"):
+    with pytest.raises(Conflict, match="It is now 9 slots"):
         give_back(remote, loan)
     give_back(remote, loan, if_changed="restore")
     assert "p" not in remote.pools
@@ -149,7 +149,7 @@ def test_what_cannot_work_is_refused_before_anything_changes() -> None:
     for temporary, name in ((False, "p"), (True, "q")):
         with pytest.raises(NotSupported, match="unlimited"):
             record(older, -1, name, temporary=temporary)
-    with pytest.raises(NotSupported, match="cannot tell whether slots"):
+    with pytest.raises(NotSupported, match="cannot show whether slots"):
         record(PoolRemote(EXPERIMENTAL), temporary=True)
 
 
@@ -157,8 +157,8 @@ def test_a_pool_that_has_its_size_for_the_while_already_is_taken_for_changed_onl
     remote = PoolRemote(V2, {"p": 9})
     assert record(remote).before == Pool("p", 9, description="", include_deferred=False)
     with pytest.raises(Conflict, match="Give it its own size back first"):
-        record(remote, anew=True)
-    assert record(remote, 8, anew=True).during == Pool("p", 8)
+        record(remote, recorded_before=True)
+    assert record(remote, 8, recorded_before=True).during == Pool("p", 8)
 
 
 def test_a_loan_says_what_it_is() -> None:

@@ -208,7 +208,7 @@ def test_what_a_task_moved_into_since_it_was_listed_is_not_pruned(version: str) 
 
 def test_1_10_prunes_only_if_forced() -> None:
     remote = PoolRemote(EXPERIMENTAL, {"p": 1})
-    with pytest.raises(NotSupported, match="cannot tell whether slots of a pool are occupied"):
+    with pytest.raises(NotSupported, match="cannot show whether slots of a pool are occupied"):
         sync(remote, {"q": 1}, prune=True)
     assert set(remote.pools) == {"default_pool", "p"}
     sync(remote, {"q": 1}, prune=True, force=True)

@@ -65,9 +65,9 @@ def test_there_is_room_if_slots_are_open_or_none_is_occupied(target: PoolTarget,
 
 def test_how_things_stand_is_told() -> None:
     pool = Pool("p", 3, occupied_slots=2, open_slots=1)
-    assert PoolTarget("p", 2).summary(pool) == "Pool 'p': 2 of 3 slots occupied, 1 open; 2 open wanted"
-    assert PoolTarget("p", 4).summary(pool).endswith("4 open wanted, which is more than it has")
-    assert PoolTarget("p", 4, empty=True).summary(pool).endswith("; none occupied wanted")
+    assert PoolTarget("p", 2).summary(pool) == "Pool 'p': 2 of 3 slots occupied, 1 open; 2 open needed"
+    assert PoolTarget("p", 4).summary(pool).endswith("4 open needed, which is more than it has")
+    assert PoolTarget("p", 4, empty=True).summary(pool).endswith("; none occupied needed")
     assert str(PoolTarget("p", 4)) == "4 open slots in pool 'p'"
     assert str(PoolTarget("p", empty=True)) == "no occupied slots in pool 'p'"
     assert "2 of unlimited slots occupied, any number open" in PoolTarget("p").summary(
@@ -90,7 +90,7 @@ def test_a_pool_is_looked_at(version: str) -> None:
 def test_1_10_does_not_tell_what_is_open() -> None:
     remote = PoolRemote(EXPERIMENTAL, {"p": 3})
     for flow in (remote.deployment.pools.get("p", with_usage=True), remote.deployment.pools.list_all(with_usage=True)):
-        with pytest.raises(NotSupported, match=r"cannot tell whether slots of a pool are occupied\.$"):
+        with pytest.raises(NotSupported, match=r"cannot show whether slots of a pool are occupied\.$"):
             remote.run(flow)
 
 
@@ -187,7 +187,7 @@ def test_many_who_wait_share_one_listing_per_interval() -> None:
         assert {outcome.status for outcome in outcomes} == {WaitStatus.SUCCESS}
         # However long it takes: two listings are an interval apart.
         assert listings(remote) <= 1 + (time.monotonic() - began) / INTERVAL
-    assert outcomes[0].summary == "Pool 'p': 0 of 3 slots occupied, 3 open; 1 open wanted"
+    assert outcomes[0].summary == "Pool 'p': 0 of 3 slots occupied, 3 open; 1 open needed"
 
 
 def test_a_wait_ends_at_its_deadline() -> None:

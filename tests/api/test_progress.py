@@ -90,7 +90,7 @@ def test_of_a_large_run_it_is_not_told_and_that_is_said_once() -> None:
     speech = Speech(V2)
     running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
     assert wait(V2, running, progress(V2, None, total=101), running, over) == [
-        "Run r has 101 task instances; of so many no progress is told."
+        "Run r has 101 task instances, too many to log its progress."
     ]
 
 

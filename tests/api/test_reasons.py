@@ -158,7 +158,7 @@ def test_1_10_tells_of_the_tasks_that_were_waited_for_and_nothing_else() -> None
     found = report(EXPERIMENTAL, Turn(f"{base}/a", failed), Turn(f"{base}/b", fine), task_ids=("a", "b"))
     assert str(found).splitlines() == [
         "- a (try 2, after 1.5 s)",
-        "Airflow 1.10's experimental API tells neither which tasks a run has nor what is in their logs; see the link.",
+        "Airflow 1.10's experimental API shows neither the tasks of a run nor their logs; see the link.",
     ]
 
 

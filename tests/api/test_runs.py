@@ -696,10 +696,10 @@ def test_an_unknown_dag_is_told_together_with_the_broken_dag_files(version: str)
     broken = {"filename": "x.py", "stack_trace": 'File "d.py"\n  SyntaxError: invalid syntax\n'}
     with pytest.raises(DagNotFound, match=r"knows no DAG 'd', or does not show it to this account") as failure:
         remote.play(trigger(remote), speech.post(speech.no_dag()), *speech.import_errors(*files, broken))
-    lines = "The remote does not tell"
+    lines = "The remote does not list broken DAG files"
     if not speech.experimental:
         lines = "could not import 5 DAG file(s), and the DAG may be in one of them: x.py (SyntaxError: invalid syntax)"
-        assert str(failure.value).count("no reason told") == 2
+        assert str(failure.value).count("no reason given") == 2
     assert lines in str(failure.value)
     assert failure.value.status == 404
 
@@ -716,7 +716,7 @@ def test_an_unknown_dag_without_broken_files_says_so() -> None:
 def test_what_keeps_us_from_the_broken_files_does_not_hide_the_unknown_dag(reply: Response, times: int) -> None:
     remote, speech = meet(V2)
     broken = Turn("GET /api/v2/importErrors?limit=100", reply)
-    with pytest.raises(DagNotFound, match=r"The remote does not tell\. A new DAG file may not"):
+    with pytest.raises(DagNotFound, match=r"The remote does not list broken DAG files\. A new DAG file may not"):
         remote.play(trigger(remote), speech.post(speech.no_dag()), *[broken] * times)
 
 

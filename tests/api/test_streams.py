@@ -217,7 +217,7 @@ def test_what_is_not_there_is_said_once() -> None:
     assert streams.due([], complete=True) == ([], [])
     assert streams.due(here, complete=False) == ([], [])
     _, said = streams.due(here, complete=True)
-    assert said == ["The run has no task error, typo, whose log is wanted."]
+    assert said == ["The run has no task error, typo, so its log cannot be shown."]
     assert isinstance(said[0], LogWarning)
     assert streams.due(here, complete=True) == ([], [])
 
@@ -318,7 +318,7 @@ def test_in_a_large_run_it_is_looked_for_on_more_pages_up_to_a_number() -> None:
     last = listing(V2, ("t", "running"), total=999, offset=PAGES - 1)
     ends = listing(V2, ("t", "success"), total=2), listing(V2, total=2, offset=1)
     on_line = wait(V2, running(V2), *pages, last, log(V2, "a"), over(V2), *ends, log(V2, "a", "b"), progress=True)
-    assert on_line == ["Run r has 999 task instances; of so many no progress is told.", "t: a", "t: b"]
+    assert on_line == ["Run r has 999 task instances, too many to log its progress.", "t: a", "t: b"]
 
 
 @pytest.mark.parametrize("replies", [2, MOST_REPLIES])
@@ -368,7 +368,7 @@ def test_a_log_that_cannot_be_had_is_not_asked_for_again_while_others_are(reply:
         *[over(V2), listing(V2, *both), log(V2, "a", "b", task="u")],
         stream=("t", "u"),
     )
-    assert on_line[0].startswith("Not all of the remote tasks' logs can be told: ")
+    assert on_line[0].startswith("Could not read all logs of the remote tasks: ")
     assert on_line[1:] == ["u: a", "u: b"]
 
 
@@ -381,14 +381,14 @@ def test_an_account_that_may_read_no_logs_is_told_so_and_still_how_far_the_run_i
         progress=True,
     )
     assert on_line[0] == "0/2 tasks done, running: t, u"
-    assert on_line[1].startswith("Not all of the remote tasks' logs can be told: Could not read the log of t")
+    assert on_line[1].startswith("Could not read all logs of the remote tasks: Could not read the log of t")
     assert on_line[2:] == ["1/2 tasks done, running: u"]
 
 
 def test_an_account_that_may_not_even_list_tasks_is_told_so_once() -> None:
     forbidden = Turn(listing(V2).expected, FORBIDDEN)
     (line,) = wait(V2, running(V2), forbidden, running(V2), over(V2), forbidden)
-    assert line.startswith("Not all of the remote tasks' logs can be told: Could not list tasks")
+    assert line.startswith("Could not read all logs of the remote tasks: Could not list tasks")
 
 
 @pytest.mark.parametrize("passes", [True, False])
@@ -564,4 +564,4 @@ def test_a_task_that_the_run_does_not_have_is_named_once_its_whole_listing_was_s
     repeated = listing(V2, ("u", None), total=200, offset=1)
     whole = listing(V2, ("u", "success"))
     on_line = wait(V2, running(V2), partly, repeated, running(V2), whole, over(V2), whole, stream=("typo",))
-    assert on_line == ["The run has no task typo, whose log is wanted."]
+    assert on_line == ["The run has no task typo, so its log cannot be shown."]

@@ -175,7 +175,7 @@ def test_a_run_that_is_not_there_yet_is_nothing_found(version: str) -> None:
 @every_version
 def test_a_run_that_was_seen_and_is_gone_has_vanished(version: str) -> None:
     remote, speech = meet(version)
-    with pytest.raises(DagRunVanished, match="was there and is gone") as failure:
+    with pytest.raises(DagRunVanished, match="no longer exists") as failure:
         look(remote, WaitTarget("d", run_id="r", exists=True), speech.get())
     assert failure.value.status == 404
 

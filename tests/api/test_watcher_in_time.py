@@ -146,7 +146,7 @@ def test_a_run_that_is_deleted_is_missed_when_its_turn_to_be_looked_at_comes(wor
         return [each.exception() for each in done]
 
     (error,) = world.live(main())
-    assert "somebody deleted it" in str(error)
+    assert "it was deleted" in str(error)
     # Every sixth tick looks at one of the three; what is missed is looked at in each from then on.
     found = 30 + 3 * 6 * (LONGEST + OVERHEAD)
     assert 30 + SECONDS_BEFORE_DELETED <= world.loop.now <= found + SECONDS_BEFORE_DELETED + LONGEST + OVERHEAD

@@ -701,7 +701,7 @@ def stream_logs(remote: Deployment) -> Flow[Any]:
         yield from remote.poller.poll(waiter)
     yield from remote.follower.report_last_lines(waiter)
     lines = [str(line) for line in lines if isinstance(line, str) and not line.startswith("Waiting for")]
-    assert lines[0] == "The run has no task typo, whose log is wanted."
+    assert lines[0] == "The run has no task typo, so its log cannot be shown."
     spoken = [re.search(r"speak: .*(word \d of 5)", line) for line in lines]
     assert [word[1] for word in spoken if word] == [f"word {number} of 5" for number in range(1, 6)], lines
     assert not any("***" in line or "::" in line for line in lines), lines

@@ -123,7 +123,7 @@ def test_borrowed_slots_come_back_although_a_user_ends_the_run(both: Both) -> No
 def test_what_another_user_changed_meanwhile_is_left_alone_and_reported(both: Both) -> None:
     states = both.states("meddled")
     assert (states["work"], states["borrow_slots_return"]) == ("success", "failed")
-    assert "now it is 7 slots, and it is left so" in both.log("meddled", "borrow_slots_return")
+    assert "It is now 7 slots, and stays like that" in both.log("meddled", "borrow_slots_return")
     assert both.remote.slots("meddled") == 7
     assert both.end("meddled") == "failed"
 

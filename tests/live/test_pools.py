@@ -277,7 +277,7 @@ def test_room_is_waited_for_with_one_listing_for_all(at: PoolsOf) -> None:
     lines: list[str] = []
     outcomes = asyncio.run(asyncio.wait_for(wait(), 60))
     assert {outcome.status for outcome in outcomes} == {WaitStatus.SUCCESS}
-    assert "Pool 'p': 2 of 3 slots occupied, 1 open; 3 open wanted" in lines
+    assert "Pool 'p': 2 of 3 slots occupied, 1 open; 3 open needed" in lines
 
 
 def test_a_pool_in_use_is_kept_and_its_open_slots_are_shown(at: PoolsOf) -> None:

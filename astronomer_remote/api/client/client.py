@@ -1,8 +1,8 @@
 """
-How any request is carried out: with patience, with credentials, and with one reader of the reply.
+Sends any request: with credentials, with retries, and with one place that reads the reply.
 
-Everything above asks :meth:`Client.request` with an :class:`~astronomer_remote.api.dialects.base.Operation`;
-nothing else in the package knows what 403 means or when to try again.
+Everything above calls :meth:`Client.request` with an :class:`~astronomer_remote.api.dialects.base.Operation`;
+nothing else in the package knows what 403 means or when to retry.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 MOST_REPORTED = 100
-"""Of how many listings it is logged that a part of them could not be read."""
+"""Listings of which it is logged, once each, that a part could not be read."""
 
 LARGEST_SKEW = 366 * 86400.0
 """Seconds by which a remote's clock may be off."""
@@ -71,10 +71,10 @@ LARGEST_SKEW = 366 * 86400.0
 
 class Client:
     """
-    What is remembered while talking to one remote: how it is spoken to and who we are to it.
+    The client of one remote: its dialect, its login, and the retries of each request.
 
     :param settings: where the remote is and how to reach it.
-    :param retry: how patiently a single request is repeated.
+    :param retry: when requests are retried.
     :param clock: seconds since the epoch; only differences, the expiry of tokens and dates in ``Retry-After`` depend
         on it.
     :param jitter: a random number in [0, 1).
@@ -105,11 +105,11 @@ class Client:
         return self._redaction.hide(text, self.settings)
 
     def remote_clock(self) -> float:
-        """The remote's time in seconds since the epoch, to a second, as its replies tell it."""
+        """The remote's time in seconds since the epoch, to a second, from the ``Date`` of its replies."""
         return self.clock() + self._skew
 
     def dialect(self) -> Flow[Dialect]:
-        """How the remote is spoken to, found out once and remembered."""
+        """The dialect of the remote, detected once."""
         if self._dialect is None:
             self._dialect = yield from self._retrying(
                 lambda: detect.dialect(self.settings, self._send_with_retries, auth.static(self.settings))
@@ -118,12 +118,19 @@ class Client:
 
     def request(self, operation: Operation[T], attempts_if_missing: int | None = None) -> Flow[T]:
         """
-        Send an exchange's request and read its reply, again if that is not an Airflow's and nothing speaks against it.
+        Send an operation's request and read its reply. A reply that is not from Airflow is retried if that is safe.
 
         :param attempts_if_missing: how often it is sent at most if a page of status 404 comes back.
         :raises RemoteError: the one that fits the reply, see :mod:`astronomer_remote.api.protocol.errors`.
         """
         return (yield from self._request(operation, attempts_if_missing))[0]
+
+    def request_or_none(self, operation: Callable[[], Operation[T]]) -> Flow[T | None]:
+        """Read what only explains something; ``None`` if the remote does not have it or does not show it."""
+        try:
+            return (yield from self.request(operation()))
+        except RemoteError:
+            return None
 
     def _request(self, operation: Operation[T], attempts_if_missing: int | None = None) -> Flow[tuple[T, int]]:
         """The same. :return: what was read, and how many bytes the reply had."""
@@ -167,8 +174,8 @@ class Client:
         """
         Read a listing, again if it changes meanwhile.
 
-        :param page: makes the exchange for a page, from its offset and its number of entries.
-        :param key: what tells two entries apart.
+        :param page: the operation for a page, from its offset and its number of entries.
+        :param key: identifies an entry.
         :param widest: entries of a page if the listing does not fit into one of the usual size; twice as many each
             time it is read again.
         :return: the last reader, which may not have seen all of it.
@@ -210,7 +217,7 @@ class Client:
             except ReplyTooLarge as error:
                 reader.shrink(error.message)
             except PermanentError as error:
-                # Larger pages are asked for by another request, which not everybody may send.
+                # Larger pages take another request, which not every account may send.
                 if not (reader.widened and refuses(error)):
                     raise
                 log.debug("The remote gives a listing in small pages only: %s", error)
@@ -221,7 +228,7 @@ class Client:
             if reader.bytes > most:
                 raise NotSupported(
                     f"Could not {operation.action}: {len(reader.items)} of {reader.total} entries are more than "
-                    f"{most // 2**20} MB, which is the most that is read of a listing. Ask for fewer of them, for "
+                    f"{most // 2**20} MB, which is the most that is read of a listing. Request fewer of them, for "
                     "example those of one logical_date, or for each by its id."
                 )
 
@@ -232,7 +239,7 @@ class Client:
             log.warning("Could not %s in full; what cannot be read is left out, for example: %s", action, reasons[0])
 
     def send(self, request: Request) -> Flow[Response]:
-        """Send a request with patience and credentials. :return: the reply, whatever its status."""
+        """Send a request with credentials and retries. :return: the reply, whatever its status."""
         return (yield from self.with_retry_budget(self._send_authenticated(request)))
 
     def _send_authenticated(self, request: Request) -> Flow[Response]:
@@ -245,7 +252,7 @@ class Client:
             response = yield from self._send_with_retries(request.with_headers(shown))
             if not authentication.refused(response) or (yield from self._is_authenticated(response, shown)):
                 return response
-            # Another flow of this conversation may have met the same refusal, and refreshed meanwhile.
+            # Another flow of this client may have met the same refusal and refreshed the login.
             stale = authentication is not self._authentication or authentication.headers() != shown
             if not refreshed and (stale or authentication.refresh()):
                 refreshed = True
@@ -255,7 +262,7 @@ class Client:
                 refreshed, reloaded = False, True
 
     def authorization(self) -> Flow[dict[str, str]]:
-        """Headers that authenticate a request which somebody else sends."""
+        """Headers that authenticate a request which another program sends."""
         authentication = yield from self._authenticate()
         return dict(authentication.headers())
 
@@ -278,9 +285,9 @@ class Client:
 
     def _is_authenticated(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
         """
-        Whether a refusal is about a permission after all, and not about who we are.
+        Whether a 403 is about a missing permission, not about the login.
 
-        Where the one is answered like the other, something is asked that nearly every account may read.
+        Where the remote answers both alike, this reads something that nearly every account may read.
         """
         dialect = yield from self.dialect()
         if response.status != 403 or not shown or dialect.distinguishes_bad_credentials:
@@ -289,12 +296,12 @@ class Client:
         return proof.status == 200
 
     def _reload(self) -> Flow[bool]:
-        """After a refusal: read the connection anew, as its secret may have been changed meanwhile."""
+        """After a refusal: read the connection again, since its secret may have changed."""
         before = self.settings
         settings: Settings = yield Reload()
         self.settings, self._authentication = settings, None
         if (settings.base_url, settings.generation) != (before.base_url, before.generation):
-            # It leads to another deployment now, which may be of another generation.
+            # It points to another deployment now, which may be of another generation.
             self._dialect = None
         return settings != before
 
@@ -316,15 +323,15 @@ class Client:
             try:
                 return (yield from flow())
             except UnexpectedReply as error:
-                # A gateway's page comes and goes like its 503.
+                # A page of a gateway may pass, like its 503.
                 yield from self.back_off(error)
 
     def with_retry_budget(self, flow: Flow[T]) -> Flow[T]:
         """
-        Carry out a flow all of whose requests share one budget of retries.
+        Run a flow whose requests share one retry budget.
 
-        Within another such flow it is the budget of that one: no budget begins again inside another. Several flows of
-        a conversation may be under way at once, each with a budget of its own.
+        A flow inside another one uses the budget of the outer one. Several flows of a client may run at once, each
+        with a budget of its own.
         """
         if self._retry_budget is not None:
             return (yield from flow)
@@ -348,29 +355,32 @@ class Client:
 
     def back_off(self, failure: RemoteError, *, by_time: bool = False) -> Flow[None]:
         """
-        Wait before another attempt. Without a budget, see :meth:`with_retry_budget`, there is none.
+        Wait before a retry. Without a retry budget, see :meth:`with_retry_budget`, there is no retry.
 
         :param by_time: whether only the time limits the attempts, not their number.
         :raises RemoteError: the failure itself, once the limit is reached.
         """
-        asked, budget = failure.retry_after if isinstance(failure, RemoteUnavailable) else None, self._retry_budget
-        wait = budget.wait(self.clock(), self._jitter(), asked, by_time=by_time) if budget else None
+        retry_after, budget = (
+            failure.retry_after if isinstance(failure, RemoteUnavailable) else None,
+            self._retry_budget,
+        )
+        wait = budget.wait(self.clock(), self._jitter(), retry_after, by_time=by_time) if budget else None
         if wait is None:
             raise failure
         yield Sleep(wait)
 
     def _send_with_retries(self, request: Request) -> Flow[Response]:
         """
-        Send a request, again if need be.
+        Send a request, and retry it if that is safe.
 
-        A request that may not be repeated is, only if it certainly did nothing: it never left, or the remote
-        said that it takes no more for now.
+        A request that may not be repeated is retried only if it certainly did nothing: it never left, or the remote
+        answered 429.
         """
         while True:
             try:
                 response = self._redacted(request, (yield from send(request)))
             except TransportError as error:
-                # A proxy's refusal, which it is part of, may repeat what the proxy was shown.
+                # A proxy's refusal may repeat the credentials that the proxy got.
                 error.reason = self.redact(error.reason)
                 failure: PassingError = responses.unreachable(self.settings, request, error)
                 harmless = not error.sent
@@ -388,7 +398,7 @@ class Client:
             yield from self.back_off(failure)
 
     def _redacted(self, request: Request, response: Response) -> Response:
-        """A reply that hides our secrets in whatever of it goes on to people and databases."""
+        """A reply whose secrets are masked before a person or a database gets it."""
         return replace(
             response,
             redact=self.redact,
@@ -399,18 +409,18 @@ class Client:
     def _record_clock_skew(self, response: Response) -> None:
         date = http_date(response.headers.get("date", ""))
         skew = date.timestamp() - self.clock() if date else math.inf
-        # What is further off is no clock, and would lead to dates that cannot be calculated with.
+        # A larger difference is no clock error, and would lead to dates out of range.
         if abs(skew) < LARGEST_SKEW:
             self._skew = skew
 
 
 def one_retry_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
-    """Let all requests of a flow share one budget of retries; it is a method of what has a conversation."""
+    """Let all requests of a flow share one retry budget. For methods of a class that has a ``_client``."""
 
     @wraps(method)
     def flow(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
-        talker: Any = args[0]
-        shared: Flow[T] = talker._client.with_retry_budget(method(*args, **kwargs))
+        owner: Any = args[0]
+        shared: Flow[T] = owner._client.with_retry_budget(method(*args, **kwargs))
         return shared
 
     return flow

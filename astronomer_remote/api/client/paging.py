@@ -1,4 +1,4 @@
-"""One reading of a listing that comes page by page, and whether it saw all of it: no I/O."""
+"""Listings that come page by page, and whether all of one was read. No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 T = TypeVar("T")
 
 PageAt: TypeAlias = Callable[[int, int], Operation[Page[T]]]
-"""Makes the exchange for a page of a listing, from its offset and its number of entries."""
+"""Makes the operation for a page of a listing, from its offset and its number of entries."""
 
 MOST_ENTRIES = 100_000
 """Entries of a listing that are read at most."""
@@ -26,36 +26,36 @@ LARGEST_BARE_LISTING = 512 * 1024 * 1024
 """The same where only a few fields of each entry are kept."""
 
 LISTING_ATTEMPTS = 4
-"""How often a listing is read that changes meanwhile."""
+"""How often a listing is read if it changes while it is read."""
 
 
 INSTANCES_PER_PAGE = 2000
-"""How many task instances are asked for at once of a run that has more than a page of them: one page of a few megabytes
-is as they were at one moment, and costs the remote less than twenty small ones."""
+"""Task instances per page of a run that has more than one page of them: one page of a few megabytes
+shows them as of one moment, and costs the remote less than twenty small ones."""
 
 InstanceKey: TypeAlias = "tuple[str | None, str | None, str, int]"
 
 
 def instance_key(instance: TaskInstance) -> InstanceKey:
-    """What tells a task instance from others."""
+    """What identifies a task instance."""
     return instance.dag_id, instance.run_id, instance.task_id, instance.map_index
 
 
 def run_key(run: DagRun) -> tuple[str, str]:
-    """What tells a run from others."""
+    """What identifies a run."""
     return run.dag_id, run.run_id
 
 
 class PageReader(Generic[T]):
     """
-    What one reading of a listing has found so far.
+    Reads a listing page by page, and knows whether it has all of it.
 
     Airflow 2 lists task instances in no order: with PostgreSQL, a row that changes moves. Between two pages it may
     move to one that was read already, so that it is missing, or to one that comes later, so that it comes twice.
     Airflow 3 has an order, and there, too, rows come and go, and move when a task is tried again.
 
-    :param page: makes the exchange for a page.
-    :param key: what tells two entries apart.
+    :param page: makes the operation for a page.
+    :param key: identifies an entry.
     :param limit: entries of a page.
     :param widest: entries of a page where the listing does not fit into one of the usual size.
     """
@@ -78,15 +78,15 @@ class PageReader(Generic[T]):
 
     @property
     def whole(self) -> bool:
-        """Whether every entry was seen, once."""
+        """Whether every entry was read, once."""
         return self.over and self._steady and len(self._found) + len(self.unreadable) == self._offset == self.total
 
     def next(self) -> Operation[Page[T]]:
-        """The exchange for the next page."""
+        """The operation for the next page."""
         return self._page(self._offset, self._limit)
 
     def add(self, page: Page[T], size: int = 0) -> None:
-        """Take note of a page. :param size: bytes of the reply that it came in."""
+        """Add a page. :param size: bytes of the reply that it came in."""
         self.bytes += size
         if self.pages == 0 and self._widest > self._limit and page.total > page.entries:
             # One page holds the listing as it was at one moment. Room is left for what is added meanwhile.
@@ -106,11 +106,11 @@ class PageReader(Generic[T]):
         return self._largest > PAGE
 
     def narrow(self) -> None:
-        """Go on with pages of the usual size, since the remote refuses larger ones."""
+        """Continue with pages of the usual size, since the remote refuses larger ones."""
         self._widest, self._largest, self._limit = 0, PAGE, PAGE
 
     def shrink(self, reason: str) -> None:
-        """Ask for smaller pages, since the last one was too large a reply. :param reason: what was wrong with it."""
+        """Continue with smaller pages, since the last reply was too large. :param reason: the error of that reply."""
         self._widest = 0
         if self._limit > 1:
             self._limit //= 2

@@ -33,7 +33,7 @@ CAUSES: dict[int, type[RemoteError]] = {403: AccessDenied, 409: Conflict}
 
 
 def check(operation: Operation[T], response: Response) -> None:
-    """Raise the error that fits a reply, if it is one."""
+    """:raises RemoteError: the one that fits the reply, if it is an error."""
     request, action = operation.request, operation.action
     if 200 <= response.status < 300:
         return
@@ -59,7 +59,7 @@ def check(operation: Operation[T], response: Response) -> None:
 
 
 def read(operation: Operation[T], response: Response) -> T:
-    """Turn the body of a good reply into what the exchange promises."""
+    """Turn the body of a good reply into the operation's result."""
     request = operation.request
     facts: dict[str, Any] = {"status": response.status, "method": request.method, "path": request.path}
     if operation.text and not response.is_page:
@@ -84,7 +84,7 @@ def read(operation: Operation[T], response: Response) -> T:
 
 
 def read_in_steps(operation: Operation[T], response: Response) -> T:
-    """The same as :func:`read` for a large body, in a thread of its own: it lets other threads have their turn."""
+    """The same as :func:`read` for a large body: parses it in steps between which other threads run."""
     return read(operation, response if operation.text else response.parse(operation.unread))
 
 
@@ -213,9 +213,9 @@ def _short(response: Response, text: str) -> str:
 
 def refuses(error: RemoteError) -> bool:
     """
-    Whether the remote refuses a listing for good, which says nothing about other requests.
+    Whether the remote refuses a listing permanently; other requests may still work.
 
-    A login that is refused, and a connection that cannot be read, concern every request.
+    A refused login and an invalid connection concern every request, so they do not count.
     """
     if isinstance(error, AuthenticationFailed):
         return error.path != LOGIN_PATH
@@ -223,7 +223,7 @@ def refuses(error: RemoteError) -> bool:
 
 
 def may_refuse(error: RemoteError) -> bool:
-    """Whether a gateway may let this request through never, rather than none for now."""
+    """Whether a gateway may block this one request permanently, rather than all requests for now."""
     if error.status == 501:
         return True
     return isinstance(error, UnexpectedReply) and 300 <= (error.status or 0) < 500

@@ -1,4 +1,4 @@
-"""When to try again, as a pure function; the loop that sends and sleeps is elsewhere."""
+"""When to retry, as pure functions; :class:`~astronomer_remote.api.client.client.Client` sends and sleeps."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 @dataclass(frozen=True)
 class RetryPolicy:
     """
-    How patiently a single request is repeated.
+    When requests are retried.
 
-    :param attempts: how often it is sent at most.
+    :param attempts: how often a request is sent at most.
     :param total_seconds: no attempt starts later than this after the first.
     :param first_wait: seconds before the second attempt, doubled for each further one.
     :param longest_wait: cap of a wait.
-    :param longest_retry_after: cap of what a ``Retry-After`` header may ask for.
+    :param longest_retry_after: cap of a ``Retry-After`` header.
     """
 
     attempts: int = 6
@@ -35,21 +35,21 @@ class RetryPolicy:
         :param attempt: number of the attempt that failed, from 1.
         :param elapsed: seconds since the first attempt started.
         :param jitter: a random number in [0, 1): spreads clients that failed together.
-        :param retry_after: what the remote asked for, in seconds.
+        :param retry_after: what the remote requested, in seconds.
         """
         if attempt >= self.attempts:
             return None
         backoff = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1)) * (0.5 + jitter / 2)
-        asked = min(retry_after, self.longest_retry_after) if retry_after is not None else 0.0
-        wait = max(backoff, asked)
+        requested = min(retry_after, self.longest_retry_after) if retry_after is not None else 0.0
+        wait = max(backoff, requested)
         return wait if elapsed + wait < self.total_seconds else None
 
 
 class RetryBudget:
     """
-    How often, and how long, one operation may still be tried again, whatever requests it consists of.
+    How often, and for how long, one flow may still retry, whatever requests it consists of.
 
-    :param retry: how patient it is.
+    :param retry: the policy.
     :param now: the local time, in seconds since the epoch.
     """
 
@@ -59,19 +59,19 @@ class RetryBudget:
         self._failures = 0
         self._lost = 0.0
 
-    def wait(self, now: float, jitter: float, asked: float | None, *, by_time: bool) -> float | None:
+    def wait(self, now: float, jitter: float, retry_after: float | None, *, by_time: bool) -> float | None:
         """
         Seconds to wait after a failure, or ``None`` to give up.
 
-        :param asked: for how many seconds the remote wants to be left alone.
+        :param retry_after: what the remote requested, in seconds.
         :param by_time: whether only the time limits the attempts.
         """
         self._failures += 1
         number = min(self._failures, max(1, self._retry.attempts - 1)) if by_time else self._failures
-        return self._retry.wait(number, self._lost + now - self._since, jitter, asked)
+        return self._retry.wait(number, self._lost + now - self._since, jitter, retry_after)
 
     def advance(self, now: float) -> None:
-        """Take note that a part of a long operation is done: the time it took counts only as far as attempts failed."""
+        """Record that a part of a long flow is done: the time it took counts only as far as attempts failed."""
         self._lost += now - self._since if self._failures else 0.0
         self._since, self._failures = now, 0
 
@@ -84,10 +84,10 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
     :param now: the local time; the remote's own ``Date``, where it sent one, is preferred to it, so that a
         clock that is off does no harm.
     """
-    asked = headers.get("retry-after", "").strip()
-    if asked.isascii() and asked.isdigit():
-        return float(asked)
-    until, date = http_date(asked), http_date(headers.get("date", "")) or now
+    header = headers.get("retry-after", "").strip()
+    if header.isascii() and header.isdigit():
+        return float(header)
+    until, date = http_date(header), http_date(headers.get("date", "")) or now
     return max(0.0, (until - date).total_seconds()) if until else None
 
 
@@ -98,5 +98,5 @@ def http_date(text: str) -> datetime | None:
         aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
         return aware.astimezone(timezone.utc)
     except (ValueError, TypeError, LookupError, OverflowError):
-        # Numbers of any length, zones beyond a day and years beyond a calendar are told in several ways.
+        # Numbers of any length, zones beyond a day and years beyond a calendar raise different errors.
         return None

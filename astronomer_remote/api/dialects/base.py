@@ -1,4 +1,4 @@
-"""What a dialect can be asked for. What a generation cannot do is refused here, by name, before any request."""
+"""The operations of a dialect. What a generation cannot do fails here with a clear error, before any request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LONGEST_REASON = 200
 """Characters that are repeated of what is wrong with an entry of a listing."""
 
 PAGE = 100
-"""Items asked for at once: the most that Airflow gives by default (``[api] maximum_page_limit``)."""
+"""Entries of a page: the most that Airflow returns by default (``[api] maximum_page_limit``)."""
 
 
 MOST_COMPONENTS = 20
@@ -61,7 +61,7 @@ class Operation(Generic[T]):
     :param least_role: the least of Airflow's own roles that may do it.
     :param missing: the error for a reply that says there is no such thing.
     :param missing_status: the HTTP status that says so.
-    :param hint: what to do if the remote refuses it to everybody.
+    :param hint: what to do if the remote refuses it to every account.
     :param text: whether the reply is no JSON: ``read`` gets its bytes.
     :param unread: names of fields of the reply that ``read`` does not look at; large ones are not even parsed.
     """
@@ -77,7 +77,7 @@ class Operation(Generic[T]):
     unread: Collection[str] = ()
 
     def reading(self, read: Callable[[Any], U], action: str | None = None) -> Operation[U]:
-        """The same request, for something else that its reply tells."""
+        """The same request, with another reader of its reply."""
         return Operation(
             self.request,
             read,
@@ -91,7 +91,7 @@ class Operation(Generic[T]):
         )
 
     def once(self) -> Operation[T]:
-        """The same, not sent again if it fails: whoever asks can do without the reply."""
+        """The same without retries, for a caller that can do without the reply."""
         return replace(self, request=replace(self.request, repeatable=False))
 
 
@@ -120,7 +120,7 @@ class Dialect(ABC):
     The requests of one generation, for one version of it.
 
     :param base_url: URL of the deployment.
-    :param version: the remote's version; ``None`` on 1.10, which does not tell it.
+    :param version: the remote's version; ``None`` on 1.10, which does not report it.
     """
 
     generation: Generation
@@ -142,13 +142,13 @@ class Dialect(ABC):
     over into its params."""
 
     breaks_on_refused_conf = False
-    """Whether a conf that a DAG's params refuse meets an error page of status 500 instead of a reason."""
+    """Whether a conf that a DAG's params reject returns an error page of status 500 instead of a reason."""
 
     breaks_on_pause_of_unknown_dag = False
-    """Whether a question about the pause of an unknown DAG meets an error page instead of "there is none"."""
+    """Whether reading the pause of an unknown DAG returns an error page instead of a 404."""
 
     distinguishes_bad_credentials = True
-    """Whether the refusal of wrong credentials differs from the refusal of an account without the permission."""
+    """Whether wrong credentials and a missing permission get different replies."""
 
     needs_logical_date = True
     """Whether every run has a logical date. One that is chosen here cannot collide for long, and shows whose it is."""
@@ -159,13 +159,13 @@ class Dialect(ABC):
     has_data_intervals = True
     """Whether the remote shows the data interval of a DAG run."""
     has_typed_xcoms = True
-    """Whether XCom values are told with their types, rather than as Python's text form of them."""
+    """Whether XCom values come with their types, rather than as Python's text form of them."""
 
     accepts_notes = True
     """Whether a run can be given a note when it is triggered."""
 
     has_pool_usage = True
-    """Whether a pool's occupied and open slots are told."""
+    """Whether the occupied and open slots of a pool are shown."""
 
     names_assets = False
     """Whether assets have a name besides their URI."""
@@ -185,7 +185,7 @@ class Dialect(ABC):
 
     @property
     def label(self) -> str:
-        """The remote as a person calls it."""
+        """What errors call the remote."""
         return f"Airflow {self.version}" if self.version else self.generation.label
 
     @property
@@ -194,7 +194,7 @@ class Dialect(ABC):
         return f"/api/{self.generation.value}"
 
     def cannot(self, action: str, instead: str = "") -> NotSupported:
-        """The error that refuses an operation by name."""
+        """The error for an operation that the remote does not have."""
         return NotSupported(f"{self.label} cannot {action}.{f' {instead}' if instead else ''}")
 
     def says_it_exists(self, error: RemoteError) -> bool:
@@ -245,7 +245,7 @@ class Dialect(ABC):
         """
         List the runs of several DAGs that ended since a moment, without their confs and notes.
 
-        :param bound: no run wanted is of an earlier date; it lets the remote's database use an index.
+        :param bound: no expected run has an earlier date; it lets the remote's database use an index.
         """
         self._refuse("list the runs that ended")
 
@@ -277,7 +277,7 @@ class Dialect(ABC):
 
     def dag_params(self, dag_id: str) -> Operation[Mapping[str, Any]]:
         """Read the params of a DAG, each with its value and schema."""
-        self._refuse("tell the params of a DAG")
+        self._refuse("read the params of a DAG")
 
     @abstractmethod
     def is_paused(self, dag_id: str) -> Operation[bool]:
@@ -324,7 +324,7 @@ class Dialect(ABC):
         self._refuse("show the log of a task")
 
     def log_part(self, run: DagRun, instance: TaskInstance, token: str | None = None) -> Operation[LogPart]:
-        """Read the log of a try of a task instance. :param token: go on from where the reply ended that held it."""
+        """Read the log of a try of a task instance. :param token: continue where the reply with this token ended."""
         self._refuse("show the log of a task")
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str, map_index: int) -> Operation[Any]:
@@ -347,7 +347,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def update_pool(self, pool: Pool, changed: frozenset[str]) -> Operation[Pool]:
-        """Change a pool. :param pool: as it shall be. :param changed: names of the fields that differ."""
+        """Change a pool. :param pool: as it will be. :param changed: names of the fields that differ."""
 
     @abstractmethod
     def delete_pool(self, name: str) -> Operation[None]:
@@ -391,7 +391,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def proof(self) -> Operation[None]:
-        """A cheap read that only works with a good login."""
+        """A cheap read that works only with a valid login."""
 
     @abstractmethod
     def health(self) -> Operation[Health]:
@@ -422,7 +422,7 @@ class Dialect(ABC):
 
 
 class AnotherReply(ValueError):
-    """The reply is about something else than was asked for, as a proxy may mix them up."""
+    """The reply is not about what was requested; a proxy may mix replies up."""
 
 
 def page_of(entries: Any, read: Callable[[Any], T], total: int) -> Page[T]:
@@ -443,7 +443,7 @@ def page_of(entries: Any, read: Callable[[Any], T], total: int) -> Page[T]:
 
 
 def health_of(body: Mapping[str, Any]) -> Health:
-    """Every generation tells its health in the same shape."""
+    """The health of every generation has the same shape."""
     first = islice(body.items(), MOST_COMPONENTS)
     found = {name: component.get("status") for name, component in first if isinstance(component, dict)}
     # What is neither a text nor nothing is no state of a component.

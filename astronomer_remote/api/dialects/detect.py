@@ -1,4 +1,4 @@
-"""Finds out which generation and version of Airflow a URL belongs to, in at most three requests without credentials."""
+"""Detects the generation and version of Airflow at a URL, in at most three requests without credentials."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def dialect(settings: Settings, send: Send, static: Authentication | None) -> Fl
     """
     The dialect of the remote.
 
-    :param settings: names the generation, if the connection does; then only its version is asked for.
-    :param static: a token or key of the connection. A gateway before a hosted deployment lets nobody through
-        without; it is shown only to one that refused us.
-    :raises RemoteError: telling what answered instead of an Airflow.
+    :param settings: with the generation, if the connection names it; then only its version is read.
+    :param static: a token or key of the connection. A gateway in front of a hosted deployment lets no request through
+        without it; it is sent only after a refusal.
+    :raises RemoteError: with what answered instead of Airflow.
     """
-    target = [settings.generation] if settings.generation else list(PROBES)
+    generations = [settings.generation] if settings.generation else list(PROBES)
     if settings.generation is Generation.EXPERIMENTAL:
         return ExperimentalDialect(settings.base_url, None)
     answers: dict[str, Response] = {}
-    for generation in target:
+    for generation in generations:
         request = Request("GET", PROBES[generation], authenticated=False)
         reply = yield from send(request)
         while static and static.refused(reply):
@@ -81,17 +81,17 @@ def _nothing_found(settings: Settings, answers: Mapping[str, Response]) -> Remot
     if statuses in ([404, 404, 401], [404, 404, 403]) and not list(answers.values())[-1].is_page:
         return AccessDenied(
             f"{settings.base_url} answers like an Airflow 1.10 whose experimental API is closed. Set its "
-            f"[api] auth_backend to airflow.api.auth.backend.default, behind a gateway of your own. Asked: {said}."
+            f"[api] auth_backend to airflow.api.auth.backend.default, behind a gateway of your own. Replies: {said}."
         )
     where = f"No Airflow REST API found at {settings.base_url}. Check the connection's"
     absent = {*statuses} <= {404, 405}
     if absent and all(reply.is_airflow_error for reply in answers.values()):
-        return NotFound(f"{where} host, with its whole path, and its api. Asked: {said}.")
+        return NotFound(f"{where} host, with its whole path, and its api. Replies: {said}.")
     # Every Airflow answers one of them. So even a 404 of all is not the deployment's, and may pass: a gateway says so
     # while a deployment restarts.
     if absent:
-        return UnexpectedReply(f"{where} host, with its whole path. Asked: {said}.")
-    return UnexpectedReply(f"{where} host and token; a proxy or login page may stand before it. Asked: {said}.")
+        return UnexpectedReply(f"{where} host, with its whole path. Replies: {said}.")
+    return UnexpectedReply(f"{where} host and token; a proxy or login page may stand before it. Replies: {said}.")
 
 
 def _describe(reply: Response) -> str:

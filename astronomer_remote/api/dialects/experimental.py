@@ -38,7 +38,7 @@ from astronomer_remote.api.protocol.models import (
 
 class ExperimentalDialect(Dialect):
     """
-    An API that knows runs by their date, tells little of them and cannot change any.
+    An API that knows runs by their date, shows little of them and cannot change any.
 
     Nearly all of what it lists comes unpaged; listings are cut to size here.
     """
@@ -71,7 +71,7 @@ class ExperimentalDialect(Dialect):
         request = Request("POST", self.at("dags", checked(intent.dag_id, "trigger_dag_id"), "dag_runs"), body=body)
 
         def read(answer: Any) -> DagRun:
-            # The answer tells no state; a run starts out running here, even if its DAG is paused.
+            # The reply has no state; a run is called running from its start, even if its DAG is paused.
             check_about(answer, run_id=intent.run_id)
             return self._run(intent.dag_id, named(answer, "run_id"), "running", date_if_any(answer, "execution_date"))
 
@@ -113,7 +113,7 @@ class ExperimentalDialect(Dialect):
             entries = sorted(body, key=lambda entry: whole_number(entry, "id"), reverse=True) if newest_first else body
             found = page_of(entries, item, len(body))
             runs = [run for run in found.items if not logical_date or same_moment(run.logical_date, logical_date)]
-            # All of them came; to cut them to size would be to ask for them again.
+            # All of them came at once; pages of the usual size would only repeat the request.
             runs = runs[offset:]
             return Page(runs, offset + len(runs) + len(found.unreadable), found.unreadable)
 
@@ -148,7 +148,7 @@ class ExperimentalDialect(Dialect):
     # DAGs and tasks
 
     def dag(self, dag_id: str) -> Operation[Dag]:
-        # There is no endpoint that describes a DAG; the listing of its runs at least tells whether it exists.
+        # There is no endpoint that describes a DAG; the listing of its runs at least shows whether it exists.
         return self.dag_runs(dag_id).reading(lambda _: Dag(dag_id), f"read DAG {dag_id!r}")
 
     def task(self, dag_id: str, task_id: str) -> Operation[None]:
@@ -185,7 +185,7 @@ class ExperimentalDialect(Dialect):
 
     def pools(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[Pool]]:
         def read(body: Any) -> Page[Pool]:
-            # All of them came; to cut them to size would be to ask for them again.
+            # All of them came at once; pages of the usual size would only repeat the request.
             return page_of(body[offset:], _read_pool, len(body))
 
         return Operation(Request("GET", self.at("pools")), read, "list pools")

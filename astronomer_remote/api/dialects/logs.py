@@ -1,4 +1,4 @@
-"""A remote task's log, its end or what was added to it, as plain lines, whatever form the remote gives it."""
+"""The log of a remote task, its end or what was added to it, as plain lines, in whatever form the remote sends it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_LINE = 500
 """Characters of a line that are kept."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-"""What programs write for a terminal's sake."""
+"""Colour codes that programs write for a terminal."""
 
 FOLD = re.compile(r"::(end)?group::")
 """Where Airflow's UI folds a log."""
@@ -49,7 +49,7 @@ LEFT_OUT = {
     *("logger", "chan", "loc", "filename", "lineno", "func_name"),
     *("ti", "ti_id", "dag_id", "task_id", "run_id", "try_number", "map_index", "task_instance"),
 }
-"""Fields of a record that are told in their own place, or tell only where in Airflow, and of which task, it is."""
+"""Fields of a record that have a place of their own in a line, or only name the task and the place in Airflow."""
 
 
 SOURCES = "*** "
@@ -62,8 +62,8 @@ class LogPart:
     What one reply holds of a log.
 
     :param lines: without those about where the log was found, which differ from reply to reply.
-    :param token: what makes the remote go on after them, if it says.
-    :param error: which of the lines tell the last exception, if it is known.
+    :param token: makes the remote continue after them, if it sent one.
+    :param error: which of the lines are the last exception, if that is known.
     :param first: the first line of the reply, if it is not the first one here.
     :param cut: whether lines of the reply's beginning are missing here, since it is very long.
     """
@@ -84,9 +84,9 @@ def record_lines(log: bytes, count: int) -> list[str]:
     """
     The last lines of a log that comes as a JSON object per line, as Airflow 3 gives it.
 
-    What a task printed may stand there long after the error that ended it, which is told in any case.
+    A task may print much after the error that ended it; the error is part of the result in any case.
     """
-    # A record has one line at least, so that no more of them can be wanted.
+    # A record has at least one line, so no more records are needed.
     records = _end_of(log)[-count:]
     lines = [*_cleaned(line for record in records for line in _lines_of(_record(record)))]
     last_error = log.rfind(ERROR)
@@ -184,13 +184,13 @@ def record_part(body: Any) -> LogPart:
         at -= 1
         found.append([*_cleaned(_lines_of(records[at]))])
         count += len(found[-1])
-        if error_at < 0 and _tells_error(records[at]):
+        if error_at < 0 and _has_error(records[at]):
             error_at = len(found) - 1
     cut = at > 0
     first = next(_cleaned(_lines_of(records[0])), "") if cut else ""
     if error_at < 0:
         # It may stand long before what a task printed.
-        errors = (record for record in reversed(records[:at]) if _tells_error(record))
+        errors = (record for record in reversed(records[:at]) if _has_error(record))
         found += [[*_cleaned(_lines_of(record))] for record in islice(errors, 1)]
         error_at = len(found) - 1 if len(found) > len(records) - at else -1
     lines = [line for part in reversed(found) for line in part]
@@ -199,7 +199,7 @@ def record_part(body: Any) -> LogPart:
     return LogPart(tuple(lines), body.get("continuation_token"), error, first, cut)
 
 
-def _tells_error(record: Any) -> bool:
+def _has_error(record: Any) -> bool:
     return isinstance(record, dict) and bool(record.get("error_detail"))
 
 
@@ -223,7 +223,7 @@ def _lines_of(record: Any) -> Iterator[str]:
         yield str(record)[:LONGEST_LINES]
         return
     event = _end_of_text(str(record.get("event", "")), LONGEST_LINES)
-    more = [f"{name}={value!r}"[:LONGEST_LINES] for name, value in record.items() if _is_told(name, value)]
+    more = [f"{name}={value!r}"[:LONGEST_LINES] for name, value in record.items() if _is_shown(name, value)]
     head = (record.get("timestamp"), str(record.get("level") or "").upper(), event, *more)
     yield from " ".join(str(part) for part in head if part).splitlines()
     details = record.get("error_detail")
@@ -243,7 +243,7 @@ def _traceback(error: Mapping[str, Any]) -> Iterator[str]:
     yield from f"{error.get('exc_type')}: {error.get('exc_value')}"[:LONGEST_LINES].splitlines()
 
 
-def _is_told(name: str, value: Any) -> bool:
+def _is_shown(name: str, value: Any) -> bool:
     """Whether a field of a record has no place of its own, and says something."""
     return name not in LEFT_OUT and value is not None
 

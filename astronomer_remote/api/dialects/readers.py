@@ -1,5 +1,5 @@
 """
-What Airflow 2 and Airflow 3 tell in the same form, as models.
+Models from what Airflow 2 and Airflow 3 send in the same form.
 
 What a remote sends is never trusted: what has to be right for a conclusion is checked, and what is only shown is left
 out where it is not as it should be.
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def read_pool(body: Any) -> Pool:
-    """A pool as the remote tells it."""
+    """Read a pool."""
     counts = ("occupied_slots", "running_slots", "queued_slots", "scheduled_slots", "deferred_slots", "open_slots")
     return Pool(
         name=text(body, "name", empty=True),
@@ -40,7 +40,7 @@ def read_pool(body: Any) -> Pool:
 
 
 def read_dag(body: Any) -> Dag:
-    """A DAG as the remote tells it."""
+    """Read a DAG."""
     return Dag(
         dag_id=named(body, "dag_id"),
         is_paused=flag_if_any(body, "is_paused"),
@@ -51,7 +51,7 @@ def read_dag(body: Any) -> Dag:
 
 
 def read_task_instance(body: Any) -> TaskInstance:
-    """A task instance as the remote tells it."""
+    """Read a task instance."""
     return TaskInstance(
         task_id=named(body, "task_id"),
         map_index=whole_number(body, "map_index") if "map_index" in body else -1,
@@ -128,18 +128,18 @@ def _created_runs(entries: Any) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def check_about(body: Mapping[str, Any], **asked: object) -> None:
-    """:raises AnotherReply: if a reply names another thing than was asked for; older versions do not name all."""
-    for name, target in asked.items():
-        if name in body and body[name] != target:
+def check_about(body: Mapping[str, Any], **expected: object) -> None:
+    """:raises AnotherReply: if a reply is not about what was requested; older versions do not name everything."""
+    for name, value in expected.items():
+        if name in body and body[name] != value:
             raise AnotherReply(f"it is about another {name}")
 
 
-def about(read: Callable[[Any], T], **asked: object) -> Callable[[Any], T]:
-    """Reads a reply that must be about what was asked for."""
+def about(read: Callable[[Any], T], **expected: object) -> Callable[[Any], T]:
+    """Reads a reply that must be about what was requested."""
 
     def checked_read(body: Any) -> T:
-        check_about(body, **asked)
+        check_about(body, **expected)
         return read(body)
 
     return checked_read

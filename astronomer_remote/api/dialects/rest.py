@@ -52,13 +52,13 @@ BULK_OF_TASKS = ("rendered_fields", "executor_config", "note", "trigger", "trigg
 """Fields of a task instance that may be long, and that nothing here reads."""
 
 BULK = ("conf", "note")
-"""Fields of a run that a user may make as long as he likes, and that a wait has no use for."""
+"""Fields of a run that a user may make as long as they like, and that a wait does not need."""
 
 BARE_FIELDS = (
     *("dag_id", "dag_run_id", "state", "logical_date", "start_date", "end_date"),
     *("run_type", "data_interval_end"),
 )
-"""All the others that are read of a run, where a reply can be asked to hold no more."""
+"""All other fields that are read of a run, for remotes that can return only some fields."""
 
 
 class RestDialect(Dialect):
@@ -84,11 +84,11 @@ class RestDialect(Dialect):
     """The least of Airflow's own roles that may read pools."""
     accepts_unlimited_pools = False
     log_type: str
-    """Content type in which a log comes line by line, so that its end can be told from its beginning."""
+    """Content type in which a log comes line by line, so that its end can be found."""
     read_log: Callable[[bytes, int], list[str]]
     """Reads the last so many lines of a log in this form."""
     read_log_part: Callable[[Any], LogPart]
-    """Reads a log that comes as JSON, which alone tells how to go on from its end."""
+    """Reads a log that comes as JSON, which alone has a token to continue from its end."""
 
     # Runs
 
@@ -113,7 +113,7 @@ class RestDialect(Dialect):
         return Operation(request, read, action, "Viewer", DagRunNotFound, unread=BULK if bare else ())
 
     def _selection(self, *, bare: bool) -> dict[str, Any]:
-        """What asks for no more of a run than is read, where the remote can leave something out."""
+        """Limits the reply to the fields that are read, where the remote can do that."""
         return {"fields": list(BARE_FIELDS)} if bare and self.selects_fields else {}
 
     def dag_runs(
@@ -189,7 +189,7 @@ class RestDialect(Dialect):
         return Operation(request, nothing, f"delete run {run_id!r} of DAG {dag_id!r}", "User", DagRunNotFound)
 
     def read_run(self, body: Any) -> DagRun:
-        """A run as the remote tells it."""
+        """Read a run."""
         run, conf = self.read_bare_run(body), body.get("conf")
         storable = untrusted.storable(conf) if isinstance(conf, dict) else None
         return replace(run, conf=storable, note=text_if_any(body, "note"))
@@ -261,7 +261,7 @@ class RestDialect(Dialect):
             if state is not None:
                 query["state"] = state
             request = Request("GET", f"{self._run_path(run.dag_id, run.run_id)}/taskInstances", query)
-        # Who asks for one state concludes something from what comes; the reply to another request must not pass for it.
+        # A caller that filters by state relies on it, so each entry is checked.
         read = read_task_instance if state is None else about(read_task_instance, state=state)
         listing = self._listing(request, "task_instances", _about_run(read, run), f"list tasks of run {run.run_id!r}")
         return replace(listing, unread=BULK_OF_TASKS)
@@ -427,7 +427,7 @@ class RestDialect(Dialect):
         def read(body: Any) -> Page[T]:
             return page_of(body[key], item, whole_number(body, "total_entries"))
 
-        # One entry may be as long as a thing that is asked for by itself.
+        # One entry may be as long as the reply about a single thing.
         single = 1 in (request.query.get("limit"), (request.body or {}).get("page_limit"))
         request = replace(request, largest_reply=LARGEST_ENTRY if single else LARGEST_PAGE)
         return Operation(request, read, action, least_role)

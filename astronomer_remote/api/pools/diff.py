@@ -1,7 +1,7 @@
 """
-What is wished for pools, and what has to change for it: decided here, once, for every generation.
+What is declared for pools, and what has to change for that: decided here, once, for every generation.
 
-Nothing here asks anybody; :mod:`astronomer_remote.api.pools.pools` and :mod:`astronomer_remote.api.pools.sync` do.
+No I/O; :mod:`astronomer_remote.api.pools.pools` and :mod:`astronomer_remote.api.pools.sync` send requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DONE, FAILED, LEFT, OCCUPIED = "done", "failed", "not done", "kept, since it was
 
 
 MOST_LISTED = 200
-"""Changes, and kept pools, that are told in a log and handed on as XCom."""
+"""Changes, and kept pools, that are logged and pushed to XCom."""
 
 LARGEST_DIFF = 256 * 1024
 """Bytes of a diff as JSON that are handed on as XCom."""
@@ -61,12 +61,12 @@ class PoolPlan:
         most = MOST_LISTED
         while True:
             some = replace(self, changes=self.changes[:most], kept=dict(islice(self.kept.items(), most)))
-            on_line = untrusted.shortened(some.as_dict(outcomes))
+            plain = untrusted.shortened(some.as_dict(outcomes))
             missing = {"changes": len(self.changes) - len(some.changes), "kept": len(self.kept) - len(some.kept)}
             if any(missing.values()):
-                on_line["left_out"] = missing
-            if untrusted.size(on_line) <= LARGEST_DIFF:
-                return on_line
+                plain["left_out"] = missing
+            if untrusted.size(plain) <= LARGEST_DIFF:
+                return plain
             most //= 2
 
     def as_dict(self, outcomes: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -81,13 +81,13 @@ class PoolPlan:
         """
         The plan for a person to read.
 
-        :param most: how many changes are told, and how many pools that are kept for the same reason, default all.
+        :param most: how many changes are listed, and how many pools that are kept for the same reason, default all.
         """
-        on_line = self.changes[:most]
-        rows = [(change.action, change.name, *(_cell(change, name) for name in FIELDS)) for change in on_line]
+        listed = self.changes[:most]
+        rows = [(change.action, change.name, *(_cell(change, name) for name in FIELDS)) for change in listed]
         lines = [table(("action", "pool", *FIELDS), rows)] if rows else []
-        if len(on_line) < len(self.changes):
-            lines.append(f"and {len(self.changes) - len(on_line)} more")
+        if len(listed) < len(self.changes):
+            lines.append(f"and {len(self.changes) - len(listed)} more")
         reasons = sorted(set(self.kept.values()))
         for reason in reasons[:most]:
             names = [untrusted.readable(name) or '""' for name, why in self.kept.items() if why == reason]
@@ -113,10 +113,10 @@ def check_fields(fields: Iterable[str]) -> None:
 
 def compare(current: Pool | None, target: Pool, fields: Collection[str] = FIELDS) -> PoolChange | None:
     """
-    What has to change for a pool to be as wanted; ``None`` if nothing has.
+    What has to change for a pool to be as declared; ``None`` if nothing has.
 
     :param current: the pool as it is, ``None`` if there is none.
-    :param target: the pool as it shall be; ``None`` in a field leaves it as it is.
+    :param target: the pool as declared; ``None`` in a field leaves it as it is.
     :param fields: what to bring in line, of :data:`FIELDS`; a new pool needs a size in any case.
     """
     if current is None:
@@ -149,7 +149,7 @@ def plan(
     ``default_pool`` is never deleted, and its description, which is Airflow's own, is left alone.
 
     :param current: the remote's pools.
-    :param declared: pools as they shall be.
+    :param declared: pools as they will be.
     :param prune: whether pools that are not declared are deleted.
     :param force: whether they are even if tasks hold slots of them.
     :param fields: what to bring in line, of :data:`FIELDS`.
@@ -245,7 +245,7 @@ def _why_kept(pool: Pool, *, prune: bool, force: bool, reachable: Callable[[str]
     if not reachable(pool.name):
         return "not declared, but its name cannot be addressed by the remote's API"
     if pool.occupied_slots is None and not force:
-        return "not declared, but the remote does not tell whether its slots are occupied"
+        return "not declared, but the remote does not report whether its slots are occupied"
     if pool.occupied_slots and not force:
         return f"not declared, but {pool.occupied_slots} of its slots are occupied"
     return None

@@ -1,4 +1,4 @@
-"""Conversations that change a pool for a while and put it back as it was."""
+"""Changes a pool for a while and puts it back as it was."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Loan:
     What is changed for a while; plain JSON, so that it survives whoever changes it.
 
     :param before: the pool as it was, ``None`` if there was none.
-    :param during: the pool as it shall be in the meantime.
+    :param during: the pool as it is in the meantime.
     :param force: whether a temporary pool is deleted even if tasks hold slots of it.
     """
 
@@ -57,7 +57,7 @@ class Loan:
         return cls(was, Pool(name, **data["during"]), data["force"])
 
     def describes(self, there: Pool | None, then: Pool | None) -> bool:
-        """Whether a pool is as it was, or shall be, then; of one that is only changed, its size counts."""
+        """Whether a pool is as it is described; of one that is only changed, its size counts."""
         if there is None or then is None:
             return there is then
         return compare(there, then, FIELDS if self.before is None else ("slots",)) is None
@@ -75,15 +75,17 @@ class Loans:
         self._pools = pools
 
     @one_retry_budget
-    def record(self, target: Pool, *, temporary: bool = False, force: bool = False, anew: bool = False) -> Flow[Loan]:
+    def record(
+        self, target: Pool, *, temporary: bool = False, force: bool = False, recorded_before: bool = False
+    ) -> Flow[Loan]:
         """
-        Note how a pool is before it is changed, and change nothing.
+        Record how a pool is before it is changed, and change nothing.
 
-        :param target: the pool as it shall be for a while; of one that is not temporary, its size counts.
+        :param target: the pool as it is for a while; of one that is not temporary, its size counts.
         :param temporary: whether the pool is to be made, and deleted afterwards, instead of changed.
         :param force: whether a temporary pool is deleted even if tasks hold slots of it.
-        :param anew: whether it was noted before, and that note is lost: a pool that is changed already is not taken
-            for one that has always been like this.
+        :param recorded_before: whether it was recorded before, and that record is lost: a pool that is changed already
+            is not taken for one that has always been like this.
         :raises Conflict: if a temporary pool is there already, or one seems to be changed already.
         :raises NotFound: if a pool to be changed is not there.
         """
@@ -99,7 +101,7 @@ class Loans:
             return Loan(None, target, force)
         if there is None:
             raise NotFound(f"The remote has no pool {target.name!r} to borrow slots in.")
-        if anew and there.slots == target.slots:
+        if recorded_before and there.slots == target.slots:
             raise Conflict(
                 f"Pool {target.name!r} has {target.slots} slots already, maybe since they were borrowed before this "
                 "task was cleared: what it had before is not known any more. Give it its own size back first."
@@ -110,10 +112,10 @@ class Loans:
     @one_retry_budget
     def take(self, loan: Loan) -> Flow[bool]:
         """
-        Change a pool as was noted.
+        Change a pool as recorded.
 
         :return: whether it had to be changed; a retry finds what the attempt before did.
-        :raises Conflict: if somebody has changed it since it was noted.
+        :raises Conflict: if another task or user has changed it since.
         """
         target = loan.during
         there = yield from self._pools.get_or_none(target.name)
@@ -132,10 +134,10 @@ class Loans:
         """
         Put a pool back as it was.
 
-        :param if_changed: what to do if somebody else has changed it meanwhile: ``fail``, ``keep`` (leave it) or
+        :param if_changed: what to do if another task or user has changed it meanwhile: ``fail``, ``keep`` (leave it) or
             ``restore`` (put it back all the same).
         :return: what was done, for a log line.
-        :raises Conflict: if somebody else has changed it meanwhile.
+        :raises Conflict: if another task or user has changed it meanwhile.
         :raises PoolIsOccupied: if tasks hold slots of a temporary pool.
         """
         before = loan.before
@@ -146,7 +148,7 @@ class Loans:
             if if_changed == "fail":
                 raise _changed(loan, there)
             if if_changed == "keep":
-                return f"Somebody else has changed it, and it is left alone: {loan}"
+                return f"Another task or user changed it, so it stays as it is: {loan}"
         if before is None:
             yield from self._pools.delete_if_unused(loan.during.name, force=loan.force)
         elif there is None:
@@ -157,5 +159,5 @@ class Loans:
 
 
 def _changed(loan: Loan, there: Pool | None) -> Conflict:
-    now = f"{there.slots} slots" if there else "not there"
-    return Conflict(f"Somebody else has changed {loan}: now it is {now}, and it is left so.")
+    now = f"{there.slots} slots" if there else "missing"
+    return Conflict(f"Another task or user changed {loan}. It is now {now}, and stays like that.")

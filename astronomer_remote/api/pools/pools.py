@@ -1,4 +1,4 @@
-"""Conversations about pools."""
+"""Flows about pools: get, list, create, ensure, update, delete, wait."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.pool_changes import DEFAULT_POOL, PoolChange
 
-FORCE_HINT = "Delete with force, if that is no matter."
+FORCE_HINT = "Delete it with force if that does not matter."
 
 ATTEMPTS = 3
-"""How often somebody else may change a pool between our reading and our writing before we give up."""
+"""How often a pool may change between reading and writing it before this fails."""
 
 
 class Pools:
@@ -73,8 +73,8 @@ class Pools:
         """
         Create a pool, once however often its request or reply is lost on the way.
 
-        :param retrying: whether this is a further attempt at the same wish, so that a pool that is there and just as
-            wanted was made by the one before.
+        :param retrying: whether this is a further attempt for the same intent, so that an existing pool that is as
+            requested was made by an earlier attempt.
         :raises Conflict: if there is one of this name.
         """
         check_slots(pool.slots)
@@ -99,7 +99,7 @@ class Pools:
         """
         Read a pool that was to be created, if it is there.
 
-        :param ours: whether one that is just as wanted may be the outcome of our own request.
+        :param ours: whether one that is as requested may be the result of our own request.
         :raises Conflict: if one is there that is not ours.
         """
         there = yield from self.get_or_none(pool.name)
@@ -134,13 +134,13 @@ class Pools:
 
     @one_retry_budget
     def create_if_missing(self, pool: Pool) -> Flow[Pool]:
-        """Create a pool unless there is one of its name, which is left as it is."""
+        """Create a pool if there is none of its name; an existing one stays as it is."""
         for _ in range(ATTEMPTS):
             try:
                 return (yield from self.create(pool))
             except Conflict as error:
                 failure = error
-            # Somebody may delete it again before it is read.
+            # It may be deleted again before it is read.
             if there := (yield from self.get_or_none(pool.name)):
                 return there
         raise failure
@@ -148,9 +148,9 @@ class Pools:
     @one_retry_budget
     def ensure(self, pool: Pool) -> Flow[PoolChange | None]:
         """
-        Create a pool or change it, so that it is as wanted.
+        Create a pool or change it, so that it is as requested.
 
-        :param pool: what it shall be; ``None`` in a field leaves it as it is.
+        :param pool: the pool as it will be; ``None`` in a field leaves it as it is.
         :return: what was changed, ``None`` if nothing was.
         """
         check_slots(pool.slots)
@@ -161,7 +161,7 @@ class Pools:
             try:
                 yield from self.apply(change)
             except (Conflict, NotFound) as error:
-                # Somebody else created or deleted it since it was read.
+                # It was created or deleted since it was read.
                 failure = error
             else:
                 return change
@@ -187,7 +187,7 @@ class Pools:
 
     @one_retry_budget
     def delete(self, name: str) -> Flow[None]:
-        """Delete a pool, whatever goes on in it. :raises NotFound: if there is none."""
+        """Delete a pool, even if tasks hold slots of it. :raises NotFound: if there is none."""
         dialect = yield from self._client.dialect()
         check_deletable(name)
         yield from self._client.request(dialect.delete_pool(name))
@@ -195,12 +195,12 @@ class Pools:
     @one_retry_budget
     def delete_if_unused(self, name: str, *, force: bool = False) -> Flow[bool]:
         """
-        Delete a pool that nobody uses, if it is there.
+        Delete a pool that no task uses, if there is one.
 
         :param force: delete it even if tasks hold slots of it.
         :return: whether it was there.
         :raises PoolIsOccupied: if tasks hold slots of it.
-        :raises NotSupported: on 1.10, which does not tell whether they do, unless forced.
+        :raises NotSupported: on 1.10, which does not report that, unless forced.
         """
         check_deletable(name)
         dialect = yield from self._client.dialect()
@@ -211,7 +211,7 @@ class Pools:
             return False
         if pool.occupied_slots is None and not force:
             raise UnexpectedReply(
-                f"The remote does not tell how many slots of pool {name!r} are occupied, so that it is not deleted. "
+                f"The remote does not report how many slots of pool {name!r} are occupied, so that it is not deleted. "
                 f"{FORCE_HINT}"
             )
         if pool.occupied_slots and not force:
@@ -226,12 +226,12 @@ class Pools:
 
 
 def require_usage(dialect: Dialect, instead: str = "") -> None:
-    """:raises NotSupported: by a generation that does not tell how many slots of a pool are in use."""
+    """:raises NotSupported: on 1.10, which does not report how many slots of a pool are occupied."""
     if not dialect.has_pool_usage:
-        raise dialect.cannot("tell whether slots of a pool are occupied", instead)
+        raise dialect.cannot("show whether slots of a pool are occupied", instead)
 
 
 def check_deletable(name: str) -> None:
     """:raises InvalidSettings: for the pool that Airflow needs."""
     if name == DEFAULT_POOL:
-        raise InvalidSettings("Airflow does not let anybody delete default_pool.")
+        raise InvalidSettings("Airflow does not allow deleting default_pool.")

@@ -1,4 +1,4 @@
-"""The conversation that makes a remote's pools match a declaration."""
+"""Makes a remote's pools match a declaration."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SyncProgress:
         self.outcomes = {change.name: LEFT for change in self.plan.changes}
 
     def mark(self, outcome: str, changes: Iterable[PoolChange]) -> None:
-        """Take note of what has become of changes."""
+        """Record the outcome of changes."""
         self.outcomes.update({change.name: outcome for change in changes})
 
     def summary(self) -> str:
@@ -80,7 +80,7 @@ class PoolSync:
         """
         Find out what has to change, and change nothing.
 
-        :param declared: pools as they shall be.
+        :param declared: pools as they will be.
         :param prune: whether pools that are not declared are deleted.
         :param force: whether they are even if tasks hold slots of them.
         :param fields: what to bring in line.
@@ -93,7 +93,7 @@ class PoolSync:
             return not _refusals(dialect, [PoolChange(DELETE, name)])
 
         current = yield from self._pools.list_all()
-        # 1.10 tells nothing of what is occupied: there, deletions are refused below rather than left out.
+        # 1.10 does not report occupied slots: there, deletions are refused below rather than left out.
         blind = force or not dialect.has_pool_usage
         found = plan(current, declared, prune=prune, force=blind, fields=fields, reachable=reachable)
         refusals = _refusals(dialect, found.changes)
@@ -110,12 +110,12 @@ class PoolSync:
         Carry out a plan, up to the first failure.
 
         :param force: whether pools are deleted even if tasks hold slots of them.
-        :param progress: where to take note of what was done; it tells after a failure, too.
+        :param progress: where to record what was done, so that it is known after a failure, too.
         :raises RemoteError: the failure, with what was done and what was not. Running it again finishes the job.
         """
         progress = progress or SyncProgress(found)
         try:
-            # What takes room away is not asked for along with what makes some: if that fails, none is taken.
+            # Changes that take slots away are not sent together with those that add some, which may fail.
             for (deletions, _), part in groupby(found.changes, lambda change: change.phase):
                 changes = list(part)
                 if deletions and not force:
@@ -134,7 +134,7 @@ class PoolSync:
         for name in (change.name for change in changes):
             # One that is not in the listing may be gone, or may not have been readable there.
             pool = there.get(name) or (yield from self._pools.get_or_none(name))
-            # What the remote does not tell counts as occupied.
+            # Unknown counts as occupied.
             if pool is not None and pool.occupied_slots != 0:
                 occupied.add(name)
         progress.mark(OCCUPIED, [change for change in changes if change.name in occupied])
@@ -149,13 +149,13 @@ class PoolSync:
             try:
                 changed = yield from self._client.request(operation)
             except Conflict:
-                # Somebody else created one of them at this very moment, and the remote took all of it back.
+                # One of them was created at this very moment, and the remote rolled all of it back.
                 changed = PoolsChanged(frozenset())
             left = [change for change in batch if change.name not in changed.done]
             progress.mark(DONE, [change for change in batch if change.name in changed.done])
             if changed.errors:
                 raise RequestRefused(f"The remote refused to change pools: {'; '.join(changed.errors)}.")
-        # What was neither changed nor refused at once, somebody else has created or deleted meanwhile.
+        # What was neither changed nor refused at once was created or deleted meanwhile.
         progress.mark(LEFT, left)
         for change in left:
             progress.mark(FAILED, [change])
@@ -169,12 +169,12 @@ class PoolSync:
         try:
             yield from self._pools.apply(change)
         except (Conflict, NotFound):
-            # Somebody else has created or deleted it since it was listed.
+            # It was created or deleted since it was listed.
             yield from self._pools.ensure(change.after)
 
 
 def _refusals(dialect: Dialect, changes: Iterable[PoolChange]) -> list[RemoteError]:
-    """What the remote cannot do of some changes, found out without asking it."""
+    """Why the remote cannot make some changes, found out without a request."""
     refusals = []
     for change in changes:
         try:

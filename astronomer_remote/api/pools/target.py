@@ -1,4 +1,4 @@
-"""What is waited for in a pool, and whether it has come about; nothing here asks anybody."""
+"""What is waited for in a pool, and when the wait is over. No I/O."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class PoolTarget:
     What is waited for in a pool; plain JSON, so that it survives a deferral.
 
     :param pool: its name.
-    :param slots: how many of its slots shall be open.
-    :param empty: whether none of them shall be occupied, instead.
+    :param slots: how many of its slots must be open.
+    :param empty: whether none of them may be occupied, instead.
     """
 
     pool: str
@@ -52,7 +52,7 @@ class PoolTarget:
         return f"{'no occupied slots' if self.empty else f'{self.slots} open slots'} in pool {self.pool!r}"
 
     def is_met_by(self, pool: Pool) -> bool:
-        """Whether a pool has the room, by all its numbers: where they contradict each other, it has not."""
+        """Whether a pool has enough open slots by all its numbers; if they contradict each other, it has not."""
         if self.empty:
             return pool.occupied_slots == 0
         if pool.open_slots is None or pool.occupied_slots is None:
@@ -69,10 +69,10 @@ class PoolTarget:
         return pools[self.pool]
 
     def summary(self, pool: Pool) -> str:
-        """How things stand, for a log line."""
+        """The pool's slots and the target, for a log line."""
         size, free = ("unlimited", "any number") if pool.unlimited else (pool.slots, pool.open_slots)
         target = "none occupied" if self.empty else f"{self.slots} open"
-        line = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {target} wanted"
+        line = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {target} needed"
         too_large = not self.empty and not pool.unlimited and pool.slots < self.slots
         return untrusted.readable(f"{line}, which is more than it has" if too_large else line)
 

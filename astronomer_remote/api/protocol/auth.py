@@ -1,10 +1,10 @@
 """
-How a remote learns who we are.
+Authentication: how requests prove who sends them.
 
-Each way is a small object: :meth:`Authentication.prepare` is a flow that gets ready (logs in), and
-:meth:`Authentication.headers` are what an authenticated request then carries. A conversation asks
-:meth:`Authentication.refused` whether a reply means that the credentials were not accepted, and
-:meth:`Authentication.refresh` whether there is another way to present them.
+Each login is a small object: :meth:`Authentication.prepare` is a flow that gets ready (logs in), and
+:meth:`Authentication.headers` are what an authenticated request then carries. The client calls
+:meth:`Authentication.refused` to find out whether the credentials were refused, and
+:meth:`Authentication.refresh` to get a new token or to present them another way.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from astronomer_remote.api.protocol.models import Generation, Version
 from astronomer_remote.api.protocol.settings import AUTO, Settings, is_token_text
 
 Send = Callable[[Request], Flow[Response]]
-"""Sends a request with the conversation's patience; what it returns is an answer, whatever its status."""
+"""Sends a request with retries, and returns the reply, whatever its status."""
 
 REFRESH_SECONDS_BEFORE_EXPIRY = 60
-"""A token is renewed this long before it ends, so that it does not end on its way."""
+"""A token is refreshed this long before it expires, so that it does not expire on its way."""
 
 LOGIN_PATH = "/auth/token"
-"""Where Airflow 3 exchanges user name and password for a token."""
+"""Where Airflow 3 gives out a token for user name and password."""
 
 LARGEST_LOGIN_PAGE = 512 * 1024
-"""Bytes of a login page that are looked at; Airflow's has a few thousand."""
+"""Bytes of a login page that are searched; Airflow's has a few thousand."""
 
 LONGEST_TOKEN = 16 * 1024
 """Characters of a token or cookie; no server takes a header that is longer."""
@@ -41,7 +41,7 @@ BASIC_REQUESTS_BEFORE_SESSION = 2
 
 
 class Authentication:
-    """No authentication, and what the ways of authentication have in common."""
+    """No authentication, and the base of all others."""
 
     def prepare(self, now: float, send: Send) -> Flow[None]:
         """Get ready to authenticate a request. :param now: seconds since the epoch."""
@@ -60,11 +60,11 @@ class Authentication:
 
     @property
     def issued(self) -> tuple[str, ...]:
-        """What the remote has issued to us and nobody else may see."""
+        """Secrets that the remote has issued to us."""
         return ()
 
     def refresh(self) -> bool:
-        """After a refusal: try another way of presenting the same credentials. :return: whether there is one."""
+        """After a refusal: drop the token or use another form of the credentials. :return: whether a retry may help."""
         return False
 
 
@@ -83,7 +83,7 @@ class StaticHeader(Authentication):
         return {"Authorization": self._values[0]}
 
     def refused(self, response: Response) -> bool:
-        # The gateway before a hosted deployment answers with a page of its own, or leads to a login page.
+        # The gateway in front of a hosted deployment answers with a page of its own, or redirects to a login page.
         return response.status in (301, 302, 303, 307, 308, 401) or (
             response.status == 403 and _names_the_credentials(response)
         )
@@ -99,9 +99,9 @@ class Basic(Authentication):
     """
     User and password on Airflow 2, turned into a web session where the server allows it.
 
-    Airflow 2 hashes the password anew for each request with Basic authentication, about 100 ms of CPU. A web
+    Airflow 2 hashes the password again for each request with Basic authentication, about 100 ms of CPU. A web
     session of the same user, which its API accepts with the ``session`` backend (the default since 2.3), costs
-    none of it. Where logging in does not work, Basic goes on.
+    none of it. Where logging in does not work, Basic continues.
     """
 
     def __init__(self, login: str, password: str, *, may_use_session: bool) -> None:
@@ -165,7 +165,7 @@ class Basic(Authentication):
 
 
 class AirflowLogin(Authentication):
-    """User and password on Airflow 3, exchanged for a token that is renewed before it ends."""
+    """User and password on Airflow 3: gets a token, and refreshes it before it expires."""
 
     def __init__(self, login: str, password: str) -> None:
         self._login, self._password = login, password
@@ -205,7 +205,7 @@ class AirflowLogin(Authentication):
 
 
 def choose(settings: Settings, generation: Generation, version: Version | None) -> Authentication:
-    """The way of authentication that the connection asks for, or that fits what it holds and what answers."""
+    """The authentication that the connection names, or that fits its fields and the remote."""
     way = settings.authentication
     login, secret = settings.login or "", settings.password or ""
     if way == AUTO and settings.login and settings.password:
@@ -256,7 +256,7 @@ def _access_token(reply: Response, login: str) -> str:
 
 
 def _expiry(token: str) -> float | None:
-    """When a JSON Web Token ends, read without checking it, as only the server can."""
+    """When a JSON Web Token expires. Its signature is not checked: only the server can do that."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -283,7 +283,7 @@ def _session_cookie(response: Response) -> str | None:
 
 
 def _says_unauthorized(response: Response) -> bool:
-    # A page that asks for no credentials is not Airflow's: a gateway may show it while the deployment is away.
+    # A page without WWW-Authenticate is not Airflow's: a gateway may send it while the deployment is down.
     return response.status == 401 and (not response.is_page or "www-authenticate" in response.headers)
 
 

@@ -4,11 +4,11 @@ What can go wrong when talking to a remote, one class per cause.
 ::
 
     RemoteError
-    ├── PermanentError              trying again changes nothing
+    ├── PermanentError              a retry changes nothing
     │   ├── InvalidSettings         the connection or an argument is wrong
     │   ├── NotSupported            this generation of Airflow cannot do it
-    │   ├── AuthenticationFailed    who we are was not accepted
-    │   ├── AccessDenied            we are known, but may not
+    │   ├── AuthenticationFailed    the credentials were refused
+    │   ├── AccessDenied            the account lacks the permission
     │   ├── NotFound                there is no such thing
     │   │   ├── DagNotFound
     │   │   └── DagRunNotFound
@@ -16,8 +16,8 @@ What can go wrong when talking to a remote, one class per cause.
     │   ├── Conflict                it exists already, or its state forbids it
     │   │   └── DagRunAlreadyExists
     │   ├── DagIsPaused             the DAG would not start
-    │   └── RequestRefused          the remote understood and said no (400, 405, 422, …)
-    └── PassingError                trying again may help
+    │   └── RequestRefused          the remote refused the request (400, 405, 422, …)
+    └── PassingError                a retry may help
         ├── Unreachable             no connection, or no reply
         ├── RemoteUnavailable       408, 425, 429, 5xx
         ├── PoolIsOccupied          tasks hold its slots, until they end
@@ -25,7 +25,7 @@ What can go wrong when talking to a remote, one class per cause.
         └── UnexpectedReply         not what an Airflow answers: a proxy's page, a cut body
             └── ReplyTooLarge       longer than this package reads
 
-Each error carries what is known of the exchange; its text says what happened and what to do.
+Each error has what is known of the request and the reply; its text says what happened and what to do.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class RemoteError(Exception):
 
 
 class PermanentError(RemoteError):
-    """Trying again changes nothing until somebody changes something."""
+    """A retry changes nothing until the cause is fixed."""
 
 
 class InvalidSettings(PermanentError, ValueError):
@@ -88,7 +88,7 @@ class InvalidSettings(PermanentError, ValueError):
 
 
 class NotSupported(PermanentError):
-    """The remote's generation or version of Airflow cannot do what was asked."""
+    """The remote's generation or version of Airflow cannot do this."""
 
 
 class AuthenticationFailed(PermanentError):
@@ -112,7 +112,7 @@ class DagRunNotFound(NotFound):
 
 
 class DagRunVanished(DagRunNotFound):
-    """A DAG run that was there is there no more: somebody deleted it."""
+    """A DAG run that existed no longer does: it was deleted."""
 
 
 class Conflict(PermanentError):
@@ -132,7 +132,7 @@ class RequestRefused(PermanentError):
 
 
 class PassingError(RemoteError):
-    """Trying again may help."""
+    """A retry may help."""
 
 
 class Unreachable(PassingError):
@@ -143,7 +143,7 @@ class RemoteUnavailable(PassingError):
     """
     The remote or something before it is overloaded or broken for now.
 
-    :param retry_after: seconds the remote asked to be left alone.
+    :param retry_after: seconds that the remote requested to wait.
     """
 
     retry_after: float | None = None

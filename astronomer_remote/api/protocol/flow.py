@@ -1,10 +1,10 @@
 """
-What a conversation with a remote consists of: requests, replies, pauses; and no I/O at all.
+Flows: what is sent to a remote and in which order, without any I/O.
 
-A conversation is written once, as a generator (a *flow*). It yields what it wants done next, a
+A flow is a generator, written once for sync and async. It yields what to do next, a
 :class:`Request`, a :class:`Sleep`, a :class:`Reload` or a :class:`Compute`, and is resumed with the outcome, or with a
-:class:`TransportError` thrown in. Two small drivers in :mod:`astronomer_remote.api.transport.drivers` carry flows
-out, one over ``requests``, one over ``aiohttp``.
+:class:`TransportError` thrown in. Two small drivers in :mod:`astronomer_remote.api.transport.drivers` run flows:
+one over ``requests``, one over ``aiohttp``.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ LARGEST_ENTRY = 32 * 1024 * 1024
 """
 Bytes of a reply about one thing that are read: a run's conf may be many megabytes.
 
-Airflow 2.9 to 2.11 can leave the conf out of a run that is read or listed by GET (``fields``), and are asked to. No
+Airflow 2.9 to 2.11 can leave the conf out of a run that is read or listed by GET (``fields``), and are requested to. No
 other version can, nor can ``POST /dags/~/dagRuns/list`` of any: there, a run of more than this cannot be read, and is
 left out of listings.
 """
 
 LARGEST_PAGE = 8 * 1024 * 1024
-"""Bytes of a page of a listing that are read; a longer one is asked for again in smaller pages. As Python objects,
+"""Bytes of a page of a listing that are read; a longer one is requested again in smaller pages. As Python objects,
 JSON takes up to twenty times its size, and 50 ms per megabyte to parse."""
 
 LARGEST_REPLY = 32 * 1024 * 1024
-"""Bytes that are read of a log as text, whose end is wanted, and of a reply that a user asks for by hand."""
+"""Bytes that are read of a log as text, whose end is needed, and of the reply to a request of the user's own."""
 
 UNPARSED: Any = object()
 
@@ -84,7 +84,7 @@ class Request:
         if not self.query:
             return self.path
         named = {name: _text(value) for name, value in self.query.items()}
-        # Only an endpoint that somebody wrote by hand can have a query already.
+        # Only an endpoint that a user wrote can have a query already.
         return f"{self.path}{'&' if '?' in self.path else '?'}{urlencode(named, doseq=True, quote_via=quote, safe='~')}"
 
     def content(self) -> bytes | None:
@@ -228,7 +228,7 @@ class _Steps:
                 found, end = self._decoder.raw_decode(self._window, at - base)
             except json.JSONDecodeError:
                 continue
-            # A number may go on behind the window.
+            # A number may continue behind the window.
             if self._window[end : end + 1] not in ("", ".", "e", "E") or base + end == len(self._text):
                 return found, base + end
         return None
@@ -299,20 +299,20 @@ class TransportError(Exception):
 
 @dataclass(frozen=True)
 class Sleep:
-    """Wish for a pause. :param seconds: how long."""
+    """A pause. :param seconds: how long."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Reload:
-    """Wish for the connection's settings read anew, after its secret was refused."""
+    """Reads the connection again, after its secret was refused."""
 
 
 @dataclass(frozen=True)
 class Compute:
     """
-    Wish for the result of a calculation that may take long, made beside an event loop.
+    A calculation that may take long, made in a thread beside an event loop.
 
     :param work: what is calculated. Its exception is handed back like a result: only a transport may throw.
     """

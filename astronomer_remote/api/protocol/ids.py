@@ -70,7 +70,7 @@ def digest_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tup
     :param dag_id: the local DAG.
     :param task_id: the local task.
     :param map_index: the local task's map index, -1 if it is not mapped.
-    :param identity: the rest of what tells one intent from another, in a fixed order.
+    :param identity: the rest of what identifies the intent, in a fixed order.
     """
     seed = json.dumps([dag_id, task_id, map_index, *identity])
     return hashlib.sha256(seed.encode()).hexdigest()[:16]
@@ -91,7 +91,7 @@ def run_id_of_intent(digest: str, *, dag_id: str, task_id: str, map_index: int) 
 
 
 def run_id_of_repetition(run_id: str, number: int) -> str:
-    """The run id of the ``number``-th run for the same wish, after those before it failed; the first is 1."""
+    """The run id of the ``number``-th run of the same intent, after those before it failed; the first is 1."""
     return run_id if number == 1 else f"{run_id}.{number}"
 
 
@@ -134,7 +134,7 @@ def is_within(url: str | None, base_url: str) -> bool:
     Whether a URL lies below another one.
 
     :param url: the URL, with or without a query.
-    :param base_url: the URL of the deployment, without a slash at its end.
+    :param base_url: the URL of the deployment, without a trailing slash.
     """
     path = (url or "").partition("?")[0].partition("#")[0]
     return path == base_url or (path.startswith(f"{base_url}/") and stays_below(path[len(base_url) :]))

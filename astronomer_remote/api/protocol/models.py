@@ -1,8 +1,8 @@
 """
-What a remote tells, in one shape for every generation.
+What a remote sends, in one shape for every generation.
 
 Models read only the keys they need and tolerate what they do not know: a remote may be newer than this code.
-What a generation does not tell is ``None``.
+What a generation does not send is ``None``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Generation(str, enum.Enum):
 
     @property
     def label(self) -> str:
-        """How a person calls it."""
+        """Its name in errors."""
         return {
             Generation.EXPERIMENTAL: "Airflow 1.10's experimental API",
             Generation.V1: "Airflow 2's /api/v1",
@@ -89,7 +89,7 @@ class DagRun:
     :param start_date: ISO 8601 with zone; ``None`` before it started.
     :param end_date: ISO 8601 with zone; ``None`` before it ended, and on 1.10.
     :param run_type: ``manual``, ``scheduled``, …; from 2.2 on.
-    :param conf: what it was triggered with; not told by 1.10.
+    :param conf: what it was triggered with; ``None`` on 1.10.
     :param note: its note; from 2.5 on.
     :param url: page of the run in the remote's UI.
     """
@@ -160,10 +160,10 @@ class DatedRun:
 @dataclass(frozen=True)
 class TriggerIntent:
     """
-    The wish for one DAG run.
+    What one task wants to trigger once: a DAG run.
 
     :param dag_id: DAG to run.
-    :param run_id: id the run shall have; chosen before the first attempt, so that every attempt means one run.
+    :param run_id: id of the run; chosen before the first attempt, so that every attempt means the same run.
     :param conf: JSON object for the run.
     :param logical_date: ISO 8601 with zone, or ``None`` if none is given.
     :param dated_now: whether a run that is given no logical date gets the time of the request, rather than none;
@@ -172,7 +172,7 @@ class TriggerIntent:
     :param data_interval: start and end, ISO 8601 with zone.
     :param note: note for the run; Airflow 3.
     :param partition_key: Airflow 3.3.
-    :param mark: digest of the intent, which the run carries in its note or date where its id does not tell whose it is.
+    :param mark: digest of the intent, which the run has in its note or date where its id does not identify it.
     :param asset_id: asset that the run materializes; Airflow 3.3.
     """
 
@@ -198,7 +198,7 @@ class TaskInstance:
     :param map_index: index of a mapped task, else -1.
     :param state: ``None`` before it is scheduled.
     :param try_number: number of the try; 0 before the first.
-    :param dag_id: its DAG; only told where instances of several runs are listed.
+    :param dag_id: its DAG; only where instances of several runs are listed.
     :param run_id: its run, likewise.
     """
 
@@ -258,7 +258,7 @@ class Pool:
     :param slots: its size; -1 is unlimited.
     :param description: free text.
     :param include_deferred: whether deferred tasks hold slots; from 2.7 on.
-    :param occupied_slots: slots in use, running and queued; the other counts likewise, ``None`` where not told.
+    :param occupied_slots: slots in use, running and queued; the other counts likewise, ``None`` if unknown.
     """
 
     name: str

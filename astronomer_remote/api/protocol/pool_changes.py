@@ -1,4 +1,4 @@
-"""What happens to one pool, and what has become of such changes."""
+"""Changes of pools, and their results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PoolChange:
     :param action: ``create``, ``update`` or ``delete``.
     :param name: the pool's name.
     :param before: the pool as it is, ``None`` if there is none.
-    :param after: the pool as it shall be, ``None`` if there shall be none.
+    :param after: the pool as it will be, ``None`` if it is deleted.
     :param fields: what differs, of :data:`FIELDS`.
     """
 
@@ -73,7 +73,7 @@ class PoolChange:
 @dataclass(frozen=True)
 class PoolsChanged:
     """
-    What became of several changes of pools that were asked for at once.
+    The result of one request that changes several pools.
 
     :param done: names of the pools that were changed.
     :param errors: what the remote said of those it did not change.

@@ -1,6 +1,6 @@
 """
 Keeps secrets out of what a remote sent: an error page may repeat the request that it answers, and so may the state of
-a run or the name of a pool, which go on into logs, errors, XCom and the local database.
+a run or the name of a pool, which end up in logs, errors, XCom and the local database.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHORTEST = 5
 """Characters of a secret that is looked for; a shorter one is part of any text."""
 
 SHORTEST_IN_DATA = 6
-"""The same in data, such as a run's id, that this package goes on working with."""
+"""The same in data, such as a run's id, that this package continues to work with."""
 
 LONGEST_WORD = 15
 """Characters of a secret of letters alone, or digits alone, that may be part of data by chance."""
@@ -36,13 +36,13 @@ on_issued: list[Callable[[str], object]] = []
 
 
 class Redaction:
-    """The secrets of one conversation, and how to hide them."""
+    """The secrets of one client, and how to mask them."""
 
     def __init__(self) -> None:
         self._issued: dict[str, None] = {}
 
     def add(self, secrets: Iterable[str]) -> None:
-        """Take note of what a remote has issued: tokens and session cookies."""
+        """Add what a remote has issued: tokens and session cookies."""
         for secret in secrets:
             if len(secret) < SHORTEST_ISSUED or secret in self._issued:
                 continue
@@ -53,7 +53,7 @@ class Redaction:
                 callback(secret)
 
     def hide(self, text: str, settings: Settings) -> str:
-        """The text without any secret of the connection and of this conversation, in whichever way it is quoted."""
+        """The text without any secret of the connection and of this client, however it is quoted."""
         for form in _forms_of(secret for secret in self._known(settings) if len(secret) >= SHORTEST):
             text = text.replace(form, MASK)
         return text
@@ -65,7 +65,7 @@ class Redaction:
         It is data: a run's id, from which a letter is missing, names no run. So a secret stays that may be an ordinary
         word or number, and one that the request itself names, such as a DAG whose id a gateway's key is part of.
 
-        :param request: the question that the value answers.
+        :param request: the request that the value answers.
         """
         named = _named_in(request)
         texts = "\n".join(_texts(value))

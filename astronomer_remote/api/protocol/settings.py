@@ -96,7 +96,7 @@ class Settings:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown to anybody: the password, and forms of it that requests carry."""
+        """What must never be shown: the password, and the forms of it that requests carry."""
         pair = f"{self.login or ''}:{self.password or ''}".encode()
         basic = base64.b64encode(pair).decode() if self.password else None
         return tuple(filter(None, (self.password, basic, *self._secrets_of_proxy(), *self.headers.values())))

@@ -24,7 +24,7 @@ DEEPEST = 64
 """Levels of nested lists and objects that are kept: Airflow walks values recursively."""
 
 LARGEST_INTEGER = 2**63
-"""Airflow's processes exchange values as MessagePack, which holds 64 bits."""
+"""Airflow's processes send values to each other as MessagePack, which holds 64 bits."""
 
 TOO_DEEP = "(left out: nested too deeply)"
 
@@ -113,7 +113,7 @@ def readable(text: object, limit: int = LONGEST_LINE) -> str:
     """
     Remote text for a person: one line, in which nothing acts on a terminal, a log or its viewer.
 
-    :param text: the text, or what is to be told as text.
+    :param text: the text, or an object to show as text.
     :param limit: characters to keep; an ellipsis stands for the rest.
     """
     # Cut before it is looked through; what is made visible below takes more room.
@@ -123,7 +123,7 @@ def readable(text: object, limit: int = LONGEST_LINE) -> str:
 
 def name(value: Any) -> Any:
     """
-    An id, a name or a state as the remote tells it; what is no text stays as it is.
+    An id, a name or a state as the remote sends it; what is no text stays as it is.
 
     No API can address a name with a control character, so that nothing is lost when it is made visible.
     """
@@ -134,7 +134,7 @@ def name(value: Any) -> Any:
 
 
 def sentence(text: object, limit: int = LONGEST_LINE) -> str:
-    """Remote text of several lines, told in one: whitespace of any kind becomes one space."""
+    """Remote text of several lines as one line: whitespace of any kind becomes one space."""
     return readable(" ".join(str(text)[: 4 * limit].split()), limit)
 
 

@@ -1,4 +1,4 @@
-"""Conversations about DAGs: does it exist, is it paused, why is it missing."""
+"""Flows about DAGs: read, pause, check, and why one is missing."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Dags:
         except PassingError as error:
             if not (dialect.breaks_on_tasks_of_triggered_dag and error.status == 500):
                 raise
-            log.warning("The remote cannot tell whether DAG %r has the task group %r", dag_id, task_group_id)
+            log.warning("The remote does not show whether DAG %r has the task group %r", dag_id, task_group_id)
             return
         if not any(in_group(task_id, task_group_id) for task_id in known):
             raise NotFound(
@@ -100,7 +100,7 @@ class Dags:
             )
 
     def refused_param(self, dag_id: str, conf: Mapping[str, Any]) -> Flow[str | None]:
-        """Which param of a DAG refuses a conf, as far as the remote and the param's schema tell."""
+        """Which param of a DAG refuses a conf, as far as the remote and the param's schema show."""
         dialect = yield from self._client.dialect()
         try:
             params = yield from self._client.request(dialect.dag_params(dag_id).once())
@@ -111,10 +111,10 @@ class Dags:
 
     @one_retry_budget
     def explain_missing(self, dag_id: str, error: DagNotFound) -> Flow[DagNotFound]:
-        """Add to a missing DAG what the remote says of DAG files it could not parse, as far as it tells."""
+        """Add to the error of a missing DAG the DAG files that the remote could not parse, if it lists them."""
         dialect = yield from self._client.dialect()
         failures: list[ImportFailure] = []
-        remark = "The remote does not tell"
+        remark = "The remote does not list broken DAG files"
 
         def page(offset: int, limit: int) -> Operation[Page[ImportFailure]]:
             return dialect.import_failures(offset=offset, limit=limit)
@@ -143,7 +143,7 @@ class Dags:
 
 def _last_line(failure: ImportFailure) -> str:
     lines = failure.stack_trace.strip().splitlines()
-    return f"{failure.filename} ({lines[-1].strip()[:200] if lines else 'no reason told'})"
+    return f"{failure.filename} ({lines[-1].strip()[:200] if lines else 'no reason given'})"
 
 
 # Params

@@ -1,14 +1,12 @@
-"""Conversations about runs by their dates: the one of a data interval, and which ones are near a date."""
+"""Flows about runs by date: the one of a data interval, and which ones are near a date."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
-from astronomer_remote.api.dialects.base import Operation
 from astronomer_remote.api.protocol.errors import DagNotFound, RemoteError, ReplyTooLarge
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, DatedRun, parse_date, same_moment, utc_text
@@ -20,10 +18,10 @@ RUNS_WITH_A_SCHEDULE = frozenset({"scheduled", "backfill"})
 """Types of runs whose data interval is that of the schedule; that of a manual run is guessed by Airflow."""
 
 PAGE_OF_RUNS = 20
-"""How many runs are read at a time: the one that is wanted is nearly always among the first."""
+"""How many runs are read at a time: the right one is nearly always among the first."""
 
 MOST_PAGES = 10
-"""How many pages are read at most, where very many manual runs are dated after the one that is wanted."""
+"""How many pages are read at most, where very many manual runs are dated after the right one."""
 
 
 class DatedRuns:
@@ -42,7 +40,7 @@ class DatedRuns:
         """
         dialect = yield from self._client.dialect()
         if not dialect.has_data_intervals:
-            raise dialect.cannot("tell which run has a data interval", "Airflow 2.3 and later can.")
+            raise dialect.cannot("show the data intervals of runs", "Airflow 2.3 and later can.")
         looked, limit = 0, PAGE_OF_RUNS
         while looked < MOST_PAGES * PAGE_OF_RUNS:
             # A run is dated by the start of its interval, or by its end, and so never later than that.
@@ -75,7 +73,7 @@ class DatedRuns:
         try:
             yield from self._client.request(dialect.dag(target.dag_id))
         except DagNotFound:
-            return f"Waiting on, although {NO_SUCH_DAG}: {target.dag_id!r}."
+            return f"Nothing found yet: {NO_SUCH_DAG}: {target.dag_id!r}."
         except RemoteError:
             return ""
         if not (target.logical_dates and dialect.orders_runs):
@@ -84,7 +82,7 @@ class DatedRuns:
         near: list[DatedRun] = []
         for earlier in (True, False):
             listing = partial(dialect.runs_near, target.dag_id, date, earlier=earlier, limit=1)
-            page = yield from self._ask(listing)
+            page = yield from self._client.request_or_none(listing)
             near += page.items if page else []
         said = [each for each in (_distance(run, date, by_interval=by_interval) for run in near) if each]
         if not said:
@@ -97,13 +95,6 @@ class DatedRuns:
             )
         of = "whose data interval ends at" if by_interval else "of"
         return f"DAG {target.dag_id!r} has no run {of} {date} yet, but {'; and '.join(said)}.{hint}"
-
-    def _ask(self, operation: Callable[[], Operation[T]]) -> Flow[T | None]:
-        try:
-            return (yield from self._client.request(operation()))
-        except RemoteError:
-            # An explanation that cannot be had must not end the wait that it would explain.
-            return None
 
 
 def _moment(date: str) -> datetime:

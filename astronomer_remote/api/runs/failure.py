@@ -19,7 +19,7 @@ LARGEST_REPORT = 32_768
 """Bytes of a report as JSON: half of the smallest column in which a local Airflow may keep an XCom."""
 
 MOST_FAILED_TASKS = 5
-"""How many of those that failed are told of."""
+"""How many failed task instances a report has."""
 
 PAGES = 10
 """How many pages of failed task instances are looked through for the first ones."""
@@ -32,7 +32,7 @@ class FailedTask:
 
     :param instance: the task instance.
     :param log: the last lines of the log of its last try.
-    :param log_missing: why there are none, if some were wanted.
+    :param log_missing: why there are none, if some were requested.
     """
 
     instance: TaskInstance
@@ -70,14 +70,14 @@ class FailedTask:
 @dataclass(frozen=True)
 class FailureReport:
     """
-    Why a run failed, as far as the remote tells.
+    Why a run failed, as far as the remote shows it.
 
     :param run: the run.
     :param tasks: the task instances that failed first, in the order in which they did; not those that only never
         started because of others.
-    :param failed_count: how many failed in all; ``None`` where it is not told.
+    :param failed_count: how many failed in all; ``None`` if unknown.
     :param task_count: how many the run has.
-    :param remark: what the remote does not tell, or what else there is to say.
+    :param remark: what the remote does not show, or anything else.
     """
 
     run: DagRun
@@ -119,7 +119,7 @@ def first_failures(instances: Sequence[TaskInstance], count: int) -> list[TaskIn
 
 
 class Failures:
-    """Reads what a deployment tells of its failed runs, and bears with one that tells less."""
+    """Reads why runs of a deployment failed, as far as it shows that."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -128,9 +128,9 @@ class Failures:
         """
         Why a run failed.
 
-        :param log_lines: how many of the last lines of each log are wanted.
+        :param log_lines: how many of the last lines of each log to read.
         :param task_ids: tasks that are of interest before all others.
-        :raises RemoteError: when the remote does not even tell the run's tasks.
+        :raises RemoteError: if the remote does not even show the run's tasks.
         """
         dialect = yield from self._client.dialect()
         if not dialect.lists_task_instances:
@@ -169,19 +169,19 @@ class Failures:
                 log = yield from self._client.request(dialect.task_log(run, instance, lines=lines))
                 named.append(FailedTask(instance, tuple(log)))
             except RemoteError as error:
-                # What is known already is worth telling without it.
+                # What is known is worth reporting without it.
                 named.append(FailedTask(instance, log_missing=error.message))
                 out_of_reach = error.message if isinstance(error, PassingError) else None
         return tuple(named)
 
     def _of_named(self, run: DagRun, task_ids: Sequence[str]) -> Flow[FailureReport]:
-        """What can be told where only the state of a task that one can name is told."""
+        """The report for a remote that shows only the state of a task of a given id."""
         dialect = yield from self._client.dialect()
         failed = []
         for task_id in task_ids:
             instance = yield from self._client.request(dialect.task_instance(run, task_id))
             failed += [FailedTask(instance)] if instance.state == "failed" else []
-        remark = f"{dialect.label} tells neither which tasks a run has nor what is in their logs; see the link."
+        remark = f"{dialect.label} shows neither the tasks of a run nor their logs; see the link."
         return FailureReport(run, tuple(failed), remark=remark)
 
 

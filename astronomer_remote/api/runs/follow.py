@@ -1,4 +1,4 @@
-"""What somebody who waits for a run is told meanwhile: how far it is, and what its tasks write into their logs."""
+"""What a wait for a run logs meanwhile: the progress of the run, and new lines of its tasks' logs."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PAGES = 10
-"""How many pages of a run's task instances are looked through for those whose logs are wanted."""
+"""How many pages of a run's task instances are read to find those whose logs are shown."""
 
 MOST_REPLIES = 5
 """How many replies are read for the end of a log."""
 
 PAUSES_BEFORE_LAST_LINES = (0, 2, 4)
-"""In seconds, before each attempt to read the last lines of the logs, which nobody could read later."""
+"""Seconds before each attempt to read the last lines of the logs, which are not read later."""
 
 SECONDS_FOR_LAST_LINES = 60.0
 """How long the last lines of the logs may hold up the end of a wait, but for a last request."""
 
 
 class RunFollower:
-    """Reads what there is to tell. Whatever keeps it from that, the wait goes on, and ends as it would have."""
+    """Reads progress and logs of runs. If that fails, the wait continues and ends as it would have."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -60,7 +60,7 @@ class RunFollower:
 
     @one_retry_budget
     def follow(self, waiter: Waiter) -> Flow[None]:
-        """Tell what has changed, now and then."""
+        """Report what has changed, if it is due."""
         dialect = yield from self._client.dialect()
         run, now = waiter.followed_run, self._client.clock()
         if run is None or now < waiter.follow_due or not dialect.lists_task_instances:
@@ -70,7 +70,7 @@ class RunFollower:
             page = yield from self._instances(run, all_of_them=bool(waiter.streams.task_ids))
             self._report_progress(waiter, run, page)
             yield from self._report_logs(waiter, run, page, until=math.inf)
-        except Exception as error:  # noqa: BLE001  # nothing that is only told may end a wait
+        except Exception as error:  # noqa: BLE001  # what is only logged must not end a wait
             log.debug("Of run %s not all could be found out: %s", run.run_id, error)
             passing = isinstance(error, PassingError)
             waiter.follow_due = now + 10 * SECONDS_BETWEEN_PROGRESS if passing else math.inf
@@ -78,7 +78,7 @@ class RunFollower:
 
     @one_retry_budget
     def report_last_lines(self, waiter: Waiter) -> Flow[None]:
-        """Tell, once the wait is over, what was written into the logs since the last look."""
+        """Report, once the wait is over, what was written into the logs since the last poll."""
         run = waiter.run
         if run is None or not waiter.streams.task_ids:
             return
@@ -112,7 +112,7 @@ class RunFollower:
             return
         if page.total > LONGEST_RUN:
             waiter.progressing = False
-            waiter.notify(f"Run {run.run_id} has {page.total} task instances; of so many no progress is told.")
+            waiter.notify(f"Run {run.run_id} has {page.total} task instances, too many to log its progress.")
             return
         line = progress_line(page.items)
         if page.items and line != waiter.progress:
@@ -158,7 +158,7 @@ class RunFollower:
             return stream.take((yield from self._request_once(dialect.log_part(run, stream.instance, stream.token))))
         except RequestRefused:
             if stream.token:
-                # It holds until the remote's web server gets another key; without it the log is told from its start.
+                # It is valid until the remote's web server gets another key; without it, all of the log comes again.
                 stream.token = None
                 return stream.take((yield from self._request_once(dialect.log_part(run, stream.instance))))
             stream.over = True
@@ -173,7 +173,7 @@ class RunFollower:
 
 
 def _warn(waiter: Waiter, error: Exception) -> None:
-    """Say once that logs which are wanted cannot be had."""
+    """Log once that logs cannot be read."""
     if waiter.streams.task_ids and not waiter.streams.warned:
         waiter.streams.warned = True
-        waiter.notify(LogWarning(f"Not all of the remote tasks' logs can be told: {error}"))
+        waiter.notify(LogWarning(f"Could not read all logs of the remote tasks: {error}"))

@@ -1,4 +1,4 @@
-"""Conversations that look at what is waited for, once or until the wait is over."""
+"""Flows that poll what is waited for, once or until the wait is over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.client.paging import INSTANCES_PER_PAGE, PageAt, instance_key
 from astronomer_remote.api.client.responses import refuses
-from astronomer_remote.api.dialects.base import Dialect, Operation
+from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.protocol.errors import (
     DagNotFound,
     DagRunNotFound,
@@ -34,20 +34,20 @@ from astronomer_remote.api.waiting.waiter import Update, Waiter
 log = logging.getLogger(__name__)
 
 SECONDS_QUEUED_BEFORE_EXPLAINING = 120.0
-"""How long a run may wait to begin before its reader is told why."""
+"""Seconds that a run may be queued before the log explains why."""
 
 RUNS_AT_ONCE = 500
 """How many runs are named in one request."""
 
 TASKS_READ_SINGLY = 3
-"""Of how many tasks, at most, the instances are read one by one instead of all that the run has."""
+"""Up to so many tasks, the instances are read one by one instead of all that the run has."""
 
 MOST_KNOWN_AS_MAPPED = 10_000
 """Of how many tasks it is remembered that they are mapped, so that they cannot be read singly."""
 
 
 class Poller:
-    """Looks at runs and tasks of one deployment."""
+    """Polls runs and tasks of one deployment."""
 
     def __init__(self, client: Client, runs: Runs, follower: RunFollower) -> None:
         self._client = client
@@ -61,7 +61,7 @@ class Poller:
     @one_retry_budget
     def snapshot(self, target: WaitTarget, *, bare: bool = False) -> Flow[Snapshot]:
         """
-        Look once.
+        Poll once.
 
         :param bare: without the confs and notes of runs.
         :raises DagRunVanished: if the run was seen before and is there no more.
@@ -71,7 +71,7 @@ class Poller:
         except DagNotFound as error:
             if target.exists:
                 raise _vanished(target, error) from None
-            # As ExternalTaskSensor does, a wait goes on until the DAG is there.
+            # As with ExternalTaskSensor, the wait continues until the DAG exists.
             runs, dag_is_missing = _nothing(target), True
         if target.task_group_id is not None:
             dialect = yield from self._client.dialect()
@@ -102,13 +102,13 @@ class Poller:
         on_line: Callable[[str], None] = log.info,
     ) -> Flow[WaitResult]:
         """
-        Look until the wait is over.
+        Poll until the wait is over.
 
         A remote that cannot be reached for a while is no reason to give up.
 
-        :param poke_interval: seconds between two looks.
+        :param poke_interval: seconds between two polls.
         :param deadline: when to give up, in seconds since the epoch.
-        :param on_line: gets a line whenever something changed.
+        :param on_line: is called with a line whenever something changed.
         :raises PassingError: if the remote was unreachable for
             :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
         """
@@ -143,7 +143,7 @@ class Poller:
             waiter.end(error)
 
     def _explain_absence(self, waiter: Waiter) -> Flow[None]:
-        """Tell once why nothing is found."""
+        """Log once why nothing is found."""
         if waiter.ended or not waiter.should_explain_absence(self._client.clock()):
             return
         waiter.absence_explained = True
@@ -152,7 +152,7 @@ class Poller:
             waiter.notify(reason)
 
     def _explain_queueing(self, waiter: Waiter) -> Flow[None]:
-        """Tell once why a run does not begin."""
+        """Log once why a run does not start."""
         dialect = yield from self._client.dialect()
         run, since = waiter.run, waiter.queued_since
         if waiter.ended or run is None or since is None:
@@ -273,7 +273,7 @@ def _nothing(target: WaitTarget) -> dict[str, DagRun | None]:
 
 def _vanished(target: WaitTarget, error: RemoteError) -> DagRunVanished:
     return DagRunVanished(
-        f"Run {target.run_id!r} of DAG {target.dag_id!r} was there and is gone: somebody deleted it in the remote.",
+        f"Run {target.run_id!r} of DAG {target.dag_id!r} no longer exists: it was deleted in the remote.",
         status=error.status,
         method=error.method,
         path=error.path,
@@ -281,7 +281,7 @@ def _vanished(target: WaitTarget, error: RemoteError) -> DagRunVanished:
 
 
 def _lines_only(on_line: Callable[[str], None]) -> Callable[[Update], None]:
-    """Who waits in a loop of his own sees the end of the wait for himself."""
+    """The loop in :meth:`Poller.wait` reads the result from the waiter itself."""
     return lambda update: on_line(update) if isinstance(update, str) else None
 
 
@@ -289,7 +289,7 @@ T = TypeVar("T")
 
 
 class Diagnosis:
-    """Asks a deployment about the usual reasons, and bears with one that does not tell."""
+    """Checks the usual reasons why a run does not start, as far as the deployment shows them."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -298,12 +298,12 @@ class Diagnosis:
         """Why a run waits to begin, as far as the remote shows it; ``""`` if it shows no reason."""
         dialect = yield from self._client.dialect()
         reasons = []
-        if (yield from self._ask(lambda: dialect.is_paused(run.dag_id))):
+        if (yield from self._client.request_or_none(lambda: dialect.is_paused(run.dag_id))):
             reasons.append("its DAG is paused: unpause it in the remote")
-        dag = yield from self._ask(lambda: dialect.dag(run.dag_id))
+        dag = yield from self._client.request_or_none(lambda: dialect.dag(run.dag_id))
         if dag and dag.has_import_errors:
             reasons.append(f"its DAG file {dag.fileloc} has an import error")
-        health = yield from self._ask(dialect.health)
+        health = yield from self._client.request_or_none(dialect.health)
         scheduler = health.components.get("scheduler") if health else None
         if scheduler and scheduler != "healthy":
             reasons.append(f"the remote's scheduler is {scheduler}")
@@ -315,12 +315,7 @@ class Diagnosis:
 
     def _running(self, run: DagRun) -> Flow[int]:
         dialect = yield from self._client.dialect()
-        page = yield from self._ask(lambda: dialect.dag_runs(run.dag_id, newest_first=dialect.orders_runs, bare=True))
+        page = yield from self._client.request_or_none(
+            lambda: dialect.dag_runs(run.dag_id, newest_first=dialect.orders_runs, bare=True)
+        )
         return sum(each.state == "running" for each in page.items) if page else 0
-
-    def _ask(self, operation: Callable[[], Operation[T]]) -> Flow[T | None]:
-        try:
-            return (yield from self._client.request(operation()))
-        except RemoteError:
-            # An explanation that cannot be had must not end the wait that it would explain.
-            return None

@@ -1,4 +1,4 @@
-"""Conversations about DAG runs: make one exactly once, read, cancel, clear, delete."""
+"""Flows about DAG runs: trigger one exactly once, read, cancel, clear, delete."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SECONDS_UNTIL_SHOWN = (1, 2, 4)
 """Pauses before a run that was changed is read again: a remote may read from a copy of its database that lags."""
 
 SECONDS_OF_AGREEMENT = 1.5
-"""By how much the local clock and the remote's, which it tells in whole seconds, may seem to differ."""
+"""By how much the local clock and the remote's, which it sends in whole seconds, may seem to differ."""
 
 MAYBE_THE_CONF = "Airflow 2.3 to 2.8 also answer like this if a param of the DAG refuses the conf."
 
@@ -59,10 +59,10 @@ ON_RETRY = ("new_run", "clear", "clear_failed")
 @dataclass(frozen=True)
 class Triggered:
     """
-    What became of a wish for a run.
+    The result of a trigger.
 
     :param run: the run that stands for it.
-    :param existed: whether it was there before this wish's first request.
+    :param existed: whether it existed before the first request for it.
     """
 
     run: DagRun
@@ -80,7 +80,7 @@ class IfExists:
     :param generated_id: whether the run id was derived from the intent, so that a run of this id was made for it.
     :param attempt: number of this attempt at the intent, from 1; each made one run at most.
     :param mark: digest of the intent: a run whose note holds it was made or taken over for the intent.
-    :param reset: whether somebody else's run is cleared and taken over.
+    :param reset: whether a run of another task or user is cleared and taken over.
     :param on_retry: what to do about our own run that has failed: ``new_run``, ``clear``, ``clear_failed``.
     :param failed_states: the states that count as failed.
     """
@@ -117,23 +117,23 @@ class Runs:
         Make the run that an intent stands for, or find the one that was made for it before.
 
         At most one run is made. What became of it while its reply was on the way does not matter: a run that this
-        attempt asked for is its own, whatever state it is in.
+        attempt requested is its own, whatever state it is in.
 
-        :raises DagRunAlreadyExists: when somebody else's run is in the way.
+        :raises DagRunAlreadyExists: if a run of another task or user is in the way.
         """
         dialect = yield from self._client.dialect()
         # Refuses what this generation cannot do, before any request.
         dialect.trigger(self._dated(intent, dialect))
         number = 1
         while True:
-            wish = replace(intent, run_id=run_id_of_repetition(intent.run_id, number))
-            triggered = yield from self._existing(wish, if_exists)
+            numbered = replace(intent, run_id=run_id_of_repetition(intent.run_id, number))
+            triggered = yield from self._existing(numbered, if_exists)
             if triggered is None:
-                triggered = yield from self.trigger(wish)
-                if not triggered.existed or (if_exists.generated_id and triggered.run.run_id == wish.run_id):
+                triggered = yield from self.trigger(numbered)
+                if not triggered.existed or (if_exists.generated_id and triggered.run.run_id == numbered.run_id):
                     return triggered
             run = triggered.run
-            if not if_exists.is_ours(run, wish, dialect):
+            if not if_exists.is_ours(run, numbered, dialect):
                 if not if_exists.reset:
                     raise _in_the_way(run, retrying=if_exists.attempt > 1)
                 return Triggered((yield from self._take_over(run, if_exists, dialect)), existed=True)
@@ -155,7 +155,7 @@ class Runs:
 
     def _existing(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered | None]:
         """
-        A run of the intent's id that was there before this attempt asked for one.
+        A run of the intent's id that existed before this attempt requested one.
 
         The first attempt need not look for a derived id: nobody else could have made that run.
         """
@@ -165,7 +165,7 @@ class Runs:
         return Triggered(there, existed=True) if there else None
 
     def _take_over(self, run: DagRun, if_exists: IfExists, dialect: Dialect) -> Flow[DagRun]:
-        """Clear somebody else's run, and mark it as ours afterwards: a run without the mark is cleared again."""
+        """Clear a run of another task or user, and mark it as ours: a run without the mark is cleared again."""
         run = yield from self.clear(run)
         note = marked_note(run.note, if_exists.mark) if if_exists.mark and dialect.accepts_notes else run.note
         if note is None or note == run.note:
@@ -189,9 +189,9 @@ class Runs:
         dialect = yield from self._client.dialect()
         uncertain = conf_checked = False
         while True:
-            wish = self._dated(_noted(intent, dialect), dialect)
+            dated = self._dated(_noted(intent, dialect), dialect)
             try:
-                run = yield from self._client.request(dialect.trigger(wish))
+                run = yield from self._client.request(dialect.trigger(dated))
                 return Triggered(run, existed=False)
             except DagNotFound as error:
                 raise (yield from self._dags.explain_missing(intent.dag_id, error)) from None
@@ -277,7 +277,7 @@ class Runs:
         The runs of several DAGs that ended since a moment, whoever made them, without their confs and notes.
 
         :param since: seconds since the epoch, by the remote's clock.
-        :param bound: no run wanted is of an earlier date.
+        :param bound: no expected run has an earlier date.
         """
         dialect = yield from self._client.dialect()
         if dialect.lists_ended_runs:
@@ -442,7 +442,7 @@ class Runs:
         """
         The remote's time, which is that of the local clock if the two agree: Airflow 2 does not start future runs.
 
-        The remote tells it in whole seconds, so that the rest comes from the local clock: else many runs that are
+        The remote sends it in whole seconds, so the rest comes from the local clock: else many runs that are
         triggered at the same time would get the same date.
         """
         local = self._client.clock()
@@ -453,7 +453,7 @@ class Runs:
         """
         The run that may be in the way of an intent: the one of its run id, else the one of its date.
 
-        Each request is sent once: who asks for this tries again in a loop of its own.
+        Each request is sent once: the caller retries in a loop of its own.
         """
         try:
             return (yield from self._client.request(dialect.dag_run(intent.dag_id, intent.run_id).once()))
@@ -497,7 +497,7 @@ def _carries_mark(run: DagRun, intent: TriggerIntent, dialect: Dialect) -> bool 
 
 
 def _microsecond(date: str | None) -> int | None:
-    """The microsecond of a date that a remote told, if it told one that can be read."""
+    """The microsecond of a date from a remote, if there is one."""
     return parse_date(utc_text(date, "date")).microsecond if date else None
 
 

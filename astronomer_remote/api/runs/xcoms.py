@@ -1,4 +1,4 @@
-"""Reads what the tasks of a run returned, as JSON of the types it had, or says why that cannot be had."""
+"""Reads what the tasks of a run returned, as JSON of the types it had, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_INSTANCES = 100
 """Instances of a mapped task whose results are read: each is a request of its own."""
 
 TEXT_OF_AN_OBJECT = re.compile(r"([\w.]+)@version=\d+\(")
-"""How Airflow 2.10 and 2.11 tell a value that is no JSON; sets and tuples look like any text there."""
+"""How Airflow 2.10 and 2.11 send a value that is not JSON; sets and tuples look like any text there."""
 
 SEQUENCES = {"builtins.tuple", "builtins.set", "builtins.frozenset"}
 """What becomes a list, as JSON has it."""
@@ -37,10 +37,10 @@ class Results:
         self._client = client
 
     def check(self) -> Flow[None]:
-        """:raises NotSupported: if the remote tells no XCom as JSON."""
+        """:raises NotSupported: if the remote sends no XCom as JSON."""
         dialect = yield from self._client.dialect()
         if not dialect.has_typed_xcoms:
-            raise dialect.cannot("tell XCom values with their types", "Airflow 2.10 and later can.")
+            raise dialect.cannot("return XCom values with their types", "Airflow 2.10 and later can.")
 
     def read(self, run: DagRun, results: Sequence[str] | Mapping[str, Sequence[str]]) -> Flow[dict[str, Any]]:
         """
@@ -107,7 +107,9 @@ class Results:
         """
         indexes = sorted(each.map_index for each in instances if each.task_id == task_id)
         if not indexes:
-            raise NotFound(f"Run {run.run_id!r} of DAG {run.dag_id!r} has no task {task_id!r}, whose result is wanted.")
+            raise NotFound(
+                f"Run {run.run_id!r} of DAG {run.dag_id!r} has no task {task_id!r}, so its result cannot be read."
+            )
         if indexes == [-1]:
             return None
         if len(indexes) > MOST_INSTANCES:

@@ -1,5 +1,5 @@
 """
-One deadline over a whole HTTP exchange for ``urllib3``, whose own timeouts start again with every byte.
+One deadline over a whole request and its reply for ``urllib3``, whose own timeouts start again with every byte.
 
 A remote that sends a byte now and then, in the status line, the headers, interim replies (100), chunk sizes or
 trailers, would otherwise hold its reader for good. The deadline is checked before each read from the socket, which
@@ -30,12 +30,12 @@ _ends: ContextVar[float] = ContextVar("ends", default=math.inf)
 
 
 class DeadlinePassed(TimeoutError):
-    """The whole exchange took longer than it may."""
+    """Request and reply took longer than they may."""
 
 
 @contextmanager
 def deadline(ends: float) -> Iterator[None]:
-    """Limit the exchanges in this block. :param ends: when they must be over, by :func:`time.monotonic`."""
+    """Limit the requests in this block. :param ends: when their replies must be complete, by :func:`time.monotonic`."""
     token = _ends.set(ends)
     try:
         yield

@@ -1,12 +1,12 @@
 """
-The two drivers that carry out flows, one over ``requests`` and one over ``aiohttp``: the only code that waits.
+The two drivers that run flows, one over ``requests`` and one over ``aiohttp``: the only code that waits.
 
 They hold no policy. Both bound what a reply may cost in memory and time, follow no redirects, keep no cookies,
 and read no ``.netrc``, which would put its own login in place of the connection's. Whatever goes wrong on the way
 is a :class:`~astronomer_remote.api.protocol.flow.TransportError`: what a remote sends must not choose the exception.
 
 The connection's headers and credentials are given to each request, never to the session: ``aiohttp`` shows a
-session's headers to a proxy, in clear, when it asks for a tunnel (``CONNECT``).
+session's headers to a proxy, in clear, when it opens a tunnel (``CONNECT``).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LARGEST_ERROR = 256 * 1024
 """Bytes of a reply that are read if it is an error, of which a few words are repeated."""
 
 LONGEST_REPLY = 120.0
-"""Seconds a whole exchange may take, from connecting to the last byte of the reply, however steadily it trickles in."""
+"""Seconds from connecting to the last byte of the reply, however steadily it trickles in."""
 
 MOST_FIELDS = 200
 """Header fields of a reply."""
@@ -89,7 +89,7 @@ class Body:
         self.truncated = False
 
     def add(self, chunk: bytes) -> bool:
-        """Take in what arrived. :return: whether more is wanted. :raises zlib.error: if it cannot be unpacked."""
+        """Take in what arrived. :return: whether to read more. :raises zlib.error: if it cannot be unpacked."""
         self._began = True
         room = self._limit + 1 - len(self._content)
         self._content += self._unpacker.decompress(chunk, room) if self._unpacker else chunk
@@ -114,7 +114,7 @@ class SyncDriver:
 
     :param session: made ready by :func:`configure`.
     :param settings: where the deployment is.
-    :param reload: reads the connection anew.
+    :param reload: reads the connection again.
     :param sleep: how to pause.
     :param total_seconds: how long everything may take from now on, pauses included; then no reply arrives any more.
     """
@@ -202,7 +202,7 @@ class AsyncDriver:
 
     :param session: opened for the deployment.
     :param settings: where the deployment is.
-    :param reload: reads the connection anew.
+    :param reload: reads the connection again.
     :param sleep: how to pause.
     :param tls: how the deployment's certificate is checked, from
         :func:`~astronomer_remote.api.transport.network.tls_context`.

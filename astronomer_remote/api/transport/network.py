@@ -115,7 +115,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | bool:
 
 def _load_own(context: ssl.SSLContext, files: list[str]) -> None:
     def no_passphrase() -> str:
-        # OpenSSL would ask for it at the terminal, and wait.
+        # OpenSSL would prompt for it at the terminal, and wait.
         raise InvalidSettings(
             f"The key of the connection's client_certificate, in {files[-1]!r}, is encrypted, and there is no "
             "passphrase for it. Give the connection a key that is not, readable by Airflow alone."

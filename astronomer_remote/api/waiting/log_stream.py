@@ -11,16 +11,16 @@ from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.models import FINISHED_TASK_STATES, REMOVED, TaskInstance
 
 SECONDS_BETWEEN_PROGRESS = 60.0
-"""How often somebody who waits is told at most: it costs the remote a listing each time."""
+"""Seconds between two lines of progress of a run: each costs the remote a listing."""
 
 FOLLOWED_AT_ONCE = 2
-"""Of how many runs a watcher finds such things out at a time, however many wait; the others have their turn later."""
+"""Of how many runs progress and logs are read at a time, however many wait; the others follow in turn."""
 
 SECONDS_BETWEEN_RUNS = 10.0
-"""How often a watcher finds out how far one more run is, so that six wait for theirs without having to take turns."""
+"""Seconds between two runs whose progress is read, so that six waits get theirs every minute."""
 
 LONGEST_RUN = 100
-"""Task instances of a run whose progress is told: as many as come in one listing."""
+"""Task instances of a run whose progress is logged: as many as come in one page."""
 
 RUNNING_NAMED = 5
 
@@ -41,29 +41,29 @@ def name_and_try(instance: TaskInstance) -> str:
 
 
 LINES_PER_POLL = 200
-"""Lines of one log that are told at a look: the last ones, if there are more."""
+"""Lines of one log that are shown per poll: the last ones, if there are more."""
 
 LARGE_REPLY = 500
 """Lines of a reply after which more may be waiting: where logs are kept in Elasticsearch, 1000 come at a time."""
 
 MOST_STREAMS = 20
-"""Tries of task instances whose logs are told to one that waits: each costs a request per look while it runs."""
+"""Tries of task instances whose logs one wait shows: each costs a request per poll while it runs."""
 
 GROWING = {"running", "deferred", "up_for_reschedule", "restarting"}
-"""States of a try whose log goes on."""
+"""States of a try whose log grows."""
 
 NOT_BEGUN = {None, "scheduled", "queued", "upstream_failed", "removed"}
 """States in which a task instance writes nothing, and may never have written anything."""
 
 
 class LogWarning(str):
-    """A line to be told as a warning."""
+    """A line to log as a warning."""
 
     __slots__ = ()
 
 
 def log_sink(log: Any) -> Callable[[str], None]:
-    """What tells lines to a log, cautions as warnings."""
+    """Returns a function that writes lines to a log, each :class:`LogWarning` as a warning."""
 
     def sink(line: str) -> None:
         said = untrusted.readable(line)
@@ -81,12 +81,12 @@ class LogStream:
     The log of one try.
 
     :param instance: the task instance, in that try.
-    :param token: what makes the remote go on from the end of its last reply, if it said.
-    :param sent: how many lines have been told.
-    :param first: the first one, by which a remote is found out that begins anew in spite of the token.
-    :param last: the last one.
+    :param token: makes the remote continue from the end of its last reply, if it sent one.
+    :param sent: how many lines have been shown.
+    :param first: the first line; if it comes again, the remote has ignored the token.
+    :param last: the last line.
     :param ended: whether the try has ended.
-    :param over: whether all of it has been told.
+    :param over: whether all of it has been shown.
     :param large: whether the last reply was a large one.
     """
 
@@ -105,10 +105,10 @@ class LogStream:
         return self.over and self.large and self.token is not None
 
     def take(self, part: LogPart) -> list[str]:
-        """What is to be told of a reply: what is new in it, as far as that is bearable."""
+        """The new lines of a reply, shortened if there are too many."""
         begins = part.first or next(iter(part.lines), "")
-        goes_on = self.token is not None and begins != self.first
-        new = part.lines if goes_on else self._unsent(part)
+        continues = self.token is not None and begins != self.first
+        new = part.lines if continues else self._unsent(part)
         self.token, self.over, self.large = part.token, self.ended, len(new) >= LARGE_REPLY
         if not new:
             return []
@@ -118,7 +118,7 @@ class LogStream:
         return [f"{name}: {line}" for line in _shortened(new, part)]
 
     def _unsent(self, part: LogPart) -> Sequence[str]:
-        """What comes after the lines that were told, in a whole log."""
+        """The lines of a whole log after those that were shown."""
         lines = part.lines
         if part.cut:
             ends = (number for number in range(len(lines), 0, -1) if lines[number - 1] == self.last)
@@ -131,7 +131,7 @@ class LogStream:
 
 
 def _shortened(new: Sequence[str], part: LogPart) -> Sequence[str]:
-    """What is new at the end of a reply, in as many lines as are told at a look."""
+    """The new lines of a reply, in as many lines as are shown per poll."""
     if len(new) <= LINES_PER_POLL:
         return new
     # What a task prints reaches the log on another way than its error, and may stand there long after that.
@@ -143,7 +143,7 @@ def _shortened(new: Sequence[str], part: LogPart) -> Sequence[str]:
 
 class LogStreams:
     """
-    The logs that somebody who waits wants to be told.
+    The logs that one wait shows.
 
     :param task_ids: the tasks.
     """
@@ -155,7 +155,7 @@ class LogStreams:
         self._checked = False
 
     def stop(self) -> None:
-        """Tell no more."""
+        """Show no more."""
         self.task_ids = frozenset()
         self._all.clear()
 
@@ -172,7 +172,7 @@ class LogStreams:
         due = []
         for (task_id, map_index, number), stream in self._all.items():
             known = now.get((task_id, map_index))
-            # Before 2.10 a deferred task instance is told with the number of the try before.
+            # Before 2.10 a deferred task instance has the number of the try before.
             same = known is not None and known.try_number <= number
             if stream.over or (same and known is not None and known.state in NOT_BEGUN):
                 continue
@@ -184,7 +184,9 @@ class LogStreams:
         missing = sorted(self.task_ids.difference(task_ids))
         first, self._checked = not self._checked, True
         return (
-            [LogWarning(f"The run has no task {', '.join(missing)}, whose log is wanted.")] if missing and first else []
+            [LogWarning(f"The run has no task {', '.join(missing)}, so its log cannot be shown.")]
+            if missing and first
+            else []
         )
 
     def _begin(self, instances: Sequence[TaskInstance]) -> list[str]:

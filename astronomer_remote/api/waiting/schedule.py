@@ -1,4 +1,4 @@
-"""What a watcher asks in a tick: no I/O, and no clock of its own."""
+"""What a watcher requests in each poll, and when the next poll is. No I/O, and no clock of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.waiting.waiter import Key, Waiter, seconds_of
 
 OVERLAP = 15.0
-"""Seconds by which a tick's listing reaches back before the last one: clocks are read to the second, and a run's end
+"""Seconds by which a poll's listing reaches back before the last one: clocks are read to the second, and a run's end
 is written a moment after it."""
 
 OVERLAPPING = 100
@@ -22,19 +22,19 @@ SECONDS_BETWEEN_WIDE_POLLS = 300.0
 """How often a listing reaches far back, for ends that were written late."""
 
 WIDEST_LISTING = 1800.0
-"""How far back it then reaches at most, in seconds: a wait may go on for days, in which very many runs may end."""
+"""How far back it then reaches at most, in seconds: a wait may take days, in which very many runs may end."""
 
 POLLS_BETWEEN_CHECKS = 6
-"""How often one of those that the listing serves is looked at singly: runs may be deleted, or never begin."""
+"""Polls after which one wait that the listing serves is polled by itself: runs may be deleted, or never start."""
 
 MOST_CHECKS = 32
-"""How many of them are looked at singly in a tick at most, after a check has found one that no listing had told of."""
+"""How many of them are polled by themselves at once, after such a check found a run that no listing had."""
 
 EARLY = 0.25
-"""By which part of the loop's interval one may be looked at early, lest it has to wait for a whole one more."""
+"""By which part of the interval a wait may be polled early, so that it does not wait for another whole interval."""
 
 OUTLIERS = 10
-"""How many runs of a much older date are looked at singly, lest they widen everybody's listing."""
+"""How many runs of a much older date are polled by themselves, so that they do not widen the listing of all."""
 
 SECONDS_TO_OUTLIERS = 86_400.0
 
@@ -42,28 +42,28 @@ FAILURES_BEFORE_PROBE = 3
 """After how many failed listings in a row a single run is read, to find out whether only the listing is broken."""
 
 MOST_REFUSALS = 4
-"""Reads in a row whose credentials are refused before no other wait of the same tick shows them: servers lock accounts
+"""Reads in a row whose credentials are refused before no other wait of the same poll sends them: servers lock accounts
 out that fail too often."""
 
 LONGEST_PAUSE = 300.0
-"""How long a slow remote is left alone at most, in seconds, unless nobody wants to know sooner."""
+"""Seconds between polls of a slow remote at most, unless all waits have a longer interval."""
 
 LONGEST_PAUSE_WHILE_UNREACHABLE = 60.0
-"""The same for one that does not answer: so long after it is back, at most, those who wait hear of it."""
+"""The same for one that does not answer: at most so long after it is back, it is polled."""
 
 
 @dataclass(frozen=True)
 class PollPlan:
     """
-    What one tick asks.
+    What one poll requests.
 
-    :param dag_ids: DAGs whose ended runs are listed; none if nobody is served by a listing.
+    :param dag_ids: DAGs whose ended runs are listed; none if the listing serves no wait.
     :param since: what ended since then is listed, in seconds since the epoch by the remote's clock.
-    :param bound: the earliest date of a run that anybody served by the listing waits for.
+    :param bound: the earliest date of a run that a wait served by the listing is for.
     :param served: those it serves.
     :param parts: those served by a listing of tasks that ended, since they wait for parts of runs.
     :param parts_since: the same as `since`, for tasks.
-    :param singly: those that are looked at singly.
+    :param singly: those that are polled by themselves.
     :param checked: those among them that a listing serves.
     """
 
@@ -87,7 +87,7 @@ class PollPlan:
 
     @cached_property
     def by_key(self) -> dict[Key, list[Waiter]]:
-        """Those it serves, by what tells whose run is whose."""
+        """The waits it serves, by run id or date."""
         index: dict[Key, list[Waiter]] = {}
         for waiter in self.served:
             for key in waiter.keys:
@@ -110,7 +110,7 @@ class PollPlan:
 @dataclass(frozen=True)
 class Clock:
     """
-    When a tick takes place.
+    When a poll takes place.
 
     :param now: the local time.
     :param skew: by how much the remote's clock is ahead of the local one.
@@ -130,7 +130,7 @@ class Cursor:
     """
     How far the listings of one kind of thing that ended have come.
 
-    :param available: whether the remote lets us have it.
+    :param available: whether the remote offers such a listing.
     :param resume_at: from when on the next one lists, by the remote's clock; ``None`` to reach back to every beginning.
     :param failures: how many in a row have failed.
     """
@@ -140,14 +140,14 @@ class Cursor:
     failures: int = 0
 
     def advance(self, ends: Iterable[str | None], requested_at: float) -> None:
-        """Take note of what a listing told. :param requested_at: when that was asked for, by the remote's clock."""
+        """Move on after a listing. :param requested_at: when it was requested, by the remote's clock."""
         known = sorted(seconds_of(end) for end in ends if end)[-OVERLAPPING:]
         crowded = len(known) == OVERLAPPING
         self.failures = 0
         self.resume_at = max(requested_at - OVERLAP, min(known[0], requested_at) if crowded else 0.0)
 
     def since(self, waiters: Collection[Waiter], clock: Clock) -> float:
-        """From when on those that it serves are to be told what ended."""
+        """From when on the next listing reads."""
         widest = clock.now - WIDEST_LISTING
         beginnings = [
             max(waiter.target.since, widest if waiter.listed else 0.0) + clock.skew - OVERLAP
@@ -160,12 +160,12 @@ class Cursor:
 @dataclass
 class Checks:
     """
-    How many of those that a listing serves are looked at singly, in case that it does not tell everything.
+    How many of the waits that a listing serves are polled by themselves, in case it does not list everything.
 
     A run may be over and have no end date, so that no listing of ended runs holds it. One check in a while finds one of
-    those, and as long as checks find some, the next tick has twice as many.
+    those, and as long as checks find some, the next poll has twice as many.
 
-    :param number: how many in this tick.
+    :param number: how many in this poll.
     """
 
     number: int = 0
@@ -173,26 +173,26 @@ class Checks:
     _polls: int = 0
 
     def next(self) -> None:
-        """Begin a tick."""
+        """Begin a poll."""
         self._polls += 1
         due = self._polls % POLLS_BETWEEN_CHECKS == 0
         self.number = self._target or (1 if due else 0)
 
     def record(self, found: int) -> None:
-        """Take note of how many of the checks found that the wait was over."""
+        """Record how many of the checks found that the wait was over."""
         self._target = min(2 * self.number, MOST_CHECKS) if found else 0
 
 
 @dataclass
 class Refusals:
-    """Reads of one tick whose credentials were refused: once that is true of all, no more are sent."""
+    """Reads of one poll whose credentials were refused: once that is true of all, no more are sent."""
 
     _refused: int = 0
     _accepted: bool = False
     _last: AuthenticationFailed | None = None
 
     def record(self, waiter: Waiter) -> None:
-        """Take note of a read that was sent for a wait."""
+        """Record a read that was sent for a wait."""
         if isinstance(waiter.ended, AuthenticationFailed):
             self._refused, self._last = self._refused + 1, waiter.ended
         else:
@@ -216,9 +216,9 @@ def spread(waiters: Iterable[Waiter]) -> list[Waiter]:
 
 def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor, tasks: Cursor) -> PollPlan:
     """
-    Decide what a tick asks.
+    Decide what a poll requests.
 
-    :param checks: how many of those that a listing serves are looked at singly.
+    :param checks: how many of those that a listing serves are polled by themselves.
     :param runs: the listings of runs that ended.
     :param tasks: the listings of tasks that ended.
     """
@@ -252,23 +252,23 @@ def seconds_to_next_poll(
     waiters: Collection[Waiter], *, now: float, took: float, failures: int, jitter: float
 ) -> float:
     """
-    Seconds until the next tick: the smallest interval anybody wants, counted from the beginning of the last one, and
+    Seconds until the next poll: the smallest interval of all waits, counted from the start of the last poll, and
     stretched when the remote is slow or down.
 
     :param now: the local time.
-    :param took: seconds the last tick took.
-    :param failures: how many ticks in a row have failed.
+    :param took: seconds that the last poll took.
+    :param failures: how many polls in a row have failed.
     :param jitter: a random number in [0, 1).
     """
-    target = _interval(waiters, now)
+    interval = _interval(waiters, now)
     if failures:
-        stretched, longest = target * 2.0 ** min(failures, 8), LONGEST_PAUSE_WHILE_UNREACHABLE
+        stretched, longest = interval * 2.0 ** min(failures, 8), LONGEST_PAUSE_WHILE_UNREACHABLE
     else:
         # A remote that answers slowly is left alone for four fifths of the time.
-        stretched, longest = max(target - took, 4 * took), LONGEST_PAUSE
-    return min(stretched, max(target, longest)) * (0.9 + jitter / 5)
+        stretched, longest = max(interval - took, 4 * took), LONGEST_PAUSE
+    return min(stretched, max(interval, longest)) * (0.9 + jitter / 5)
 
 
 def _interval(waiters: Collection[Waiter], now: float) -> float:
-    """The smallest interval that anybody wants, in seconds."""
+    """The smallest interval of all waits, in seconds."""
     return min((waiter.interval(now) for waiter in waiters), default=1.0)

@@ -1,7 +1,7 @@
 """
 What is waited for, and when the wait is over: decided here, once, for every mode and generation.
 
-Nothing here asks anybody; :mod:`astronomer_remote.api.runs.poll` does.
+No I/O; :mod:`astronomer_remote.api.runs.poll` polls.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class WaitTarget:
     :param run_id: one run by its id.
     :param logical_dates: else the runs of these dates, ISO 8601 in UTC.
     :param match_by: which date of a run that is: :data:`BY_LOGICAL_DATE` or :data:`BY_DATA_INTERVAL_END`.
-    :param newest: else the newest run, whichever that is at the first look.
+    :param newest: else the newest run at the time of the first poll.
     :param task_ids: tasks of those runs, instead of the runs themselves.
     :param task_group_id: a task group of those runs, instead of the runs themselves.
     :param allowed_states: states that end the wait well, once everything is in one of them.
@@ -55,8 +55,8 @@ class WaitTarget:
     :param exists: whether the run has been seen, so that it must still be there.
     :param date: the date by which the remote finds the run quickest, ISO 8601, if it is known.
     :param since: when the wait began, in seconds since the epoch: what ended before has been looked at.
-    :param progress: whether it is told how far the run is, as far as that costs the remote little.
-    :param stream: tasks of the run whose logs are told.
+    :param progress: whether progress of the run is logged, as far as that costs the remote little.
+    :param stream: tasks of the run whose logs are shown.
     """
 
     dag_id: str
@@ -103,7 +103,7 @@ class WaitTarget:
         The states that count of the instances of a task or a group.
 
         One is called removed that its DAG does not have any more, for example after a mapped task was cleared and got
-        fewer instances. Airflow does not count it for the state of a run. Where there is nothing else, it tells why.
+        fewer instances. Airflow does not count it for the state of a run. If there is nothing else, it counts.
         """
         states = [each.state for each in instances]
         left = [state for state in states if state != REMOVED or REMOVED in self._states]
@@ -116,7 +116,7 @@ class WaitTarget:
         return task_id in self.task_ids
 
     def after(self, snapshot: Snapshot) -> WaitTarget:
-        """The same after a look: the newest run stays the one that was newest, and what was seen must not vanish."""
+        """The same after a poll: the newest run stays the same one, and a run that was found must not vanish."""
         run = snapshot.run
         if run is None or self.exists or self.dates_of_runs:
             return self
@@ -124,7 +124,7 @@ class WaitTarget:
 
     def of(self, run: DagRun) -> WaitTarget:
         """The same for one run that has been seen."""
-        # Airflow 3 has an index on the one date, Airflow 2 on the other; that tells no "run_after".
+        # Airflow 3 has an index on the one date, Airflow 2 on the other; it has no "run_after".
         date = run.run_after or run.logical_date
         return replace(self, run_id=run.run_id, newest=False, exists=True, date=date)
 
@@ -159,7 +159,7 @@ class WaitTarget:
 @dataclass(frozen=True)
 class Snapshot:
     """
-    One look at what is waited for.
+    What one poll saw of a target.
 
     :param states: for each expected thing (a run, a task of a run, a task group of a run) the states found for
         it: none if it does not exist yet, several for a mapped task or a group.
@@ -175,11 +175,11 @@ class Snapshot:
 
     @classmethod
     def of_run(cls, run: DagRun) -> Snapshot:
-        """A run as a look at it, where it alone is waited for."""
+        """The snapshot of a run, where it alone is waited for."""
         return cls({f"run {run.run_id}": [run.state]}, run)
 
     def summary(self) -> str:
-        """How things stand, for a log line."""
+        """The states, for a log line."""
         parts = (
             f"{name}: {'/'.join(sorted({str(state) for state in states})) or 'not there yet'}"
             for name, states in self.states.items()
@@ -265,5 +265,5 @@ def _any_in(states: Sequence[str | None], those: Collection[str]) -> bool:
 
 
 def in_group(task_id: str, task_group_id: str) -> bool:
-    """Whether a task belongs to a group, as its id tells: the REST API names no groups."""
+    """Whether a task belongs to a group, by its id: the REST API has no groups."""
     return task_id.startswith(f"{task_group_id}.")

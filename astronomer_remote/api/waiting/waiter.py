@@ -1,4 +1,4 @@
-"""What a watcher knows of each of its waiters: no I/O, and no clock of its own."""
+"""The state of one wait: when to poll it, what was found, and whether it is over. No I/O, and no clock of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Key: TypeAlias = "tuple[str, str | float]"
 """A DAG, and a run id or a logical date in it."""
 
 SHORTEST_INTERVAL = 5.0
-"""Seconds between two looks at what has just been begun to wait for, unless its interval is shorter: an interval is
+"""Seconds between two polls at the start of a wait, unless its interval is shorter: an interval is
 chosen with long runs in mind, and many are short."""
 
 POLLS_BEFORE_EXPLAINING = 3
@@ -39,8 +39,8 @@ class Waiter:
     One wait.
 
     :param target: what for.
-    :param poke_interval: seconds between two looks.
-    :param notify: gets lines for the log, and at last what ended the wait.
+    :param poke_interval: seconds between two polls.
+    :param notify: is called with lines for the log, and at last with what ended the wait.
     :param answered_at: when the remote last answered about it, or the wait began.
     :param queued_since: since when its run has not begun, until that is explained or over.
     """
@@ -52,7 +52,7 @@ class Waiter:
     queued_since: float | None = None
 
     due: float = 0.0
-    """When it is to be looked at singly."""
+    """When it is to be polled by itself."""
     listed: bool = False
     """Whether a listing has covered all the time since the wait began."""
     summary: str = ""
@@ -65,7 +65,7 @@ class Waiter:
     """Whether anything of what it waits for has been there."""
     absence_explained: bool = False
     follow_due: float = 0.0
-    """When it is next told how far its run is, and what that writes into its logs."""
+    """When progress and logs of its run are next read."""
 
     def __post_init__(self) -> None:
         self.began = self.answered_at
@@ -86,35 +86,35 @@ class Waiter:
 
     @property
     def followed_run(self) -> DagRun | None:
-        """The run of which something is to be told."""
+        """The run whose progress or logs are read."""
         if not (self.progressing or self.streams.task_ids) or self.ended or self.target.run_id is None:
             return None
         return self.run or DagRun(self.target.dag_id, self.target.run_id)
 
     @property
     def part_listable(self) -> bool:
-        """Whether a listing of tasks that ended tells when it is worth a look."""
+        """Whether a listing of finished tasks shows when to poll it."""
         return self.run is not None and self.target.ends_with_tasks and self.missing_since is None
 
     @property
     def listable(self) -> bool:
-        """Whether a listing of runs that ended tells all it wants to know."""
+        """Whether a listing of finished runs shows everything that can end it."""
         named = self.target.exists or self.target.dates_of_runs
         return bool(named) and self.date is not None and self.target.ends_with_the_run and self.missing_since is None
 
     def interval(self, now: float) -> float:
-        """Seconds between two looks: those that were asked for, and fewer while the wait is young."""
+        """Seconds between two polls: those requested, and fewer while the wait is young."""
         return min(self.poke_interval, max(SHORTEST_INTERVAL, (now - self.target.since) / 4))
 
     def should_explain_absence(self, now: float) -> bool:
-        """Whether it has looked a few times, found nothing, and has not been told yet why that may be."""
+        """Whether a few polls found nothing, and the log has not explained that yet."""
         waited = now - (self.target.since or self.began)
         return not (self.found or self.target.exists or self.absence_explained) and (
             waited >= POLLS_BEFORE_EXPLAINING * self.poke_interval
         )
 
     def record_snapshot(self, snapshot: Snapshot, now: float) -> None:
-        """Take note of how things stand, tell what has changed, and whether the wait is over."""
+        """Record a snapshot, report what has changed, and end the wait if it is over."""
         self.answered_at, self.due, self.missing_since = now, now + self.interval(now), None
         self.run, summary = snapshot.run or self.run, snapshot.summary()
         self.found = self.found or self.run is not None or any(snapshot.states.values())
@@ -131,7 +131,7 @@ class Waiter:
             vars(self).pop("keys", None)
 
     def record_failure(self, error: PassingError, now: float) -> None:
-        """Take note that the remote could not be asked, and give up once it has not been for long."""
+        """Record that the remote could not be polled, and fail after :data:`UNREACHABLE_TIMEOUT`."""
         self.due = now + self.interval(now)
         if now - self.answered_at > UNREACHABLE_TIMEOUT:
             self.end(error)
@@ -139,7 +139,7 @@ class Waiter:
             self.notify(f"Could not poll the remote, will keep waiting: {error}")
 
     def record_missing(self, error: DagRunVanished, now: float) -> None:
-        """Take note that the run is not shown, and give up once it has not been for long enough to be deleted."""
+        """Record that the run is not shown, and fail after :data:`SECONDS_BEFORE_DELETED`."""
         self.answered_at, self.due = now, now + self.interval(now)
         if self.missing_since is None:
             self.missing_since = now

@@ -1,10 +1,10 @@
 """
-Waits for room in pools of remote deployments in a triggerer: one listing of the pools serves all who wait.
+Waits for open slots of pools in a triggerer: one listing of the pools serves all waits.
 
-Where the remote refuses that listing, each pool is read on its own, once for all who wait for that pool.
+Where the remote refuses that listing, each pool is read on its own, once for all waits for that pool.
 
 All waits of one event loop that concern the same deployment with the same credentials share :class:`PoolListings`.
-Whoever is the first to want a fresher listing than the last makes one; the others take it, and look again when it is
+The first wait that needs a newer listing than the last one requests it; the others use it, and poll again when it is
 as old as their interval: that brings them into step.
 """
 
@@ -49,14 +49,14 @@ async def watch_pool(
     on_line: Callable[[str], None],
 ) -> WaitResult:
     """
-    Wait until a pool has room.
+    Wait until a pool has open slots.
 
     :param settings: where the deployment is.
-    :param reload: reads the connection anew.
-    :param poke_interval: seconds between two looks.
+    :param reload: reads the connection again.
+    :param poke_interval: seconds between two polls.
     :param deadline: when to give up, in seconds since the epoch.
-    :param on_line: gets a line whenever something changed.
-    :raises PassingError: when the remote could not be asked for longer than
+    :param on_line: is called with a line whenever something changed.
+    :raises PassingError: if the remote was unreachable for
         :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
     """
     listings = PoolListings.of(settings, reload)
@@ -78,7 +78,7 @@ class PoolListings:
     Listings of the pools of a deployment, each made once for all who wait.
 
     :param settings: where the deployment is.
-    :param reload: reads the connection anew.
+    :param reload: reads the connection again.
     """
 
     _all: ClassVar[_ByLoop] = WeakKeyDictionary()
@@ -101,7 +101,7 @@ class PoolListings:
         return found
 
     def age(self, name: str) -> float:
-        """Seconds since the last reading that tells of a pool."""
+        """Seconds since the last reply about a pool."""
         reading = self._readings.get(self._key(name))
         return time.monotonic() - reading.made if reading else 0.0
 
@@ -115,7 +115,7 @@ class PoolListings:
         async with self._lock:
             outcome = (await self._renewed(target.pool, seconds)).outcome
         if isinstance(outcome, RemoteError):
-            # Raising adds to it, and it may be raised many times.
+            # Raising adds a traceback, and it may be raised many times.
             raise copy.copy(outcome)
         return target.among(outcome)
 
@@ -130,7 +130,7 @@ class PoolListings:
             failure = reading.outcome if key == ALL_POOLS and isinstance(reading.outcome, RemoteError) else None
             if failure and (refuses(failure) or may_refuse(failure)):
                 single = await self._read(name)
-                # What no request gets past is no matter of the listing.
+                # If no request gets through, the listing is not the cause.
                 if not isinstance(single.outcome, (AuthenticationFailed, PassingError)):
                     log.warning("The remote does not list its pools; for now, each is read singly: %s", failure)
                     self._refused_until = time.monotonic() + SECONDS_BETWEEN_WIDE_POLLS
@@ -154,7 +154,7 @@ class PoolListings:
 @dataclass(frozen=True)
 class _Reading:
     """
-    What a request has told.
+    What a request returned.
 
     :param outcome: the pools by name, or why there are none.
     :param made: when, by the monotonic clock.

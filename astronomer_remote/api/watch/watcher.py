@@ -2,8 +2,8 @@
 Waits for runs and tasks of remote deployments in a triggerer: one loop per deployment, however many wait.
 
 All waits of one event loop that concern the same deployment with the same credentials share a :class:`Watcher`: one
-HTTP session, one login, one tick. A tick asks once for the runs that *ended* since the last one, so that its cost
-follows what happens and not how many wait; what cannot be seen that way is looked at singly, a few at a time.
+HTTP session, one login, one poll. A poll reads the runs that *ended* since the last one, so that its cost
+follows what happens and not how many wait; what cannot be seen that way is polled by itself, a few at a time.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Metrics:
     The metrics of one watcher, all tagged with the ``host`` of the remote.
 
     ``astronomer_remote.waiting`` (gauge), ``astronomer_remote.requests`` and ``astronomer_remote.errors`` (counters),
-    ``astronomer_remote.poll`` (timer: how long the remote took to tell what is new) and ``astronomer_remote.lag``
+    ``astronomer_remote.poll`` (timer: how long a poll took) and ``astronomer_remote.lag``
     (timer: from the end of a run to its being seen here).
 
     :param stats: where they go; without, nowhere.
@@ -95,13 +95,13 @@ log = logging.getLogger(__name__)
 Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 
 SECONDS_FOR_FIRST_POLL = 30.0
-"""How long a wait whose deadline has passed may take to look for the first time."""
+"""Seconds that a wait whose deadline has passed may take for its first poll."""
 
 T = TypeVar("T")
 Ended = TypeVar("Ended", DagRun, TaskInstance)
 
 POLL_RETRY = RetryPolicy(attempts=2)
-"""How patient a tick is with a request: the patience of a wait lies in its pauses, of which it has many."""
+"""The retries of a request within a poll: few, since the next poll is a retry, too."""
 
 REQUESTS_AT_ONCE = 4
 """How many requests a process has under way to one deployment at most."""
@@ -118,13 +118,13 @@ async def watch(
     stats: Stats | None = None,
 ) -> WaitResult:
     """
-    Wait until what is wanted has come about.
+    Wait until the target is reached.
 
     :param settings: where the deployment is.
-    :param reload: reads the connection anew.
-    :param poke_interval: seconds between two looks.
+    :param reload: reads the connection again.
+    :param poke_interval: seconds between two polls.
     :param deadline: when to give up, in seconds since the epoch.
-    :param on_line: gets a line whenever something changed; it is called by the waiting task itself, since Airflow
+    :param on_line: is called with a line whenever something changed, by the waiting task itself, since Airflow
         finds a trigger's log by the task that writes it.
     :param stats: where metrics go, see :class:`~astronomer_remote.api.watch.watcher.Metrics`.
     """
@@ -134,7 +134,7 @@ async def watch(
     watcher.join(waiter)
     try:
         while True:
-            # As a sensor does, look once at least: the deadline may pass while no triggerer runs.
+            # As a sensor does, poll at least once: the deadline may pass while no triggerer runs.
             least = 0.0 if waiter.summary else SECONDS_FOR_FIRST_POLL
             left = None if deadline is None else max(least, deadline - time.time())
             try:
@@ -162,7 +162,7 @@ class Watcher:
     The one loop that watches a deployment.
 
     :param settings: where the deployment is.
-    :param reload: reads the connection anew.
+    :param reload: reads the connection again.
     :param stats: where metrics go.
     """
 
@@ -192,14 +192,14 @@ class Watcher:
         return watchers[settings]
 
     def join(self, waiter: Waiter) -> None:
-        """Watch for one more; the first starts the loop."""
+        """Add a wait; the first one starts the loop."""
         self._waiters.add(waiter)
         self._joined.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
     def leave(self, waiter: Waiter) -> None:
-        """Watch for one less; the last ends the loop, at once, so that who joins next starts another."""
+        """Remove a wait; the last one ends the loop at once, so that the next one starts another."""
         self._waiters.discard(waiter)
         if self._waiters or self._task is None:
             return
@@ -207,12 +207,12 @@ class Watcher:
         self._retire()
 
     async def report_last_lines(self, waiter: Waiter) -> None:
-        """Tell somebody whose wait is over what was written into the logs last."""
+        """Report, for a wait that is over, what was written into the logs last."""
         if self._follow_loop and waiter.streams.task_ids:
             await self._follow_loop.report_last_lines(waiter)
 
     def _retire(self) -> None:
-        """Make way for another: nobody may join a watcher whose loop is over."""
+        """Forget this watcher: no wait may join one whose loop is over."""
         watchers = self._all.get(asyncio.get_running_loop(), {})
         if watchers.get(self._settings) is self:
             del watchers[self._settings]
@@ -239,11 +239,11 @@ class Watcher:
             sent, counted = driver.sent - counted, driver.sent
             failures, number = 0 if answered else failures + 1, number + 1
             self._metrics.poll(waiting=waiting, requests=sent, failed=not answered, took=took)
-            log.debug("Tick %d for %d waiting: %d requests in %.3f s", number, waiting, sent, took)
+            log.debug("Poll %d for %d waits: %d requests in %.3f s", number, waiting, sent, took)
             await self._pause(took, failures)
 
     async def _pause(self, took: float, failures: int) -> None:
-        """Until the next tick; somebody who joins meanwhile may want it earlier."""
+        """Sleep until the next poll; a wait that joins meanwhile may need it earlier."""
         over, jitter = time.monotonic(), random.random()  # noqa: S311  # no secret
         while True:
             seconds = seconds_to_next_poll(self._waiters, now=time.time(), took=took, failures=failures, jitter=jitter)
@@ -254,10 +254,10 @@ class Watcher:
                 return
 
     async def _poll(self, driver: AsyncDriver, number: int) -> bool:
-        """Ask once. :return: whether the remote answered."""
+        """Poll once. :return: whether the remote answered."""
         client = self._deployment.client
         try:
-            # Finding out the generation also tells the remote's time, which the listing goes by.
+            # Detecting the generation also shows the remote's time, which the listing depends on.
             dialect = await driver.run(client.dialect())
         except PassingError as error:
             self._record_failure(set(self._waiters), error)
@@ -291,36 +291,36 @@ class Watcher:
         return plan(self._waiters, clock, checks=checks, runs=self._ended_runs, tasks=self._ended_tasks)
 
     async def _list_runs(self, driver: AsyncDriver, poll: PollPlan) -> bool:
-        """Ask which runs have ended. :return: whether the remote answered."""
+        """List the runs that have ended. :return: whether the remote answered."""
         flow = self._deployment.runs.ended(poll.dag_ids, since=poll.since, bound=poll.bound)
         ended = await self._list(driver, self._ended_runs, poll.served, flow)
         if ended is None:
             return False
         now = self._deployment.client.clock()
-        on_line = [(waiter, run) for run in ended for waiter in poll.waiting_for(run) if waiter.ended is None]
-        self._metrics.seen({run.run_id: run for _, run in on_line}.values(), self._deployment.client.remote_clock())
-        for waiter, run in on_line:
+        matched = [(waiter, run) for run in ended for waiter in poll.waiting_for(run) if waiter.ended is None]
+        self._metrics.seen({run.run_id: run for _, run in matched}.values(), self._deployment.client.remote_clock())
+        for waiter, run in matched:
             if waiter.target.run_id:
                 waiter.record_snapshot(Snapshot.of_run(run), now)
         # Who waits for dates may wait for several, of which this is one.
-        several = {waiter for waiter, _ in on_line if not waiter.target.run_id}
+        several = {waiter for waiter, _ in matched if not waiter.target.run_id}
         await asyncio.gather(*(self._poll_one(driver, waiter) for waiter in several))
         return True
 
     async def _list_tasks(self, driver: AsyncDriver, poll: PollPlan) -> bool:
-        """Ask which tasks have ended, and look at the runs whose tasks these are. :return: as for runs."""
+        """List the tasks that have ended, and poll the waits for them. :return: as for runs."""
         flow = self._deployment.poller.ended_tasks(poll.runs, since=poll.parts_since)
         ended = await self._list(driver, self._ended_tasks, poll.parts, flow)
         if ended is None:
             return False
-        on_line = {waiter for task in ended for waiter in poll.waiting_for_task(task)}
-        await asyncio.gather(*(self._poll_one(driver, waiter) for waiter in on_line))
+        matched = {waiter for task in ended for waiter in poll.waiting_for_task(task)}
+        await asyncio.gather(*(self._poll_one(driver, waiter) for waiter in matched))
         return True
 
     async def _list(
         self, driver: AsyncDriver, listing: Cursor, served: Sequence[Waiter], flow: Flow[list[Ended]]
     ) -> list[Ended] | None:
-        """Ask what has ended. :return: that, nothing where the remote refuses, ``None`` if it did not answer."""
+        """List what has ended. :return: that, nothing if the remote refuses, ``None`` if it did not answer."""
         if not served:
             # Who is served next may have waited for long: nothing is known of that time.
             listing.resume_at = None
@@ -345,7 +345,7 @@ class Watcher:
             listing.advance((each.end_date for each in ended), requested_at)
             now = client.clock()
             for waiter in served:
-                # Whatever there is to tell them has been told up to now.
+                # What ended up to now has been reported.
                 waiter.listed, waiter.answered_at = True, now
             return ended
         log.warning("The remote does not list what ended; for now, every run is read singly: %s", refusal)
@@ -371,7 +371,7 @@ class Watcher:
             waiter.end(error)
 
     async def _run_flow(self, driver: AsyncDriver, flow: Flow[T]) -> T:
-        """Run a conversation, which has one request under way at a time."""
+        """Run a flow, which has one request under way at a time."""
         async with self._at_once:
             return await driver.run(flow)
 
@@ -383,11 +383,11 @@ class Watcher:
 
 class FollowLoop:
     """
-    Lets a few at a time be told, so that it costs the remote no more if more wait.
+    Reads progress and logs of a few runs at a time, so that it costs the remote no more if more wait.
 
-    It goes on beside the ticks: a log may take long to read, and who waits for nothing else must not wait for it.
+    It runs beside the polls: a log may take long to read, and other waits must not be delayed by it.
 
-    :param follower: the conversations.
+    :param follower: has the flows.
     :param run: runs one of them.
     """
 
@@ -398,13 +398,13 @@ class FollowLoop:
         self._next_progress = 0.0
 
     def follow(self, waiters: Iterable[Waiter], now: float) -> None:
-        """Begin to tell those whose turn it is."""
+        """Start to read for those whose turn it is."""
         due = {waiter for waiter in waiters if waiter.followed_run and waiter.follow_due <= now}
         idle = sorted(due.difference(self._under_way), key=lambda waiter: waiter.follow_due)
         for waiter in idle:
             if len(self._under_way) >= FOLLOWED_AT_ONCE:
                 return
-            # Whoever wants to see logs has asked for what that costs.
+            # A user who sets stream_logs has accepted what that costs.
             if not waiter.streams.task_ids:
                 if now < self._next_progress:
                     continue
@@ -412,13 +412,13 @@ class FollowLoop:
             self._under_way[waiter] = asyncio.create_task(self._follow_one(waiter))
 
     async def report_last_lines(self, waiter: Waiter) -> None:
-        """Tell somebody whose wait is over what was written into the logs last."""
+        """Report, for a wait that is over, what was written into the logs last."""
         if waiter in self._under_way:
             await asyncio.wait({self._under_way[waiter]})
         await self._run_safely(self._follower.report_last_lines(waiter))
 
     async def close(self) -> None:
-        """Tell no more."""
+        """Stop."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -434,4 +434,4 @@ class FollowLoop:
         try:
             await self._run(flow)
         except Exception as error:  # noqa: BLE001  # whatever it is, the watcher meets it too, and knows what to do
-            log.debug("Not all could be told: %s", error)
+            log.debug("Could not read all progress and logs: %s", error)
