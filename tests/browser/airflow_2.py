@@ -53,7 +53,7 @@ class Airflow2(Ui):
         self.page.get_by_role("button", name="Save").click()
         expect(self.page.get_by_role("cell", name=conn_id, exact=True)).to_be_visible()
 
-    def test_and_save(self, conn_id: str) -> str:
+    def press_test_and_save(self, conn_id: str) -> str:
         self.page.get_by_role("button", name="Test").click()
         # Another text is there before, and green is what it becomes whatever is said.
         said = self.page.locator(".alert-success")

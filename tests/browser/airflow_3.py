@@ -72,7 +72,7 @@ class Airflow3(Ui):
         expect(self._dialog).to_be_hidden()
         expect(self._row(conn_id)).to_be_visible()
 
-    def test_and_save(self, conn_id: str) -> str:
+    def press_test_and_save(self, conn_id: str) -> str:
         # 3.3.1 and 3.3.2 test nothing that was saved without a port.
         self.fill_in({RELABELING["port"]: str(urlsplit(self.url).port)})
         self.picture("connection")
@@ -81,7 +81,7 @@ class Airflow3(Ui):
         self.picture("test")
         return said
 
-    def test_saved(self, conn_id: str) -> str:
+    def press_test_of_saved(self, conn_id: str) -> str:
         """Press Test in the list of connections, and return what it says."""
         self.page.goto(f"{self.url}/connections")
         return self._press_test(conn_id)

@@ -30,4 +30,4 @@ def save(ui: Ui, api: str) -> Saved:
     ui.new_connection(CONNECTION)
     ui.choose(API, api)
     ui.fill_in({EXTRA_HEADERS: HEADERS, **fields(ui)})
-    return Saved(api, ui.test_and_save(CONNECTION))
+    return Saved(api, ui.press_test_and_save(CONNECTION))

@@ -63,7 +63,7 @@ def test_the_button_says_what_is_wrong_in_a_sentence_or_two(
 ) -> None:
     ui.new_connection(conn_id)
     ui.fill_in({**fields(ui), **wrong})
-    said = ui.test_and_save(conn_id)
+    said = ui.press_test_and_save(conn_id)
     assert why in said
     assert len(re.findall(r"\.(?=\s|$)", said)) <= 2
     assert "s3cr3t" not in said

@@ -52,7 +52,9 @@ def seen(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Seen]:
 
 
 def test_the_button_tests_the_connection_of_the_demo_as_it_stands(seen: Seen) -> None:
-    assert f"Airflow {REMOTE} at {seen.both.remote.url} answers as admin." in seen.local.test_saved(CONNECTION_ID)
+    assert f"Airflow {REMOTE} at {seen.both.remote.url} answers as admin." in seen.local.press_test_of_saved(
+        CONNECTION_ID
+    )
 
 
 def test_the_link_leads_from_the_local_run_to_the_remote_run(seen: Seen) -> None:

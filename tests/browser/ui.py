@@ -90,7 +90,7 @@ class Ui(ABC):
     def save(self, conn_id: str) -> None: ...
 
     @abstractmethod
-    def test_and_save(self, conn_id: str) -> str:
+    def press_test_and_save(self, conn_id: str) -> str:
         """Press Test and Save, in the order in which this line lets you, and return what Test says."""
 
     # -- a task and where its link leads --------------------------------------------------------------------
