@@ -18,7 +18,6 @@ import requests
 
 from benchmarks.machine import cpu_seconds
 from dev import prepare
-from dev.access import logged_requests
 from dev.deployments import Airflow
 from dev.environments import environment
 from dev.postgres import OWNER, Postgres, postgres
@@ -85,7 +84,7 @@ class Remote:
 
     def requests(self) -> int:
         """How many requests about runs its web server has logged."""
-        return sum("/dagRuns" in each.path for each in logged_requests(self.deployment))
+        return sum("/dagRuns" in each.path for each in self.deployment.logged_requests())
 
     def server_seconds(self) -> float:
         """Seconds of CPU that its web server has used."""

@@ -12,18 +12,17 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dev import health
 from dev.components import Components, StartError
 from dev.database import Database, Sqlite
 from dev.environments import environment
-from dev.loopback import bypass_proxy
+from dev.loopback import bypass_proxy, free_port
 from dev.places import ROOT, subfolder
-from dev.ports import free_port
 from dev.postgres import Postgres, postgres
 from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, settings, with_long_timeouts
 from dev.state import State
@@ -42,8 +41,17 @@ POSTGRES_DRIVERS: dict[Generation, tuple[str, ...]] = {
 PORT_ATTEMPTS = 3
 # What uvicorn and gunicorn report about a port that is in use.
 PORT_TAKEN = re.compile("(address already|connection) in use", re.IGNORECASE)
+# A line of the access log as gunicorn writes it, and as Airflow 3 does.
+REQUEST = re.compile(r'"(?P<method>[A-Z]+) (?P<path>/\S*) HTTP|method=(?P<verb>[A-Z]+) path=(?P<where>/\S*)')
 LINKED = "my_dags"
 POLL_SECONDS = 0.25
+
+
+class LoggedRequest(NamedTuple):
+    """A request in the access log; Airflow 3 leaves out the query."""
+
+    method: str
+    path: str
 
 
 class Airflow:
@@ -80,7 +88,7 @@ class Airflow:
         start_timeout: float = 300.0,
         report: Callable[[str], None] | None = None,
     ) -> None:
-        self._version = Release.parse(version)
+        self._release = Release.parse(version)
         self.name = name
         self.users: dict[str, tuple[str, str]] = dict(users or DEFAULT_USERS)
         self._source = dags
@@ -101,7 +109,7 @@ class Airflow:
         self._overrides = dict(env or {})
         self._auth_manager = auth_manager
         self._host = host
-        self._target = tuple(self._version.components if components is None else components)
+        self._target = tuple(self._release.components if components is None else components)
         self._keep = keep
         self._on_server = database == "postgresql"
         self._server: Postgres | None = None
@@ -111,22 +119,22 @@ class Airflow:
         self._place: Place | None = None
         self._components: Components | None = None
         self._stopped = False
-        if self._on_server and self._version.minor < (2, 3):
+        if self._on_server and self._release.minor < (2, 3):
             raise ValueError(f"Airflow {version} is started on SQLite only; PostgreSQL is for 2.3 and later")
-        if unknown := set(self._target) - set(self._version.components):
-            raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {self._version.components}")
+        if unknown := set(self._target) - set(self._release.components):
+            raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {self._release.components}")
 
     # -- what it is ---------------------------------------------------------------------------------------
 
     @property
     def version(self) -> str:
         """The version of Airflow."""
-        return self._version.text
+        return self._release.text
 
     @property
     def generation(self) -> Generation:
         """The REST API it speaks: experimental, v1 or v2."""
-        return self._version.generation
+        return self._release.generation
 
     @property
     def url(self) -> str:
@@ -151,7 +159,7 @@ class Airflow:
     @property
     def env(self) -> dict[str, str]:
         """The whole environment of a process of this deployment."""
-        return settings(self._version, self._located, self.users, self._auth_manager, self._overrides)
+        return settings(self._release, self._located, self.users, self._auth_manager, self._overrides)
 
     @property
     def processes(self) -> dict[str, int]:
@@ -216,7 +224,7 @@ class Airflow:
         home.mkdir()
         self._report("preparing its database")
         address = {DATABASE_VARIABLE: self._overrides[DATABASE_VARIABLE]} if self._on_server else None
-        fill_home(self._version, self._place, self.users, self._auth_manager, address)
+        fill_home(self._release, self._place, self.users, self._auth_manager, address)
         if self._source is None:
             self.dags.mkdir()
         else:
@@ -227,7 +235,7 @@ class Airflow:
     def _start_components(self) -> None:
         """Start all at once; on the rare chance that someone took the port meanwhile, start again."""
         for attempt in range(1, PORT_ATTEMPTS + 1):
-            log = self.log_path(self._version.web)
+            log = self.log_path(self._release.web)
             written = log.stat().st_size if log.exists() else 0
             for name in self._target:
                 self._launch(name)
@@ -308,7 +316,7 @@ class Airflow:
         self._write_state()
 
     def _launch(self, component: str, name: str | None = None) -> None:
-        command = [str(self._located.environment / "bin" / "airflow"), *self._version.command(component)]
+        command = [str(self._located.environment / "bin" / "airflow"), *self._release.command(component)]
         self._running.start(
             name or component, command, self.env if component == "api-server" else with_long_timeouts(self.env)
         )
@@ -321,6 +329,13 @@ class Airflow:
     def log_path(self, name: str) -> Path:
         """Return the file that a component writes to."""
         return self._running.log_path(name)
+
+    def logged_requests(self) -> Iterator[LoggedRequest]:
+        """Return every request to its web server since it was first started, from any client."""
+        with self.log_path(self._release.web).open(errors="replace") as lines:
+            for found in map(REQUEST.search, lines):
+                if found:
+                    yield LoggedRequest(found["method"] or found["verb"], found["path"] or found["where"])
 
     def _write_state(self) -> None:
         State(
@@ -368,7 +383,7 @@ class Airflow:
         self._wait(missing, timeout)
 
     def _why_not_healthy(self) -> str | None:
-        return health.unhealthy(self._version, self.url, self.database, self._running.started)
+        return health.unhealthy(self._release, self.url, self.database, self._running.started)
 
     def _why_not_parsed(self, files: Sequence[Path]) -> str | None:
         left = health.unparsed(self.database, files)

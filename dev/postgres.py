@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dev.loopback import free_port
 from dev.missing import Missing
 from dev.places import locked, subfolder
-from dev.ports import free_port
 from dev.processes import Processes
 from dev.uv import uv
 

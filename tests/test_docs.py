@@ -23,7 +23,7 @@ from astronomer_remote.api.dialects.v2 import V2Dialect
 from astronomer_remote.api.protocol.models import DagRun, Pool, TriggerIntent, Version
 from astronomer_remote.get_provider_info import get_provider_info
 from astronomer_remote.hooks.astronomer import AstronomerHook
-from tests.live.table import PAIRS
+from tests.live.tables import PAIRS_TABLE
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {str(path.relative_to(DOCS)): path.read_text() for path in sorted(DOCS.rglob("*.md"))}
@@ -219,7 +219,7 @@ def test_the_permissions_are_those_that_errors_name(remote: Dialect) -> None:
 
 
 def test_the_table_of_versions_is_the_results_of_the_live_tests() -> None:
-    assert PAIRS.shown() == PAIRS.due()
+    assert PAIRS_TABLE.shown() == PAIRS_TABLE.due()
 
 
 def test_the_page_about_installation_lists_the_dependencies() -> None:

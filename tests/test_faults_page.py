@@ -6,22 +6,22 @@ import re
 
 from astronomer_remote.api.protocol import errors
 from astronomer_remote.exceptions import BY_NAME
-from tests.live import fault_table, kill_table
-from tests.live.fault_cases import CASES, MODES, VERSIONS
+from tests.live import fault_cases, kill_table
+from tests.live.fault_cases import CASES, FAULTS_TABLE, MODES, VERSIONS
 
-TEXT = fault_table.PAGE.read_text()
+TEXT = fault_cases.PAGE.read_text()
 
 
 def test_the_table_of_faults_is_the_one_that_the_results_make() -> None:
-    assert fault_table.CELLS.shown() == fault_table.CELLS.due()
-    target = {fault_table.key(version, mode, case.name) for version in VERSIONS for mode in MODES for case in CASES}
-    assert set(fault_table.CELLS.results()) <= target
+    assert FAULTS_TABLE.shown() == FAULTS_TABLE.due()
+    target = {fault_cases.key(version, mode, case.name) for version in VERSIONS for mode in MODES for case in CASES}
+    assert set(FAULTS_TABLE.results()) <= target
 
 
 def test_the_table_of_ends_is_the_one_that_the_results_make() -> None:
-    assert kill_table.CELLS.shown() == kill_table.CELLS.due()
+    assert kill_table.KILLS_TABLE.shown() == kill_table.KILLS_TABLE.due()
     target = {kill_table.key(pair, mode, row) for pair in kill_table.PAIRS for row, mode in kill_table.ROWS}
-    assert set(kill_table.CELLS.results()) <= target
+    assert set(kill_table.KILLS_TABLE.results()) <= target
 
 
 def test_it_says_truly_of_each_error_whether_it_is_permanent() -> None:

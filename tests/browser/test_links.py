@@ -7,8 +7,8 @@ import pytest
 from dev.deployments import Airflow
 from tests.browser.saved import CONNECTION
 from tests.browser.ui import Ui
-from tests.live.local import Local
-from tests.live.waiting import wait_until
+from tests.live.local import LocalAirflow
+from tests.waiting import wait_until
 
 RUN_ID = "by_hand"
 REMOTE_RUN_ID = "50% of a+b, 12:30"
@@ -16,7 +16,7 @@ REMOTE_RUN_ID = "50% of a+b, 12:30"
 TASKS = (("triggers", "deferred"), ("watches", "deferred"), ("watches", "running"))
 
 
-def start(local: Local, dag_id: str) -> None:
+def start(local: LocalAirflow, dag_id: str) -> None:
     """Trigger a local DAG, and wait until its tasks wait and know their run."""
     conf = {"connection": CONNECTION, "run_id": REMOTE_RUN_ID}
     # Airflow 3 requires an explicit null if there is no date.
@@ -25,19 +25,19 @@ def start(local: Local, dag_id: str) -> None:
     wait_until(lambda: all(waits(local, dag_id, task) for dag, task in TASKS if dag == dag_id), lambda: look(local))
 
 
-def waits(local: Local, dag_id: str, task_id: str) -> bool:
+def waits(local: LocalAirflow, dag_id: str, task_id: str) -> bool:
     task = f"/dags/{dag_id}/dagRuns/{RUN_ID}/taskInstances/{task_id}"
     known = [entry["key"] for entry in local.request("GET", f"{task}/xcomEntries")["xcom_entries"]]
     return local.request("GET", task)["state"] == task_id and "remote_run_state" in known
 
 
-def look(local: Local) -> str:
+def look(local: LocalAirflow) -> str:
     return f"{local.states('triggers')} {local.states('watches')}\n{local.mentions('held')}"
 
 
 @pytest.mark.usefixtures("saved")
 def test_the_link_leads_to_the_run_while_the_task_waits_and_afterwards(ui: Ui, deployment: Airflow) -> None:
-    local = Local(deployment)
+    local = LocalAirflow(deployment)
     start(local, "triggers")
     start(local, "watches")
     for dag_id, task_id in TASKS:

@@ -15,13 +15,13 @@ import pytest
 
 from dev import deployments, state
 from dev.deployments import PORT_TAKEN, ROOT, Airflow, StartError
+from dev.loopback import free_port
 from dev.places import HOME_VARIABLE
-from dev.ports import free_port
 from dev.processes import Processes
 from dev.settings import DEFAULT_USERS, Place, settings
 from dev.state import State
 from dev.versions import Release
-from tests.dev.waiting import living, until
+from tests.waiting import living, soon
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_a_killed_command_line_leaves_no_airflow_behind() -> None:
                 break
         mine = next(found for found in state.running() if found.owner == parent.pid)
         parent.kill()
-    until(lambda: not Path(mine.folder).exists(), seconds=10)
-    until(lambda: not living({mine.supervisor, *mine.processes.values()}), seconds=1)
+    soon(lambda: not Path(mine.folder).exists(), seconds=10)
+    soon(lambda: not living({mine.supervisor, *mine.processes.values()}), seconds=1)
 
 
 @pytest.mark.live

@@ -14,8 +14,8 @@ import requests
 
 from dev import faults
 from dev.faults import Fault, Rule
+from dev.loopback import free_port
 from dev.places import ROOT
-from dev.ports import free_port
 from dev.proxy import Passed, Proxy
 from tests.transport.server import Server, answering, reply, serving
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from dev.login import login_problem
-from dev.ports import free_port
+from dev.loopback import free_port
 
 FORM = '<form><input id="csrf_token" name="csrf_token" type="hidden" value="t0ken"></form>'
 

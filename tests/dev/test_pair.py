@@ -16,11 +16,11 @@ from astronomer_remote.testing import FakeDeployment
 from dev import demo, pair
 from dev.demo import DemoFailed, Toured
 from dev.deployments import LINKED, ROOT, Airflow
+from dev.loopback import free_port
 from dev.pair import EXAMPLE_DAGS, REMOTE_DAGS, Client, connection
-from dev.ports import free_port
 from dev.settings import Place
 from dev.supervisor import descendants
-from tests.dev.waiting import living, until
+from tests.waiting import living, soon
 
 
 class Answering:
@@ -237,7 +237,7 @@ def test_the_demo_ends_at_once_whatever_it_is_doing(
     shown = ""
     while until_line not in shown:
         shown += process.stdout.readline()
-    until(busy)
+    soon(busy)
     time.sleep(0.2)
 
     began = time.monotonic()
@@ -261,7 +261,7 @@ def test_a_start_that_fails_is_the_error_and_ends_the_other(monkeypatch: pytest.
         def start(self) -> None:
             if self.name == "bad":
                 raise OSError("no space left on device")
-            until(lambda: "slow" in ended)
+            soon(lambda: "slow" in ended)
             raise RuntimeError("does not run")
 
         def stop(self) -> None:

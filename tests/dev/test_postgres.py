@@ -11,7 +11,7 @@ import pytest
 from dev.database import Database, Sqlite
 from dev.deployments import Airflow
 from dev.postgres import postgres
-from tests.dev.waiting import living, until
+from tests.waiting import living, soon
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def test_a_server_listens_on_loopback_only_and_leaves_nothing_behind() -> None:
         assert server.query("SELECT setting FROM pg_settings WHERE name = 'max_connections'") == [("7",)]
         (folder,) = server.query("SELECT setting FROM pg_settings WHERE name = 'data_directory'", user="postgres")[0]
         assert Path(folder).parent.exists()
-    until(lambda: not living({server.pid}))
+    soon(lambda: not living({server.pid}))
     assert not Path(folder).parent.exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 from dev.places import ROOT
 from dev.processes import ComponentEnded, Processes
 from dev.supervisor import descendants
-from tests.dev.waiting import living, until
+from tests.waiting import living, soon
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 
@@ -67,7 +67,7 @@ def processes(folder: Path) -> Iterator[Processes]:
 
 def start_stubborn(processes: Processes, folder: Path, tmp_path: Path) -> set[int]:
     processes.start("stubborn", [sys.executable, "-c", STUBBORN, str(tmp_path)], {}, folder / "log")
-    until(lambda: len(pids_in(tmp_path)) == 2)
+    soon(lambda: len(pids_in(tmp_path)) == 2)
     return pids_in(tmp_path)
 
 
@@ -76,15 +76,15 @@ def test_everything_ends_with_the_parent(folder: Path, tmp_path: Path, sig: sign
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(folder), STUBBORN, str(tmp_path)], env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
-    until(lambda: len(pids_in(tmp_path)) == 2)
+    soon(lambda: len(pids_in(tmp_path)) == 2)
     everything = descendants({parent.pid})
     assert pids_in(tmp_path) <= everything
 
     parent.send_signal(sig)
     parent.wait()
 
-    until(lambda: not living(everything))
-    until(lambda: not folder.exists())
+    soon(lambda: not living(everything))
+    soon(lambda: not folder.exists())
 
 
 def test_the_end_takes_daemons_that_ignore_sigterm_with_it(folder: Path, tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_what_a_dead_component_left_behind_ends_when_it_is_stopped(
     processes: Processes, folder: Path, tmp_path: Path
 ) -> None:
     main = processes.start("web", [sys.executable, "-c", LEFT_BEHIND, str(tmp_path)], {}, folder / "log")
-    until(lambda: len(pids_in(tmp_path)) == 2)
+    soon(lambda: len(pids_in(tmp_path)) == 2)
     os.kill(main, signal.SIGKILL)
-    until(lambda: processes.poll() == {"web": (main, -signal.SIGKILL)})
+    soon(lambda: processes.poll() == {"web": (main, -signal.SIGKILL)})
     assert len(living(pids_in(tmp_path))) == 1
 
     processes.stop("web", grace=0.5)
@@ -130,7 +130,7 @@ def test_what_a_dead_component_left_behind_ends_when_it_is_stopped(
 def test_a_component_that_ended_is_reported_with_its_code(processes: Processes, folder: Path) -> None:
     pid = processes.start("brief", [sys.executable, "-c", "raise SystemExit(3)"], {}, folder / "log")
 
-    until(lambda: processes.poll() == {"brief": (pid, 3)})
+    soon(lambda: processes.poll() == {"brief": (pid, 3)})
 
 
 def test_a_command_that_does_not_exist_is_an_error_and_the_rest_continues(processes: Processes, folder: Path) -> None:
@@ -146,8 +146,8 @@ def test_killing_the_supervisor_is_noticed(folder: Path) -> None:
 
     os.kill(processes.pid, signal.SIGKILL)
 
-    until(lambda: not processes.alive)
-    until(lambda: not living({component}))
+    soon(lambda: not processes.alive)
+    soon(lambda: not living({component}))
     with pytest.raises(ComponentEnded, match="was stopped"):
         processes.poll()
     processes.end()

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from dev.ports import free_port
-from tests.live.local import Local
+from dev.loopback import free_port
+from tests.live.local import LocalAirflow
 from tests.live.plan import DEFERRABLE, Pair, Scenario
-from tests.live.remote import Remote
-from tests.live.waiting import wait_until
+from tests.live.remote import RemoteAirflow
+from tests.waiting import wait_until
 
 DATE = datetime(2024, 1, 5, 6, tzinfo=timezone.utc)
 """Logical date of every local DAG run."""
@@ -59,7 +59,9 @@ class Campaign:
     :param target: scenarios, each with a mode.
     """
 
-    def __init__(self, pair: Pair, local: Local, remote: Remote, target: Sequence[tuple[Scenario, str]]) -> None:
+    def __init__(
+        self, pair: Pair, local: LocalAirflow, remote: RemoteAirflow, target: Sequence[tuple[Scenario, str]]
+    ) -> None:
         self.pair = pair
         self.local = local
         self.remote = remote
@@ -116,7 +118,7 @@ class Campaign:
         return ""
 
 
-def connections(remote: Remote, conn_id: str) -> dict[str, dict[str, Any]]:
+def connections(remote: RemoteAirflow, conn_id: str) -> dict[str, dict[str, Any]]:
     """Connections to a remote, as accounts of different rights, and one to nothing."""
     nowhere = f"http://127.0.0.1:{free_port()}"
     if remote.deployment.generation == "experimental":  # open to everybody

@@ -17,12 +17,11 @@ from dev.missing import Missing
 # Some of these tests run tasks in this process.
 from tests.airflow import home  # noqa: F401
 from tests.live.campaign import USERS, Campaign
-from tests.live.local import Local
+from tests.live.local import LocalAirflow
 from tests.live.plan import LIVE, MATRIX, Pair, Scenario
-from tests.live.remote import Remote
+from tests.live.remote import RemoteAirflow
 from tests.live.seen import Seen
-from tests.live.table import PAIRS
-from tests.live.tables import Results
+from tests.live.tables import PAIRS_TABLE, Results
 
 HERE = Path(__file__).parent
 TASKS_AT_ONCE = 6
@@ -80,7 +79,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 if f"[{pair}" in report.nodeid:
                     counts = found.setdefault(str(pair), {"passed": 0, "failed": 0, "date": f"{date.today()}"})
                     counts["passed" if outcome == "passed" else "failed"] += 1
-    PAIRS.record(found)
+    PAIRS_TABLE.record(found)
 
 
 def _params(item: pytest.Item) -> dict[str, Any]:
@@ -97,7 +96,7 @@ class Campaigns:
         self._broken: dict[Pair, BaseException] = {}
         self._local = contextlib.ExitStack()
         self._remote = contextlib.ExitStack()
-        self._locals: dict[str, Local] = {}
+        self._locals: dict[str, LocalAirflow] = {}
 
     def of(self, pair: Pair) -> Campaign:
         """The campaign of a pair, started on first use; one that could not start is not tried again."""
@@ -116,15 +115,15 @@ class Campaigns:
     def _start(self, pair: Pair) -> Campaign:
         self._now = None
         self._remote.close()
-        remote = Remote(self._remote.enter_context(_remote(pair)))
+        remote = RemoteAirflow(self._remote.enter_context(_remote(pair)))
         started = Campaign(pair, self._local_of(pair, remote), remote, self._target(pair))
         started.start()
         return started
 
-    def _local_of(self, pair: Pair, remote: Remote) -> Local:
+    def _local_of(self, pair: Pair, remote: RemoteAirflow) -> LocalAirflow:
         if pair.local not in self._locals:
             self.close_local()
-            self._locals[pair.local] = local = Local(self._local.enter_context(_local(pair, remote)))
+            self._locals[pair.local] = local = LocalAirflow(self._local.enter_context(_local(pair, remote)))
             local.limit_tasks(TASKS_AT_ONCE + 2)
         return self._locals[pair.local]
 
@@ -150,7 +149,7 @@ def _remote(pair: Pair) -> Airflow:
     return Airflow(pair.remote, name="remote", dags=HERE / "remote_dags", users=USERS, env=env)
 
 
-def _local(pair: Pair, remote: Remote) -> Airflow:
+def _local(pair: Pair, remote: RemoteAirflow) -> Airflow:
     env = {
         "AIRFLOW__CORE__PARALLELISM": str(TASKS_AT_ONCE),
         # The DAG files never change.

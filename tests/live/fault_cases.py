@@ -7,13 +7,15 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dev import faults
 from dev.deployments import Airflow
 from dev.faults import Fault, Rule
 from dev.versions import Release
+from tests.live.tables import ROOT, Results, Table, in_attempt, markdown
 
+PAGE = ROOT / "docs" / "faults.md"
 VERSIONS = ("1.10.15", "2.11.2", "3.3.2")
 MODES = ("sync", "deferrable")
 SHORT_READ_TIMEOUT = 3.0
@@ -144,3 +146,31 @@ def remote(version: str) -> Airflow:
     """A remote whose runs cost nothing, and in which nothing waits."""
     components = [each for each in Release.parse(version).components if each != "triggerer"]
     return Airflow(version, name="remote", dags=DAGS, components=components)
+
+
+# The table of the documentation
+
+
+def key(version: str, mode: str, case: str) -> str:
+    """The name of a cell."""
+    return f"{version}, {mode}, {case}"
+
+
+def draw(known: Results) -> str:
+    """The table in Markdown."""
+    columns = [(version, mode) for version in VERSIONS for mode in MODES]
+    rows = []
+    for case in CASES:
+        cells = (_cell(known.get(key(*each, case.name))) if each[0] in case.versions else "" for each in columns)
+        rows.append([case.name, *cells])
+    return markdown(["fault", *(f"{version}, {mode}" for version, mode in columns)], rows)
+
+
+def _cell(seen: dict[str, Any] | None) -> str:
+    if seen is None:
+        return "not run yet"
+    requests = f"{seen['sent']} ({seen['arrived']}) of {seen['requests']}"
+    return f"{seen['runs']} run, {seen['state']}{in_attempt(seen)}; {requests}"
+
+
+FAULTS_TABLE = Table(PAGE, "cells", Path(__file__).with_name("faults.json"), draw)

@@ -20,7 +20,7 @@ from dev.deployments import Airflow
 from dev.proxy import Proxy
 from tests.airflow.local import in_dag, local_task, resume
 from tests.live.fault_cases import TRIGGER
-from tests.live.remote import Remote, RemoteRun
+from tests.live.remote import RemoteAirflow, RemoteRun
 
 if TYPE_CHECKING:
     import pytest
@@ -67,7 +67,7 @@ class Intents:
     """
 
     def __init__(self, deployment: Airflow, patch: pytest.MonkeyPatch) -> None:
-        self.remote = Remote(deployment)
+        self.remote = RemoteAirflow(deployment)
         self._patch = patch
         patch.setitem(
             transport.SyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: time.sleep(seconds / HURRY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.live.fault_table import PAGE
+from tests.live.fault_cases import PAGE
 from tests.live.plan import BOTH, DEFERRABLE, SYNC, Pair
 from tests.live.tables import Results, Table, in_attempt, markdown
 
@@ -92,4 +92,4 @@ def _cell(seen: dict[str, Any] | None) -> str:
     return f"runs: {runs}; tasks: {tasks}{in_attempt(seen)}; {seen['sent']} of {seen['requests']}"
 
 
-CELLS = Table(PAGE, "kills", Path(__file__).with_name("kills.json"), draw)
+KILLS_TABLE = Table(PAGE, "kills", Path(__file__).with_name("kills.json"), draw)

@@ -13,7 +13,7 @@ import requests
 from dev.deployments import Airflow
 
 
-class Local:
+class LocalAirflow:
     """A local deployment."""
 
     def __init__(self, deployment: Airflow) -> None:

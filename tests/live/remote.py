@@ -1,16 +1,25 @@
-"""The remote Airflow as the live tests see it: through its database and log files, not through this package."""
+"""The remote Airflow of live tests: through its database and log files, and through this package."""
 
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+import sqlite3
+from contextlib import closing
+from typing import Any, NamedTuple, TypeVar
 
 import requests
 
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from dev.deployments import Airflow
-from dev.settings import PASSWORDS_FILE
+from dev.settings import DATABASE_FILE, PASSWORDS_FILE
 from tests.live.plan import numbers
 
+T = TypeVar("T")
+
+VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
 HASH = "import sys; from werkzeug.security import generate_password_hash; print(generate_password_hash(sys.argv[1]))"
 
 
@@ -23,8 +32,8 @@ class RemoteRun(NamedTuple):
     date: str | None
 
 
-class Remote:
-    """A remote deployment."""
+class RemoteAirflow:
+    """A remote Airflow, seen from inside."""
 
     def __init__(self, deployment: Airflow) -> None:
         self.deployment = deployment
@@ -118,3 +127,37 @@ class Remote:
         # SQLite may have been locked only after the run was stored.
         stored = locked and "already exists" in answer.text
         assert answer.ok or stored, f"{path} → {answer.status_code}: {answer.text[:2000]}"
+
+
+class RemoteApi:
+    """A remote Airflow, used through this package."""
+
+    def __init__(self, deployment: Airflow) -> None:
+        self.deployment = deployment
+        self.version = numbers(deployment.version)
+        self.drivers: dict[str, tuple[Deployment, SyncDriver]] = {}
+        self.remote = self.of("admin")
+
+    def settings(self, role: str) -> Settings:
+        """A connection for a user of a role."""
+        login, password = self.deployment.users[role]
+        # 1.10 has no users at its API.
+        extra = {"auth": "none"} if self.version < (2,) else {}
+        return Settings.parse(host=self.deployment.url, login=login, password=password, extra=extra)
+
+    def of(self, role: str) -> Deployment:
+        """The remote for a user of a role."""
+        if role not in self.drivers:
+            settings = self.settings(role)
+            driver = SyncDriver(configure(requests.Session(), settings), settings, reload=lambda: settings)
+            self.drivers[role] = Deployment(settings), driver
+        return self.drivers[role][0]
+
+    def run(self, flow: Flow[T], role: str = "admin") -> T:
+        """Run a flow."""
+        return self.drivers[role][1].run(flow)
+
+    def execute(self, sql: str, *arguments: object) -> list[tuple[object, ...]]:
+        """Read or write its database."""
+        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=60)) as database, database:
+            return database.execute(sql, arguments).fetchall()

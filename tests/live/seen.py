@@ -6,8 +6,8 @@ from typing import Any
 
 from tests.live.campaign import Campaign
 from tests.live.plan import DEFERRABLE
-from tests.live.remote import Remote, RemoteRun
-from tests.live.waiting import wait_until
+from tests.live.remote import RemoteAirflow, RemoteRun
+from tests.waiting import wait_until
 
 
 class Seen:
@@ -22,7 +22,7 @@ class Seen:
         self._tasks: dict[tuple[str, int], dict[str, Any]] = {}
 
     @property
-    def remote(self) -> Remote:
+    def remote(self) -> RemoteAirflow:
         """The remote."""
         return self._remote
 

@@ -18,11 +18,11 @@ from dev.proxy import Proxy
 from dev.supervisor import descendants
 from dev.versions import Release
 from tests.live.fault_cases import ABOUT_RUNS, TRIGGER, remote
-from tests.live.kill_table import CELLS, key
-from tests.live.local import Local
+from tests.live.kill_table import KILLS_TABLE, key
+from tests.live.local import LocalAirflow
 from tests.live.plan import Pair
-from tests.live.remote import Remote, RemoteRun
-from tests.live.waiting import wait_until
+from tests.live.remote import RemoteAirflow, RemoteRun
+from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
 DATE = datetime(2024, 1, 5, 6, tzinfo=timezone.utc)
@@ -128,7 +128,7 @@ class Waiting:
                 "sent": self.proxy.requests("POST", TRIGGER),
                 "requests": self.proxy.requests(),
             }
-            CELLS.record({key(self.stage.pair, self.mode, row): seen})
+            KILLS_TABLE.record({key(self.stage.pair, self.mode, row): seen})
 
     def describe(self) -> str:
         """How things stand."""
@@ -181,8 +181,8 @@ class Stage:
 
     def __init__(self, local: Airflow, remote: Airflow, proxies: ExitStack) -> None:
         self.pair = Pair(local.version, remote.version)
-        self.local = Local(local)
-        self.remote = Remote(remote)
+        self.local = LocalAirflow(local)
+        self.remote = RemoteAirflow(remote)
         self._proxies = proxies
         self._number = 0
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.live.plan import MATRIX
+
 ROOT = Path(__file__).resolve().parents[2]
 
 Results = dict[str, dict[str, Any]]
@@ -59,3 +61,21 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def in_attempt(seen: dict[str, Any]) -> str:
     """Which attempt brought a task's state about, if that was not the first."""
     return f" in attempt {seen['attempts']}" if seen["attempts"] > 1 else ""
+
+
+def draw_pairs(known: Results) -> str:
+    """Which local Airflow has been run with which remote, written by ``make matrix``."""
+    remotes = list(dict.fromkeys(pair.remote for pair in MATRIX))
+    locals_ = dict.fromkeys(pair.local for pair in MATRIX)
+    rows = ([local, *(_pair_cell(known.get(f"{local}-to-{remote}")) for remote in remotes)] for local in locals_)
+    return markdown(["local ↓ remote →", *remotes], rows)
+
+
+def _pair_cell(result: dict[str, Any] | None) -> str:
+    if result is None:
+        return "not run yet"
+    failed = f", {result['failed']} failed" if result["failed"] else ""
+    return f"{result['passed']} passed{failed}"
+
+
+PAIRS_TABLE = Table(ROOT / "docs" / "versions.md", "pairs", Path(__file__).with_name("results.json"), draw_pairs)

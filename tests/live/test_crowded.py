@@ -15,7 +15,7 @@ from astronomer_remote.api.runs.failure import LARGEST_REPORT
 from astronomer_remote.api.waiting.log_stream import LINES_PER_POLL
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from dev.deployments import Airflow
-from tests.live.real_remote import RealRemote
+from tests.live.remote import RemoteApi
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ DAGS = Path(__file__).parent / "remote_dags"
 STREAMED = ("stubborn", "talkative", "parts")
 
 
-class Counting(RealRemote):
+class Counting(RemoteApi):
     """A real remote that is waited for, and the paths of the requests."""
 
     def __init__(self, deployment: Airflow) -> None:

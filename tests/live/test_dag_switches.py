@@ -10,15 +10,15 @@ import pytest
 
 from astronomer_remote.api.protocol.errors import AccessDenied, DagNotFound, DagRunNotFound, NotSupported
 from dev.deployments import Airflow
-from tests.live.real_remote import VERSIONS, RealRemote
-from tests.live.waiting import wait_until
+from tests.live.remote import VERSIONS, RemoteApi
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 DAGS = Path(__file__).parent / "remote_dags"
 
 
-class DagsOf(RealRemote):
+class DagsOf(RemoteApi):
     """A real remote's DAGs: switched through this package, read from its database."""
 
     def is_paused(self, dag_id: str) -> bool:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from dev.proxy import Proxy
-from tests.live.fault_cases import CASES, MODES, SHORT_READ_TIMEOUT, VERSIONS, Case, remote
-from tests.live.fault_table import CELLS, key
+from tests.live.fault_cases import CASES, FAULTS_TABLE, MODES, SHORT_READ_TIMEOUT, VERSIONS, Case, key, remote
 from tests.live.intents import Intents, Task, WaitResult
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -36,7 +35,9 @@ class Cells:
                 task.count()
             self.outcomes = {key: task.outcome for key, task in tasks.items()}
         version = intents.remote.deployment.version
-        CELLS.record({key(version, mode, case): self._cell(seen) for (case, mode), seen in self.outcomes.items()})
+        FAULTS_TABLE.record(
+            {key(version, mode, case): self._cell(seen) for (case, mode), seen in self.outcomes.items()}
+        )
 
     def _cell(self, seen: WaitResult) -> dict[str, Any]:
         """What the documentation shows of a cell."""

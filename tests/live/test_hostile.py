@@ -15,7 +15,7 @@ from dev.postgres import programs
 from tests.live.fault_cases import TRIGGER
 from tests.live.plan import BOTH, DEFERRABLE, Pair
 from tests.live.stage import Stage, stage
-from tests.live.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
 

@@ -15,7 +15,7 @@ from tests.live import kill_table
 from tests.live.fault_cases import TRIGGER
 from tests.live.plan import BOTH, DEFERRABLE, SYNC
 from tests.live.stage import WAITS, Stage, Waiting, stage
-from tests.live.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from dev.deployments import Airflow
-from tests.live.local import Local
-from tests.live.remote import Remote
-from tests.live.waiting import wait_until
+from tests.live.local import LocalAirflow
+from tests.live.remote import RemoteAirflow
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 
@@ -25,8 +25,8 @@ PAIRS = (("2.11.2", "2.11.2"), ("3.3.2", "3.3.2"))
 class Both(NamedTuple):
     """A local and a remote deployment, and a file of local DAGs that each run once."""
 
-    local: Local
-    remote: Remote
+    local: LocalAirflow
+    remote: RemoteAirflow
 
     def states(self, dag_id: str) -> dict[str, str | None]:
         """State of each task of a local DAG, once its run has ended."""
@@ -66,7 +66,7 @@ class Both(NamedTuple):
 def both(request: pytest.FixtureRequest) -> Iterator[Both]:
     local_version, remote_version = request.param
     with Airflow(remote_version, name="remote", dags=HERE / "remote_dags") as there:
-        remote = Remote(there)
+        remote = RemoteAirflow(there)
         for name in BORROWERS:
             remote.make_pool(name, 5)
         remote.make_pool("crowded", 0)
@@ -74,7 +74,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[Both]:
         connection = json.dumps({"conn_type": "astronomer", "host": there.url, "login": login, "password": password})
         env = {"AIRFLOW__CORE__PARALLELISM": "8", "AIRFLOW_CONN_REMOTE": connection}
         with Airflow(local_version, name="local", project=True, dags=HERE / "pool_dags", env=env) as here:
-            yield Both(Local(here), remote)
+            yield Both(LocalAirflow(here), remote)
 
 
 def test_pools_are_created_changed_synchronised_and_deleted(both: Both) -> None:

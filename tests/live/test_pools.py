@@ -27,12 +27,12 @@ from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.api.watch.pool_watcher import watch_pool
 from dev.deployments import Airflow
-from tests.live.real_remote import VERSIONS, RealRemote
+from tests.live.remote import VERSIONS, RemoteApi
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 
-class PoolsOf(RealRemote):
+class PoolsOf(RemoteApi):
     """A real remote's pools: changed through this package, read from its database."""
 
     def rows(self) -> dict[str, tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from dev.postgres import programs
 from tests.live.fault_cases import TRIGGER
 from tests.live.plan import DEFERRABLE, SYNC, Pair
 from tests.live.stage import WAITS, Stage, Waiting, stage
-from tests.live.waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 

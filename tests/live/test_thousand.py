@@ -9,7 +9,6 @@ import time
 import pytest
 
 from astronomer_remote.api.waiting.log_stream import SECONDS_BETWEEN_RUNS
-from dev.access import logged_requests
 from tests.live.plan import DEFERRABLE, Pair
 from tests.live.stage import Stage, Waiting, stage
 
@@ -34,7 +33,7 @@ class Account:
 
     def close(self) -> None:
         """Count the requests about runs since the last time."""
-        everything = [each for each in logged_requests(self._on.remote.deployment) if "/dagRuns" in each.path]
+        everything = [each for each in self._on.remote.deployment.logged_requests() if "/dagRuns" in each.path]
         since, self._seen = everything[self._seen :], len(everything)
         now = time.monotonic()
         listings = sum(each.path.partition("?")[0].endswith("/dagRuns/list") for each in since)
