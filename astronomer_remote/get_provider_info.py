@@ -138,8 +138,8 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules(
             "operators.dag_run", "operators.dag", "operators.pool", "operators.pool_loan", "operators.asset"
         ),
-        "sensors": _modules("sensors.dag_run", "sensors.pool"),
-        "triggers": _modules("triggers.wait", "triggers.pool"),
+        "sensors": _modules("sensors.dag_run", "sensors.pool", "sensors.asset"),
+        "triggers": _modules("triggers.wait", "triggers.pool", "triggers.asset"),
         # Taken by Airflow 3.2 and later; earlier ones have the console script.
         "cli": ["astronomer_remote.cli.get_commands"],
         # Airflow 2 follows a stored link only to classes that are named here.

@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
 )
 
+from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.waiting.target import WaitTarget
 from astronomer_remote.compat import TaskDeferralError
@@ -52,10 +53,10 @@ class RemoteSensor(RemoteOperator, BaseSensorOperator):
 
     trigger_class: ClassVar[type[RemoteTrigger]]
     deferrable: bool
-    target: WaitTarget | PoolTarget
+    target: WaitTarget | PoolTarget | AssetTarget
 
     @abstractmethod
-    def make_target(self, context: Context) -> WaitTarget | PoolTarget:
+    def make_target(self, context: Context) -> WaitTarget | PoolTarget | AssetTarget:
         """What to wait for, from the templated fields."""
 
     @abstractmethod

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import Asset
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    Asset,
+    TaskDeferred,
+)
 
-from astronomer_remote.exceptions import InvalidSettings, NotFound, NotSupported, RemoteUnavailable
+from astronomer_remote.exceptions import InvalidSettings, NotFound, NotSupported, RemoteUnavailable, UnexpectedReply
 from astronomer_remote.operators.asset import RemoteAssetEventOperator
+from astronomer_remote.sensors.asset import RemoteAssetSensor
 from astronomer_remote.testing import FakeDeployment
-from tests.airflow.local import in_dag, local_task
+from tests.airflow.local import (
+    AirflowRescheduleException,
+    LocalRun,
+    in_dag,
+    local_task,
+    only_event,
+    restored,
+    resume,
+    to_the_end,
+)
 
 Start = Callable[..., FakeDeployment]
 
@@ -140,3 +158,166 @@ def test_a_template_that_renders_to_nothing_is_an_error(shop: FakeDeployment) ->
     made.asset = "None"
     with pytest.raises(InvalidSettings, match="exactly one of asset and uri"):
         made.execute(local_task(made).context())
+
+
+# The sensor
+
+
+def sense(**arguments: Any) -> Any:
+    """The sensor and its local task."""
+    facts = arguments.pop("task", {})
+    started = facts.pop("run_started", None)
+    made = in_dag(RemoteAssetSensor, **{"asset": URI, "poke_interval": 0.1, "timeout": 20, **arguments})
+    task = local_task(made, **facts)
+    if started:
+        task.run = LocalRun(start_date=started)
+    return made, task
+
+
+MODES: list[dict[str, Any]] = [{}, {"mode": "reschedule"}, {"deferrable": True}]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_an_event_that_is_there_ends_the_wait_at_the_first_poll(
+    shop: FakeDeployment, mode: dict[str, Any], not_rescheduled_yet: None
+) -> None:
+    shop.add_asset_event(URI, {"rows": 7})
+    made, task = sense(**mode)
+    (event,) = made.execute(task.context())
+    assert (event["extra"], event["uri"]) == ({"rows": 7}, URI)
+
+
+def test_a_sensor_waits_in_a_worker(shop: FakeDeployment, no_pauses: None) -> None:
+    made, task = sense(count=3, poke_interval=0.01)
+    polls = []
+
+    def poll(context: Any) -> bool:
+        shop.add_asset_event(URI, {"number": len(polls)})
+        polls.append(0)
+        return RemoteAssetSensor.poll(made, context)
+
+    made.poll = poll
+    assert [event["extra"]["number"] for event in made.execute(task.context())] == [0, 1, 2]
+    assert len(polls) == 3
+
+
+def test_a_rescheduled_sensor_gives_up_its_worker(shop: FakeDeployment, not_rescheduled_yet: None) -> None:
+    made, task = sense(mode="reschedule")
+    with pytest.raises(AirflowRescheduleException):
+        made.execute(task.context())
+    shop.add_asset_event(URI)
+    assert len(made.execute(task.context())) == 1
+
+
+def test_a_deferred_sensor_waits_in_the_triggerer(shop: FakeDeployment) -> None:
+    made, task = sense(deferrable=True, count=2)
+    shop.add_asset_event(URI, {"number": 1})
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(task.context())
+    shop.add_asset_event(URI, {"number": 2})
+    events = resume(deferred.value, made, task.context())
+    assert [event["extra"]["number"] for event in events] == [1, 2]
+
+
+def test_a_deferred_sensor_with_a_predicate_comes_back_for_each_candidate(shop: FakeDeployment) -> None:
+    made, task = sense(deferrable=True, predicate=lambda event: event["extra"]["rows"] > 5)
+    shop.add_asset_event(URI, {"rows": 1})
+    with pytest.raises(TaskDeferred) as first:
+        made.execute(task.context())
+    assert restored(first.value.trigger).target["count"] == 2
+    shop.add_asset_event(URI, {"rows": 2})
+    with pytest.raises(TaskDeferred) as second:
+        resume(first.value, made, task.context())
+    assert restored(second.value.trigger).target["count"] == 3
+    assert second.value.trigger.serialize()[1]["deadline"] == first.value.trigger.serialize()[1]["deadline"]
+    shop.add_asset_event(URI, {"rows": 9})
+    (event,) = resume(second.value, made, task.context())
+    assert event["extra"] == {"rows": 9}
+
+
+def test_a_predicate_gets_all_of_a_large_extra(shop: FakeDeployment) -> None:
+    shop.add_asset_event(URI, {"text": "x" * 40_000})
+    made, task = sense(predicate=lambda event: len(event["extra"]["text"]) == 40_000)
+    (event,) = made.execute(task.context())
+    assert event["extra"] is None
+    assert "left_out" in event
+
+
+def test_only_events_with_the_extra_count(shop: FakeDeployment) -> None:
+    shop.add_asset_event(URI, {"region": "asia"})
+    shop.add_asset_event(URI, {"region": "europe", "rows": 7})
+    made, task = sense(extra={"region": "europe"})
+    assert made.execute(task.context())[0]["extra"]["rows"] == 7
+    made, task = sense(extra={"region": None}, timeout=0.01, deferrable=True, soft_fail=True)
+    with pytest.raises(AirflowSkipException):
+        to_the_end(made, task.context())
+
+
+def test_only_events_since_the_dag_run_or_a_given_moment_count(shop: FakeDeployment) -> None:
+    shop.add_asset_event(URI)
+    tomorrow = datetime.now(timezone.utc) + timedelta(days=2)
+    for arguments in ({"since": tomorrow}, {"since": str(tomorrow.date())}, {"task": {"run_started": tomorrow}}):
+        made, task = sense(timeout=0.01, deferrable=True, **arguments)
+        with pytest.raises(AirflowSensorTimeout):
+            to_the_end(made, task.context())
+    made, task = sense(since="2020-01-01", task={"run_started": tomorrow})
+    assert len(made.execute(task.context())) == 1
+
+
+@pytest.mark.parametrize("limit", ["timeout", "execution_timeout"])
+def test_a_wait_that_takes_too_long_ends(shop: FakeDeployment, limit: str) -> None:
+    limits = {"timeout": {"timeout": 0.5}, "execution_timeout": {"execution_timeout": timedelta(seconds=0.5)}}[limit]
+    made, task = sense(deferrable=True, **limits)
+    error = AirflowSensorTimeout if limit == "timeout" else AirflowTaskTimeout
+    with pytest.raises(error, match="0 of 1 events: waiting for an event of asset 's3://shop/orders'"):
+        to_the_end(made, task.context())
+
+
+def test_a_remote_that_is_down_is_polled_again(shop: FakeDeployment, no_pauses: None) -> None:
+    shop.disturb(503, times=6, path="asset")
+    shop.disturb(503, times=6, path="dataset")
+    shop.add_asset_event(URI)
+    made, task = sense()
+    assert len(made.execute(task.context())) == 1
+
+
+def test_an_unknown_asset_fails_the_sensor(shop: FakeDeployment) -> None:
+    for mode in ({}, {"deferrable": True}):
+        made, task = sense(asset="s3://shop/order", **mode)
+        with pytest.raises(NotFound, match="Similar ones are"):
+            made.execute(task.context())
+
+
+def test_a_remote_without_datasets_fails_the_sensor(start: Start) -> None:
+    start("2.3.4")
+    made, task = sense()
+    with pytest.raises(NotSupported, match="cannot list datasets"):
+        made.execute(task.context())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"asset": None}, "exactly one of asset and uri"),
+        ({"predicate": "rows > 5"}, "predicate must be a function, not str"),
+        ({"count": 0}, "count=0 must be from 1 to 1000"),
+        ({"count": "many"}, "count='many' must be a whole number"),
+        ({"since": "soon"}, "since='soon' is not a date"),
+        ({"extra": [1]}, "extra must be a JSON object"),
+    ],
+)
+def test_a_wrong_sensor_is_found_while_the_dag_is_parsed(arguments: dict[str, Any], error: str) -> None:
+    with pytest.raises(InvalidSettings, match=error):
+        sense(**arguments)
+
+
+def test_an_event_of_another_version_of_this_package_is_an_error(shop: FakeDeployment) -> None:
+    made, task = sense(deferrable=True)
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(task.context())
+    trigger = restored(deferred.value.trigger)
+    trigger.target["unknown"] = 1
+    event = asyncio.run(only_event(trigger))
+    assert event["error"] == "UnexpectedReply"
+    with pytest.raises(UnexpectedReply, match="another version"):
+        made.execute_complete(task.context(), event)

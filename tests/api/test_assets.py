@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.assets import assets as module
+from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
@@ -356,6 +357,15 @@ def test_events_are_listed_newest_first_of_an_asset_since_a_moment(version: str)
     assert [event.extra["number"] for event in found] == [4, 3, 2]
     assert len(remote.run(remote.deployment.list_asset_events(since=since))) == 6
     assert [event.extra["number"] for event in remote.run(remote.deployment.list_asset_events(URI, limit=2))] == [4, 3]
+
+
+def test_the_events_that_a_wait_is_for_are_listed_oldest_first() -> None:
+    remote = ScriptedRemote()
+    for number in range(4):
+        remote.fake.add_asset_event(URI, {"number": number, "even": number % 2 == 0})
+    target = AssetTarget(URI, None, "2020-01-01T00:00:00Z", extra={"even": True})
+    found = remote.run(remote.deployment.assets.matching_events(target))
+    assert [event.extra["number"] for event in found] == [0, 2]
 
 
 def test_events_that_are_large_are_read_in_smaller_pages() -> None:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.pools import target as pool_target
 from astronomer_remote.api.pools.pools import Pools
-from astronomer_remote.api.pools.target import PoolTarget, PoolWaiter
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -27,7 +26,9 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting import waiter as waiter_module
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
+from astronomer_remote.api.waiting.waiter import ConditionWaiter
 from astronomer_remote.api.watch.pool_watcher import PoolListings, watch_pool
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Reply
@@ -97,9 +98,9 @@ def test_1_10_does_not_tell_what_is_open() -> None:
 # One wait
 
 
-def pool_waiter(now: list[float], lines: list[str], **limits: Any) -> PoolWaiter:
+def pool_waiter(now: list[float], lines: list[str], **limits: Any) -> ConditionWaiter[Pool]:
     given = {"poke_interval": 60, "deadline": None, **limits}
-    return PoolWaiter(PoolTarget("p", 2), **given, on_line=lines.append, clock=lambda: now[0])
+    return ConditionWaiter(PoolTarget("p", 2), **given, on_line=lines.append, clock=lambda: now[0])
 
 
 FULL, FREE = Pool("p", 3, occupied_slots=3, open_slots=0), Pool("p", 3, occupied_slots=1, open_slots=2)
@@ -134,11 +135,11 @@ def test_a_wait_is_over_at_its_deadline() -> None:
 def test_a_wait_tolerates_a_remote_that_is_unreachable_for_a_limited_time() -> None:
     now, lines = [0.0], list[str]()
     waiter = pool_waiter(now, lines)
-    now[0] = pool_target.UNREACHABLE_TIMEOUT
+    now[0] = waiter_module.UNREACHABLE_TIMEOUT
     assert waiter.record(Unreachable("No reply")) is None
     assert "will keep waiting: No reply" in lines[0]
     assert waiter.record(FULL) is None
-    now[0] = 2 * pool_target.UNREACHABLE_TIMEOUT
+    now[0] = 2 * waiter_module.UNREACHABLE_TIMEOUT
     assert waiter.record(Unreachable("No reply")) is None
     now[0] += 1
     with pytest.raises(Unreachable):
@@ -224,7 +225,7 @@ def test_a_remote_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.Mon
         assert asyncio.run(asyncio.wait_for(wait(), 30)).status is WaitStatus.SUCCESS
         assert lines[0] == "Could not poll the remote, will keep waiting: No reply"
 
-        monkeypatch.setattr(pool_target, "UNREACHABLE_TIMEOUT", -1.0)
+        monkeypatch.setattr(waiter_module, "UNREACHABLE_TIMEOUT", -1.0)
         failures.append(Unreachable("No reply"))
         with pytest.raises(Unreachable):
             asyncio.run(asyncio.wait_for(wait(), 30))

@@ -100,6 +100,8 @@ def test_an_asset_event_was_registered(examples: Examples) -> None:
     found = examples.remote.do(examples.remote.api.list_asset_events("s3://sales/orders"))
     assert [each.event_id for each in found] == [event["event_id"]]
     assert found[0].extra["loaded_by"] == RUN_ID
+    (report,) = examples.xcom("remote_assets", "report_is_there")
+    assert report["source_dag_id"] == "report_on_orders"
 
 
 def test_a_run_was_triggered_for_now(examples: Examples) -> None:

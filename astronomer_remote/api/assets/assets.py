@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from difflib import get_close_matches
 
+from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import (
@@ -196,6 +197,16 @@ class Assets:
             if not page.entries or offset >= page.total:
                 break
         return [*found.values()]
+
+    def matching_events(self, target: AssetTarget) -> Flow[list[AssetEvent]]:
+        """
+        The events that a wait is for, oldest first.
+
+        :raises NotFound: for an unknown asset, naming similar ones.
+        """
+        asset = yield from self.get(target.ref)
+        events = yield from self.list_events(asset, since=target.since, most=MOST_EVENTS)
+        return [event for event in reversed(events) if target.matches(event)]
 
     @one_retry_budget
     def register_event(self, intent: AssetEventIntent) -> Flow[AssetEvent]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, PassingError, written_by_another_version
+from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, written_by_another_version
 from astronomer_remote.api.protocol.models import LARGEST_POOL, Pool
-from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
-from astronomer_remote.api.waiting.waiter import UNREACHABLE_TIMEOUT
 
 
 @dataclass(frozen=True)
@@ -75,55 +72,3 @@ class PoolTarget:
         line = f"Pool {pool.name!r}: {pool.occupied_slots} of {size} slots occupied, {free} open; {target} needed"
         too_large = not self.empty and not pool.unlimited and pool.slots < self.slots
         return untrusted.readable(f"{line}, which is more than it has" if too_large else line)
-
-
-@dataclass
-class PoolWaiter:
-    """
-    One wait for open slots, in a worker or in a triggerer.
-
-    :param target: what for.
-    :param poke_interval: seconds between two polls.
-    :param deadline: when to give up, in seconds since the epoch; ``None`` never does.
-    :param on_line: is called with a line whenever something changed.
-    :param clock: seconds since the epoch.
-    """
-
-    target: PoolTarget
-    poke_interval: float
-    deadline: float | None
-    on_line: Callable[[str], None]
-    clock: Callable[[], float]
-    summary: str = ""
-
-    def __post_init__(self) -> None:
-        self.answered_at = self.clock()
-
-    def record(self, outcome: Pool | PassingError) -> WaitResult | None:
-        """
-        Record a poll.
-
-        :param outcome: the pool, or why it could not be read.
-        :return: the result, if the wait is over.
-        :raises PassingError: if the remote has been unreachable for :data:`UNREACHABLE_TIMEOUT`.
-        """
-        now = self.clock()
-        if isinstance(outcome, PassingError):
-            if now - self.answered_at > UNREACHABLE_TIMEOUT:
-                raise outcome
-            self.on_line(f"Could not poll the remote, will keep waiting: {outcome}")
-        else:
-            summary = self.target.summary(outcome)
-            if summary != self.summary:
-                self.on_line(summary)
-            self.answered_at, self.summary = now, summary
-            if self.target.is_met_by(outcome):
-                return WaitResult(WaitStatus.SUCCESS, summary)
-        if self.deadline is not None and now >= self.deadline:
-            return WaitResult(WaitStatus.TIMEOUT, self.summary)
-        return None
-
-    def seconds_to_next_poll(self, age: float = 0.0) -> float:
-        """Seconds until the next poll. :param age: how many seconds ago the last reply came."""
-        left = math.inf if self.deadline is None else self.deadline - self.clock()
-        return max(0.0, min(self.poke_interval - age, left))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from astronomer_remote.api.protocol.errors import DagRunVanished, PassingError
 from astronomer_remote.api.protocol.models import DagRun, parse_date, utc_text
 from astronomer_remote.api.waiting.log_stream import LogStreams
-from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitTarget, evaluate
+from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
+
+T = TypeVar("T")
+C = TypeVar("C", contravariant=True)
 
 Update: TypeAlias = "str | WaitResult | Exception"
 
@@ -157,3 +161,67 @@ class Waiter:
 def seconds_of(date: str) -> float:
     """A date as seconds since the epoch."""
     return parse_date(utc_text(date, "date")).timestamp()
+
+
+class Condition(Protocol[C]):
+    """What a poll is checked for."""
+
+    def summary(self, polled: C, /) -> str:
+        """The state, for a log line."""
+        ...
+
+    def is_met_by(self, polled: C, /) -> bool:
+        """Whether the wait is over."""
+        ...
+
+
+@dataclass
+class ConditionWaiter(Generic[T]):
+    """
+    One wait for a condition that one poll after another is checked for.
+
+    :param target: what for.
+    :param poke_interval: seconds between two polls.
+    :param deadline: when to give up, in seconds since the epoch; ``None`` never does.
+    :param on_line: is called with a line whenever something changed.
+    :param clock: seconds since the epoch.
+    """
+
+    target: Condition[T]
+    poke_interval: float
+    deadline: float | None
+    on_line: Callable[[str], None]
+    clock: Callable[[], float]
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        self.answered_at = self.clock()
+
+    def record(self, outcome: T | PassingError) -> WaitResult | None:
+        """
+        Record a poll.
+
+        :param outcome: what the poll returned, or why it failed.
+        :return: the result, if the wait is over.
+        :raises PassingError: if the remote has been unreachable for :data:`UNREACHABLE_TIMEOUT`.
+        """
+        now = self.clock()
+        if isinstance(outcome, PassingError):
+            if now - self.answered_at > UNREACHABLE_TIMEOUT:
+                raise outcome
+            self.on_line(f"Could not poll the remote, will keep waiting: {outcome}")
+        else:
+            summary = self.target.summary(outcome)
+            if summary != self.summary:
+                self.on_line(summary)
+            self.answered_at, self.summary = now, summary
+            if self.target.is_met_by(outcome):
+                return WaitResult(WaitStatus.SUCCESS, summary)
+        if self.deadline is not None and now >= self.deadline:
+            return WaitResult(WaitStatus.TIMEOUT, self.summary)
+        return None
+
+    def seconds_to_next_poll(self, age: float = 0.0) -> float:
+        """Seconds until the next poll. :param age: how many seconds ago the last reply came."""
+        left = math.inf if self.deadline is None else self.deadline - self.clock()
+        return max(0.0, min(self.poke_interval - age, left))

@@ -21,13 +21,14 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from astronomer_remote.api.client.responses import may_refuse, refuses
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.pools.target import PoolTarget, PoolWaiter
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, PassingError, RemoteError
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import async_driver
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import WaitResult
+from astronomer_remote.api.waiting.waiter import ConditionWaiter
 
 Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 
@@ -60,7 +61,7 @@ async def watch_pool(
         :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
     """
     listings = PoolListings.of(settings, reload)
-    waiter = PoolWaiter(target, poke_interval, deadline, on_line, time.time)
+    waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time)
     while True:
         outcome: Pool | PassingError
         try:

@@ -1,0 +1,181 @@
+"""
+Waits for asset events of remote deployments in a triggerer: one listing of new events serves all waits.
+
+All waits of one event loop that concern the same deployment with the same credentials share an :class:`EventFeed`. Each
+wait first reads the past events of its own asset; from then on, the feed hands it the new ones. The first wait that
+needs a newer listing than the last one reads it for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timezone
+from typing import ClassVar, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+
+from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
+from astronomer_remote.api.assets.target import AssetTarget
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.protocol.errors import PassingError
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.models import AssetEvent, utc_text
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.drivers import async_driver
+from astronomer_remote.api.waiting.target import WaitResult
+from astronomer_remote.api.waiting.waiter import ConditionWaiter, seconds_of
+
+Reload: TypeAlias = Callable[[], Awaitable[Settings]]
+
+_ByLoop: TypeAlias = "WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Settings, EventFeed]]"
+
+
+async def watch_asset(
+    target: AssetTarget,
+    *,
+    settings: Settings,
+    reload: Reload,
+    poke_interval: float,
+    deadline: float | None,
+    on_line: Callable[[str], None],
+) -> WaitResult:
+    """
+    Wait for events of an asset.
+
+    :param settings: where the deployment is.
+    :param reload: reads the connection again.
+    :param poke_interval: seconds between two polls.
+    :param deadline: when to give up, in seconds since the epoch.
+    :param on_line: is called with a line whenever something changed.
+    :raises NotFound: for an unknown asset.
+    :raises PassingError: when the remote could not be reached for longer than
+        :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
+    """
+    feed = EventFeed.of(settings, reload)
+    subscriber = Subscriber(target)
+    waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time)
+    while True:
+        outcome: list[AssetEvent] | PassingError
+        try:
+            outcome = await feed.events(subscriber, poke_interval)
+        except PassingError as error:
+            outcome = error
+        result = waiter.record(outcome)
+        if result:
+            return result
+        await asyncio.sleep(max(0.01, waiter.seconds_to_next_poll(feed.age)))
+
+
+class Subscriber:
+    """
+    One wait for events of an asset.
+
+    :param target: what for.
+    """
+
+    def __init__(self, target: AssetTarget) -> None:
+        self.target = target
+        self.asset_id: int | None = None
+        """Number of the asset, once its past events were read."""
+        self.found: dict[int, AssetEvent] = {}
+        self._since = seconds_of(target.since)
+
+    def offer(self, events: list[AssetEvent]) -> None:
+        """Take the events that count. A few may have been offered before."""
+        for event in events:
+            due = event.asset_id == self.asset_id and seconds_of(event.timestamp) >= self._since
+            if due and self.target.matches(event):
+                self.found[event.event_id] = event
+
+
+class EventFeed:
+    """
+    The new events of all assets of a deployment, read once for all waits.
+
+    :param settings: where the deployment is.
+    :param reload: reads the connection again.
+    """
+
+    _all: ClassVar[_ByLoop] = WeakKeyDictionary()
+
+    def __init__(self, settings: Settings, reload: Reload) -> None:
+        self._settings = settings
+        self._reload = reload
+        self._deployment = Deployment(settings)
+        self._lock = asyncio.Lock()
+        self._subscribers: WeakSet[Subscriber] = WeakSet()
+        self._cursor: float | None = None
+        """When the last listing began that was read, in seconds since the epoch by the remote's clock."""
+        self._polled_at = time.monotonic()
+        self._failure: PassingError | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, reload: Reload) -> EventFeed:
+        """The feed of a deployment in the running event loop; it goes when the last wait does."""
+        of_this_loop = cls._all.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+        found = of_this_loop.get(settings)
+        if found is None:
+            found = of_this_loop[settings] = cls(settings, reload)
+        return found
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last listing, or the last failure."""
+        return time.monotonic() - self._polled_at
+
+    async def events(self, subscriber: Subscriber, seconds: float) -> list[AssetEvent]:
+        """
+        The events that a wait has found so far.
+
+        :param seconds: how old the last listing may be.
+        :raises PassingError: if the remote did not answer; one failure counts for all waits.
+        """
+        async with self._lock:
+            if self._failure and self.age < seconds:
+                # Raising changes it, and it may be raised many times.
+                raise copy.copy(self._failure)
+            try:
+                if subscriber.asset_id is None:
+                    await self._read_past(subscriber)
+                elif self.age >= seconds:
+                    await self._read_new()
+            except PassingError as error:
+                self._failure, self._polled_at = error, time.monotonic()
+                raise
+            self._failure = None
+        return [*subscriber.found.values()]
+
+    async def _read_past(self, subscriber: Subscriber) -> None:
+        """Read the events before now of one wait's asset. No listing of new events comes between, so none is missed."""
+        target = subscriber.target
+
+        def flow() -> Flow[tuple[int, list[AssetEvent]]]:
+            assets = self._deployment.assets
+            asset = yield from assets.get(target.ref)
+            if self._cursor is None:
+                self._cursor = self._deployment.client.remote_clock()
+            events = yield from assets.list_events(asset, since=target.since, most=MOST_EVENTS)
+            return asset.asset_id, events
+
+        async with async_driver(self._settings, self._reload) as driver:
+            subscriber.asset_id, events = await driver.run(flow())
+        subscriber.offer(events)
+        self._subscribers.add(subscriber)
+
+    async def _read_new(self) -> None:
+        """Read the events since the last listing, for all waits."""
+        began = self._deployment.client.remote_clock()
+        # An event may be shown later than its timestamp says.
+        since = datetime.fromtimestamp((self._cursor or began) - SECONDS_OF_OVERLAP, timezone.utc)
+        async with async_driver(self._settings, self._reload) as driver:
+            events = await driver.run(
+                self._deployment.assets.list_events(since=utc_text(since, "since"), most=MOST_EVENTS)
+            )
+        self._cursor, self._polled_at = began, time.monotonic()
+        for subscriber in self._subscribers:
+            subscriber.offer(events)
+            if len(events) >= MOST_EVENTS:
+                # Some were left out. Each wait then reads those of its own asset again.
+                subscriber.asset_id = None
