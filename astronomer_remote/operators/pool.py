@@ -29,11 +29,18 @@ __all__ = [
     "RemoteUpdatePoolOperator",
 ]
 
+__all__ = [
+    "RemoteCreatePoolOperator",
+    "RemoteDeletePoolOperator",
+    "RemoteSyncPoolsOperator",
+    "RemoteUpdatePoolOperator",
+]
+
 IF_EXISTS = ("fail", "skip", "update")
 IF_MISSING = ("skip", "fail")
 
 
-def size(value: Any, name: str = "slots") -> int:
+def size(value: Any, name: str) -> int:
     """A pool's size, also from the text a template renders to."""
     number = whole(value, name)
     check_slots(number)
@@ -113,7 +120,7 @@ class RemoteCreatePoolOperator(_PoolOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_name=pool_name, astronomer_conn_id=astronomer_conn_id, **kwargs)
-        self.slots = slots
+        self.slots: Any = slots
         self.description = description
         self.include_deferred = include_deferred
         self.if_exists = if_exists
@@ -123,12 +130,7 @@ class RemoteCreatePoolOperator(_PoolOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
-        pool = Pool(
-            self.pool_name,
-            size(self.slots),
-            description=self.description,
-            include_deferred=self.include_deferred,
-        )
+        pool = Pool(self.pool_name, self.slots, description=self.description, include_deferred=self.include_deferred)
         made = self.hook.run_flow(lambda deployment: self._make(deployment, pool))
         return untrusted.shortened(made.as_dict())
 
@@ -168,7 +170,7 @@ class RemoteUpdatePoolOperator(_PoolOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_name=pool_name, astronomer_conn_id=astronomer_conn_id, **kwargs)
-        self.slots = slots
+        self.slots: Any = slots
         self.description = description
         self.include_deferred = include_deferred
         self._check_change()
@@ -182,9 +184,8 @@ class RemoteUpdatePoolOperator(_PoolOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
         self._check_change()
-        slots = None if self.slots is None else size(self.slots)
         updated = self.hook.update_pool(
-            self.pool_name, slots=slots, description=self.description, include_deferred=self.include_deferred
+            self.pool_name, slots=self.slots, description=self.description, include_deferred=self.include_deferred
         )
         return untrusted.shortened(updated.as_dict())
 
@@ -299,9 +300,9 @@ class RemoteSyncPoolsOperator(RemoteOperator):
         self.pools_file = pools_file
         self.source_conn_id = source_conn_id
         self.fields = fields
-        self.prune = prune
+        self.prune: Any = prune
         self.force = force
-        self.is_dry_run = dry_run  # Airflow has a method of the shorter name
+        self.is_dry_run: Any = dry_run  # Airflow has a method of the shorter name
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
             check_fields(fields)
@@ -319,15 +320,16 @@ class RemoteSyncPoolsOperator(RemoteOperator):
         self.read_values()
         with airflow_exceptions():
             self._check_source()
-            prune, dry_run = boolean(self.prune, "prune"), boolean(self.is_dry_run, "dry_run")
             declared = self._declared()
         found = self.hook.run_flow(
-            lambda deployment: deployment.pool_sync.plan(declared, prune=prune, force=self.force, fields=self.fields)
+            lambda deployment: deployment.pool_sync.plan(
+                declared, prune=self.prune, force=self.force, fields=self.fields
+            )
         )
         self.log.info(
             "Pools of %s, compared with the declaration:\n%s", self.astronomer_conn_id, found.table(MOST_LISTED)
         )
-        if dry_run:
+        if self.is_dry_run:
             return found.for_xcom()
         progress = SyncProgress(found)
         try:

@@ -34,6 +34,14 @@ __all__ = [
 ]
 
 
+__all__ = [
+    "RemoteBorrowPoolSlotsOperator",
+    "RemoteRecordPoolOperator",
+    "RemoteReturnPoolSlotsOperator",
+    "borrowed_slots",
+]
+
+
 def _loan_fields(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidSettings(f"{name} must be what RemoteRecordPoolOperator returned, not {value!r}.")
@@ -69,7 +77,7 @@ class RemoteRecordPoolOperator(_PoolOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(pool_name=pool_name, astronomer_conn_id=astronomer_conn_id, **kwargs)
-        self.slots = slots
+        self.slots: Any = slots
         self.temporary = temporary
         self.description = description
         self.force = force
@@ -77,7 +85,7 @@ class RemoteRecordPoolOperator(_PoolOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
-        target = Pool(self.pool_name, size(self.slots), description=self.description)
+        target = Pool(self.pool_name, self.slots, description=self.description)
         loan = self.hook.run_flow(
             lambda deployment: deployment.loans.record(
                 target, temporary=self.temporary, force=self.force, recorded_before=was_cleared(context)
