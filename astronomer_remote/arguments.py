@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.ids import LONGEST_POOL_NAME, checked
-from astronomer_remote.api.protocol.models import plain_json, utc_text
+from astronomer_remote.api.protocol.models import asset_ref, plain_json, utc_text
 from astronomer_remote.compat import NOTSET
 
 LONGEST_LIST = 100_000
@@ -111,6 +111,18 @@ def required(value: Any, name: str) -> str:
 def asset_or_text(value: Any, name: str) -> Any:
     """An asset: a text, or an object of Airflow, which stays as it is; ``None`` if none was given."""
     return value if hasattr(value, "uri") or hasattr(value, "name") else text(value, name)
+
+
+def check_asset(asset: Any, uri: Any) -> None:
+    """
+    Check what is known of an asset while the DAG is parsed.
+
+    :raises InvalidSettings: unless exactly one is given, and identifies an asset.
+    """
+    known = [is_plain(value) or hasattr(value, "uri") or hasattr(value, "name") for value in (asset, uri)]
+    asset_ref(
+        asset_or_text(asset, "asset") if known[0] else "rendered later", text(uri, "uri") if known[1] else "later"
+    )
 
 
 def required_id(value: Any, name: str) -> str:

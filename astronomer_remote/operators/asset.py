@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from astronomer_remote.api.protocol.ids import digest_of_intent
 from astronomer_remote.api.protocol.models import AssetEventIntent, asset_ref
-from astronomer_remote.arguments import Readers, asset_or_text, json_object, text
+from astronomer_remote.arguments import Readers, asset_or_text, check_asset, json_object, text
 from astronomer_remote.compat import intent_identity, map_index, try_number
 from astronomer_remote.exceptions import airflow_exceptions
 from astronomer_remote.operators.base import RemoteOperator
@@ -68,7 +68,7 @@ class RemoteAssetEventOperator(RemoteOperator):
         self.partition_key = partition_key
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
-            asset_ref(asset, uri)
+            check_asset(asset, uri)
         self.check_values()
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def test_values_are_templates(shop: FakeDeployment) -> None:
     [
         ({}, "exactly one of asset and uri"),
         ({"asset": URI, "uri": URI}, "exactly one of asset and uri"),
-        ({"asset": 5}, "asset must be a text, an Asset or a Dataset"),
+        ({"asset": [URI]}, "asset must be a text, not"),
         ({"asset": URI, "extra": "{"}, "extra must be a JSON object"),
         ({"asset": URI, "extra": [1]}, "extra must be a JSON object"),
     ],

@@ -46,6 +46,7 @@ LOAN = {
 
 NEEDED = {
     "trigger_dag_id": "d",
+    "asset": "a",
     "external_dag_id": "d",
     "external_run_id": "r",
     "pool_name": "p",
@@ -89,8 +90,10 @@ def optional(values: dict[Any, Any], nothing: Any = None) -> dict[Any, Any]:
 
 
 EXPECTED: dict[str, dict[Any, Any]] = {
+    "asset": optional(TEXT_VALUES),
     "astronomer_conn_id": refusing(TEXT_VALUES),
     "conf": optional({"text": REFUSED, NUMBER: REFUSED, '{"a": 1}': {"a": 1}, "null": {}, "  ": {}}, {}),
+    "count": refusing(COUNTS),
     "data_interval": optional({"text": REFUSED, NUMBER: REFUSED, '["2024-01-01", "2024-01-02"]': (DATE, NEXT_DATE)}),
     "description": {**optional(TEXT_VALUES), "": ""},
     "empty": optional(FLAGS, False),
@@ -99,6 +102,7 @@ EXPECTED: dict[str, dict[Any, Any]] = {
     "external_task_group_id": optional(TEXT_VALUES),
     "external_task_id": optional(TEXT_VALUES),
     "external_task_ids": optional(LISTS),
+    "extra": optional({"text": REFUSED, NUMBER: REFUSED, '{"a": 1}': {"a": 1}}, {}),
     "include_deferred": optional(FLAGS),
     "is_dry_run": optional(FLAGS, False),
     "loan": refusing({"text": REFUSED, NUMBER: REFUSED}),
@@ -113,12 +117,14 @@ EXPECTED: dict[str, dict[Any, Any]] = {
     "prune": optional(FLAGS, False),
     "results": optional({**LISTS, "{'a': ['x', 'y']}": {"a": ["x", "y"]}, '{"a": ["x"]}': {"a": ["x"]}, "{}": None}),
     "run_after": {**optional(DATES), "": NOTSET},
+    "since": optional(DATES),
     "skip_when_already_exists": optional(FLAGS, False),
     "slots": refusing(COUNTS),
     "source_conn_id": optional(TEXT_VALUES),
     "stream_logs": optional(LISTS),
     "trigger_dag_id": refusing(TEXT_VALUES),
     "trigger_run_id": optional(TEXT_VALUES),
+    "uri": optional(TEXT_VALUES),
     "wait_for_completion": optional(FLAGS, False),
     "wait_timeout": optional(SECONDS),
 }
@@ -149,7 +155,7 @@ ONLY_NATIVE: dict[str, list[tuple[Any, Any]]] = {
 }
 """The same of values that are something else as text."""
 
-NOT_ALONE = ("pools", "pools_file", "source_conn_id")
+NOT_ALONE = ("asset", "pools", "pools_file", "source_conn_id", "uri")
 """Fields without a value of which a constructor refuses what else is given here."""
 
 REQUIRED_HERE = {"external_run_id": "RemoteDagRunSensor"}
@@ -187,6 +193,8 @@ def arguments(cls: type[Any], name: str, value: Any) -> dict[str, Any]:
     needed = {key: given for key, given in NEEDED.items() if key in known}
     if name in ("pools", "source_conn_id"):
         del needed["pools_file"]
+    if name == "uri":
+        del needed["asset"]
     if cls.__name__ == "RemoteDagRunSensor" and name.startswith("external_task"):
         needed.pop("external_run_id")
     return {**needed, **with_neighbours(name), {"is_dry_run": "dry_run"}.get(name, name): value}
@@ -261,7 +269,7 @@ def test_a_mapped_task_takes_the_same_values(case: tuple[type[Any], str]) -> Non
     cls, name = case
     for value, expected in expected_of(cls, name) + ONLY_NATIVE.get(name, []):
         alone = name in NOT_ALONE or (cls is RemoteUpdatePoolOperator and name == "slots")
-        if alone and value is None:
+        if alone and (value is None or (name in ("asset", "uri") and value in NOTHING)):
             expected = REFUSED
 
         def read(value: Any = value) -> Any:
