@@ -119,10 +119,8 @@ def check_asset(asset: Any, uri: Any) -> None:
 
     :raises InvalidSettings: unless exactly one is given, and identifies an asset.
     """
-    known = [is_plain(value) or hasattr(value, "uri") or hasattr(value, "name") for value in (asset, uri)]
-    asset_ref(
-        asset_or_text(asset, "asset") if known[0] else "rendered later", text(uri, "uri") if known[1] else "later"
-    )
+    is_known = is_plain(asset) or hasattr(asset, "uri") or hasattr(asset, "name")
+    asset_ref(asset_or_text(asset, "asset") if is_known else "later", text(uri, "uri") if is_plain(uri) else "later")
 
 
 def required_id(value: Any, name: str) -> str:

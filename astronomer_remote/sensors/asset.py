@@ -15,7 +15,7 @@ from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import AssetEvent, asset_ref, utc_text
 from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.api.waiting.waiter import seconds_of
-from astronomer_remote.arguments import Readers, asset_or_text, date, json_object, text, whole
+from astronomer_remote.arguments import Readers, asset_or_text, check_asset, date, json_object, text, whole
 from astronomer_remote.exceptions import PassingError, airflow_exceptions
 from astronomer_remote.operators.base import RemoteOperator
 from astronomer_remote.sensors.base import DEADLINE, Limit, RemoteSensor
@@ -106,7 +106,7 @@ class RemoteAssetSensor(RemoteSensor):
         self._found: list[dict[str, Any]] = []
         self._deadline: float | None = None
         with airflow_exceptions():
-            asset_ref(asset, uri)
+            check_asset(asset, uri)
             if predicate is not None and not callable(predicate):
                 raise InvalidSettings(f"predicate must be a function, not {type(predicate).__name__}.")
         self.check_values()
