@@ -74,7 +74,7 @@ def _start(options: argparse.Namespace) -> None:
             print(f"  {name:<15} pid {pid}", flush=True)
         while deployment.alive:
             time.sleep(0.5)
-        print("Stopped from outside.")
+        print("Stopped by another process.")
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -83,13 +83,13 @@ def _status(options: argparse.Namespace) -> None:
         pids = ", ".join(f"{name} {pid}" for name, pid in state.processes.items())
         print(f"{state.name}: Airflow {state.version} at {state.url}\n  home {state.home}\n  pids {pids}")
     if not states:
-        print("Nothing runs.")
+        print("No deployment is running.")
 
 
 def _stop(options: argparse.Namespace) -> None:
     found: list[State] = [s for s in running() if not options.names or s.name in options.names]
     for missing in set(options.names) - {state.name for state in found}:
-        raise SystemExit(f"No deployment named {missing!r} runs.")
+        raise SystemExit(f"No deployment named {missing!r} is running.")
     for state in found:
         stop(state)
         print(f"Stopped {state.name} (Airflow {state.version}, {state.url}).")

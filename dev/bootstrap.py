@@ -30,36 +30,36 @@ def _say(text: str) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    """Say what the demo is going to run, or why it cannot."""
+    """Print what the demo will run, or why it cannot."""
     local, remote, said = needs.demo_versions(options.local or None, options.remote or None)
     _again_if_broken(ROOT / ".dev" / "demo")
-    _say(f"Pythons of this machine: {pythons()}.")
+    _say(f"Pythons on this machine: {pythons()}.")
     if said:
         _say(f"{said}.")
     for python in needs.downloads([needs.Needed(local, True), needs.Needed(remote, False)]):
-        _say(f"Python {python} is not among them; uv downloads it.")
+        _say(f"uv will download Python {python}.")
 
 
 def _test(_: argparse.Namespace) -> None:
-    """Say what cannot be run here, and begin a new record of it."""
+    """Print what cannot run here, and start a new record of it."""
     missing.clear()
     _again_if_broken(ROOT / ".venv")
     lacks = needs.base()
     if lacks:
         raise lacks
-    _say(f"Pythons of this machine: {pythons()}.")
+    _say(f"Pythons on this machine: {pythons()}.")
     found: list[dict[str, str]] = []
     for part, needed in needs.AIRFLOWS.items():
         found += [{"part": part, "what": e.what, "why": e.why, "how": e.how} for e in needs.of_part(part)]
         for python in needs.downloads(list(needed)):
-            _say(f"{part}: Python {python} is not here; uv downloads it.")
+            _say(f"{part}: uv will download Python {python}.")
     if chromium.plan():
         _say(f"browser: {chromium.plan()}.")
     if not found:
         return
-    _say(f"\nThis machine lacks something, so that not everything can be run:\n\n{missing.table(found)}\n")
+    _say(f"\nSome parts cannot run on this machine:\n\n{missing.table(found)}\n")
     if missing.strict():
-        raise InstallError("Everything must run (CI or STRICT is set), so nothing was begun.")
+        raise InstallError("CI or STRICT is set, so every part must run. Nothing was started.")
 
 
 def _able(options: argparse.Namespace) -> None:
@@ -90,9 +90,9 @@ def _report(_: argparse.Namespace) -> None:
     """Print what was not run."""
     rows = missing.recorded()
     if rows:
-        _say(f"\nNot run, since this machine lacks something:\n\n{missing.table(rows)}")
+        _say(f"\nNot run, because this machine lacks something:\n\n{missing.table(rows)}")
     else:
-        _say("\nNothing was left out for want of a Python or a browser.")
+        _say("\nNothing was skipped because of a missing Python or browser.")
 
 
 def _venv(options: argparse.Namespace) -> None:

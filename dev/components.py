@@ -74,7 +74,7 @@ class Components:
     def check(self) -> None:
         """Raise an error that says why when a component has ended by itself."""
         for name, code in self.ended().items():
-            raise self.failure(f"{name} ended with {code}; it wrote:\n{self.log(name, 60)}")
+            raise self.failure(f"{name} exited with code {code}; it wrote:\n{self.log(name, 60)}")
 
     def log_path(self, name: str) -> Path:
         """The file that a component writes to."""

@@ -1,8 +1,8 @@
 """
-The demonstration: two real Airflow deployments, and a DAG in one that drives the other.
+The demonstration: two real Airflow deployments, and a DAG in one that triggers a DAG in the other.
 
 ``python -m dev.demo --local 3.3.2 --remote 2.11.2`` starts both, runs ``example_dags/tour.py`` in the local one's
-scheduler and triggerer, shows each step, checks in the remote what came of it, and removes everything. ``--keep``
+scheduler and triggerer, shows each step, checks the results in the remote, and removes everything. ``--keep``
 leaves both running until Ctrl-C.
 """
 
@@ -41,7 +41,7 @@ SHOWN_STATES = ("running", "deferred", "up_for_retry", "success", "failed", "ups
 
 
 class DemoFailed(RuntimeError):
-    """Something did not come out as it should; the text says what, with the end of the task's log."""
+    """A result is not as expected; the text says which, with the last lines of the task's log."""
 
 
 class Toured(NamedTuple):
@@ -52,11 +52,11 @@ class Toured(NamedTuple):
 
 
 class Progress:
-    """Prints what happens and, if nothing did for a while, what it waits for."""
+    """Prints each step and, after a while without one, what it waits for."""
 
     def __init__(self) -> None:
         self._began = self._last = time.monotonic()
-        self.doing = "bringing both deployments up"
+        self.doing = "starting both deployments"
         self._over = threading.Event()
         # Both deployments are started at the same time, and each line is one.
         self._lock = threading.Lock()
@@ -85,13 +85,13 @@ class Progress:
 
 def tour(both: Pair, progress: Progress, look: Callable[[], object]) -> Toured:
     """
-    Run the example DAG in the local deployment and check in the remote what came of it.
+    Run the example DAG in the local deployment and check its results in the remote.
 
     :param both: the deployments, furnished.
     :param progress: prints the steps.
     :param look: called about once a second while the DAG runs.
     :return: where a person can see both runs.
-    :raises DemoFailed: if something did not come out as it should.
+    :raises DemoFailed: if a result is not as expected.
     """
     here, there = Client(both.local), Client(both.remote)
     run_id = f"demo_{datetime.now(timezone.utc):%Y-%m-%dT%H.%M.%S}"
@@ -118,16 +118,16 @@ def follow(
             passed, state = states.setdefault(instance.task_id, []), instance.state or ""
             if state in SHOWN_STATES and state not in passed[-1:]:
                 passed.append(state)
-                words = "runs again, to finish" if passed[-2:] == ["deferred", "running"] else None
+                words = "resumes in a worker" if passed[-2:] == ["deferred", "running"] else None
                 progress.say(f"local: {instance.task_id} {words or in_words(here, run, instance.task_id, state)}")
         if instances and all(instance.state in FINISHED_TASK_STATES for instance in instances):
             break
         if time.monotonic() > deadline:
-            raise DemoFailed(f"The local run did not end within {RUN_SECONDS:.0f} s: {states}{logs(local, run)}")
+            raise DemoFailed(f"The local run did not finish within {RUN_SECONDS:.0f} s: {states}{logs(local, run)}")
         time.sleep(1)
     failed = [task_id for task_id, passed in states.items() if passed[-1:] != ["success"]]
     if failed:
-        raise DemoFailed(f"In the local run these did not succeed: {', '.join(failed)}{logs(local, run)}")
+        raise DemoFailed(f"These tasks of the local run did not succeed: {', '.join(failed)}{logs(local, run)}")
     return states
 
 
@@ -135,12 +135,12 @@ def in_words(here: Client, run: DagRun, task_id: str, state: str) -> str:
     """A task's state, with what it left in XCom as far as that is worth a line."""
     if (task_id, state) == ("trigger_and_wait", "deferred"):
         url = value(here, run, task_id, "remote_run_url")
-        return f"is deferred: it has triggered a run in the remote and waits for it without a worker\n{'':9}{url}"
+        return f"is deferred: it has triggered a run in the remote and waits for it in the triggerer\n{'':9}{url}"
     if state != "success":
-        return {"running": "runs", "up_for_retry": "failed and is tried again"}.get(state, f"is {state}")
+        return {"running": "runs", "up_for_retry": "failed and will be retried"}.get(state, f"is {state}")
     returned = value(here, run, task_id)
     if task_id == "trigger_and_wait":
-        return f"succeeded: the remote run {returned['run_id']} ended with {returned['state']}"
+        return f"succeeded: the remote run {returned['run_id']} finished: {returned['state']}"
     if task_id == "resize_pool":
         return f"succeeded: the remote's pool {returned['name']!r} has {returned['slots']} slots now"
     return f"succeeded and returned {returned}"
@@ -172,7 +172,7 @@ def check(here: Client, there: Client, run: DagRun, progress: Progress) -> None:
     found = f"{slots} slots in {POOL!r}"
     if slots != after:
         found += f" (the tour left {after}; it has been changed since)"
-    progress.say(f"remote: checked; it has exactly one run from this tour, which succeeded, and {found}")
+    progress.say(f"remote: checked: exactly one run of this tour, state success; {found}")
 
 
 def logs(local: Airflow, run: DagRun) -> str:
@@ -181,7 +181,7 @@ def logs(local: Airflow, run: DagRun) -> str:
     for path in sorted((local.home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}").rglob("attempt=*.log")):
         newest[path.parent] = path
     ends = [f"\n--- {path.parent.name}, {path.stem} ---\n{tail(path)}" for path in newest.values()]
-    return "".join(ends) or "\nNo task wrote a log; the scheduler's:\n" + local.log("scheduler", LOG_LINES)
+    return "".join(ends) or "\nNo task wrote a log. The scheduler's log:\n" + local.log("scheduler", LOG_LINES)
 
 
 def tail(path: Path) -> str:
@@ -206,14 +206,14 @@ def addresses(both: Pair) -> str:
 
 
 def advice(both: Pair, toured: Toured) -> str:
-    """What to look at and to try while both stay up."""
+    """What to look at and to try while both are running."""
     local, remote = (os.path.relpath(OWN_DAGS / each.name) for each in both)
     examples = os.path.relpath(EXAMPLE_DAGS)
     within = "/tasks/" if both.local.generation == "v2" else "&task_id="
     task = f"{toured.local_run}{within}trigger_and_wait"
     refused = ""
     if both.remote.generation == "experimental":
-        refused = "\n  (Airflow 1.10 cannot do what any_endpoint and borrow_slots want: they fail, and say why.)"
+        refused = "\n  (any_endpoint and borrow_slots fail: Airflow 1.10 lacks what they use, and their errors say so.)"
     again = " (type the password again first)" if both.local.generation == "v1" and not refused else ""
     return f"""
 Look at
@@ -224,21 +224,21 @@ Look at
   the connection      Admin > Connections > {CONNECTION_ID} in the local UI, with its Test button{again}
 
 Try
-  Every DAG in the local UI is a recipe from {examples}/ and runs as it stands: press Trigger.{refused}
+  Every DAG in the local UI is a recipe from {examples}/ and runs without changes: press Trigger.{refused}
   A file that you put into {local}/ becomes a DAG of the local deployment within half a minute, one in
-  {remote}/ a DAG of the remote. The files stay when the demo ends. For example, from another terminal:
+  {remote}/ a DAG of the remote. The files are kept when the demo stops. For example, from another terminal:
 
     sed 's/"trigger_and_wait"/"my_first"/' {examples}/trigger_and_wait.py > {local}/my_first.py
 """
 
 
 def stay(both: Pair, upkeep: Upkeep) -> None:
-    """Keep the deployments up until Ctrl-C, or until one is stopped from elsewhere."""
+    """Keep the deployments running until Ctrl-C, or until another process stops one."""
     try:
         while upkeep.look():
             time.sleep(1)
     except KeyboardInterrupt:
-        print("\nEnding both.", flush=True)
+        print("\nStopping both.", flush=True)
 
 
 def local_version(text: str) -> str:
@@ -265,7 +265,7 @@ def show(both: Pair, progress: Progress, *, keep: bool) -> None:
         furnish(Client(both.local), Client(both.remote), both.remote)
         progress.say(f"remote: created the pool {POOL!r} with {SLOTS} slots")
         progress.say(f"local: created the connection {CONNECTION_ID!r} to the remote")
-        progress.say("both can be used now:")
+        progress.say("both deployments are ready:")
         print(addresses(both), flush=True)
         upkeep = Upkeep(list(both), progress.say)
         toured = tour(both, progress, upkeep.look)
@@ -276,17 +276,17 @@ def show(both: Pair, progress: Progress, *, keep: bool) -> None:
             flush=True,
         )
         if keep:
-            print(f"\nBoth stay up until you press Ctrl-C.\n{addresses(both)}\n{advice(both, toured)}", flush=True)
+            print(f"\nBoth keep running until you press Ctrl-C.\n{addresses(both)}\n{advice(both, toured)}", flush=True)
             stay(both, upkeep)
         else:
-            print("Both are ended now. To have them stay up and look around: make demo KEEP=1", flush=True)
+            print("Both are stopped. To keep them running: make demo KEEP=1", flush=True)
 
 
 def options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     parser.add_argument("--local", type=local_version, help=f"Airflow that runs the DAG (default: {LOCAL})")
-    parser.add_argument("--remote", type=remote_version, help=f"Airflow that is driven (default: {REMOTE})")
+    parser.add_argument("--remote", type=remote_version, help=f"Airflow that is the remote (default: {REMOTE})")
     parser.add_argument("--keep", action="store_true", help="leave both running until Ctrl-C")
     return parser.parse_args()
 
@@ -311,7 +311,7 @@ def main() -> int:
     try:
         run(given)
     except KeyboardInterrupt:
-        print("\nInterrupted; everything was ended.", file=sys.stderr)
+        print("\nInterrupted; everything is stopped.", file=sys.stderr)
         return 128 + signal.SIGINT
     except (
         DemoFailed,
@@ -322,7 +322,7 @@ def main() -> int:
         OSError,
         subprocess.SubprocessError,
     ) as error:
-        print(f"\nThe demo failed; everything was ended. {error}", file=sys.stderr)
+        print(f"\nThe demo failed; everything is stopped. {error}", file=sys.stderr)
         return 1
     return 0
 

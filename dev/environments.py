@@ -143,7 +143,7 @@ def no_python(what: str, target: Sequence[str]) -> Missing:
         what,
         f"needs Python {any_of}",
         f"Install it (uv python install {target[0]}, pyenv install {target[0]}) or name its folder in {ONLY_VARIABLE}",
-        f"The Pythons of this machine: {pythons()}.",
+        f"The Pythons on this machine: {pythons()}.",
     )
 
 
@@ -168,7 +168,7 @@ def make(folder: Path, python: str, report: Report) -> None:
     """
     path = interpreter(python)
     if path == python:
-        report(f"Python {python} is not on this machine; uv downloads it")
+        report(f"Python {python} is not on this machine; uv will download it")
     try:
         run_uv("venv", "--quiet", "--no-project", "--allow-existing", "--python", path, str(folder), report=report)
     except InstallError as error:
@@ -188,7 +188,7 @@ def _build(folder: Path, recipe: Recipe, source: Sequence[str], report: Report) 
     """Make the environment in place (its scripts hold absolute paths) and mark it complete as the last act."""
     shutil.rmtree(folder, ignore_errors=True)
     began = time.monotonic()
-    report(f"installing Airflow {recipe.version} for Python {recipe.python}, on first use only")
+    report(f"installing Airflow {recipe.version} for Python {recipe.python}, once")
     try:
         try:
             make(folder, recipe.python, report)
@@ -199,7 +199,7 @@ def _build(folder: Path, recipe: Recipe, source: Sequence[str], report: Report) 
         run_uv(*install, *dated, *recipe.requirements, report=report)
         if recipe.project is not None:
             # As a user would: into an Airflow of its time come the newer providers that this project needs, no more.
-            report("installing this package and what it needs")
+            report("installing this package and its dependencies")
             run_uv(*install, *recipe.requirements, *source, report=report)
             _check_project(folder)
     except BaseException:
@@ -207,7 +207,7 @@ def _build(folder: Path, recipe: Recipe, source: Sequence[str], report: Report) 
         raise
     facts = {key: value for key, value in vars(recipe).items() if key != "project"}
     (folder / MARKER).write_text(json.dumps(facts, indent=2))
-    report(f"Airflow {recipe.version} is installed, after {time.monotonic() - began:.0f} s")
+    report(f"Airflow {recipe.version} is installed after {time.monotonic() - began:.0f} s")
 
 
 def _check_project(folder: Path) -> None:
@@ -240,4 +240,4 @@ def _command(command: list[str], report: Report) -> None:
                 if found:
                     report(found.expand(step))
     if process.returncode:
-        raise InstallError(f"{' '.join(command)}\nended with {process.returncode}:\n{''.join(said).strip()[-4000:]}")
+        raise InstallError(f"{' '.join(command)}\nexited with {process.returncode}:\n{''.join(said).strip()[-4000:]}")

@@ -1,4 +1,4 @@
-"""Watches the components of running deployments, and starts again what has ended by itself."""
+"""Watches the components of running deployments, and restarts those that have exited."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dev.deployments import Airflow
 
 RESTARTS = 3
-"""How often a component is started again within the time below; after that it stays down."""
+"""How often a component is restarted within the time below; after that it is not."""
 PERIOD = 600.0
 HEALTH_SECONDS = 10.0
 """Pause between two health checks of a deployment."""
@@ -34,10 +34,10 @@ class Upkeep:
         self._health = {each.name: _Health() for each in deployments}
 
     def look(self) -> bool:
-        """Look after each deployment. :return: whether all still run; one that was stopped from elsewhere does not."""
+        """Check each deployment. :return: whether none was stopped by another process."""
         for each in self._deployments:
             if not each.alive:
-                self._say(f"{each.name}: was stopped from elsewhere")
+                self._say(f"{each.name}: was stopped by another process")
                 return False
             for name, code in each.ended().items():
                 self._start_again(each, name, code)
@@ -52,11 +52,11 @@ class Upkeep:
         ended = f"{deployment.name}: the {name} {how_it_ended(code)}"
         if len(recent) >= RESTARTS:
             self._given_up.add(key)
-            self._say(f"{ended} again and stays down. The end of {deployment.log_path(name)}:")
+            self._say(f"{ended} again and is not restarted. Last lines of {deployment.log_path(name)}:")
             self._say(deployment.log(name, LOG_LINES))
             return
         self._restarts[key] = [*recent, now]
-        self._say(f"{ended}; starting it again")
+        self._say(f"{ended}; restarting it")
         deployment.restart_component(name)
         self._health[deployment.name].expect_trouble()
 
@@ -99,7 +99,7 @@ class _Health:
             self._since = None
             if self._reported:
                 self._reported = False
-                return "works again"
+                return "is healthy again"
             return None
         self._since = self._since or time.monotonic()
         if self._reported or time.monotonic() - self._since < GRACE_SECONDS:
@@ -111,8 +111,8 @@ class _Health:
 def how_it_ended(code: int) -> str:
     """Say an exit code in words."""
     if code >= 0:
-        return f"ended with exit code {code}"
+        return f"exited with code {code}"
     try:
-        return f"was ended by {signal.Signals(-code).name}"
+        return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"was ended by signal {-code}"
+        return f"was killed by signal {-code}"

@@ -1,4 +1,4 @@
-"""What the three generations of the fake have in common: a table of endpoints, dates, and the finding of things."""
+"""What the fakes of all generations have in common: a table of endpoints, dates, and lookups."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from astronomer_remote.testing.contents import READER, Accounts, Contents, FakeD
 from astronomer_remote.testing.server import RecordedRequest, Reply
 
 Endpoint: TypeAlias = tuple[str, str, Callable[..., Reply]]
-"""Verb, path with ``{}`` for each id, and what answers: it gets the request and the ids."""
+"""Verb, path with ``{}`` for each id, and the method that replies, which gets the request and the ids."""
 
 PAGE_NOT_FOUND = Reply(404, "<html><title>Airflow 404</title></html>", "text/html; charset=utf-8")
 BROKEN = Reply(500, "<html><title>Airflow 500</title></html>", "text/html; charset=utf-8")
-"""What Airflow before 3 says where it did not think of something."""
+"""What Airflow before 3 returns for an unhandled exception."""
 
 
 class Refused(Exception):
-    """Carries what to answer instead."""
+    """Carries the reply that refuses a request."""
 
     def __init__(self, answer: Reply) -> None:
         super().__init__(answer.status)
@@ -31,10 +31,10 @@ class Refused(Exception):
 
 class Api(ABC):
     """
-    Answers like one generation.
+    The API of one generation.
 
-    :param contents: what there is.
-    :param accounts: who is let in; ``None`` lets anybody in.
+    :param contents: DAGs, runs, pools and so on.
+    :param accounts: users and their logins; ``None`` accepts every request.
     :param version: version of Airflow.
     """
 
@@ -49,44 +49,44 @@ class Api(ABC):
     def __init__(self, contents: Contents, accounts: Accounts | None, version: Version) -> None:
         self.contents = contents
         self.accounts = accounts or Accounts({})
-        self._lets_anybody_in = accounts is None
+        self._is_open = accounts is None
         self.version = version
         self._open = [_compiled(endpoint) for endpoint in self.open_endpoints()]
         self._closed = [_compiled(endpoint) for endpoint in self.endpoints()]
 
     @abstractmethod
     def open_endpoints(self) -> Iterable[Endpoint]:
-        """Endpoints that want no login."""
+        """Endpoints that need no login."""
 
     @abstractmethod
     def endpoints(self) -> Iterable[Endpoint]:
-        """Endpoints that want a login."""
+        """Endpoints that need a login."""
 
     def user_of(self, request: RecordedRequest) -> str:
-        """Who asks. :raises Refused: if the request carries no good credentials."""
-        return "anybody"
+        """The user of a request. :raises Refused: if its credentials are missing or wrong."""
+        return "anonymous"
 
     def forbidden(self) -> Reply:
-        """What a user hears who may only read; 1.10 knows no users, and so never says it."""
+        """The reply to a user who may only read; 1.10 has no users."""
         return Reply(403, "Forbidden", "text/html; charset=utf-8")
 
     @abstractmethod
     def missing(self, what: str) -> Reply:
-        """What is answered if there is no such thing."""
+        """The reply for something that does not exist."""
 
     def unknown_path(self, request: RecordedRequest) -> Reply:
-        """What is answered if there is no such endpoint."""
+        """The reply for an endpoint that does not exist."""
         return PAGE_NOT_FOUND
 
     def answer(self, request: RecordedRequest) -> Reply:
-        """Answer a request."""
+        """Reply to a request."""
         path = unquote(request.path) if self.unquotes_first else request.path
         try:
             for endpoints, is_open in ((self._open, True), (self._closed, False)):
                 found = _match(endpoints, request.method, path)
                 if found is None:
                     continue
-                wants_login = not (is_open or self._lets_anybody_in)
+                wants_login = not (is_open or self._is_open)
                 if wants_login and self.user_of(request) == READER and self.writes(request):
                     return self.forbidden()
                 answer, ids = found
@@ -99,7 +99,7 @@ class Api(ABC):
         """Whether a request would change something."""
         return request.method != "GET" and not request.path.endswith("/list")
 
-    # What there is
+    # Lookups
 
     def dag(self, dag_id: str) -> FakeDag:
         dag = self.contents.dags.get(dag_id)
@@ -127,7 +127,7 @@ class Api(ABC):
         return dag
 
     def add_run(self, run: FakeRun) -> FakeRun:
-        """Take a new run in."""
+        """Store a new run."""
         dag = self.dag(run.dag_id)
         run.polls_left = dag.polls
         if run.state != "queued":
@@ -136,7 +136,7 @@ class Api(ABC):
         return run
 
     def health(self, request: RecordedRequest) -> Reply:
-        """Every generation tells its health in the same shape."""
+        """The health, in the same form in every generation."""
         beat = self.date(self.contents.now())
         body: dict[str, Any] = {"metadatabase": {"status": "healthy"}}
         for name, status in self.components().items():

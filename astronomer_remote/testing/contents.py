@@ -1,4 +1,4 @@
-"""What a fake deployment holds, and how its DAG runs come to their end: by being looked at."""
+"""What a fake deployment holds, and how its DAG runs finish: by being read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READER = "viewer"
 
 @dataclass
 class FakeRun:
-    """A DAG run. :param polls_left: how many more looks find it unfinished."""
+    """A DAG run. :param polls_left: how often it is still read before it is finished."""
 
     dag_id: str
     run_id: str
@@ -39,7 +39,7 @@ class FakeRun:
 
     @property
     def run_type(self) -> str:
-        """What made it, as its id tells."""
+        """What created it, according to its id."""
         known = ("scheduled", "backfill")
         return next((name for name in known if self.run_id.startswith(f"{name}__")), "manual")
 
@@ -62,7 +62,7 @@ class FakeRun:
         self.end_date = now
 
     def as_dict(self) -> dict[str, Any]:
-        """What a test wants to know of it, in plain JSON."""
+        """The fields that a test checks, as plain JSON."""
         return {
             "dag_id": self.dag_id,
             "run_id": self.run_id,
@@ -106,7 +106,7 @@ class FakeDag:
         return run
 
     def clear(self, run: FakeRun, state: str, *, only_failed: bool) -> None:
-        """Let a run, or only its failed tasks, run again."""
+        """Clear a run, or only its failed tasks."""
         for task in self.tasks:
             if not only_failed or self.task_state(run, task) in FAILED:
                 run.tries[task] = self.try_number(run, task) + 1
@@ -116,7 +116,7 @@ class FakeDag:
         run.state, run.polls_left, run.start_date, run.end_date = state, self.polls, None, None
 
     def task_state(self, run: FakeRun, task: str) -> str | None:
-        """State of a task in a run: as it was set, else it goes with its run."""
+        """State of a task in a run: as it was set, else that of its run."""
         if task in run.task_states:
             return run.task_states[task]
         if run.state in FINISHED:

@@ -12,7 +12,7 @@ POOL = {"pool": "default_pool", "pool_slots": 1}
 
 
 class ExperimentalApi(Api):
-    """Knows runs by their dates, and wants no login unless a gateway before it does."""
+    """Knows runs by their dates, and needs no login."""
 
     first_state = "running"
 

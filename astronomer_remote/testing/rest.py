@@ -14,7 +14,7 @@ GROWING = ("running", "deferred")
 """States of a task that writes into its log."""
 
 FROM_LINE = "fake-line-"
-"""How a token begins with which a log is told from a line on."""
+"""The prefix of a token that continues a log from a line."""
 
 MOST = 100
 """Items of a listing at most (``[api] maximum_page_limit``)."""
@@ -28,11 +28,11 @@ class RestApi(Api):
 
     prefix: str
     unreadable = 400
-    """Status for a body that makes no sense."""
+    """Status for an invalid body."""
     pool_created = 200
     usual_page = MOST
     stringifies = "true"
-    """Whether an XCom is told as Python's text form of it, unless asked otherwise."""
+    """Whether the value of an XCom is its Python text by default."""
 
     def endpoints(self) -> Iterable[Endpoint]:
         run = "/dags/{}/dagRuns/{}"
@@ -59,11 +59,11 @@ class RestApi(Api):
     def below_prefix(self, table: Iterable[Endpoint]) -> list[Endpoint]:
         return [(method, self.prefix + path, answer) for method, path, answer in table]
 
-    # What the two generations say differently
+    # What differs between the two generations
 
     @abstractmethod
     def problem(self, status: int, detail: Any) -> Reply:
-        """How an error is told."""
+        """The form of an error."""
 
     def refuse(self, status: int, detail: Any) -> Refused:
         return Refused(self.problem(status, detail))
@@ -75,7 +75,7 @@ class RestApi(Api):
         return self.problem(404, f"{what} not found")
 
     def pool_json(self, pool: FakePool) -> dict[str, Any]:
-        """A pool as this version tells it."""
+        """A pool as this version describes it."""
         open_slots = pool.slots - pool.occupied if pool.slots >= 0 else -1
         return {
             "name": pool.name,
@@ -87,7 +87,7 @@ class RestApi(Api):
         }
 
     def exists(self, detail: str) -> Refused:
-        """What is answered if there is such a thing already."""
+        """The reply for something that exists already."""
         return self.refuse(409, detail)
 
     # DAGs and tasks
@@ -172,10 +172,10 @@ class RestApi(Api):
 
     @abstractmethod
     def log_reply(self, request: RecordedRequest, run: FakeRun, lines: list[str], *, grows: bool) -> Reply:
-        """A log as this generation tells it. :param grows: whether its task still writes."""
+        """A log as this generation returns it. :param grows: whether its task still writes."""
 
     def log_offset(self, request: RecordedRequest) -> int:
-        """How many lines of a log a token stands for."""
+        """The line from which a token continues a log."""
         token = request.query.get("token", [f"{FROM_LINE}0"])[0]
         if not token.startswith(FROM_LINE):
             raise self.refuse(400, "Bad Signature. Please use only the tokens provided by the API.")
@@ -183,7 +183,7 @@ class RestApi(Api):
 
     @abstractmethod
     def dates_of_run(self, run: FakeRun) -> dict[str, Any]:
-        """What a part of a run tells of the run's dates."""
+        """The dates of its run that a task instance has."""
 
     def get_xcom(self, request: RecordedRequest, dag_id: str, run_id: str, task_id: str, key: str) -> Reply:
         dag, run = self.run(dag_id, run_id)

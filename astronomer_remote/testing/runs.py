@@ -53,7 +53,7 @@ class RunApi(RestApi):
 
     @abstractmethod
     def run_json(self, run: FakeRun) -> dict[str, Any]:
-        """A run as this version tells it."""
+        """A run as this version describes it."""
 
     def trigger(self, request: RecordedRequest, dag_id: str) -> Reply:
         body = request.json()
@@ -69,12 +69,12 @@ class RunApi(RestApi):
         return Reply(200, self.run_json(self.add_run(run)))
 
     def date_is_taken(self, run: FakeRun) -> Refused:
-        """What is answered if there is a run of this logical date already."""
+        """The reply if there is a run of this logical date already."""
         date = self.date(run.logical_date)
         return self.exists(f"DAGRun with DAG ID: '{run.dag_id}' and DAGRun logical date: '{date}' already exists")
 
     def read_trigger(self, dag: FakeDag, body: Mapping[str, Any]) -> FakeRun:
-        """The run that a trigger's body asks for."""
+        """The run that a trigger's body describes."""
         if not isinstance(body.get("conf", {}), dict):
             raise self.refuse(self.unreadable, f"{body['conf']!r} is not of type 'object' - 'conf'")
         named = ("run_after", "data_interval_start", "data_interval_end")
@@ -97,7 +97,7 @@ class RunApi(RestApi):
 
     @abstractmethod
     def read_logical_date(self, body: Mapping[str, Any], run: FakeRun) -> Any:
-        """The logical date that a trigger's body asks for."""
+        """The logical date of a trigger's body."""
 
     def body_date(self, body: Mapping[str, Any], name: str) -> Any:
         try:
@@ -107,10 +107,10 @@ class RunApi(RestApi):
 
     def get_run(self, request: RecordedRequest, dag_id: str, run_id: str) -> Reply:
         dag, run = self.run(dag_id, run_id)
-        return Reply(200, self.tell_some(dag.read(run, self.contents.now()), request))
+        return Reply(200, self.selected_fields(dag.read(run, self.contents.now()), request))
 
-    def tell_some(self, run: FakeRun, request: RecordedRequest) -> dict[str, Any]:
-        """What is told of a run that is asked for, or listed, by a GET; a part of it where that can be asked for."""
+    def selected_fields(self, run: FakeRun, request: RecordedRequest) -> dict[str, Any]:
+        """The fields of a run that a GET returns: all of them, or a selection in versions that support it."""
         return self.run_json(run)
 
     def list_runs(self, request: RecordedRequest, dag_id: str) -> Reply:
@@ -178,7 +178,7 @@ class RunApi(RestApi):
                 continue
             runs.sort(key=lambda run: str(self.date_of(run, name) or ""), reverse=field.startswith("-"))
         if limit is None:
-            return self.page("dag_runs", runs, lambda run: self.tell_some(run, request), request)
+            return self.page("dag_runs", runs, lambda run: self.selected_fields(run, request), request)
         chosen = [self.run_json(run) for run in runs[offset:][:limit]]
         return Reply(200, {"dag_runs": chosen, "total_entries": len(runs)})
 

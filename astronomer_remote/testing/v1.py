@@ -83,7 +83,7 @@ class V1Api(AssetApi):
     def forbidden(self) -> Reply:
         return self.problem(403, None)
 
-    # Who is let in
+    # Logins
 
     def user_of(self, request: RecordedRequest) -> str:
         kind, _, pair = request.headers.get("authorization", "").partition(" ")
@@ -140,8 +140,8 @@ class V1Api(AssetApi):
                 raise self.refuse(400, f"Extra query parameter(s) {name} not in spec")
         return super().list_runs(request, dag_id)
 
-    def tell_some(self, run: FakeRun, request: RecordedRequest) -> dict[str, Any]:
-        shown = super().tell_some(run, request)
+    def selected_fields(self, run: FakeRun, request: RecordedRequest) -> dict[str, Any]:
+        shown = super().selected_fields(run, request)
         target = [name for names in request.query.get("fields", []) for name in names.split(",")]
         for name in target:
             if name not in shown:
@@ -184,7 +184,7 @@ class V1Api(AssetApi):
         return Reply(200, {"task_instances": shown})
 
     def is_meant(self, run: FakeRun, body: Mapping[str, Any]) -> bool:
-        """Whether a run is one of those whose tasks are to be cleared."""
+        """Whether the tasks of a run are cleared."""
         if "dag_run_id" in body:
             return bool(run.run_id == body["dag_run_id"])
         bounds = {"logical_date_gte": body.get("start_date"), "logical_date_lte": body.get("end_date")}

@@ -22,7 +22,7 @@ ONLY_SLOTS = "Only slots and included_deferred can be modified on Default Pool"
 
 
 class V2Api(AssetApi):
-    """The API that refuses unknown fields of a body, ignores unknown ones of a query, and wants tokens."""
+    """Refuses unknown fields of a body, ignores unknown ones of a query, and needs tokens."""
 
     prefix = "/api/v2"
     unreadable = 422
@@ -59,7 +59,7 @@ class V2Api(AssetApi):
         return Reply(status, {"detail": detail})
 
     def exists(self, detail: str) -> Refused:
-        # What it tells of the database does not say whether the id or the date was taken.
+        # The details of the database do not show whether the id or the date was taken.
         reason = {"reason": "Unique constraint violation", "statement": "hidden", "orig_error": "hidden"}
         return self.refuse(409, reason)
 
@@ -67,7 +67,7 @@ class V2Api(AssetApi):
         text = super().date(moment)
         return text.replace("+00:00", "Z") if text else None
 
-    # Who is let in
+    # Logins
 
     def user_of(self, request: RecordedRequest) -> str:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
@@ -148,7 +148,7 @@ class V2Api(AssetApi):
             return Reply(200, text, "application/x-ndjson")
         body = self.log_offset(request)
         header = [{"event": each} for each in ("::group::Log message source details", "/fake.log", "::endgroup::")]
-        # Before 3.2 it begins anew in spite of the token, only without the header.
+        # Before 3.2 it starts from the first line in spite of the token, only without the header.
         content = records[body if self.version >= (3, 2) else 0 :] if body else [*header, *records]
         return Reply(200, {"content": content, "continuation_token": f"{FROM_LINE}{len(lines)}" if grows else None})
 

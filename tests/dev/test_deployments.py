@@ -182,7 +182,7 @@ def test_a_component_can_be_killed_and_started_again() -> None:
 @pytest.mark.timeout(600)
 def test_a_failing_start_shows_what_the_component_wrote_and_leaves_nothing() -> None:
     deployment = Airflow("3.3.2", name="failing", env={"AIRFLOW__CORE__EXECUTOR": "NoSuchExecutor"})
-    with pytest.raises(StartError, match=r"scheduler ended with(?s:.*)NoSuchExecutor"):
+    with pytest.raises(StartError, match=r"scheduler exited with(?s:.*)NoSuchExecutor"):
         deployment.start()
 
     assert not deployment.alive

@@ -150,7 +150,7 @@ def test_a_python_is_downloaded_only_if_none_is_here(calls: Path, monkeypatch: p
     environment("2.11.2", report=said.append)
     venv = made(calls)[0]
     assert venv[venv.index("--python") + 1] == "3.11"
-    assert any("uv downloads it" in each for each in said)
+    assert any("uv will download it" in each for each in said)
 
 
 def test_where_downloads_are_forbidden_the_error_says_what_is_needed_what_is_here_and_what_to_do(

@@ -218,7 +218,7 @@ def begin(code: str, tmp_path: Path) -> subprocess.Popen[str]:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 @pytest.mark.parametrize(
     ("sig", "code", "text"),
-    [(signal.SIGINT, 130, "Interrupted; everything was ended."), (signal.SIGTERM, 143, "")],
+    [(signal.SIGINT, 130, "Interrupted; everything is stopped."), (signal.SIGTERM, 143, "")],
     ids=["interrupted", "terminated"],
 )
 @pytest.mark.parametrize("doing", [INSTALLING, STUCK, TOURING], ids=["installing", "stuck", "touring"])

@@ -213,4 +213,4 @@ def test_what_runs_first_runs_in_python_3_8(monkeypatch: pytest.MonkeyPatch) -> 
     done = subprocess.run(
         [oldest.path, "-m", "dev.bootstrap", "demo"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert "Pythons of this machine" in done.stdout, done.stderr
+    assert "Pythons on this machine" in done.stdout, done.stderr

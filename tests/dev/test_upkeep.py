@@ -87,11 +87,11 @@ def test_what_has_ended_is_started_again(watched: Watched) -> None:
     watched.deployment.wrong = "webserver does not answer"
     watched.end("webserver", 1)
     watched.pass_time(5)
-    assert watched.said == ["remote: the webserver ended with exit code 1; starting it again"]
+    assert watched.said == ["remote: the webserver exited with code 1; restarting it"]
     watched.deployment.wrong = None
     watched.pass_time(2)
     assert watched.deployment.restarted == ["webserver"]
-    assert watched.said[1:] == ["remote: works again"]
+    assert watched.said[1:] == ["remote: is healthy again"]
 
 
 def test_what_ends_again_and_again_stays_down(watched: Watched) -> None:
@@ -99,8 +99,10 @@ def test_what_ends_again_and_again_stays_down(watched: Watched) -> None:
         watched.end("scheduler", -9)
         watched.pass_time(5)
     assert watched.deployment.restarted == ["scheduler"] * 3
-    lines = [line for line in watched.said if "stays down" in line]
-    assert lines == ["remote: the scheduler was ended by SIGKILL again and stays down. The end of scheduler.log:"]
+    lines = [line for line in watched.said if "is not restarted" in line]
+    assert lines == [
+        "remote: the scheduler was killed by SIGKILL again and is not restarted. Last lines of scheduler.log:"
+    ]
     assert watched.said.count("the last words of the scheduler") == 1
 
 
@@ -120,18 +122,18 @@ def test_what_stays_unhealthy_is_said_once_and_its_end_too(watched: Watched, wro
     assert watched.said == [f"remote: not healthy for 30 s: {reason or wrong}"]
     watched.deployment.wrong = None
     watched.pass_time(5)
-    assert watched.said[1:] == ["remote: works again"]
+    assert watched.said[1:] == ["remote: is healthy again"]
 
 
 def test_a_deployment_that_was_stopped_is_noticed(watched: Watched) -> None:
     watched.deployment.alive = False
     assert not watched.upkeep.look()
-    assert watched.said == ["remote: was stopped from elsewhere"]
+    assert watched.said == ["remote: was stopped by another process"]
 
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(0, "ended with exit code 0"), (-15, "was ended by SIGTERM"), (-99, "was ended by signal 99")],
+    [(0, "exited with code 0"), (-15, "was killed by SIGTERM"), (-99, "was killed by signal 99")],
 )
 def test_an_exit_code_in_words(code: int, words: str) -> None:
     assert how_it_ended(code) == words
