@@ -51,7 +51,7 @@ def test_pools_are_listed(any_remote: FakeDeployment, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
-def test_what_a_remote_sends_cannot_act_on_the_terminal(
+def test_what_a_remote_sends_cannot_control_the_terminal(
     start: Start, capsys: pytest.CaptureFixture[str], output: str
 ) -> None:
     evil = "\x1b]0;gone\x07\n\u202e\x9b\ud800"
@@ -93,7 +93,7 @@ def test_another_deployment_can_be_the_declaration(start: Start) -> None:
     assert run("diff", "--conn-id", "production", "--source-conn-id", "staging") == 2
 
 
-def test_what_goes_wrong_is_one_line_and_another_code(
+def test_an_error_is_one_line_and_another_exit_code(
     start: Start, declare: Callable[[Any], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     remote = start("2.11.2")

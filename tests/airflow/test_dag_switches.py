@@ -56,7 +56,7 @@ def test_a_dag_is_unpaused_and_restored(any_remote: FakeDeployment) -> None:
     assert is_paused(any_remote)
 
 
-def test_what_was_never_noted_is_not_restored(remote: FakeDeployment) -> None:
+def test_a_dag_that_was_not_recorded_is_not_restored(remote: FakeDeployment) -> None:
     with pytest.raises(InvalidSettings, match="paused must be what RemoteRecordDagOperator returned"):
         run(RemoteRestoreDagOperator, paused=None)
     assert remote.requests == []
@@ -72,7 +72,7 @@ def test_an_unknown_dag_is_not_found(remote: FakeDeployment) -> None:
         run(RemoteCancelDagRunOperator, external_run_id="")
 
 
-def test_whatever_is_made_in_the_block_stands_between_setup_and_teardown() -> None:
+def test_tasks_of_the_block_run_between_setup_and_teardown() -> None:
     with DAG("d", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
         with dag_paused("quick"):
             BaseOperator(task_id="work")

@@ -17,7 +17,7 @@ RAISED += [errors.DagRunNotFound]
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_each_error_of_the_remote_has_a_twin_of_the_same_place_in_the_tree(cause: type[errors.RemoteError]) -> None:
+def test_each_error_of_the_api_has_an_exception_at_the_same_place_in_the_tree(cause: type[errors.RemoteError]) -> None:
     twin = getattr(exceptions, cause.__name__)
     assert issubclass(twin, cause)
     assert issubclass(twin, AirflowException)
@@ -26,13 +26,13 @@ def test_each_error_of_the_remote_has_a_twin_of_the_same_place_in_the_tree(cause
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_airflow_retries_what_may_pass_and_fails_at_once_what_may_not(cause: type[errors.RemoteError]) -> None:
+def test_airflow_retries_transient_errors_and_fails_at_once_for_permanent_ones(cause: type[errors.RemoteError]) -> None:
     twin = getattr(exceptions, cause.__name__)
     assert issubclass(twin, AirflowFailException) == issubclass(cause, errors.PermanentError)
 
 
 @pytest.mark.parametrize("cause", RAISED)
-def test_an_error_keeps_what_it_knows_when_it_becomes_airflows(cause: type[errors.RemoteError]) -> None:
+def test_an_error_keeps_its_details_when_it_becomes_airflows(cause: type[errors.RemoteError]) -> None:
     error = cause("What happened.", status=418, method="GET", path="/tea", detail="I am a teapot")
     if isinstance(error, errors.RemoteUnavailable):
         error.retry_after = 7.0
@@ -53,7 +53,7 @@ def test_an_exception_survives_the_way_between_processes(cause: type[errors.Remo
 
 
 @pytest.mark.parametrize("own", [exceptions.DagRunFailed, exceptions.WaitTimeout])
-def test_a_bad_end_of_a_run_lets_airflow_retry(own: type[exceptions.RemoteError]) -> None:
+def test_a_failed_run_lets_airflow_retry(own: type[exceptions.RemoteError]) -> None:
     assert issubclass(own, exceptions.RemoteError)
     assert not issubclass(own, AirflowFailException)
 

@@ -35,7 +35,7 @@ def test_its_connection_is_what_airflow_calls_one() -> None:
 
 
 @VERSIONS
-def test_a_run_ends_by_being_looked_at(version: str, start: Start) -> None:
+def test_a_run_finishes_when_it_is_polled(version: str, start: Start) -> None:
     remote = start(version)
     remote.add_dag("slow", polls=2)
     remote.add_run("slow", "r", state="running")
@@ -67,7 +67,7 @@ def test_what_happened_can_be_read(remote: FakeDeployment) -> None:
     assert [request.json()["slots"] for request in changed] == [5]
 
 
-def test_it_has_an_address_only_while_it_runs() -> None:
+def test_it_has_a_url_only_while_it_runs() -> None:
     remote = FakeDeployment()
     with pytest.raises(RuntimeError, match="with"):
         _ = remote.url

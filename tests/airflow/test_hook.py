@@ -260,13 +260,13 @@ def test_an_operation_works_in_every_generation_or_fails_with_a_clear_error(
     assert {method for method, _ in remote.requests} <= {"GET"}
 
 
-def test_every_operation_stands_in_the_table_above() -> None:
+def test_every_operation_is_in_the_table_above() -> None:
     operations = {name.removeprefix("async_") for name in vars(AstronomerHook) if name.startswith("async_")}
     operations -= {"run_flow", "driver", "settings"}
     assert operations == set(OPERATIONS)
 
 
-def test_generation_and_login_are_found_out_once(remote: FakeDeployment) -> None:
+def test_generation_and_login_are_detected_once(remote: FakeDeployment) -> None:
     hook = AstronomerHook()
     for _ in range(3):
         hook.get_pool("default_pool")
@@ -296,7 +296,7 @@ def test_an_operation_fails_with_the_exception_that_fits(
 
 
 @pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
-def test_a_hidden_configuration_is_said_to_be_hidden(start: Start, version: str) -> None:
+def test_the_error_for_a_hidden_configuration_says_so(start: Start, version: str) -> None:
     start(version)
     with pytest.raises(AccessDenied, match="chose not to expose"):
         AstronomerHook().get_config()
@@ -556,7 +556,7 @@ def test_the_button_says_when_something_else_answers(add_connection: Any) -> Non
     assert "proxy or login page" in message
 
 
-def test_the_button_does_not_hold_up_a_web_server(
+def test_the_button_does_not_block_a_web_server(
     remote: FakeDeployment, add_connection: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_connection(**remote.connection(extra={"connect_timeout": 600, "read_timeout": 600}))
@@ -592,7 +592,7 @@ def test_run_is_authenticated_and_sends_no_extra_as_a_header(start: Start, add_c
         assert set(request.headers) <= known
 
 
-def test_run_takes_data_and_headers_as_ever(remote: FakeDeployment) -> None:
+def test_run_takes_data_and_headers_as_in_http_hook(remote: FakeDeployment) -> None:
     hook = AstronomerHook(method="POST")
     reply = hook.run(
         "/api/v2/pools", data=json.dumps({"name": "new", "slots": 2}), headers={"Content-Type": "application/json"}
@@ -730,7 +730,7 @@ def test_an_endpoint_that_may_lead_to_another_deployment_is_refused(add_connecti
     assert not any({"authorization", "x-gate"} & set(request.headers) for request in heard)
 
 
-def test_credentials_are_shown_to_the_deployment_alone(
+def test_credentials_are_sent_to_the_deployment_alone(
     remote: FakeDeployment, elsewhere: tuple[str, list[RecordedRequest]], add_connection: Any
 ) -> None:
     add_connection(**remote.connection(extra={"secret_headers": {"X-Gate": "g4te"}}))

@@ -404,7 +404,7 @@ def test_what_a_retry_cannot_fix_fails_at_once(
 
 
 @pytest.mark.usefixtures("no_pauses")
-def test_what_may_pass_is_left_to_airflows_retries(remote: FakeDeployment) -> None:
+def test_transient_errors_are_left_to_airflows_retries(remote: FakeDeployment) -> None:
     remote.disturb(503, times=100)
     made = operator()
     with pytest.raises(RemoteError) as caught:
@@ -474,7 +474,7 @@ def test_a_request_that_the_remote_was_too_busy_for_is_made_again(any_remote: Fa
     assert len(any_remote.runs("quick")) == 1
 
 
-def test_a_retry_takes_up_the_run_of_the_try_before(any_remote: FakeDeployment) -> None:
+def test_a_retry_continues_with_the_run_of_the_try_before(any_remote: FakeDeployment) -> None:
     any_remote.add_dag("slow", polls=3)
     first = operator(trigger_dag_id="slow", retries=1)
     run_id = first.execute(local_task(first).context())
@@ -725,7 +725,7 @@ def test_a_run_that_ended_at_the_last_moment_did_not_time_out(remote: FakeDeploy
     assert come_back(deferred, made, context, event)["state"] == "success"
 
 
-def test_a_run_that_was_cancelled_for_its_time_is_no_success_whatever_its_scheduler_says(
+def test_a_run_that_was_cancelled_at_the_deadline_is_no_success_whatever_its_scheduler_says(
     remote: FakeDeployment,
 ) -> None:
     # A scheduler that is at work on the run when its tasks are skipped writes success over its state.

@@ -13,7 +13,7 @@ from astronomer_remote.api.protocol.errors import InvalidSettings
 
 
 @pytest.mark.parametrize("ending", ["json", "yaml"])
-def test_many_pools_of_which_one_stands_there_twice_are_read_at_once(tmp_path: Path, ending: str) -> None:
+def test_a_file_of_many_pools_with_a_duplicate_is_read_quickly(tmp_path: Path, ending: str) -> None:
     # To look each name up in a list of all took minutes.
     number = 100_000 if ending == "json" else 5_000
     names = [f'"pool_{index}": 1' for index in [*range(number), 7]]
@@ -34,7 +34,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         read(path)
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_does_not_block(tmp_path: Path) -> None:
     pipe = tmp_path / "pools.json"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path):
@@ -43,7 +43,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pools.json", "pools.yaml"])
-def test_what_is_nested_too_deeply_is_said_so(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_nested_too_deeply_is_an_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("[" * 5_000 + "]" * 5_000)
     with pytest.raises(InvalidSettings, match=r"holds no (JSON|YAML)"):

@@ -80,7 +80,7 @@ def test_a_pool_is_created_changed_and_deleted(any_remote: FakeDeployment) -> No
     assert any_remote.pools() == {"default_pool": 128}
 
 
-def test_a_pool_that_is_there_is_a_failure_left_alone_or_brought_in_line(any_remote: FakeDeployment) -> None:
+def test_a_pool_that_exists_is_an_error_left_alone_or_updated(any_remote: FakeDeployment) -> None:
     any_remote.add_pool("p", 3)
     with pytest.raises(Conflict) as caught:
         execute(RemoteCreatePoolOperator, pool_name="p", slots=5)
@@ -120,7 +120,7 @@ def test_several_at_once_make_one_pool_and_no_error(any_remote: FakeDeployment, 
     assert any_remote.pools() == {"default_pool": 128, "p": 5}
 
 
-def test_every_task_can_be_tried_again_whatever_of_it_was_done(any_remote: FakeDeployment) -> None:
+def test_every_task_can_be_retried_however_much_of_it_was_done(any_remote: FakeDeployment) -> None:
     any_remote.add_pool("p", 3)
     tasks: list[tuple[type, dict[str, Any], dict[str, int]]] = [
         (RemoteCreatePoolOperator, {"pool_name": "q", "slots": 1, "if_exists": "skip"}, {"p": 3, "q": 1}),
@@ -151,7 +151,7 @@ def test_a_pool_in_use_is_not_deleted_unless_forced(start: Start) -> None:
         execute(RemoteUpdatePoolOperator, pool_name="p", slots=1)
 
 
-def test_who_may_only_read_changes_nothing(start: Start, add_connection: Callable[..., str]) -> None:
+def test_an_account_with_read_permissions_changes_nothing(start: Start, add_connection: Callable[..., str]) -> None:
     remote = start()
     remote.add_pool("busy", 3)
     add_connection(**remote.connection(login="viewer", password="viewer"))
@@ -170,7 +170,7 @@ def test_who_may_only_read_changes_nothing(start: Start, add_connection: Callabl
 
 
 @pytest.mark.parametrize("slots", [-5, -2, 2**31, "many", "1.5", None, True])
-def test_what_is_no_size_is_refused(start: Start, slots: Any) -> None:
+def test_an_invalid_size_is_an_error(start: Start, slots: Any) -> None:
     remote = start()
     with pytest.raises(InvalidSettings, match="slots="):
         execute(RemoteCreatePoolOperator, pool_name="p", slots=slots)
@@ -208,7 +208,7 @@ def test_what_is_known_to_be_wrong_is_refused_while_the_dag_is_parsed(kind: type
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 257, ".."])
-def test_a_name_no_pool_can_have_is_refused(any_remote: FakeDeployment, name: str) -> None:
+def test_an_invalid_name_is_an_error(any_remote: FakeDeployment, name: str) -> None:
     tasks: list[tuple[type, dict[str, Any]]] = [
         (RemoteCreatePoolOperator, {"slots": 1}),
         (RemoteUpdatePoolOperator, {"slots": 1}),
@@ -224,7 +224,7 @@ def test_a_name_no_pool_can_have_is_refused(any_remote: FakeDeployment, name: st
 
 
 @pytest.mark.parametrize("name", ["a b", "100%", "a%2Fb", "a..b", "größe 池", "x" * 50])
-def test_any_other_name_is_a_name(any_remote: FakeDeployment, name: str) -> None:
+def test_any_other_name_is_valid(any_remote: FakeDeployment, name: str) -> None:
     execute(RemoteCreatePoolOperator, pool_name=name, slots=0)
     execute(RemoteUpdatePoolOperator, pool_name=name, slots=2)
     execute(RemoteSyncPoolsOperator, pools={name: 3})
@@ -248,7 +248,7 @@ def test_a_name_with_a_slash_is_for_airflow_3(start: Start) -> None:
 # Synchronise
 
 
-def test_pools_are_made_to_match_and_the_table_comes_first(
+def test_pools_are_changed_after_the_table_is_logged(
     any_remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[tuple[str, list[str]]] = []
@@ -328,7 +328,7 @@ def test_a_file_can_be_the_declaration(any_remote: FakeDeployment, tmp_path: Pat
         ("pools.yaml", "- p", "not as list"),
     ],
 )
-def test_a_file_that_is_no_declaration_says_why(
+def test_the_error_says_why_a_file_is_no_declaration(
     start: Start, tmp_path: Path, name: str, text: str | None, words: str
 ) -> None:
     remote = start()
@@ -352,7 +352,7 @@ def test_without_the_library_for_yaml_it_is_named(
     assert remote.requests == []
 
 
-def test_a_text_that_is_no_declaration_says_why(start: Start) -> None:
+def test_the_error_says_why_a_text_is_no_declaration(start: Start) -> None:
     start()
     for pools, words in (("{", "must be an object or its JSON text"), ("[]", "not as list"), ('{"p": -9}', "slots=-9")):
         with pytest.raises(InvalidSettings, match=words):
@@ -405,7 +405,7 @@ def test_open_slots_are_waited_for(start: Start, version: str, deferrable: bool)
 
 
 @pytest.mark.parametrize("version", ["2.0.2", "2.11.2", "3.3.2"])
-def test_a_rescheduled_sensor_looks_once_and_comes_back(start: Start, version: str, not_rescheduled_yet: None) -> None:
+def test_a_rescheduled_sensor_polls_once_and_comes_back(start: Start, version: str, not_rescheduled_yet: None) -> None:
     remote = start(version)
     remote.add_pool("p", 3, occupied=3)
     made = sensor(slots=2, mode="reschedule", poke_interval=60)
@@ -419,7 +419,7 @@ def test_a_rescheduled_sensor_looks_once_and_comes_back(start: Start, version: s
     again.execute(local_task(again).context())
 
 
-def test_all_who_wait_in_a_triggerer_share_one_listing_per_interval(start: Start) -> None:
+def test_all_waits_of_a_triggerer_share_one_listing_per_interval(start: Start) -> None:
     remote = start()
     interval, waiters = 0.4, 50
     remote.add_pool("p", 3, occupied=3)
@@ -520,14 +520,14 @@ def test_a_task_that_was_cleared_does_not_take_the_borrowed_size_for_the_pool_s_
 
 
 @pytest.mark.parametrize("loan", [None, "", [1]])
-def test_what_is_no_loan_is_refused(start: Start, loan: Any) -> None:
+def test_an_invalid_loan_is_an_error(start: Start, loan: Any) -> None:
     start()
     for kind in (RemoteBorrowPoolSlotsOperator, RemoteReturnPoolSlotsOperator):
         with pytest.raises(InvalidSettings, match="loan must be what RemoteRecordPoolOperator returned"):
             execute(kind, loan=loan)
 
 
-def test_whatever_is_made_in_the_block_stands_between_setup_and_teardown() -> None:
+def test_tasks_of_the_block_run_between_setup_and_teardown() -> None:
     with DAG("d", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None) as dag:
         with borrowed_slots("p", 9, task_id="more", retries=4):
             BaseOperator(task_id="work")

@@ -123,7 +123,7 @@ def test_it_can_be_turned_off(crowded: FakeDeployment, make: Make) -> None:
     assert not any(request.query.get("state") == ["failed"] for request in crowded.received)
 
 
-def test_a_run_that_failed_by_succeeding_needs_no_reasons(start: Start) -> None:
+def test_a_successful_run_in_failed_states_has_no_report(start: Start) -> None:
     start().add_dag("crowded")
     _, local = fail(operator(allowed_states=["failed"], failed_states=["success"]))
     assert "remote_failure" not in local.xcoms
@@ -154,7 +154,7 @@ def test_a_report_that_xcom_refuses_is_in_the_error_all_the_same(
     assert "OSError: disk full" in text
 
 
-def test_reasons_that_take_too_long_are_left(crowded: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_takes_too_long_is_left_out(crowded: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "SECONDS_TO_EXPLAIN", 0.5)
     crowded.disturb(503, times=99, path="taskInstances")
     _, local = fail(operator())

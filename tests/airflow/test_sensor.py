@@ -360,7 +360,7 @@ def test_data_intervals_cannot_be_seen_before_2_3(start: Start, version: str, de
 
 @BOTH_MODES
 @pytest.mark.parametrize("version", ["1.10.15", "2.11.2", "3.3.2"])
-def test_a_wait_that_finds_nothing_says_once_what_there_is_near_the_date(
+def test_a_wait_that_finds_nothing_logs_once_the_runs_near_the_date(
     start: Start, version: str, deferrable: bool, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -382,7 +382,7 @@ def test_a_wait_that_finds_nothing_says_once_what_there_is_near_the_date(
 
 
 @pytest.mark.parametrize("earlier", [0, 1, 2, 3])
-def test_a_rescheduled_wait_says_so_at_its_third_look(
+def test_a_rescheduled_wait_logs_it_at_its_third_poll(
     remote: FakeDeployment,
     earlier: int,
     not_rescheduled_yet: None,
@@ -413,7 +413,7 @@ def test_how_often_a_sensor_was_rescheduled_is_read_from_airflow(database: None)
         ("nowhere", {"latest_run": True}, "has no such DAG yet, or does not show it to this account: 'nowhere'"),
     ],
 )
-def test_a_wait_that_finds_nothing_says_why(
+def test_a_wait_that_finds_nothing_logs_why(
     start: Start,
     dag_id: str,
     which: dict[str, Any],
@@ -469,7 +469,7 @@ def test_a_skipped_state_skips(remote: FakeDeployment, deferrable: bool) -> None
 
 
 @BOTH_MODES
-def test_a_state_that_nobody_knows_means_not_yet(remote: FakeDeployment, deferrable: bool) -> None:
+def test_an_unknown_state_keeps_waiting(remote: FakeDeployment, deferrable: bool) -> None:
     remote.add_dag("odd", stays="pondering")
     remote.add_run("odd", "today", state="running", logical_date=TODAY)
     with pytest.raises(AirflowSensorTimeout):
@@ -724,7 +724,7 @@ def test_an_execution_timeout_skips_softly(remote: FakeDeployment, make: Any, so
 
 @BOTH_SENSORS
 @BOTH_MODES
-def test_without_time_it_looks_once(remote: FakeDeployment, make: Any, deferrable: bool) -> None:
+def test_without_time_it_polls_once(remote: FakeDeployment, make: Any, deferrable: bool) -> None:
     made = make(deferrable=deferrable, timeout=0)
     with pytest.raises(AirflowSensorTimeout):
         made.execute(local_task(made).context())
@@ -871,7 +871,7 @@ def test_a_trigger_polls_first_at_its_begin(remote: FakeDeployment, make: Any) -
     assert time.monotonic() - began >= 0.25
 
 
-def test_a_run_that_ended_while_its_sensor_could_not_look_is_found(
+def test_a_run_that_finished_while_its_sensor_could_not_poll_is_found(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote.add_run("quick", "today", logical_date=TODAY)
@@ -895,7 +895,7 @@ def test_in_reschedule_mode_it_gives_its_slot_back(remote: FakeDeployment, not_r
     made.execute(task.context())
 
 
-def test_it_looks_once_before_it_defers(any_remote: FakeDeployment) -> None:
+def test_it_polls_once_before_it_defers(any_remote: FakeDeployment) -> None:
     any_remote.add_run("quick", "today", logical_date=TODAY)
     made = sensor(deferrable=True)
     assert made.execute(local_task(made).context()) is None

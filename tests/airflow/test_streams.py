@@ -55,7 +55,7 @@ def loading(remote: FakeDeployment, **options: Any) -> FakeDeployment:
 
 @BOTH_MODES
 @VERSIONS
-def test_each_line_stands_in_the_local_log_once(start: Start, heard: Heard, version: str, deferrable: bool) -> None:
+def test_each_line_is_in_the_local_log_once(start: Start, heard: Heard, version: str, deferrable: bool) -> None:
     remote = loading(start(version))
     assert run(operator(deferrable=deferrable))["state"] == "success"
     assert heard.lines("extract") == ["read 3 files", "100 % done"]
