@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.remote import Remote
+from benchmarks.remote import LoadedRemote
 from dev.places import ROOT
 
 MOST_ENDS_PER_SECOND = 50.0
@@ -151,7 +151,7 @@ class Measuring:
     :param seconds: how long each of the two phases takes.
     """
 
-    def __init__(self, remote: Remote, *, interval: float, seconds: float) -> None:
+    def __init__(self, remote: LoadedRemote, *, interval: float, seconds: float) -> None:
         self._remote = remote
         self._interval = interval
         self._seconds = seconds

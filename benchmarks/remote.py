@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
+import platform
 import signal
 import subprocess
 import tempfile
@@ -13,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import psutil
 import psycopg2
 import requests
 
-from benchmarks.machine import cpu_seconds
 from dev import prepare
+from dev.database import OWNER, Postgres, postgres
 from dev.deployments import Airflow
 from dev.environments import environment
-from dev.postgres import OWNER, Postgres, postgres
 from dev.settings import DEFAULT_USERS, Place, settings
 from dev.versions import Release
 
@@ -36,7 +38,7 @@ DRIVERS = {"v1": ("psycopg2-binary",), "v2": ("asyncpg", "psycopg2-binary")}
 ANSWER_SECONDS = 20.0
 
 
-class Remote:
+class LoadedRemote:
     """
     A running remote.
 
@@ -142,7 +144,7 @@ class Remote:
 
 
 @contextlib.contextmanager
-def remote(version: str, *, past: int, running: int) -> Iterator[Remote]:
+def remote(version: str, *, past: int, running: int) -> Iterator[LoadedRemote]:
     """Start a remote with so many runs, and end it in the end."""
     parsed = Release.parse(version)
     extras = DRIVERS[parsed.generation]
@@ -154,7 +156,7 @@ def remote(version: str, *, past: int, running: int) -> Iterator[Remote]:
             connection.autocommit = True
             _fill(connection, parsed.generation, past=past, running=running)
             with Airflow(version, name="benchmark", components=[parsed.web], extras=extras, env=env) as deployment:
-                yield Remote(deployment, database, connection)
+                yield LoadedRemote(deployment, database, connection)
 
 
 def _fill(connection: Connection, generation: str, *, past: int, running: int) -> None:
@@ -229,3 +231,17 @@ def _run_columns(name: str, date: str, *, ended: bool) -> dict[str, str]:
         "updated_at": date,
         "external_trigger": "true",
     }
+
+
+def machine() -> str:
+    """The machine of a measurement."""
+    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of CPU of a process, of its descendants, and of those that have ended."""
+    total = 0.0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
+    return total

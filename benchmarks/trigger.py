@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import requests
 
 from astronomer_remote.api.pools.diff import table
-from benchmarks.machine import cpu_seconds, machine
+from benchmarks.remote import cpu_seconds, machine
 from dev.deployments import Airflow
 from dev.places import ROOT
 from dev.versions import Release

@@ -14,10 +14,9 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from benchmarks.machine import machine
 from benchmarks.measuring import Measurement, Measuring
 from benchmarks.picture import draw
-from benchmarks.remote import Remote, remote
+from benchmarks.remote import LoadedRemote, machine, remote
 from benchmarks.reporting import goals, measured, ratios
 from dev.places import ROOT
 
@@ -28,7 +27,7 @@ SINGLY = {"2": [1, 10, 25], "3": [1, 10, 100, 250, 500, 1_000]}
 PAST = {"2": 100_000, "3": 1_000_000}
 
 
-def measurements(it: Remote, arguments: argparse.Namespace) -> Iterator[Measurement]:
+def measurements(it: LoadedRemote, arguments: argparse.Namespace) -> Iterator[Measurement]:
     """Nobody, then every number of waits, our way and the other."""
     measuring = Measuring(it, interval=arguments.interval, seconds=arguments.seconds)
     headers = it.headers()

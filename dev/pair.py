@@ -20,7 +20,7 @@ from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
 from dev.deployments import Airflow, StartError
-from dev.login import login_problem
+from dev.health import login_problem
 from dev.places import ROOT
 from dev.pythons import pythons
 from dev.supervisor import descendants

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dev.login import login_problem
+from dev.health import login_problem
 from dev.loopback import free_port
 
 FORM = '<form><input id="csrf_token" name="csrf_token" type="hidden" value="t0ken"></form>'

@@ -124,7 +124,7 @@ def test_runs_of_others_do_not_count(checked: Checked) -> None:
     checked.trigger("by_hand", requested_by="someone")
     checked.trigger("by_hand_too")
     checked.look()
-    assert "exactly one run from this tour" in checked.said[0]
+    assert "exactly one run of this tour" in checked.said[0]
 
 
 def test_a_second_run_of_the_tour_is_a_failure(checked: Checked) -> None:
@@ -164,7 +164,7 @@ def test_the_command_that_the_demo_prints_makes_a_dag(
     made = (tmp_path / "local" / "my_first.py").read_text()
     assert 'with DAG("my_first", ' in made
     assert "trigger_and_wait" not in made
-    assert ("any_endpoint and borrow_slots want: they fail" in text) == (remote == "1.10.15")
+    assert ("any_endpoint and borrow_slots fail" in text) == (remote == "1.10.15")
 
 
 def test_both_uis_have_names_of_their_own_so_that_a_browser_keeps_both_logins(tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.database import Database, Sqlite
+from dev.database import Database, Sqlite, postgres
 from dev.deployments import Airflow
-from dev.postgres import postgres
 from tests.waiting import living, soon
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from dev.database import programs
 from dev.faults import Operation, Rule
-from dev.postgres import programs
 from tests.live.fault_cases import TRIGGER
 from tests.live.plan import BOTH, DEFERRABLE, Pair
 from tests.live.stage import Stage, stage

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from dev import faults
+from dev.database import programs
 from dev.faults import Rule
-from dev.postgres import programs
 from tests.live.fault_cases import TRIGGER
 from tests.live.plan import DEFERRABLE, SYNC, Pair
 from tests.live.stage import WAITS, Stage, Waiting, stage
