@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 from astronomer_remote.api.protocol import redaction
 
 # A machine that is busy with other things must not make a law look broken.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(autouse=True)

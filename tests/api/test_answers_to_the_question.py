@@ -1,4 +1,4 @@
-"""A reply is about what was asked for, and what a remote does not tell lets nothing happen."""
+"""A reply must be about what was requested, and nothing is concluded from what a remote does not show."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_trigger_whose_reply_is_about_another_run_is_looked_up() -> None:
         assert triggered.run.run_id == "r"
 
 
-def test_1_10_tells_of_other_dags_no_more_than_others_do() -> None:
+def test_1_10_shows_no_more_of_other_dags_than_other_versions() -> None:
     other = Speech(EXPERIMENTAL).run() | {"dag_id": "e"}
     with pytest.raises(UnexpectedReply):
         lines(EXPERIMENTAL, lambda to: to.get_dag_run("d", "r"), [other])
@@ -127,7 +127,7 @@ def test_a_pool_that_is_not_in_the_second_listing_is_read_before_it_is_deleted()
         lines(V2, prune, listing("pools", POOL), missing, {"name": "p", "slots": "many"})
 
 
-def test_a_pool_in_use_is_still_told_from_one_whose_use_is_not_known() -> None:
+def test_a_pool_in_use_is_distinguished_from_one_whose_use_is_unknown() -> None:
     with pytest.raises(PoolIsOccupied):
         lines(V2, lambda to: to.pools.delete_if_unused("p"), POOL | {"occupied_slots": 1})
 
@@ -154,7 +154,7 @@ def test_what_is_only_shown_is_left_out_if_it_is_odd() -> None:
     assert (run.conf, run.note) == (None, None)
 
 
-def test_no_error_about_our_settings_comes_from_what_a_remote_tells() -> None:
+def test_no_error_about_our_settings_comes_from_what_a_remote_sends() -> None:
     for version in STABLE:
         odd = Speech(version).run(date="soon") | {"end_date": "0000", "start_date": "9999-12-31T23:59:59-23:59"}
         run = lines(version, lambda to: to.get_dag_run("d", "r"), odd)

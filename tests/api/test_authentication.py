@@ -49,7 +49,7 @@ def pool_turn(version: str, reply: Response | None = None, **checks: Any) -> Tur
 
 
 def proof_turn(reply: Response, **checks: Any) -> Turn:
-    """Airflow 2.11 refuses a missing permission like wrong credentials: something every account may read tells."""
+    """Airflow 2.11 refuses a missing permission like wrong credentials: a read that every account may do decides."""
     return Turn("GET /api/v1/dags?limit=1", reply, **checks)
 
 
@@ -67,9 +67,9 @@ def login_turn(reply: Any = None, *, password: str = "pa:ß") -> Turn:
 
 
 def presented(remote: ScriptedRemote) -> list[str | None]:
-    """How each request for the pool showed who asks."""
-    asked = [request.headers for request in remote.requests if "/pools/" in request.path]
-    return [headers.get("Authorization") or headers.get("Cookie") for headers in asked]
+    """The credentials of each request for the pool."""
+    sent = [request.headers for request in remote.requests if "/pools/" in request.path]
+    return [headers.get("Authorization") or headers.get("Cookie") for headers in sent]
 
 
 SESSION = "session=s3ssion"
@@ -90,7 +90,7 @@ SESSION = "session=s3ssion"
         ("none", V1, None),
     ],
 )
-def test_a_secret_without_a_login_is_presented_as_asked_for(authentication: str, version: str, presented: Any) -> None:
+def test_a_secret_without_a_login_is_sent_as_configured(authentication: str, version: str, presented: Any) -> None:
     remote = ScriptedRemote(replace(KEY, authentication=authentication), version)
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(version, authorization=presented)).name == "p"
 
@@ -119,7 +119,7 @@ def test_a_token_is_presented_even_beside_a_login_if_the_connection_says_so() ->
     assert remote.play(remote.deployment.get_pool("p"), pool_turn(V2, authorization="Bearer t")).name == "p"
 
 
-def test_what_is_public_is_asked_for_without_credentials() -> None:
+def test_what_is_public_is_requested_without_credentials() -> None:
     remote = ScriptedRemote(KEY, V2)
     turn = Turn("GET /api/v2/monitor/health", ok({"x": {}, "y": 1}), authorization=None)
     remote.play(remote.deployment.get_health(), turn)
@@ -134,7 +134,7 @@ def test_what_is_public_is_asked_for_without_credentials() -> None:
         (replace(USER, authentication="basic"), {"Authorization": BASIC}),
     ],
 )
-def test_somebody_else_can_be_given_the_headers_that_authenticate(settings: Settings, headers: Any) -> None:
+def test_the_headers_that_authenticate_can_be_read(settings: Settings, headers: Any) -> None:
     remote = ScriptedRemote(settings, V2)
     assert remote.play(remote.client.authorization()) == headers
 
@@ -183,7 +183,7 @@ def test_a_gateways_page_is_no_refusal_of_the_credentials(settings: Settings) ->
 # Rotated secrets
 
 
-def test_a_rotated_secret_is_read_anew_when_the_old_one_is_refused() -> None:
+def test_a_rotated_secret_is_read_again_when_the_old_one_is_refused() -> None:
     settings = replace(KEY, authentication="astro_token")
     remote = ScriptedRemote(settings, V2)
     remote.play(
@@ -208,7 +208,7 @@ def test_a_rotated_secret_is_tried_in_both_forms_and_the_connection_read_only_on
         )
 
 
-def test_a_rotated_password_is_read_anew_when_logging_in_is_refused() -> None:
+def test_a_rotated_password_is_read_again_when_logging_in_is_refused() -> None:
     remote = ScriptedRemote(USER, V2)
     remote.play(
         remote.deployment.get_pool("p"),
@@ -264,7 +264,7 @@ def test_basic_turns_into_a_session_after_two_requests() -> None:
     assert form == {"username": "me", "password": "pa:ß", "csrf_token": "c5rf"}
 
 
-def test_airflow_before_2_3_is_not_asked_for_a_session() -> None:
+def test_airflow_before_2_3_gets_no_request_for_a_session() -> None:
     remote = after_two_requests(V1_OLD)
     remote.play(remote.deployment.get_pool("p"), pool_turn(V1_OLD, authorization=BASIC))
     assert presented(remote) == [BASIC] * 3
@@ -282,7 +282,7 @@ def test_airflow_before_2_3_is_not_asked_for_a_session() -> None:
     ],
     ids=["no page", "no form", "form again", "no cookie", "broken", "too many logins"],
 )
-def test_where_logging_in_does_not_work_basic_goes_on(turns: list[Turn]) -> None:
+def test_basic_continues_where_logging_in_does_not_work(turns: list[Turn]) -> None:
     remote = after_two_requests()
     remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(V1, authorization=BASIC))
     remote.play(remote.deployment.get_pool("p"), pool_turn(V1, authorization=BASIC))
@@ -297,7 +297,7 @@ def test_a_login_page_without_a_cookie_is_answered_without_one() -> None:
     assert presented(remote) == [BASIC] * 3
 
 
-def test_where_the_api_takes_no_sessions_basic_goes_on_for_good() -> None:
+def test_basic_continues_for_good_where_the_api_takes_no_sessions() -> None:
     remote = after_two_requests()
     remote.play(
         remote.deployment.get_pool("p"),
@@ -332,7 +332,7 @@ def test_a_wrong_password_on_airflow_2_is_named_whether_it_says_401_or_403_witho
     assert ("2.11 answers both with 403 and no reason" in str(failure.value)) == (refusal.status == 403)
 
 
-def test_a_missing_permission_on_airflow_2_is_told_from_a_wrong_password_by_asking_something_else() -> None:
+def test_a_missing_permission_on_airflow_2_is_distinguished_from_a_wrong_password_by_another_request() -> None:
     remote = ScriptedRemote(USER, V1)
     with pytest.raises(AccessDenied, match="lacks the permission"):
         remote.play(
@@ -341,7 +341,7 @@ def test_a_missing_permission_on_airflow_2_is_told_from_a_wrong_password_by_aski
 
 
 @pytest.mark.parametrize("refusal", [UNAUTHORIZED, NO_REASON])
-def test_a_connection_without_credentials_is_told_that_the_remote_wants_some(refusal: Response) -> None:
+def test_the_error_for_a_connection_without_credentials_says_that_the_remote_needs_some(refusal: Response) -> None:
     remote = ScriptedRemote(Settings(URL), V1)
     with pytest.raises(AuthenticationFailed, match="wants credentials, and the connection holds none"):
         remote.play(remote.deployment.get_pool("p"), pool_turn(V1, refusal), Settings(URL))
@@ -382,7 +382,7 @@ ODD_ENDS = ("NaN", "Infinity", "1e999", "9" * 400, "9" * 5000, "[]", "[" * 9000)
     "odd",
     ["opaque", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiAibmV2ZXIifQ.c", "a.!.c", *(ending(each) for each in ODD_ENDS)],
 )
-def test_a_token_that_does_not_tell_its_end_is_used_until_it_is_refused(odd: str) -> None:
+def test_a_token_without_an_expiry_is_used_until_it_is_refused(odd: str) -> None:
     remote = ScriptedRemote(USER, V2)
     remote.play(remote.deployment.get_pool("p"), login_turn(odd), pool_turn(V2))
     remote.clock.now += 1e9
@@ -473,7 +473,7 @@ def test_a_login_that_something_else_answers_is_repeated_and_no_wrong_password(r
     assert "pa:ß" not in str(failure.value) + repr(failure.value)
 
 
-# Several flows of one conversation at a time, as in a triggerer
+# Several flows of one client at a time, as in a triggerer
 
 
 class SideBySide:
@@ -497,7 +497,7 @@ def shown(step: Any) -> str | None:
     return step.headers.get("Authorization")
 
 
-def test_two_flows_that_meet_the_same_ended_token_both_go_on_with_a_new_one() -> None:
+def test_two_flows_with_the_same_expired_token_both_continue_with_a_new_one() -> None:
     remote = ScriptedRemote(USER, V2)
     remote.play(remote.deployment.get_pool("p"), login_turn("old"), pool_turn(V2))
     both = SideBySide(remote)
@@ -509,13 +509,13 @@ def test_two_flows_that_meet_the_same_ended_token_both_go_on_with_a_new_one() ->
     assert both.resume(0, pool_turn(V2).reply).name == "p"
 
 
-def test_two_flows_that_meet_the_same_refused_form_of_a_key_both_go_on_with_the_other() -> None:
+def test_two_flows_with_the_same_refused_form_of_a_key_both_continue_with_the_other() -> None:
     both = SideBySide(ScriptedRemote(KEY, V1))
     assert shown(both.resume(0, UNAUTHORIZED)) == "k3y"
     assert shown(both.resume(1, UNAUTHORIZED)) == "k3y"
 
 
-def test_two_flows_that_read_a_rotated_secret_anew_both_go_on_with_it() -> None:
+def test_two_flows_that_read_a_rotated_secret_again_both_continue_with_it() -> None:
     settings = replace(KEY, authentication="astro_token")
     both = SideBySide(ScriptedRemote(settings, V2))
     rotated = replace(settings, password="n3w")
@@ -525,7 +525,7 @@ def test_two_flows_that_read_a_rotated_secret_anew_both_go_on_with_it() -> None:
         assert shown(both.resume(number, rotated)) == "Bearer n3w"
 
 
-def test_a_connection_that_leads_elsewhere_meanwhile_is_looked_at_anew() -> None:
+def test_a_connection_that_points_elsewhere_meanwhile_is_detected_again() -> None:
     settings = replace(KEY, authentication="astro_token")
     remote = ScriptedRemote(settings, V2)
     flow = remote.deployment.get_pool("p")
@@ -536,7 +536,7 @@ def test_a_connection_that_leads_elsewhere_meanwhile_is_looked_at_anew() -> None
     assert (step.path, shown(step)) == ("/api/v2/version", None)
 
 
-def test_a_flow_that_is_refused_after_another_read_the_secret_anew_shows_the_new_one() -> None:
+def test_a_flow_that_is_refused_after_another_read_the_new_secret_sends_the_new_one() -> None:
     settings = replace(KEY, authentication="astro_token")
     both = SideBySide(ScriptedRemote(settings, V2))
     both.resume(0, UNAUTHORIZED)
@@ -562,7 +562,7 @@ def csrf_page(body: bytes) -> Response:
     ],
     ids=["names", "values", "endless", "odd", "empty", "late"],
 )
-def test_a_login_page_without_a_token_is_soon_read_and_basic_goes_on(body: bytes) -> None:
+def test_a_login_page_without_a_token_is_soon_read_and_basic_continues(body: bytes) -> None:
     remote = ScriptedRemote(USER, V1)
     for _ in range(2):
         remote.play(remote.deployment.get_pool("p"), pool_turn(V1))

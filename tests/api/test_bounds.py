@@ -39,13 +39,13 @@ RUN = DagRun("d", "r")
 TASK = TaskInstance("t", try_number=1)
 LONG = {"k": "x" * LARGE_JSON}
 
-Told = Callable[[ScriptedRemote], Flow[Any]]
+Read = Callable[[ScriptedRemote], Flow[Any]]
 
 # What is read beside the event loop
 
-READS: dict[str, tuple[Told, Any]] = {
+READS: dict[str, tuple[Read, Any]] = {
     "a run": (lambda to: to.deployment.get_dag_run("d", "r"), {"dag_id": "d", "dag_run_id": "r", "conf": LONG}),
-    "a look of a wait": (
+    "a poll of a wait": (
         lambda to: to.deployment.poller.snapshot(WaitTarget("d", run_id="r"), bare=True),
         {"dag_id": "d", "dag_run_id": "r", "conf": LONG},
     ),
@@ -172,7 +172,7 @@ def test_a_wait_in_a_triggerer_keeps_neither_conf_nor_note_of_its_run(version: s
     assert (whole.conf, whole.note) == (HEAVY["conf"], HEAVY["note"])
 
 
-def test_a_wait_asks_for_no_more_than_it_needs_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_requests_no_more_than_it_needs_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("2.8.4", "2.9.3", V1, V2):
         remote, speech = ScriptedRemote(version=version), Speech(version)
         look = remote.deployment.poller.snapshot(WaitTarget("d", run_id="r"), bare=True)
@@ -205,8 +205,8 @@ def test_a_listing_is_bounded_by_the_bytes_of_all_its_pages_together(
     remote, most, page = ScriptedRemote(version=V2), (2 if bare else 1) * 2**20, 2**17
 
     def reply(request: Request) -> Response:
-        asked = request.body or request.query
-        offset, limit = (asked.get(name, asked.get(f"page_{name}")) for name in ("offset", "limit"))
+        given = request.body or request.query
+        offset, limit = (given.get(name, given.get(f"page_{name}")) for name in ("offset", "limit"))
         runs = [Speech(V2).run(f"r{n}") for n in range(offset, offset + limit)]
         found = ok({"dag_runs": runs, "total_entries": 100_000})
         return Response(200, found.headers, found.body + b" " * (page - len(found.body)))
@@ -242,7 +242,7 @@ def test_of_a_very_long_part_of_a_log_only_the_end_is_taken_apart() -> None:
 
 @pytest.mark.parametrize("form", ["text", "records"])
 @pytest.mark.parametrize("token", [None, "t"])
-def test_a_very_long_log_that_comes_whole_each_time_is_told_once(form: str, token: str | None) -> None:
+def test_a_very_long_log_that_comes_whole_each_time_is_shown_once(form: str, token: str | None) -> None:
     def part(count: int) -> Any:
         lines = [f"line {number}" for number in range(count)]
         if form == "text":
@@ -253,11 +253,11 @@ def test_a_very_long_log_that_comes_whole_each_time_is_told_once(form: str, toke
     assert lines(stream, part(50_000))[-1] == "line 49999"
     assert lines(stream, part(50_000)) == []
     assert lines(stream, part(50_003)) == ["line 50000", "line 50001", "line 50002"]
-    # So much more came that none of what was told is left in it.
+    # So much more came that none of what was shown is left in it.
     assert lines(stream, part(150_000))[1:] == [f"line {number}" for number in range(150_000 - LINES_PER_POLL, 150_000)]
 
 
-def test_the_error_is_told_although_very_much_was_printed_after_it() -> None:
+def test_the_error_is_shown_although_very_much_was_printed_after_it() -> None:
     failed = {"event": "Task failed", "error_detail": [{"exc_type": "E", "exc_value": "boom"}]}
     more = [{"event": f"line {number}"} for number in range(3 * MOST_RECORDS)]
     part = record_part({"content": [{"event": "first"}, failed, *more]})
@@ -265,7 +265,7 @@ def test_the_error_is_told_although_very_much_was_printed_after_it() -> None:
     assert lines(LogStream(TASK), part)[1:3] == ["Task failed", "E: boom"]
 
 
-# What is handed on, where a remote decides of how many things it tells
+# What is handed on, where a remote decides how many things it lists
 
 POOLS = [Pool(f"p{n}", n, "d" * 2000, include_deferred=False, occupied_slots=n % 2) for n in range(5_000)]
 
@@ -298,7 +298,7 @@ def test_a_diff_of_a_few_pools_is_handed_on_as_a_whole() -> None:
     assert "left_out" not in found.for_xcom()
 
 
-def test_kept_pools_of_one_reason_and_of_very_many_are_told_in_part() -> None:
+def test_kept_pools_of_one_reason_and_of_very_many_are_listed_in_part() -> None:
     same = plan(POOLS, []).table(MOST_LISTED)
     assert same.splitlines()[0].endswith(f" and {5_000 - MOST_LISTED} more")
     many = plan([replace(pool, occupied_slots=n + 1) for n, pool in enumerate(POOLS)], [], prune=True).table(
@@ -324,7 +324,7 @@ def test_results_are_refused_before_all_of_them_are_read() -> None:
     assert sum("map_index" in request.query for request in remote.requests) == 3
 
 
-def test_of_very_many_components_the_health_of_some_is_told() -> None:
+def test_the_health_of_some_of_very_many_components_is_shown() -> None:
     remote = ScriptedRemote(version=V2)
     reply = ok({f"c{n}": {"status": "healthy"} for n in range(10_000)})
     assert len(remote.drive(remote.deployment.get_health(), lambda _: reply).components) == MOST_COMPONENTS
@@ -354,13 +354,13 @@ def test_the_newest_run_and_that_of_an_interval_are_looked_for_in_smaller_pages(
     def of_interval() -> DagRun | None:
         return remote.drive(remote.deployment.poller.dated_runs.of_interval_end("d", DATE), reply)
 
-    looks = [newest, of_interval] if version in (V1, V2) else [newest]
+    reads = [newest, of_interval] if version in (V1, V2) else [newest]
     if not most:
-        for look in looks:
+        for read in reads:
             with pytest.raises(ReplyTooLarge):
-                look()
+                read()
         return
-    found = [look() for look in looks]
-    assert [run and run.run_id for run in found][1:] == ["scheduled"] * (len(looks) - 1)
+    found = [read() for read in reads]
+    assert [run and run.run_id for run in found][1:] == ["scheduled"] * (len(reads) - 1)
     assert found[0]
     assert found[0].run_id in ("r19", "scheduled")

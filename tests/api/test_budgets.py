@@ -104,7 +104,7 @@ def test_an_operation_fails_as_often_as_one_budget_allows_and_takes_no_longer(
 ) -> None:
     for seed in range(60):
         adversary, remote = cost(OPERATIONS[name], version, seed, login)
-        # Finding out what it talks to comes before, with a budget of its own; the remote is asked thrice there.
+        # The generation is detected before, with a budget of its own: three requests.
         detecting = sum(request.path.endswith(("/version", "/test")) for request in remote.requests)
         assert adversary.failures <= 2 * RETRY.attempts + detecting + SWALLOWED
         others = len(remote.requests) - detecting
@@ -141,7 +141,7 @@ def test_pages_and_failures_in_turn_count_together() -> None:
     assert len(remote.requests) == RETRY.attempts
 
 
-def test_a_long_listing_bears_failures_all_along_but_not_for_longer_than_one_budget() -> None:
+def test_a_long_listing_tolerates_failures_all_along_but_not_for_longer_than_one_budget() -> None:
     def listing(failures: int) -> ScriptedRemote:
         remote, left = ScriptedRemote(version=V2), [failures]
 
@@ -164,7 +164,7 @@ def test_a_long_listing_bears_failures_all_along_but_not_for_longer_than_one_bud
         listing(5)
 
 
-def test_flows_of_a_conversation_that_are_under_way_at_once_have_budgets_of_their_own() -> None:
+def test_flows_of_a_client_that_run_at_once_have_budgets_of_their_own() -> None:
     client = Client(OPEN, clock=lambda: 0.0, jitter=lambda: 0.0)
     seen: list[RetryBudget | None] = []
 

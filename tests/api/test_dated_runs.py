@@ -26,7 +26,7 @@ from tests.api.script import (
 )
 
 BEFORE, AFTER = "2026-11-21T07:00:00Z", "2026-11-23T07:00:00Z"
-WANTED = WaitTarget("d", logical_dates=(DATE,))
+TARGET = WaitTarget("d", logical_dates=(DATE,))
 
 
 def field(version: str) -> str:
@@ -83,7 +83,7 @@ def test_an_earlier_interval_ends_the_search(end: str) -> None:
     assert find(ScriptedRemote(version=V2), listing(V2, *full, limit=PAGE_OF_RUNS)) is None
 
 
-def test_the_search_goes_on_page_by_page_and_not_for_ever() -> None:
+def test_the_search_continues_page_by_page_and_not_for_ever() -> None:
     by_hand = [scheduled(V2, f"by hand {n}", DATE, run_type="manual") for n in range(PAGE_OF_RUNS)]
     pages = [listing(V2, *by_hand, limit=PAGE_OF_RUNS, offset=n * PAGE_OF_RUNS) for n in range(MOST_PAGES)]
     assert find(ScriptedRemote(version=V2), *pages) is None
@@ -107,7 +107,7 @@ def test_the_runs_next_to_a_date_are_named(version: str) -> None:
         listing(version, speech.run("before", date=BEFORE)),
         listing(version, speech.run("after", date=AFTER), earlier=False),
     ]
-    said = why(ScriptedRemote(version=version), WANTED, *turns)
+    said = why(ScriptedRemote(version=version), TARGET, *turns)
     assert f"no run of {DATE} yet" in said
     assert f"'before' of {BEFORE}, which an execution_delta would fit that is longer by 1 day" in said
     assert f"'after' of {AFTER}, which an execution_delta would fit that is shorter by 1 day" in said
@@ -120,7 +120,7 @@ def test_1_10_shows_its_runs_at_once() -> None:
     runs = [speech.run("before", date=BEFORE), speech.run("long before", date="2026-11-01T07:00:00Z")]
     runs += [speech.run("after", date=AFTER), speech.run("of no date", date=None)]
     turns = [Turn(f"GET {speech.runs_path}", ok(runs))] * 3
-    said = why(ScriptedRemote(version=EXPERIMENTAL), WANTED, *turns)
+    said = why(ScriptedRemote(version=EXPERIMENTAL), TARGET, *turns)
     assert "'before'" in said
     assert "'after'" in said
     assert "long before" not in said
@@ -142,19 +142,19 @@ def test_intervals_are_compared_by_their_ends() -> None:
 def test_what_the_remote_does_not_show_ends_nothing() -> None:
     denied = answer(403, {"detail": "Forbidden"})
     remote = ScriptedRemote(version=V2)
-    assert why(remote, WANTED, Turn("GET /api/v2/dags/d", denied)) == ""
+    assert why(remote, TARGET, Turn("GET /api/v2/dags/d", denied)) == ""
     turns = [dag(V2), Turn(listing(V2).expected, denied), Turn(listing(V2, earlier=False).expected, denied)]
-    assert "has no run near" in why(remote, WANTED, *turns)
+    assert "has no run near" in why(remote, TARGET, *turns)
 
 
 @pytest.mark.parametrize("version", [V1, V2])
 def test_a_dag_that_is_not_there_is_the_reason(version: str) -> None:
     missing = Turn(f"GET {Speech(version).base}/dags/d", Speech(version).no_dag())
-    assert "has no such DAG yet" in why(ScriptedRemote(version=version), WANTED, missing)
+    assert "has no such DAG yet" in why(ScriptedRemote(version=version), TARGET, missing)
 
 
 @pytest.mark.parametrize(
-    ("version", "target"), [(V1_OLDEST, WANTED), (V2, WaitTarget("d", run_id="r")), (V2, WaitTarget("d", newest=True))]
+    ("version", "target"), [(V1_OLDEST, TARGET), (V2, WaitTarget("d", run_id="r")), (V2, WaitTarget("d", newest=True))]
 )
 def test_of_some_waits_only_the_dag_can_be_looked_for(version: str, target: WaitTarget) -> None:
     assert why(ScriptedRemote(version=version), target, dag(version)) == ""
@@ -173,7 +173,7 @@ def test_a_wait_says_once_why_nothing_is_found_if_there_is_a_reason(version: str
     assert len([line for line in lines if "has no such DAG yet" in line]) == expected
 
 
-def test_a_look_finds_the_run_of_an_interval() -> None:
+def test_a_poll_finds_the_run_of_an_interval() -> None:
     target = WaitTarget("d", logical_dates=(DATE,), match_by=BY_DATA_INTERVAL_END)
     remote = ScriptedRemote(version=V2)
     turn = listing(V2, scheduled(V2, "it", DATE, state="success"), limit=PAGE_OF_RUNS)
@@ -183,9 +183,9 @@ def test_a_look_finds_the_run_of_an_interval() -> None:
     assert snapshot.run.run_id == "it"
 
 
-def test_a_look_at_a_date_finds_nothing_where_there_is_no_dag() -> None:
+def test_a_poll_for_a_date_finds_nothing_where_there_is_no_dag() -> None:
     remote, speech = ScriptedRemote(version=V2), Speech(V2)
     missing = Turn(speech.of_date().expected, speech.no_dag())
-    snapshot = remote.play(remote.deployment.poller.snapshot(WANTED), missing)
+    snapshot = remote.play(remote.deployment.poller.snapshot(TARGET), missing)
     assert snapshot.states == {f"run of {DATE}": []}
     assert snapshot.dag_is_missing

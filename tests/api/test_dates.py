@@ -96,7 +96,7 @@ def clocks(draw: st.DrawFn, most: int, fractions: bool = True) -> str:
 
 @st.composite
 def dates(draw: st.DrawFn) -> str:
-    """Texts that look like dates, most of which are."""
+    """Texts in the form of dates, most of which are dates."""
     dash, year = draw(DASHES), draw(st.integers(0, 9999).map("{:04}".format))
     of_month = st.tuples(st.integers(0, 13).map("{:02}".format), st.integers(0, 32).map("{:02}".format))
     of_week = st.tuples(st.integers(0, 54).map("W{:02}".format), st.integers(0, 8).map(str))

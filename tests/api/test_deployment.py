@@ -95,7 +95,7 @@ def test_more_pools_than_a_page_holds_are_all_listed(version: str) -> None:
 
 
 @every_version
-def test_a_pool_is_read_with_what_the_version_tells_of_it(version: str) -> None:
+def test_a_pool_is_read_with_what_the_version_shows_of_it(version: str) -> None:
     remote, speech = meet(version)
     body = pool(version, slots=7, description="d", open_slots=3, a_new_field={})
     found = remote.play(remote.deployment.get_pool("p"), Turn(f"GET {speech.base}/pools/p", ok(body)))
@@ -238,7 +238,7 @@ def test_what_cannot_be_done_to_a_pool_is_refused_before_any_request(version: st
         (V2_OLDEST, {"slots": -1}, "cannot have a pool of unlimited slots"),
     ],
 )
-def test_what_a_version_cannot_give_a_pool_is_refused_by_name(version: str, fields: Any, words: str) -> None:
+def test_what_a_version_cannot_give_a_pool_fails_with_a_clear_error(version: str, fields: Any, words: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(NotSupported, match=words):
         remote.play(remote.deployment.create_pool("p", **{"slots": 1, **fields}))
@@ -273,7 +273,7 @@ def test_a_dag_is_read(version: str) -> None:
     assert (dag.dag_id, dag.is_paused, dag.has_import_errors, dag.fileloc) == ("d", True, False, "/d.py")
 
 
-def test_1_10_tells_of_a_dag_only_that_it_exists() -> None:
+def test_1_10_shows_of_a_dag_only_that_it_exists() -> None:
     remote, speech = meet(EXPERIMENTAL)
     dag = remote.play(remote.deployment.get_dag("d"), speech.get())
     assert (dag.dag_id, dag.is_paused) == ("d", None)
@@ -294,7 +294,7 @@ def paused_line(speech: Speech) -> str:
 
 
 def exists_turns(speech: Speech) -> list[Turn]:
-    """1.10 breaks when it is asked about the pause of a DAG it does not know, so that is asked first."""
+    """1.10 breaks on a request for the pause of a DAG it does not know, so the DAG is read first."""
     return [Turn(f"GET {speech.base}/dags/d/dag_runs", ok([]))] if speech.experimental else []
 
 
@@ -357,7 +357,7 @@ def test_a_task_group_that_is_waited_for_can_be_checked_for_existence(version: s
         remote.play(check("d", [], "b"), exists_turn(speech), tasks)
 
 
-def test_2_2_cannot_tell_the_tasks_of_a_dag_that_was_triggered_with_a_conf(caplog: pytest.LogCaptureFixture) -> None:
+def test_2_2_cannot_list_the_tasks_of_a_dag_that_was_triggered_with_a_conf(caplog: pytest.LogCaptureFixture) -> None:
     remote, speech = meet(V1_OLD)
     broken = Turn(f"GET {speech.base}/dags/d/tasks", page(500))
     remote.play(remote.deployment.dags.check_existence("d", [], "g"), exists_turn(speech), broken)
@@ -379,7 +379,7 @@ def test_an_xcom_is_read_as_json_where_the_version_can(version: str, query: str)
     assert remote.play(remote.deployment.get_xcom("d", "r", "t"), Turn(line, ok({"value": {"a": 1}}))) == {"a": 1}
 
 
-def test_the_xcom_of_a_mapped_task_is_asked_for_by_its_index() -> None:
+def test_the_xcom_of_a_mapped_task_is_requested_by_its_index() -> None:
     remote, speech = meet(V2)
     line = f"GET {speech.runs_path}/r/taskInstances/t/xcomEntries/k?map_index=0"
     turn = Turn(line, ok({"value": 7}))
@@ -406,7 +406,7 @@ HEALTH = {EXPERIMENTAL: "/health", V1: "/api/v1/health", V2: "/api/v2/monitor/he
 
 
 @pytest.mark.parametrize("version", HEALTH)
-def test_health_is_told_by_component(version: str) -> None:
+def test_health_is_shown_by_component(version: str) -> None:
     remote, _ = meet(version)
     body = {"metadatabase": {"status": "healthy"}, "dag_processor": {"status": None}, "odd": "text", "x": {"status": 5}}
     health = remote.play(remote.deployment.get_health(), Turn(f"GET {HEALTH[version]}", ok(body)))
@@ -488,7 +488,7 @@ def test_a_call_without_an_answer_returns_none(reply: Response) -> None:
     assert remote.play(remote.deployment.call("DELETE", "/x"), Turn("DELETE /api/v2/x", reply)) is None
 
 
-def test_a_call_has_the_same_login_patience_and_errors_as_everything_else() -> None:
+def test_a_call_has_the_same_login_retries_and_errors_as_everything_else() -> None:
     settings = with_secret(OPEN, authentication="auto", password="k3y")
     remote = ScriptedRemote(settings, V2)
     line = "GET /api/v2/x"
@@ -523,7 +523,7 @@ def test_an_endpoint_that_is_not_there_is_soon_said_to_be_missing(
     assert remote.clock.now - VirtualClock().now <= 3
 
 
-def test_a_page_of_another_status_is_asked_past_as_always() -> None:
+def test_a_page_of_another_status_is_retried_as_always() -> None:
     remote, speech = meet(EXPERIMENTAL)
     turns = [Turn(f"GET {speech.base}/x", reply) for reply in (NO_SUCH_PAGE, *[page(200)] * 4, ok([]))]
     assert remote.play(remote.deployment.call("GET", "/x"), *turns) == []

@@ -1,4 +1,4 @@
-"""What a person is told who tries a connection."""
+"""The text behind a connection's Test button."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def described(settings: Settings, **statuses: int) -> str:
 def test_all_that_is_found_out_is_said() -> None:
     listing = ok({"dags": [], "pools": [], "total_entries": 0})
     remote = ScriptedRemote(OPEN, V2)
-    asked: list[str] = []
+    requested: list[str] = []
 
     def reply(request: object) -> object:
         line = f"{getattr(request, 'method', '')} {getattr(request, 'path', '')}"
-        asked.append(line)
+        requested.append(line)
         if line.endswith("/health"):
             return HEALTH.reply
         return (
@@ -46,11 +46,11 @@ def test_all_that_is_found_out_is_said() -> None:
         f"Airflow 3.3.2 at {URL} answers. The account may read DAGs, read pools, write pools. It may not trigger. "
         "Its scheduler is unhealthy."
     )
-    assert "astronomer_remote_test_" in asked[1]
-    assert "astronomer_remote_test_" in asked[3]
+    assert "astronomer_remote_test_" in requested[1]
+    assert "astronomer_remote_test_" in requested[3]
 
 
-def test_what_is_not_told_is_said_to_be_so() -> None:
+def test_what_is_unknown_is_called_so() -> None:
     said = described(OPEN, dags=403, trigger=409, pools=403, delete=405)
     assert "It may not read DAGs, read pools. It is unknown whether it may trigger, write pools." in said
 

@@ -61,7 +61,7 @@ def test_a_lost_probe_is_sent_again() -> None:
         (Generation.V1, Turn(V1_PROBE, ok({"version": "2.10.5+astro.1"}))),
     ],
 )
-def test_a_generation_named_by_the_connection_is_asked_for_its_version_only(api: Generation, turn: Turn) -> None:
+def test_a_generation_named_by_the_connection_gets_a_request_for_its_version_only(api: Generation, turn: Turn) -> None:
     remote = ScriptedRemote(with_secret(OPEN, generation=api))
     generation, version = remote.play(remote.deployment.get_version(), turn)
     assert generation is api
@@ -231,7 +231,7 @@ def test_a_gateway_that_is_out_of_order_for_a_while_is_shown_the_token_in_the_sa
     assert generation is Generation.V2
 
 
-def test_a_gateway_that_refuses_the_token_is_told_from_a_wrong_host() -> None:
+def test_a_gateway_that_refuses_the_token_is_distinguished_from_a_wrong_host() -> None:
     remote = ScriptedRemote(with_secret(TOKEN, authentication="astro_token"), retry=ONCE)
     turns = [
         Turn(f"GET {path}", plain(401, ""), authorization=header)

@@ -1,4 +1,4 @@
-"""Why a run does not get going: told once, in the log of whoever waits for it."""
+"""Why a run does not start: shown once, in the log of the wait."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lines(version: str, *questions: Turn, state: str = "queued") -> list[str]:
 
 
 def questions(version: str, *, dag: Any = None, health: Any = None, runs: Any = None) -> list[Turn]:
-    """What is asked about the DAG, the scheduler and the other runs of an Airflow 2 or 3."""
+    """The requests about the DAG, the scheduler and the other runs of an Airflow 2 or 3."""
     speech = Speech(version)
     described = dag if isinstance(dag, Response) else ok({"dag_id": "d", "is_paused": False} | (dag or {}))
     turns = [
@@ -51,23 +51,23 @@ def questions(version: str, *, dag: Any = None, health: Any = None, runs: Any = 
 def test_a_run_that_stays_queued_is_explained_by_all_that_the_remote_shows(version: str) -> None:
     dag = {"is_paused": True, "has_import_errors": True, "fileloc": "/d.py", "max_active_runs": 2}
     runs = ["running", "running", "queued"]
-    asked = questions(version, dag=dag, health={"scheduler": {"status": "unhealthy"}}, runs=runs)
+    turns = questions(version, dag=dag, health={"scheduler": {"status": "unhealthy"}}, runs=runs)
     # On 2.0 a run is called running from its first moment on.
     state = "running" if version == V1_OLDEST else "queued"
-    assert lines(version, *asked, state=state) == [
+    assert lines(version, *turns, state=state) == [
         f"Run r is still {state}: its DAG is paused: unpause it in the remote; its DAG file /d.py has an import error; "
         "the remote's scheduler is unhealthy; 2 runs of its DAG are running, and max_active_runs is 2."
     ]
 
 
 @pytest.mark.parametrize("version", [V1, V2])
-def test_a_run_that_stays_queued_without_a_reason_is_told_as_well(version: str) -> None:
-    asked = questions(version, dag={"max_active_runs": 2}, runs=["running"])
-    (line,) = lines(version, *asked)
+def test_a_run_that_stays_queued_without_a_reason_is_reported_as_well(version: str) -> None:
+    turns = questions(version, dag={"max_active_runs": 2}, runs=["running"])
+    (line,) = lines(version, *turns)
     assert line == "Run r is still queued: the remote shows no reason; its scheduler or workers may be busy."
 
 
-def test_what_cannot_be_asked_does_not_end_the_wait_that_it_would_explain() -> None:
+def test_an_explanation_that_cannot_be_read_does_not_end_the_wait() -> None:
     hidden = answer(403, {"detail": "Forbidden"})
     (line,) = lines(V2, *questions(V2, dag=hidden, health=plain(501, "no")))
     assert "the remote shows no reason" in line
@@ -83,12 +83,12 @@ def runs_refused() -> Turn:
 def test_a_run_on_1_10_is_called_running_even_while_its_paused_dag_keeps_it_from_beginning() -> None:
     speech = Speech(EXPERIMENTAL)
     paused = Turn(f"GET {speech.base}/dags/d/paused", ok({"is_paused": True}))
-    asked = [paused, speech.get(speech.run()), Turn("GET /health", ok(HEALTHY))]
-    assert lines(EXPERIMENTAL, *asked, state="running") == [
+    turns = [paused, speech.get(speech.run()), Turn("GET /health", ok(HEALTHY))]
+    assert lines(EXPERIMENTAL, *turns, state="running") == [
         "Run r is still running: its DAG is paused: unpause it in the remote."
     ]
-    asked[0] = Turn(paused.expected, ok({"is_paused": False}))
-    assert lines(EXPERIMENTAL, *asked, state="running") == []
+    turns[0] = Turn(paused.expected, ok({"is_paused": False}))
+    assert lines(EXPERIMENTAL, *turns, state="running") == []
 
 
 @pytest.mark.parametrize("version", [V1, V2])

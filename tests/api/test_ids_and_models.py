@@ -105,7 +105,7 @@ def test_a_checked_id_is_one_segment_of_a_path(value: str) -> None:
 @pytest.mark.parametrize(
     "bad", [None, 7, "", "  ", ".", "..", "~", "a/b", "../x", "..;", ".;x", "a\x00", "a\x7f", "x" * 251]
 )
-def test_an_id_that_names_no_one_thing_is_refused_by_name(bad: Any) -> None:
+def test_an_id_that_names_no_one_thing_fails_with_a_clear_error(bad: Any) -> None:
     with pytest.raises(InvalidSettings, match="external_dag_id"):
         checked(bad, "external_dag_id")
 
@@ -118,9 +118,9 @@ def test_an_id_may_be_long_odd_and_where_it_is_said_hold_a_slash() -> None:
         checked("..", "pool", slash=True)
 
 
-# The run id of a wish
+# The run id of an intent
 
-wishes = st.fixed_dictionaries(
+intents = st.fixed_dictionaries(
     {
         "dag_id": ids,
         "task_id": ids,
@@ -130,31 +130,31 @@ wishes = st.fixed_dictionaries(
 )
 
 
-def run_id_of(**wish: Any) -> str:
-    task = {name: wish[name] for name in ("dag_id", "task_id", "map_index")}
-    return run_id_of_intent(digest_of_intent(**wish), **task)
+def run_id_of(**intent: Any) -> str:
+    task = {name: intent[name] for name in ("dag_id", "task_id", "map_index")}
+    return run_id_of_intent(digest_of_intent(**intent), **task)
 
 
-@given(wishes)
-def test_the_run_id_of_a_wish_is_fit_for_every_airflow(wish: dict[str, Any]) -> None:
-    run_id = run_id_of(**wish)
+@given(intents)
+def test_the_run_id_of_an_intent_is_fit_for_every_airflow(intent: dict[str, Any]) -> None:
+    run_id = run_id_of(**intent)
     assert re.fullmatch(r"[A-Za-z0-9_.~:+-]+", run_id)
     assert not run_id.startswith(("scheduled__", "manual__", "backfill__"))
     assert len(run_id_of_repetition(run_id, 10_000)) <= LONGEST_ID
     assert checked(run_id, "run_id") == run_id
 
 
-@given(wishes)
-def test_the_run_id_of_a_wish_is_always_the_same(wish: dict[str, Any]) -> None:
-    assert run_id_of(**wish) == run_id_of(**json.loads(json.dumps(wish)) | {"identity": wish["identity"]})
+@given(intents)
+def test_the_run_id_of_an_intent_is_always_the_same(intent: dict[str, Any]) -> None:
+    assert run_id_of(**intent) == run_id_of(**json.loads(json.dumps(intent)) | {"identity": intent["identity"]})
 
 
-@given(wishes, wishes)
-def test_two_wishes_have_two_run_ids(one: dict[str, Any], other: dict[str, Any]) -> None:
+@given(intents, intents)
+def test_two_intents_have_two_run_ids(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert (run_id_of(**one) == run_id_of(**other)) == (one == other)
 
 
-def test_what_a_wish_is_made_of_cannot_run_together() -> None:
+def test_what_an_intent_is_made_of_cannot_run_together() -> None:
     parts: list[tuple[str, str, tuple[str, ...]]] = [
         ("a.b", "c", ()),
         ("a", "b.c", ()),
@@ -211,7 +211,7 @@ def test_a_date_may_be_given_in_several_ways(given: Any, written: str) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "yesterday", "2026-13-01", 7, None, datetime(2026, 1, 1).date(), EARLIEST])
-def test_what_is_no_date_is_refused_by_name(bad: Any) -> None:
+def test_what_is_no_date_fails_with_a_clear_error(bad: Any) -> None:
     with pytest.raises(InvalidSettings, match="logical_date"):
         utc_text(bad, "logical_date")
 

@@ -151,15 +151,15 @@ class Log:
     warning = info
 
 
-def test_of_what_is_told_to_one_who_waits() -> None:
+def test_of_what_a_wait_logs() -> None:
     log = Log()
-    tell = log_sink(log)
+    sink = log_sink(log)
     for line in (
         progress_line([INSTANCE, TaskInstance(EVIL, state="running")]),
         *LogStream(INSTANCE).take(text_part({"content": EVIL})),
         EVIL,
         LogWarning(EVIL),
     ):
-        tell(line)
+        sink(line)
     for line in log.lines:
         harmless(line)

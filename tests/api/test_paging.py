@@ -34,7 +34,7 @@ from astronomer_remote.api.protocol.flow import (
 )
 from tests.api.script import V1, V2, ScriptedRemote, answer, ok
 
-Told = Callable[[int, int], dict[str, Any]]
+Lines = Callable[[int, int], dict[str, Any]]
 """The JSON of a page, from its offset and limit."""
 
 
@@ -45,7 +45,7 @@ def page_at(offset: int, limit: int) -> Operation[Page[int]]:
     return Operation(Request("GET", "/listing", {"offset": offset, "limit": limit}), read, "list numbers")
 
 
-def read(lines: Told, remote: ScriptedRemote | None = None, *, widest: int = 100) -> list[int]:
+def read(lines: Lines, remote: ScriptedRemote | None = None, *, widest: int = 100) -> list[int]:
     def reply(request: Request) -> Response | TransportError:
         found = lines(request.query["offset"], request.query["limit"])
         return found if isinstance(found, Response) else ok(found)
@@ -61,10 +61,10 @@ def rows(numbers: list[Any], offset: int, limit: int) -> dict[str, Any]:
 @given(st.integers(0, 450), st.integers(1, 100), st.sampled_from([100, 400]))
 def test_a_listing_that_stays_as_it_is_is_read_once(number: int, most: int, widest: int) -> None:
     remote = ScriptedRemote(version=V2)
-    asked = len(remote.requests)
+    before = len(remote.requests)
     numbers = list(range(number))
     assert read(lambda offset, limit: rows(numbers, offset, min(limit, most)), remote, widest=widest) == numbers
-    assert len(remote.requests) - asked <= 2 + number // most
+    assert len(remote.requests) - before <= 2 + number // most
 
 
 @given(st.integers(0, 2**32), st.integers(101, 400), st.integers(0, 3))
@@ -134,11 +134,11 @@ def test_pages_of_one_entry_each_end_as_well() -> None:
 # Replies that are too large
 
 
-def heavy(sizes: list[int], asked: list[int]) -> Told:
+def heavy(sizes: list[int], limits: list[int]) -> Lines:
     """A listing whose entries have sizes, in bytes."""
 
     def lines(offset: int, limit: int) -> Any:
-        asked.append(limit)
+        limits.append(limit)
         room = LARGEST_ENTRY if limit == 1 else LARGEST_PAGE
         if sum(sizes[offset:][:limit]) > room:
             return Response(200, {}, b"{", truncated=True)
@@ -148,10 +148,10 @@ def heavy(sizes: list[int], asked: list[int]) -> Told:
 
 
 @pytest.mark.parametrize("sizes", [[5 * 2**20] * 8, [400_000] * 100, [1] * 300 + [8 * 2**20] + [1] * 300])
-def test_a_reply_that_is_too_large_is_asked_for_in_smaller_pages(sizes: list[int]) -> None:
-    asked: list[int] = []
-    assert read(heavy(sizes, asked)) == list(range(len(sizes)))
-    assert asked[-1] == min(100, max(asked)) or len(sizes) <= 100
+def test_a_reply_that_is_too_large_is_requested_in_smaller_pages(sizes: list[int]) -> None:
+    limits: list[int] = []
+    assert read(heavy(sizes, limits)) == list(range(len(sizes)))
+    assert limits[-1] == min(100, max(limits)) or len(sizes) <= 100
 
 
 def test_an_entry_that_is_too_large_by_itself_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -182,7 +182,7 @@ def test_a_page_may_be_no_larger_than_an_entry(version: str, limit: int, largest
     assert dialect.ended_runs(["d"], since="x", bound="y", limit=limit).request.largest_reply == largest
 
 
-def test_a_single_thing_that_is_too_large_is_an_error_and_not_asked_for_again() -> None:
+def test_a_single_thing_that_is_too_large_is_an_error_and_not_requested_again() -> None:
     remote = ScriptedRemote(version=V2)
     with pytest.raises(ReplyTooLarge):
         remote.drive(remote.deployment.get_dag_run("d", "r"), lambda _: Response(200, {}, b"{", truncated=True))

@@ -23,7 +23,7 @@ from tests.api.pool_remote import PoolRemote, Reply, at
 from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLD, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer
 
 every_version = pytest.mark.parametrize("version", VERSIONS)
-every_telling_version = pytest.mark.parametrize("version", VERSIONS[1:])
+every_version_with_usage = pytest.mark.parametrize("version", VERSIONS[1:])
 
 
 # Create
@@ -45,8 +45,8 @@ def test_a_pool_whose_reply_was_lost_is_found(version: str) -> None:
     assert remote.sizes()["p"] == 5
 
 
-@every_telling_version
-def test_a_pool_whose_request_was_lost_is_asked_for_again(version: str) -> None:
+@every_version_with_usage
+def test_a_pool_whose_request_was_lost_is_requested_again(version: str) -> None:
     remote = PoolRemote(version)
     lost = at("POST")
     remote.interfere = lambda request: LOST if lost(request) else None
@@ -87,7 +87,7 @@ def test_a_retry_finds_the_pool_that_the_attempt_before_made(version: str) -> No
     assert remote.sizes()["p"] == 5
 
 
-def test_a_conflict_over_a_pool_that_is_gone_again_is_told() -> None:
+def test_a_conflict_over_a_pool_that_is_gone_again_is_raised() -> None:
     remote = PoolRemote(V2)
     remote.interfere = lambda request: answer(409, {"detail": "there"}) if request.method == "POST" else None
     with pytest.raises(Conflict, match="there"):
@@ -113,7 +113,7 @@ def test_what_is_not_named_stays_as_it_is() -> None:
     assert remote.pools["p"] == FakePool("p", 2, "d", include_deferred=True)
 
 
-@every_telling_version
+@every_version_with_usage
 def test_two_who_ensure_a_pool_at_once_make_one(version: str) -> None:
     remote = PoolRemote(version)
     other = PoolRemote(version)
@@ -129,8 +129,8 @@ def test_two_who_ensure_a_pool_at_once_make_one(version: str) -> None:
     assert remote.sizes() == {"default_pool": 128, "p": 5}
 
 
-@every_telling_version
-def test_a_pool_that_is_deleted_between_read_and_write_is_made_anew(version: str) -> None:
+@every_version_with_usage
+def test_a_pool_that_is_deleted_between_read_and_write_is_made_again(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
     first = at("PATCH")
 
@@ -144,7 +144,7 @@ def test_a_pool_that_is_deleted_between_read_and_write_is_made_anew(version: str
     assert remote.sizes()["p"] == 5
 
 
-def test_somebody_who_undoes_everything_is_left_to_it_in_the_end() -> None:
+def test_the_attempts_end_if_another_user_undoes_everything() -> None:
     remote = PoolRemote(V2, {"p": 1})
     remote.interfere = lambda request: answer(404, {"detail": "gone"}) if request.method == "PATCH" else None
     with pytest.raises(NotFound):
@@ -186,7 +186,7 @@ def test_whoever_only_wants_some_pool_takes_the_one_that_is_there(version: str) 
     assert remote.sizes() == {"default_pool": 128, "p": 3, "q": 5}
 
 
-@every_telling_version
+@every_version_with_usage
 def test_a_pool_that_stood_in_the_way_and_is_gone_again_is_made(version: str) -> None:
     remote = PoolRemote(version, {"p": 3})
     first = at("POST")
@@ -212,7 +212,7 @@ def test_a_pool_that_comes_and_goes_for_ever_is_given_up() -> None:
 # Remove
 
 
-@every_telling_version
+@every_version_with_usage
 def test_a_pool_in_use_is_not_removed_unless_forced(version: str) -> None:
     remote = PoolRemote(version, {"p": {"slots": 3, "occupied": 2}})
     with pytest.raises(PoolIsOccupied, match="2 of the 3 slots of pool 'p' are occupied"):
@@ -222,14 +222,14 @@ def test_a_pool_in_use_is_not_removed_unless_forced(version: str) -> None:
     assert "p" not in remote.pools
 
 
-@every_telling_version
+@every_version_with_usage
 def test_a_pool_that_is_not_there_need_not_be_removed(version: str) -> None:
     remote = PoolRemote(version)
     assert remote.run(remote.deployment.pools.delete_if_unused("p")) is False
     assert remote.methods() == ["GET"]
 
 
-def test_1_10_does_not_tell_whether_a_pool_is_in_use() -> None:
+def test_1_10_does_not_show_whether_a_pool_is_in_use() -> None:
     remote = PoolRemote(EXPERIMENTAL, {"p": 1})
     with pytest.raises(NotSupported, match="cannot show whether slots of a pool are occupied"):
         remote.run(remote.deployment.pools.delete_if_unused("p"))
@@ -320,7 +320,7 @@ def test_a_pool_may_be_closed_and_as_large_as_the_database_can_store(version: st
 
 
 @every_version
-def test_what_a_generation_does_not_tell_of_a_pool_is_none(version: str) -> None:
+def test_what_a_generation_does_not_show_of_a_pool_is_none(version: str) -> None:
     remote = PoolRemote(version, {"p": {"slots": 3, "occupied": 1, "include_deferred": True}})
     pool = remote.run(remote.deployment.get_pool("p"))
     unknown = {name for name, value in pool.as_dict().items() if value is None}
@@ -329,7 +329,7 @@ def test_what_a_generation_does_not_tell_of_a_pool_is_none(version: str) -> None
 
 
 @pytest.mark.parametrize("version", [EXPERIMENTAL, "3.1.8", V2])
-def test_unlimited_is_a_size_where_the_remote_can_bear_it(version: str) -> None:
+def test_unlimited_is_a_size_where_the_remote_can_have_it(version: str) -> None:
     remote = PoolRemote(version)
     remote.run(remote.deployment.ensure_pool("p", -1))
     assert remote.run(remote.deployment.get_pool("p")).slots == -1
@@ -366,7 +366,7 @@ def test_airflow_3_keeps_the_description_of_default_pool() -> None:
     assert remote.sizes() == {"default_pool": 64}
 
 
-@every_telling_version
+@every_version_with_usage
 def test_missing_rights_name_the_operation_and_the_least_role(version: str) -> None:
     remote = PoolRemote(version, {"q": 1})
     remote.interfere = lambda request: None if request.method == "GET" else answer(403, {"detail": "Forbidden"})

@@ -1,4 +1,4 @@
-"""What is changed for a while is put back as it was, and what somebody else did in between is not overwritten."""
+"""What is changed for a while is put back as it was, and changes by others in between are not overwritten."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_whoever_dies_in_between_does_no_harm(version: str, temporary: bool) -> 
 
 
 @every_version
-def test_what_somebody_else_did_meanwhile_is_not_overwritten(version: str) -> None:
+def test_changes_by_others_meanwhile_are_not_overwritten(version: str) -> None:
     remote = PoolRemote(version, {"p": 5})
     loan = record(remote)
     take(remote, loan)
@@ -83,7 +83,7 @@ def test_what_somebody_else_did_meanwhile_is_not_overwritten(version: str) -> No
 
 
 @every_version
-def test_a_pool_that_somebody_deleted_meanwhile_comes_back_only_if_told(version: str) -> None:
+def test_a_pool_that_was_deleted_meanwhile_comes_back_only_if_configured(version: str) -> None:
     remote = PoolRemote(version, {"p": {"slots": 5, "description": "d"}})
     loan = record(remote)
     take(remote, loan)
@@ -115,7 +115,7 @@ def test_what_was_changed_between_noting_and_changing_is_left_alone(version: str
     assert remote.sizes()["p"] == 6
 
 
-def test_a_temporary_pool_that_somebody_changed_is_not_deleted() -> None:
+def test_a_temporary_pool_that_was_changed_is_not_deleted() -> None:
     remote = PoolRemote(V2)
     loan = record(remote, temporary=True, description="for tonight")
     take(remote, loan)

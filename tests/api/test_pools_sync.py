@@ -1,4 +1,4 @@
-"""Pools are brought to match a declaration: in one run, in a safe order, and telling what was done."""
+"""Pools are brought to match a declaration: in one run, in a safe order, with a report of what was done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.api.pool_remote import PoolRemote, Reply, at
 from tests.api.script import EXPERIMENTAL, LOST, V1, V1_OLDEST, V2, V2_OLDEST, VERSIONS, answer, ok
 
 every_version = pytest.mark.parametrize("version", VERSIONS)
-every_telling_version = pytest.mark.parametrize("version", VERSIONS[1:])
+every_version_with_usage = pytest.mark.parametrize("version", VERSIONS[1:])
 BULK = pytest.mark.parametrize("version", [V2_OLDEST, "3.1.8", "3.2.2", V2])
 SINGLE = (EXPERIMENTAL, V1_OLDEST, V1)
 
@@ -70,11 +70,11 @@ def test_sync_makes_the_remote_equal_to_the_declaration_and_a_second_run_changes
     sync(remote, declared, prune=True, force=True)
 
     assert set(remote.pools) == {*declared, "default_pool"}
-    for name, wished in declared.items():
+    for name, fields in declared.items():
         now, was = remote.pools[name], before.get(name, {})
         for field in ("slots", "description", "include_deferred"):
-            wish = wished.get(field) if wished.get(field) is not None else was.get(field)
-            assert (getattr(now, field) or None) == (wish or None), (name, field)
+            target = fields.get(field) if fields.get(field) is not None else was.get(field)
+            assert (getattr(now, field) or None) == (target or None), (name, field)
 
     remote.requests.clear()
     assert sync(remote, declared, prune=True, force=True).plan.changes == ()
@@ -106,7 +106,7 @@ def test_a_sync_that_failed_anywhere_is_finished_by_running_it_again(version: st
     remote.interfere = lambda request: None
     sync(remote, declared, prune=True, force=True)
     assert set(remote.pools) == {*declared, "default_pool"}
-    assert all(remote.pools[name].slots == wished["slots"] for name, wished in declared.items())
+    assert all(remote.pools[name].slots == fields["slots"] for name, fields in declared.items())
 
 
 @settings(deadline=None)
@@ -119,7 +119,7 @@ def test_no_pool_is_ever_smaller_than_both_sides_want_and_room_is_made_before_it
     assert takes == sorted(takes)
 
 
-# The order, and what is asked
+# The order, and what is requested
 
 
 @every_version
@@ -176,14 +176,14 @@ def test_without_a_bulk_endpoint_each_change_is_one_request(version: str) -> Non
 
 
 @every_version
-def test_what_is_not_declared_stays_unless_pruning_is_asked_for(version: str) -> None:
+def test_what_is_not_declared_stays_without_prune(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
     progress = sync(remote, {"q": 1})
     assert set(remote.pools) == {"default_pool", "p", "q"}
     assert progress.plan.kept == {"default_pool": "not declared", "p": "not declared"}
 
 
-@every_telling_version
+@every_version_with_usage
 def test_what_is_occupied_is_not_pruned_unless_forced(version: str) -> None:
     remote = PoolRemote(version, {"p": {"slots": 3, "occupied": 2}, "q": 1})
     progress = sync(remote, {}, prune=True)
@@ -196,7 +196,7 @@ def test_what_is_occupied_is_not_pruned_unless_forced(version: str) -> None:
     assert set(remote.pools) == {"default_pool"}
 
 
-@every_telling_version
+@every_version_with_usage
 def test_what_a_task_moved_into_since_it_was_listed_is_not_pruned(version: str) -> None:
     remote = PoolRemote(version, {"p": 1, "q": 1})
     found = remote.run(remote.deployment.pool_sync.plan([], prune=True))
@@ -232,7 +232,7 @@ def test_the_description_of_default_pool_is_airflow_s_own(version: str) -> None:
 
 
 @every_version
-def test_only_the_fields_that_are_wanted_are_brought_in_line(version: str) -> None:
+def test_only_the_given_fields_are_brought_in_line(version: str) -> None:
     remote = PoolRemote(version, {"p": 1})
     sync(remote, {"p": {"slots": 2, "description": "d"}, "q": {"slots": 3, "team_name": "t"}}, fields=["slots"])
     assert (remote.pools["p"].slots, remote.pools["p"].description or None) == (2, None)
@@ -267,7 +267,7 @@ def test_a_source_s_own_oddities_are_refused_too() -> None:
 
 
 @pytest.mark.parametrize("version", SINGLE)
-def test_a_failure_in_the_middle_tells_what_was_done_and_what_was_not(version: str) -> None:
+def test_a_failure_in_the_middle_says_what_was_done_and_what_was_not(version: str) -> None:
     remote = PoolRemote(version, {"c": 9})
     deployment = remote.deployment
     remote.interfere = lambda request: (
@@ -291,7 +291,7 @@ def test_a_failure_in_the_middle_tells_what_was_done_and_what_was_not(version: s
 
 
 @BULK
-def test_what_the_bulk_endpoint_says_of_single_pools_is_told(version: str) -> None:
+def test_what_the_bulk_endpoint_says_of_single_pools_is_reported(version: str) -> None:
     remote = PoolRemote(version)
 
     def refuse_b(request: Request) -> Reply | None:
@@ -326,7 +326,7 @@ def test_no_room_is_taken_away_if_none_could_be_made(version: str) -> None:
 
 
 @BULK
-def test_what_somebody_else_made_or_deleted_meanwhile_is_brought_to_match_all_the_same(version: str) -> None:
+def test_what_others_made_or_deleted_meanwhile_is_brought_to_match_all_the_same(version: str) -> None:
     remote = PoolRemote(version, {"vanishes": 1, "stays": 1, "goes": 1, "goes too": 1})
     declared = {"vanishes": 2, "stays": 2, "appears": 2}
     first = at("PATCH")

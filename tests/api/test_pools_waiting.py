@@ -64,7 +64,7 @@ def test_there_is_room_if_slots_are_open_or_none_is_occupied(target: PoolTarget,
     assert PoolTarget.from_dict(target.as_dict()) == target
 
 
-def test_how_things_stand_is_told() -> None:
+def test_the_state_of_a_pool_in_a_line() -> None:
     pool = Pool("p", 3, occupied_slots=2, open_slots=1)
     assert PoolTarget("p", 2).summary(pool) == "Pool 'p': 2 of 3 slots occupied, 1 open; 2 open needed"
     assert PoolTarget("p", 4).summary(pool).endswith("4 open needed, which is more than it has")
@@ -88,7 +88,7 @@ def test_a_pool_is_looked_at(version: str) -> None:
     assert remote.run(remote.deployment.pools.get("p", with_usage=True)).open_slots == 2
 
 
-def test_1_10_does_not_tell_what_is_open() -> None:
+def test_1_10_does_not_show_what_is_open() -> None:
     remote = PoolRemote(EXPERIMENTAL, {"p": 3})
     for flow in (remote.deployment.pools.get("p", with_usage=True), remote.deployment.pools.list_all(with_usage=True)):
         with pytest.raises(NotSupported, match=r"cannot show whether slots of a pool are occupied\.$"):
@@ -146,7 +146,7 @@ def test_a_wait_tolerates_a_remote_that_is_unreachable_for_a_limited_time() -> N
         waiter.record(Unreachable("No reply"))
 
 
-# Waiting on an event loop
+# Waiting in an event loop
 
 
 def watching(remote: FakeDeployment) -> Callable[..., Awaitable[WaitResult]]:
@@ -231,7 +231,7 @@ def test_a_remote_that_is_away_for_a_while_is_waited_for(monkeypatch: pytest.Mon
             asyncio.run(asyncio.wait_for(wait(), 30))
 
 
-def test_what_waiting_cannot_mend_ends_every_wait_with_an_error_of_its_own() -> None:
+def test_what_waiting_cannot_fix_ends_every_wait_with_an_error_of_its_own() -> None:
     async def wait(names: list[str]) -> list[Any]:
         return await asyncio.gather(*(watch(PoolTarget(name)) for name in names), return_exceptions=True)
 
@@ -269,7 +269,7 @@ def test_where_pools_are_not_listed_each_is_read_singly_once_for_all_who_wait_fo
         watch, began = watching(remote), time.monotonic()
         outcomes = asyncio.run(asyncio.wait_for(wait(), 30))
         assert {outcome.status for outcome in outcomes} == {WaitStatus.SUCCESS}
-        paths = [asked.path for asked in remote.received]
+        paths = [request.path for request in remote.received]
     assert paths.count("/api/v2/pools") <= 2
     for name in "pq":
         assert paths.count(f"/api/v2/pools/{name}") <= 1 + (time.monotonic() - began) / INTERVAL
@@ -287,11 +287,11 @@ def test_where_pools_are_not_listed_each_is_read_singly_once_for_all_who_wait_fo
 def test_what_every_request_meets_is_no_matter_of_the_listing(
     of_listing: RemoteError, of_pool: RemoteError | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    requested = []
 
     def fail(action: str, error: RemoteError | None) -> Callable[..., Flow[Any]]:
         def flow(*_: Any, **__: Any) -> Flow[Any]:
-            asked.append(action)
+            requested.append(action)
             yield Sleep(0)
             assert error
             raise error
@@ -314,7 +314,7 @@ def test_what_every_request_meets_is_no_matter_of_the_listing(
     monkeypatch.setattr(Pools, "get", fail("read", of_pool))
     asyncio.run(read())
     # What has failed serves all who wait, too.
-    assert asked == (["list", "read"] if of_pool else ["list"])
+    assert requested == (["list", "read"] if of_pool else ["list"])
 
 
 def test_the_listings_go_with_the_last_who_waits() -> None:

@@ -1,4 +1,4 @@
-"""How far a run is: told when that changes, and at a bounded cost."""
+"""The progress of a run: logged when it changes, and at a bounded cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs import follow as follower
 from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, progress_line
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
-from astronomer_remote.api.watch import watcher as teller
+from astronomer_remote.api.watch import watcher
 from astronomer_remote.api.watch.watcher import watch
 from astronomer_remote.testing import FakeDeployment
 from tests.api.script import EXPERIMENTAL, LOST, V1, V2, ScriptedRemote, Speech, Turn, answer, ok
@@ -30,7 +30,7 @@ def progress(version: str, *states: str | None, total: int | None = None) -> Tur
 
 
 def wait(version: str, *turns: Turn, target: bool = True, every: float = 60) -> list[str]:
-    """Wait for a run. :return: what was told of how far it is."""
+    """Wait for a run. :return: the lines about its progress."""
     remote, lines = ScriptedRemote(version=version), []
     flow = remote.deployment.poller.wait(
         WaitTarget("d", run_id="r", progress=target), poke_interval=every, deadline=None, on_line=lines.append
@@ -56,7 +56,7 @@ def test_a_line_is_short() -> None:
 
 
 @pytest.mark.parametrize("version", [V1, V2])
-def test_it_is_told_when_it_changes(version: str) -> None:
+def test_it_is_logged_when_it_changes(version: str) -> None:
     speech = Speech(version)
     running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
     lines = wait(
@@ -69,7 +69,7 @@ def test_it_is_told_when_it_changes(version: str) -> None:
     assert lines == ["0/2 tasks done, running: t0", "1/2 tasks done, running: t1"]
 
 
-def test_it_is_asked_for_at_a_slower_pace_than_the_run() -> None:
+def test_it_is_polled_at_a_slower_pace_than_the_run() -> None:
     speech = Speech(V2)
     running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
     assert wait(
@@ -80,13 +80,13 @@ def test_it_is_asked_for_at_a_slower_pace_than_the_run() -> None:
     ]
 
 
-def test_it_is_not_asked_for_where_it_is_not_wanted_or_not_told() -> None:
+def test_it_is_not_requested_where_it_is_off_or_not_available() -> None:
     for version, target in ((V2, False), (EXPERIMENTAL, True)):
         speech = Speech(version)
         assert wait(version, speech.get(speech.run()), speech.get(speech.run(state="success")), target=target) == []
 
 
-def test_of_a_large_run_it_is_not_told_and_that_is_said_once() -> None:
+def test_the_progress_of_a_large_run_is_not_logged_and_that_is_said_once() -> None:
     speech = Speech(V2)
     running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
     assert wait(V2, running, progress(V2, None, total=101), running, over) == [
@@ -94,14 +94,14 @@ def test_of_a_large_run_it_is_not_told_and_that_is_said_once() -> None:
     ]
 
 
-def test_what_forbids_it_is_not_asked_again_and_disturbs_no_wait() -> None:
+def test_a_refusal_of_it_is_final_and_disturbs_no_wait() -> None:
     speech = Speech(V2)
     running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
     forbidden = Turn(progress(V2).expected, answer(403, {"detail": "Forbidden"}))
     assert wait(V2, running, forbidden, running, over) == []
 
 
-def test_what_may_pass_is_asked_again_later_and_holds_up_no_wait() -> None:
+def test_what_may_pass_is_requested_again_later_and_holds_up_no_wait() -> None:
     speech = Speech(V2)
     running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
     lost = Turn(progress(V2).expected, LOST)
@@ -109,11 +109,11 @@ def test_what_may_pass_is_asked_again_later_and_holds_up_no_wait() -> None:
     assert lines == ["1/1 tasks done"]
 
 
-def test_a_watcher_tells_it_in_turn_at_a_cost_that_does_not_follow_the_number_of_waits(
+def test_a_watcher_logs_it_in_turn_at_a_cost_that_does_not_follow_the_number_of_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(follower, "SECONDS_BETWEEN_PROGRESS", 600.0)
-    monkeypatch.setattr(teller, "SECONDS_BETWEEN_RUNS", 0.0)
+    monkeypatch.setattr(watcher, "SECONDS_BETWEEN_RUNS", 0.0)
     under_way: list[int] = []
     follow = follower.RunFollower.follow
     now = 0
@@ -130,24 +130,24 @@ def test_a_watcher_tells_it_in_turn_at_a_cost_that_does_not_follow_the_number_of
         fake.add_dag("d", tasks=["t"], stays="running")
         runs = [fake.add_run("d", f"r{number}", state="running")["run_id"] for number in range(5)]
         lines = asyncio.run(watch_all(fake, runs))
-        asked = sum("taskInstances" in path for _, path in fake.requests)
+        listed = sum("taskInstances" in path for _, path in fake.requests)
     assert sorted(lines) == ["0/1 tasks done, running: t"] * 5
     assert max(under_way) == FOLLOWED_AT_ONCE
-    assert asked == 5
+    assert listed == 5
 
 
 async def watch_all(fake: FakeDeployment, runs: list[str]) -> list[str]:
-    """Wait for all runs until each has told how far it is."""
+    """Wait for all runs until each has logged its progress."""
     connection = fake.connection()
     settings = Settings.parse(host=connection["host"], login=connection["login"], password=connection["password"])
     lines: list[str] = []
-    all_told = asyncio.Event()
+    all_logged = asyncio.Event()
 
     def on_line(line: str) -> None:
         if not line.startswith("Waiting"):
             lines.append(line)
         if len(lines) == len(runs):
-            all_told.set()
+            all_logged.set()
 
     async def reload() -> Settings:
         return settings
@@ -164,7 +164,7 @@ async def watch_all(fake: FakeDeployment, runs: list[str]) -> list[str]:
         )
 
     waits = [asyncio.create_task(wait_for(run_id)) for run_id in runs]
-    await asyncio.wait_for(all_told.wait(), 30)
+    await asyncio.wait_for(all_logged.wait(), 30)
     for run_id in runs:
         fake.finish("d", run_id)
     outcomes: list[WaitResult] = await asyncio.gather(*waits)

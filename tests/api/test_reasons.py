@@ -77,7 +77,7 @@ def test_what_failed_first_comes_first_with_the_end_of_its_log(version: str) -> 
     ]
 
 
-def test_a_log_is_asked_for_in_the_form_whose_end_can_be_told() -> None:
+def test_a_log_is_requested_in_the_form_whose_end_can_be_found() -> None:
     for version, form in ((V1, "text/plain"), (V2, "application/x-ndjson")):
         remote = ScriptedRemote(version=version)
         turns = [listing(version, instance()), counting(version), log(version, "x")]
@@ -85,7 +85,7 @@ def test_a_log_is_asked_for_in_the_form_whose_end_can_be_told() -> None:
         assert remote.requests[-1].headers["Accept"] == form
 
 
-def test_only_the_first_of_many_are_told_of() -> None:
+def test_only_the_first_of_many_are_reported() -> None:
     many = [instance("t", map_index=n, end_date=f"2026-11-22T07:{n:02}:00Z") for n in range(MOST_FAILED_TASKS + 2)]
     logs = [log(V2, "x", query=f"?map_index={n}") for n in range(MOST_FAILED_TASKS)]
     found = report(V2, listing(V2, *reversed(many)), counting(V2, 99), *logs)
@@ -119,7 +119,7 @@ def test_a_run_in_which_nothing_failed_says_so() -> None:
     assert (found.failed_count, found.task_count, found.tasks) == (0, 3, ())
 
 
-# What cannot be told
+# What cannot be reported
 
 
 def test_a_log_that_cannot_be_read_does_not_hide_the_rest() -> None:
@@ -130,7 +130,7 @@ def test_a_log_that_cannot_be_read_does_not_hide_the_rest() -> None:
     assert found.tasks[1].log == ("x",)
 
 
-def test_a_page_in_place_of_a_log_is_no_log_and_no_other_log_is_asked_for() -> None:
+def test_a_page_in_place_of_a_log_is_no_log_and_no_other_log_is_requested() -> None:
     found = report(V2, listing(V2, instance("a"), instance("b")), counting(V2), *[log(V2, page(200), "a")] * 6)
     assert all("JSON" in str(task.log_missing) and not task.log for task in found.tasks)
 
@@ -140,7 +140,7 @@ def test_a_task_that_never_started_has_no_log() -> None:
     assert found.tasks[0].log_missing == "it was never started"
 
 
-def test_logs_that_are_not_wanted_are_not_asked_for() -> None:
+def test_logs_that_are_not_needed_are_not_requested() -> None:
     found = report(V2, listing(V2, instance()), counting(V2), log_lines=0)
     assert (found.tasks[0].log, found.tasks[0].log_missing) == ((), None)
 
@@ -151,7 +151,7 @@ def test_who_may_not_even_list_tasks_hears_so() -> None:
         report(V2, Turn(listing(V2).expected, forbidden))
 
 
-def test_1_10_tells_of_the_tasks_that_were_waited_for_and_nothing_else() -> None:
+def test_1_10_shows_the_tasks_that_were_waited_for_and_nothing_else() -> None:
     base = "GET /api/experimental/dags/d/dag_runs/2026-11-22T07%3A00%3A00Z/tasks"
     failed = ok({"task_id": "a", "state": "failed", "try_number": "2", "duration": "1.5"})
     fine = ok({"task_id": "b", "state": "success", "try_number": "1"})
@@ -197,7 +197,7 @@ ERROR = [
 ]
 
 
-def test_a_text_is_told_by_its_last_lines_without_colours_folds_and_empty_lines() -> None:
+def test_a_text_is_shown_by_its_last_lines_without_colours_folds_and_empty_lines() -> None:
     text = "host\n[…] INFO - ::group::Pre\none\n\n\x1b[31mtwo\x1b[0m\x07\n[…] INFO - ::endgroup::\nthree  \n"
     assert text_lines(text.encode(), 3) == ["one", "two\\x07", "three"]
     assert text_lines(text.encode(), 0) == []
@@ -215,7 +215,7 @@ def test_of_a_huge_text_the_end_is_read_from_the_beginning_of_a_line_on() -> Non
     assert len("\n".join(lines)) <= LONGEST_END
 
 
-def test_records_become_lines_that_tell_what_is_not_in_the_report_already() -> None:
+def test_records_become_lines_that_show_what_is_not_in_the_report_already() -> None:
     given = {
         "timestamp": "T",
         "event": "hello",
@@ -232,11 +232,11 @@ def test_records_become_lines_that_tell_what_is_not_in_the_report_already() -> N
     ]
 
 
-def test_an_exception_is_told_as_a_traceback_after_what_caused_it() -> None:
+def test_an_exception_is_shown_as_a_traceback_after_what_caused_it() -> None:
     assert record_lines(records({"event": "before"}, FAILED, {"event": "after"}), 99) == ["before", *ERROR, "after"]
 
 
-def test_the_exception_is_told_although_much_was_printed_after_it() -> None:
+def test_the_exception_is_shown_although_much_was_printed_after_it() -> None:
     printed = [{"event": f"line {number}"} for number in range(50_000)]
     assert record_lines(records(*printed, FAILED, *printed), 12) == [
         *ERROR,
@@ -250,7 +250,7 @@ def test_most_lines_belong_to_an_exception_that_has_more() -> None:
 
 
 @pytest.mark.parametrize("line", ["no JSON", "[" * 50_000, "[1, 2]"], ids=["text", "deep", "list"])
-def test_a_record_that_is_none_is_told_as_it_is(line: str) -> None:
+def test_a_record_that_is_none_is_shown_as_it_is(line: str) -> None:
     lines, end = record_lines(records(line, {"event": "end"}), 2)
     assert (lines[:4], end) == (line[:4], "end")
 
@@ -298,5 +298,5 @@ def test_a_report_is_no_larger_than_an_xcom_may_be_and_keeps_the_ends_of_its_log
     assert all(task["log"][-1].startswith("199 ") for task in lines["tasks"])
 
 
-def test_a_count_that_is_not_told_is_left_out() -> None:
+def test_an_unknown_count_is_left_out() -> None:
     assert str(FailureReport(RUN, (FailedTask(TaskInstance("t")),), 1)) == "1 task instances failed:\n- t (try 0)"

@@ -85,18 +85,18 @@ SECRETS = (
 )
 def test_no_secret_comes_back(settings: Settings, version: str, from_: str, echo: str) -> None:
     remote = ScriptedRemote(settings, None if from_ == "the first request" else version, retry=RetryPolicy(attempts=1))
-    asked = 0
+    requests = 0
 
     def repeat(request: Request) -> Response:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         if from_ == "a later request" and request.path == "/auth/token":
             return answer(201, {"access_token": TOKEN})
         if from_ == "a later request" and request.path == "/login/":
             cookie = {"set_cookie": f"session={COOKIE}; Path=/"}
             form = b'<input name="csrf_token" value="csrf">'
             return replace(page(302 if request.form else 200, **cookie), body=form)
-        if from_ == "a later request" and settings is USER and version == V1 and asked < 3:
+        if from_ == "a later request" and settings is USER and version == V1 and requests < 3:
             return ok({"name": "p", "slots": 1})
         return ECHOES[echo](everything(settings, request))
 

@@ -93,7 +93,7 @@ PASSING = (page(200), page(403), page(404), ok({"dag_id": "d"}), Response(200, {
 
 
 @pytest.mark.parametrize("reply", PASSING)
-def test_what_is_no_reply_of_an_airflow_is_asked_for_again_where_that_does_no_harm(reply: Response) -> None:
+def test_what_is_no_reply_of_an_airflow_is_requested_again_where_that_does_no_harm(reply: Response) -> None:
     remote, speech = ScriptedRemote(version=V2), Speech(V2)
     read = remote.deployment.get_dag_run("d", "r")
     assert remote.play(read, *[Turn(GET_RUN, reply)] * 5, speech.get(speech.run())).run_id == "r"
@@ -106,7 +106,7 @@ def test_what_is_no_reply_of_an_airflow_is_asked_for_again_where_that_does_no_ha
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_unknown_dag_is_told_from_an_unknown_run(version: str) -> None:
+def test_an_unknown_dag_is_distinguished_from_an_unknown_run(version: str) -> None:
     remote, speech = ScriptedRemote(version=version), Speech(version)
     with pytest.raises(DagRunNotFound):
         remote.play(remote.deployment.get_dag_run("d", "r"), speech.get())
@@ -214,7 +214,7 @@ def test_json_of_the_wrong_shape_is_an_unexpected_reply_and_nothing_worse(versio
 
 
 @pytest.mark.parametrize("error", [DagNotFound, DagRunNotFound, AccessDenied, Conflict])
-def test_permanent_errors_are_told_from_passing_ones(error: type[RemoteError]) -> None:
+def test_permanent_errors_are_distinguished_from_passing_ones(error: type[RemoteError]) -> None:
     assert issubclass(error, PermanentError)
     assert not issubclass(error, PassingError)
 
@@ -230,7 +230,7 @@ def test_no_secret_shows_in_settings_requests_or_responses() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_no_secret_shows_in_any_error_of_a_conversation(version: str) -> None:
+def test_no_secret_shows_in_any_error_of_a_client(version: str) -> None:
     settings = Settings(URL, login="me", password="s3cret", headers={"X-Key": "s3cret"})
     for reply in (answer(401), page(302, location="/?token=s3cret"), answer(500), page(403), answer(403), page()):
         remote = ScriptedRemote(settings, version)

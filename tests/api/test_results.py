@@ -45,7 +45,7 @@ def test_a_value_keeps_its_types(version: str, value: Any) -> None:
     assert results(version, xcom(version, value)) == {"t": value}
 
 
-def test_keys_are_told_apart() -> None:
+def test_keys_are_distinguished() -> None:
     turns = [xcom(V2, 1, "a", "x"), xcom(V2, 2, "a", "y"), xcom(V2, 3, "b", "x"), xcom(V2, 4, "b", "y")]
     found = results(V2, *turns, task_ids=("a", "b"), keys=("x", "y"))
     assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 4}}
@@ -110,7 +110,7 @@ def test_results_that_are_too_large_are_refused() -> None:
 
 
 @pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, "2.9.3"])
-def test_a_remote_that_tells_no_types_is_refused_before_any_request(version: str) -> None:
+def test_a_remote_that_sends_no_types_fails_before_any_request(version: str) -> None:
     with pytest.raises(NotSupported, match=r"2\.10 and later can"):
         results(version)
 

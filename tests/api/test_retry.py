@@ -32,9 +32,9 @@ jitters = st.floats(0, 1, exclude_max=True)
 
 @given(policies, st.integers(1, 2_000), st.floats(0, 20_000), jitters, st.none() | st.floats(0, allow_infinity=True))
 def test_a_wait_is_bounded_capped_and_never_leads_beyond_the_total(
-    policy: RetryPolicy, attempt: int, elapsed: float, jitter: float, asked: float | None
+    policy: RetryPolicy, attempt: int, elapsed: float, jitter: float, retry_after: float | None
 ) -> None:
-    wait = policy.wait(attempt, elapsed, jitter, asked)
+    wait = policy.wait(attempt, elapsed, jitter, retry_after)
     if wait is not None:
         assert attempt < policy.attempts
         assert 0 <= wait <= max(policy.longest_wait, policy.longest_retry_after)
@@ -47,12 +47,10 @@ def test_attempts_are_given_up_in_the_end(policy: RetryPolicy, attempt: int, jit
 
 
 @given(st.integers(1, 5), jitters, st.floats(0, 60))
-def test_what_the_remote_asks_for_is_waited_at_least_if_it_is_reasonable(
-    attempt: int, jitter: float, asked: float
-) -> None:
-    wait = RetryPolicy().wait(attempt, 0, jitter, asked)
+def test_a_reasonable_retry_after_is_waited_at_least(attempt: int, jitter: float, retry_after: float) -> None:
+    wait = RetryPolicy().wait(attempt, 0, jitter, retry_after)
     assert wait is not None
-    assert wait >= asked
+    assert wait >= retry_after
 
 
 def test_an_attempt_that_would_start_after_the_total_is_not_made() -> None:
@@ -70,9 +68,9 @@ def test_waits_double_up_to_their_cap_and_are_spread_by_half() -> None:
     assert [policy.wait(attempt, 0, 0.0) for attempt in range(1, 8)] == [0.5, 1, 2, 4, 8, 15, 15]
 
 
-@pytest.mark.parametrize("asked", ["0", "1", " 30 ", "120", "9" * 5000])
-def test_retry_after_is_read_in_seconds(asked: str) -> None:
-    assert retry_after_seconds({"retry-after": asked}, NOW) == float(asked)
+@pytest.mark.parametrize("header", ["0", "1", " 30 ", "120", "9" * 5000])
+def test_retry_after_is_read_in_seconds(header: str) -> None:
+    assert retry_after_seconds({"retry-after": header}, NOW) == float(header)
 
 
 @given(st.integers(-1_000_000, 1_000_000))
@@ -96,8 +94,8 @@ def test_a_date_without_a_zone_is_universal_time() -> None:
 
 @given(st.text() | st.sampled_from(["", "-1", "1.5", "soon", "²", "Sun, 22 Nov 2026 07:00:05 +9999"]))
 def test_any_other_retry_after_is_not_obeyed_and_does_no_harm(text: str) -> None:
-    asked = retry_after_seconds({"retry-after": text, "date": text}, NOW)
-    assert asked is None or asked >= 0
+    seconds = retry_after_seconds({"retry-after": text, "date": text}, NOW)
+    assert seconds is None or seconds >= 0
 
 
 # The loop
@@ -158,7 +156,7 @@ def test_a_post_that_may_have_done_something_is_not_sent_again(
     assert remote.sleeps == []
 
 
-def test_patience_ends_with_the_last_failure() -> None:
+def test_retries_end_with_the_last_failure() -> None:
     remote = ScriptedRemote(version=V1)
     turn = Turn("GET /api/v1/pools/p", LOST)
     last = Turn("GET /api/v1/pools/p", TransportError("TimeoutError"))
@@ -171,13 +169,13 @@ def test_patience_ends_with_the_last_failure() -> None:
     assert sum(remote.sleeps) < 180
 
 
-def test_patience_can_be_shortened() -> None:
+def test_retries_can_be_fewer() -> None:
     remote = ScriptedRemote(version=V2, retry=RetryPolicy(attempts=1))
     with pytest.raises(Unreachable):
         remote.play(remote.deployment.get_pool("p"), get_pool(LOST))
 
 
-def test_the_pause_that_the_remote_asks_for_is_made_up_to_a_minute() -> None:
+def test_retry_after_is_waited_up_to_a_minute() -> None:
     remote = ScriptedRemote(version=V2)
     later = format_datetime(datetime.fromtimestamp(remote.clock.now, timezone.utc) + timedelta(seconds=9), usegmt=True)
     turns = [
@@ -189,7 +187,7 @@ def test_the_pause_that_the_remote_asks_for_is_made_up_to_a_minute() -> None:
     assert remote.sleeps == [9.0, 7.0, 60.0]
 
 
-def test_an_unavailable_remote_is_told_with_status_and_words() -> None:
+def test_the_error_of_an_unavailable_remote_has_status_and_words() -> None:
     remote = ScriptedRemote(version=V2)
     busy = answer(503, {"detail": "Upgrade in progress"}, retry_after="1")
     with pytest.raises(RemoteUnavailable, match="Upgrade in progress") as failure:
@@ -254,7 +252,7 @@ def test_an_odd_date_of_a_reply_leaves_the_clock_alone(odd: str) -> None:
 
 @pytest.mark.parametrize("digits", [1, 300, 400, 5000])
 def test_a_pause_of_any_length_is_capped(digits: int) -> None:
-    asked = retry_after_seconds({"retry-after": "9" * digits}, NOW)
-    wait = RetryPolicy().wait(1, 0.0, 0.0, asked)
+    seconds = retry_after_seconds({"retry-after": "9" * digits}, NOW)
+    wait = RetryPolicy().wait(1, 0.0, 0.0, seconds)
     assert wait is not None
     assert wait <= 60

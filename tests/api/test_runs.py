@@ -1,4 +1,4 @@
-"""One wish, one run: triggering, adopting what is there, and what may be done to a run afterwards."""
+"""One intent, one run: triggering, adopting what is there, and what may be done to a run afterwards."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def meet(version: str) -> tuple[ScriptedRemote, Speech]:
     return ScriptedRemote(version=version), Speech(version)
 
 
-# What is asked for
+# What is requested
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_now_is_the_time_of_the_remote_which_does_not_start_runs_of_a_future_dat
     remote, speech = meet(V1)
     dated = ok(speech.run("seen"), date="Fri, 15 Jan 2027 07:59:00 GMT")
     remote.play(remote.deployment.get_dag_run("d", "seen"), Turn(speech.get_line("seen"), dated))
-    # The remote tells whole seconds; the rest keeps the dates of runs apart that are triggered at the same time.
+    # The remote sends whole seconds; the rest keeps the dates of runs apart that are triggered at the same time.
     remote.clock.now += 0.25
     remote.play(ensure(remote), speech.post())
     assert remote.requests[-1].body["logical_date"] == "2027-01-15T07:58:59.250000Z"
@@ -150,8 +150,8 @@ def test_a_date_of_our_own_making_that_is_taken_is_followed_by_another(version: 
 )
 def test_a_date_is_sent_in_the_field_that_the_version_knows_and_in_utc(version: str, field: str) -> None:
     remote, speech = meet(version)
-    wish = remote.deployment.trigger_dag_run("d", run_id="r", logical_date="2026-11-22T09:00:00+02:00")
-    remote.play(wish, speech.get(), speech.post())
+    flow = remote.deployment.trigger_dag_run("d", run_id="r", logical_date="2026-11-22T09:00:00+02:00")
+    remote.play(flow, speech.get(), speech.post())
     assert remote.requests[-1].body[field] == DATE
 
 
@@ -233,7 +233,7 @@ MAYBE_MADE = [LOST, page(500), plain(502, ""), plain(503, ""), plain(504, ""), p
 
 @pytest.mark.parametrize("failure", MAYBE_MADE)
 @every_version
-def test_a_lost_reply_to_the_triggering_post_is_followed_by_a_look_up(
+def test_a_lost_reply_to_the_triggering_post_is_followed_by_a_lookup(
     version: str, failure: Response | TransportError
 ) -> None:
     remote, speech = meet(version)
@@ -243,7 +243,7 @@ def test_a_lost_reply_to_the_triggering_post_is_followed_by_a_look_up(
 
 @pytest.mark.parametrize("failure", MAYBE_MADE)
 @every_version
-def test_a_run_that_was_not_made_after_all_is_asked_for_again_under_the_same_id(
+def test_a_run_that_was_not_made_after_all_is_requested_again_under_the_same_id(
     version: str, failure: Response | TransportError
 ) -> None:
     remote, speech = meet(version)
@@ -255,15 +255,13 @@ def test_a_run_that_was_not_made_after_all_is_asked_for_again_under_the_same_id(
 
 @pytest.mark.parametrize("failure", [UNSENT, plain(429, "")])
 @every_version
-def test_a_post_that_did_nothing_is_repeated_without_a_look_up(
-    version: str, failure: Response | TransportError
-) -> None:
+def test_a_post_that_did_nothing_is_repeated_without_a_lookup(version: str, failure: Response | TransportError) -> None:
     remote, speech = meet(version)
     assert not remote.play(ensure(remote), speech.post(failure), speech.post()).existed
 
 
 @every_version
-def test_a_look_up_that_fails_for_now_does_not_end_the_wish(version: str) -> None:
+def test_a_lookup_that_fails_for_now_does_not_end_the_trigger(version: str) -> None:
     remote, speech = meet(version)
     blocked = Turn(speech.get_line(), page(200))
     triggered = remote.play(
@@ -280,7 +278,7 @@ def test_no_budget_of_retries_starts_over_inside_another(version: str) -> None:
 
 
 @every_version
-def test_the_wish_is_given_up_when_the_remote_stays_out_of_reach(version: str) -> None:
+def test_the_trigger_fails_when_the_remote_stays_unreachable(version: str) -> None:
     remote, speech = meet(version)
     with pytest.raises(Unreachable, match="No reply"):
         remote.play(ensure(remote), *[speech.post(LOST), speech.get()] * 26)
@@ -334,7 +332,7 @@ def test_another_run_of_the_same_date_is_found_when_the_date_collides(version: s
 
 
 @every_version
-def test_neither_run_nor_date_there_means_asking_again(version: str) -> None:
+def test_neither_run_nor_date_there_means_another_request(version: str) -> None:
     remote, speech = meet(version)
     turns = speech.post(LOST), speech.get(), speech.of_date(), speech.post()
     assert remote.play(ensure(remote, intent=DATED), *turns).run.run_id == "r"
@@ -455,9 +453,7 @@ def test_a_note_without_room_for_the_mark_is_left_as_it_is() -> None:
 @pytest.mark.parametrize("attempt", [1, 2])
 @pytest.mark.parametrize("state", ["queued", "running", "success", "failed", "a_new_state"])
 @every_version
-def test_every_attempt_with_a_chosen_id_adopts_the_run_that_bears_its_mark(
-    version: str, state: str, attempt: int
-) -> None:
+def test_every_attempt_with_a_chosen_id_adopts_the_run_with_its_mark(version: str, state: str, attempt: int) -> None:
     remote, speech = meet(version)
     found = speech.get(ours(speech, state))
     triggered = remote.play(ensure(remote, replace(OF_TASK, attempt=attempt), MARKED), found)
@@ -482,7 +478,7 @@ def test_no_attempt_takes_a_run_without_its_mark_for_its_own(
 
 @pytest.mark.parametrize("failure", [LOST, None])
 @every_version
-def test_a_run_that_somebody_else_makes_at_the_same_time_is_not_taken_for_ours(
+def test_a_run_that_another_user_makes_at_the_same_time_is_not_taken_for_ours(
     version: str, failure: TransportError | None
 ) -> None:
     remote, speech = meet(version)
@@ -556,7 +552,7 @@ def test_there_are_no_more_runs_of_an_intent_than_attempts_at_it(version: str) -
 @pytest.mark.parametrize("attempt", [1, 2])
 @pytest.mark.parametrize("failure", [LOST, plain(504, ""), None])
 @every_version
-def test_a_run_that_this_attempt_asked_for_is_its_own_whatever_its_state(
+def test_a_run_that_this_attempt_requested_is_its_own_whatever_its_state(
     version: str, failure: Response | TransportError | None, attempt: int
 ) -> None:
     remote, speech = meet(version)
@@ -575,7 +571,7 @@ def test_a_later_run_of_our_own_that_still_runs_is_adopted(version: str) -> None
 
 @pytest.mark.parametrize("on_retry", ["clear", "clear_failed"])
 @every_stable_version
-def test_our_own_run_that_has_failed_is_cleared_if_a_retry_shall_do_so(version: str, on_retry: str) -> None:
+def test_our_own_run_that_has_failed_is_cleared_if_on_retry_says_so(version: str, on_retry: str) -> None:
     remote, speech = meet(version)
     triggered = remote.play(
         ensure(remote, IfExists(generated_id=True, attempt=2, on_retry=on_retry)),
@@ -595,7 +591,7 @@ def test_which_states_have_failed_is_for_the_caller_to_say() -> None:
 
 @pytest.mark.parametrize("state", ["running", "success", "failed"])
 @every_stable_version
-def test_a_strange_run_is_cleared_and_taken_over_if_it_shall_be_reset(version: str, state: str) -> None:
+def test_a_strange_run_is_cleared_and_taken_over_with_reset(version: str, state: str) -> None:
     remote, speech = meet(version)
     triggered = remote.play(
         ensure(remote, IfExists(reset=True)),
@@ -690,7 +686,7 @@ def test_1_10_refuses_to_clear() -> None:
 
 
 @every_version
-def test_an_unknown_dag_is_told_together_with_the_broken_dag_files(version: str) -> None:
+def test_the_error_of_an_unknown_dag_names_the_broken_dag_files(version: str) -> None:
     remote, speech = meet(version)
     files = [{"filename": f"other_{n}.py", "stack_trace": None} for n in range(4)]
     broken = {"filename": "x.py", "stack_trace": 'File "d.py"\n  SyntaxError: invalid syntax\n'}
@@ -748,7 +744,7 @@ PARAMS = {
         "value": 3,
     },
 }
-"""As 2.3.4 tells them."""
+"""As 2.3.4 sends them."""
 
 
 def details_turn(speech: Speech, reply: Response | None = None) -> Turn:
@@ -837,11 +833,11 @@ def runs_body(speech: Speech, *runs: Any, total: int | None = None) -> Response:
 
 
 @pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLD, V1, V2_OLDEST, V2])
-def test_the_newest_run_is_asked_for_as_such(version: str) -> None:
+def test_the_newest_run_is_requested_as_such(version: str) -> None:
     remote, speech = meet(version)
     runs = [speech.run("newest", date="2026-11-21T07:00:00Z"), speech.run("old")]
     if speech.experimental:
-        # The dates do not tell which was made last.
+        # The dates do not show which was made last.
         runs = [runs[1] | {"id": 1}, runs[0] | {"id": 3}, speech.run("older", date="2026-11-23T07:00:00Z") | {"id": 2}]
     newest = remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(*runs))
     assert newest is not None
@@ -864,7 +860,7 @@ def test_a_run_that_is_planned_for_later_is_not_the_newest(version: str) -> None
 
 
 @pytest.mark.parametrize("total", [1, 2, 250])
-def test_airflow_2_0_cannot_order_runs_so_the_last_of_the_listing_is_asked_for(total: int) -> None:
+def test_airflow_2_0_cannot_order_runs_so_the_last_of_the_listing_is_requested(total: int) -> None:
     remote, speech = meet(V1_OLDEST)
     some = [speech.run(f"n{number}") for number in range(min(total, 10))]
     turns = [speech.newest(*some, total=total)]
@@ -954,7 +950,7 @@ def test_runs_are_listed_by_date(version: str) -> None:
         (V2, "run_after_gte", {"order_by": "end_date"}),
     ],
 )
-def test_the_runs_of_several_dags_that_ended_are_asked_for_in_one_request(version: str, bound: str, order: Any) -> None:
+def test_the_runs_of_several_dags_that_ended_come_in_one_request(version: str, bound: str, order: Any) -> None:
     remote, speech = meet(version)
     body = {"dag_ids": ["d", "e"], "end_date_gte": "2027-01-15T08:00:00Z", bound: "1970-01-01T00:00:00Z", **order}
     turn = Turn(

@@ -1,4 +1,4 @@
-"""What remote tasks write into their logs is told to who waits: each line once, at a bounded cost, and as text."""
+"""What remote tasks write into their logs is shown in the log of a wait: each line once, at a bounded cost, as text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from astronomer_remote.api.waiting.log_stream import (
 )
 from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
-from astronomer_remote.api.watch import watcher as teller
+from astronomer_remote.api.watch import watcher
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, watch
 from astronomer_remote.testing import FakeDeployment
 from tests.api.script import EXPERIMENTAL, LOST, STABLE, V1, V2, ScriptedRemote, Speech, Turn, answer, ok
@@ -51,7 +51,7 @@ def test_a_log_of_airflow_2_is_text_in_a_list_in_text_in_json() -> None:
 
 
 @pytest.mark.parametrize("content", ["no list", "[1, 2]", "[('host'", "[('a', 'b', 'c')]", "(" * 9999])
-def test_what_is_no_such_list_is_told_as_it_is(content: str) -> None:
+def test_what_is_no_such_list_is_shown_as_it_is(content: str) -> None:
     assert text_part({"content": content}) == LogPart((content if len(content) < 500 else f"{content[:500]}…",), None)
 
 
@@ -63,7 +63,7 @@ def test_every_list_of_pairs_is_read_as_python_writes_it(logs: list[tuple[str, s
 @pytest.mark.parametrize(
     "content", ["[" + "1," * 500_000 + "]", "[('h', '" + "\\'" * 500_000, "[" + "('a', 'b'), " * 200_000 + "]"]
 )
-def test_a_text_made_to_cost_memory_is_told_as_it_is(content: str) -> None:
+def test_a_text_made_to_cost_memory_is_shown_as_it_is(content: str) -> None:
     tracemalloc.start()
     try:
         text_part({"content": content})
@@ -98,7 +98,7 @@ def of(*lines: str, token: str | None = None) -> LogPart:
     return LogPart(lines, token)
 
 
-def test_a_line_is_told_once_whether_the_remote_goes_on_or_begins_anew() -> None:
+def test_a_line_is_shown_once_whether_the_remote_continues_or_starts_over() -> None:
     stream = LogStream(TaskInstance("load", 3, "running", 2))
     assert stream.take(of("a", "b", token="t")) == ["load[3] (try 2): a", "load[3] (try 2): b"]
     assert stream.take(of("b", token="t")) == ["load[3] (try 2): b"]
@@ -112,7 +112,7 @@ def test_a_line_is_told_once_whether_the_remote_goes_on_or_begins_anew() -> None
     ("whole", "on_line"),
     [(("x", "a", "b", "c"), ["c"]), (("b", "a", "c"), ["a", "c"]), (("x", "y", "z"), ["z"]), ((), [])],
 )
-def test_a_log_whose_order_has_changed_is_told_from_the_last_known_line(
+def test_a_log_whose_order_has_changed_is_shown_from_the_last_known_line(
     whole: tuple[str, ...], on_line: list[str]
 ) -> None:
     stream = LogStream(TaskInstance("t"))
@@ -120,7 +120,7 @@ def test_a_log_whose_order_has_changed_is_told_from_the_last_known_line(
     assert stream.take(of(*whole)) == [f"t: {line}" for line in on_line]
 
 
-def test_much_at_a_time_is_told_in_part() -> None:
+def test_much_at_a_time_is_shown_in_part() -> None:
     lines = LogStream(TaskInstance("t")).take(of(*map(str, range(LINES_PER_POLL + 7))))
     assert lines[:2] == ["t: (7 lines are left out here)", "t: 7"]
     assert len(lines) == LINES_PER_POLL + 1
@@ -135,7 +135,7 @@ def printed(first: int, count: int) -> list[dict[str, Any]]:
     return [{"event": f"line {number}"} for number in range(first, first + count)]
 
 
-def test_of_much_at_a_time_the_error_is_told_although_much_was_printed_after_it() -> None:
+def test_of_much_at_a_time_the_error_is_shown_although_much_was_printed_after_it() -> None:
     stream = LogStream(TaskInstance("t"))
     part = record_part({"content": [*printed(0, 300), FAILED, *printed(300, 300)]})
     assert [part.lines[number] for number in part.error] == ERROR
@@ -143,18 +143,18 @@ def test_of_much_at_a_time_the_error_is_told_although_much_was_printed_after_it(
     last = [f"line {number}" for number in range(600 - (LINES_PER_POLL - 2), 600)]
     assert lines == ["(402 lines are left out here)", *ERROR, *last]
     again = record_part({"content": [*printed(0, 300), FAILED, *printed(300, 600)]})
-    assert not set(ERROR).intersection(line.removeprefix("t: ") for line in stream.take(again)), "it was told before"
+    assert not set(ERROR).intersection(line.removeprefix("t: ") for line in stream.take(again)), "it was shown before"
 
 
 @pytest.mark.parametrize("after", [0, 1, LINES_PER_POLL - 3, LINES_PER_POLL - 2, LINES_PER_POLL - 1, LINES_PER_POLL])
-def test_an_error_near_the_end_is_told_once(after: int) -> None:
+def test_an_error_near_the_end_is_shown_once(after: int) -> None:
     part = record_part({"content": [*printed(0, 300), FAILED, *printed(300, after)]})
     lines = [line.removeprefix("t: ") for line in LogStream(TaskInstance("t")).take(part)]
     assert [line for line in lines if line in ERROR] == ERROR
     assert len(lines) == len(set(lines)) == LINES_PER_POLL + 1
 
 
-def test_an_error_longer_than_what_is_told_at_a_look_is_told_once_and_to_its_end() -> None:
+def test_an_error_longer_than_what_is_shown_per_poll_is_shown_once_and_whole() -> None:
     frames = [{"filename": "x.py", "lineno": number, "name": "f"} for number in range(LINES_PER_POLL + 50)]
     long = {"event": "Task failed", "error_detail": [{"exc_type": "E", "exc_value": "boom", "frames": frames}]}
     part = record_part({"content": [*printed(0, 300), long, *printed(300, 10)]})
@@ -167,7 +167,7 @@ def test_an_error_longer_than_what_is_told_at_a_look_is_told_once_and_to_its_end
 
 
 def due(streams: LogStreams, *instances: TaskInstance, complete: bool = True) -> list[str]:
-    """The tries whose logs are read at a look."""
+    """The tries whose logs are read in a poll."""
     found, _ = streams.due(instances, complete=complete)
     for stream in found:
         stream.take(of())
@@ -180,7 +180,7 @@ def test_a_log_is_read_while_its_task_writes_and_once_after_its_end() -> None:
         (None, 0, []),
         ("queued", 1, []),
         ("running", 1, ["t 1"]),
-        # As versions before 2.10 tell it.
+        # As versions before 2.10 send it.
         ("deferred", 0, ["t 1"]),
         ("queued", 0, []),
         ("running", 1, ["t 1"]),
@@ -232,7 +232,7 @@ def test_of_many_only_some_are_read_and_that_is_said_once() -> None:
     assert (len(found), said) == (MOST_STREAMS, [])
 
 
-def test_a_caution_is_told_as_a_warning() -> None:
+def test_a_log_warning_is_logged_as_a_warning() -> None:
     heard: list[tuple[str, str]] = []
 
     class Log:
@@ -242,13 +242,13 @@ def test_a_caution_is_told_as_a_warning() -> None:
         def warning(self, line: str) -> None:
             heard.append(("warning", line))
 
-    tell = log_sink(Log())
-    tell("all is well")
-    tell(LogWarning("is it?"))
+    sink = log_sink(Log())
+    sink("all is well")
+    sink(LogWarning("is it?"))
     assert heard == [("info", "all is well"), ("warning", "is it?")]
 
 
-# The conversation
+# The flows
 
 
 def listing(version: str, *tasks: tuple[str, str | None], total: int | None = None, offset: int = 0) -> Turn:
@@ -258,17 +258,17 @@ def listing(version: str, *tasks: tuple[str, str | None], total: int | None = No
 
 
 def log(
-    version: str, *lines: str, task: str = "t", asked: str = "", token: str | None = None, reply: Any = None
+    version: str, *lines: str, task: str = "t", sent: str = "", token: str | None = None, reply: Any = None
 ) -> Turn:
-    """One reading of a log. :param asked: the token it is asked with. :param token: the one that comes back."""
+    """One reading of a log. :param sent: the token of the request. :param token: the one that comes back."""
     content: Any = str([("host", "\n".join(lines))]) if version < "3" else [{"event": line} for line in lines]
-    query = f"?token={asked}" if asked else ""
+    query = f"?token={sent}" if sent else ""
     target = f"GET {Speech(version).runs_path}/r/taskInstances/{task}/logs/1{query}"
     return Turn(target, reply or ok({"content": content, "continuation_token": token}))
 
 
 def wait(version: str, *turns: Turn, stream: tuple[str, ...] = ("t",), progress: bool = False) -> list[str]:
-    """Wait for a run, looking once a minute. :return: what was told of its logs."""
+    """Wait for a run, polling once a minute. :return: the lines of its logs."""
     remote, lines = ScriptedRemote(version=version), []
     target = WaitTarget("d", run_id="r", stream=stream, progress=progress, failed_states=("failed",))
     flow = remote.deployment.poller.wait(target, poke_interval=60, deadline=None, on_line=lines.append)
@@ -286,19 +286,19 @@ def over(version: str) -> Turn:
 
 
 @pytest.mark.parametrize("version", STABLE[1:])
-def test_lines_are_told_as_they_come_and_the_last_at_the_end(version: str) -> None:
+def test_lines_are_shown_as_they_come_and_the_last_at_the_end(version: str) -> None:
     on_line = wait(
         version,
         *[running(version), listing(version, ("t", None), ("u", None))],
         *[running(version), listing(version, ("t", "running"), ("u", None)), log(version, "a", "b", token="x")],
-        *[running(version), listing(version, ("t", "running"), ("u", "running")), log(version, asked="x", token="y")],
-        *[over(version), listing(version, ("t", "success"), ("u", "success")), log(version, "c", asked="y")],
+        *[running(version), listing(version, ("t", "running"), ("u", "running")), log(version, sent="x", token="y")],
+        *[over(version), listing(version, ("t", "success"), ("u", "success")), log(version, "c", sent="y")],
     )
     assert on_line == ["t: a", "t: b", "t: c"]
 
 
 @BOTH
-def test_a_run_that_has_ended_by_the_first_look_is_told_as_well(version: str) -> None:
+def test_a_run_that_has_ended_by_the_first_poll_is_shown_as_well(version: str) -> None:
     assert wait(version, over(version), listing(version, ("t", "success")), log(version, "a")) == ["t: a"]
 
 
@@ -324,9 +324,9 @@ def test_in_a_large_run_it_is_looked_for_on_more_pages_up_to_a_number() -> None:
 @pytest.mark.parametrize("replies", [2, MOST_REPLIES])
 def test_the_end_of_a_log_that_comes_in_large_parts_is_read_as_well(replies: int) -> None:
     large = [str(number) for number in range(LARGE_REPLY)]
-    parts = [log(V1, f"part {number}", *large, asked=f"{number}", token=f"{number + 1}") for number in range(replies)]
+    parts = [log(V1, f"part {number}", *large, sent=f"{number}", token=f"{number + 1}") for number in range(replies)]
     whole = log(V1, "begin", token="0")
-    rest = [] if replies == MOST_REPLIES else [log(V1, "the end", asked=f"{replies}", token="x")]
+    rest = [] if replies == MOST_REPLIES else [log(V1, "the end", sent=f"{replies}", token="x")]
     looks = [running(V1), listing(V1, ("t", "running")), whole, over(V1), listing(V1, ("t", "success"))]
     on_line = wait(V1, *looks, *parts, *rest)
     assert sum("left out" in line for line in on_line) == replies
@@ -350,7 +350,7 @@ def test_a_token_that_the_remote_no_longer_knows_is_done_without(version: str) -
     on_line = wait(
         version,
         *[running(version), listing(version, ("t", "running")), log(version, "a", token="x")],
-        *[over(version), listing(version, ("t", "success")), log(version, asked="x", reply=REFUSED)],
+        *[over(version), listing(version, ("t", "success")), log(version, sent="x", reply=REFUSED)],
         log(version, "a", "b"),
     )
     assert on_line == ["t: a", "t: b"]
@@ -360,7 +360,7 @@ TOO_LARGE = Response(200, {"content-type": "application/json"}, b"{", truncated=
 
 
 @pytest.mark.parametrize("reply", [REFUSED, answer(404, {"detail": "TaskInstance not found"}), TOO_LARGE])
-def test_a_log_that_cannot_be_had_is_not_asked_for_again_while_others_are(reply: Response) -> None:
+def test_a_log_that_cannot_be_read_is_not_requested_again_while_others_are(reply: Response) -> None:
     both = ("t", "running"), ("u", "running")
     on_line = wait(
         V2,
@@ -372,7 +372,7 @@ def test_a_log_that_cannot_be_had_is_not_asked_for_again_while_others_are(reply:
     assert on_line[1:] == ["u: a", "u: b"]
 
 
-def test_an_account_that_may_read_no_logs_is_told_so_and_still_how_far_the_run_is() -> None:
+def test_without_permission_to_read_logs_a_warning_says_so_and_progress_is_still_logged() -> None:
     on_line = wait(
         V2,
         *[running(V2), listing(V2, ("t", "running"), ("u", "running")), log(V2, reply=FORBIDDEN)],
@@ -385,23 +385,23 @@ def test_an_account_that_may_read_no_logs_is_told_so_and_still_how_far_the_run_i
     assert on_line[2:] == ["1/2 tasks done, running: u"]
 
 
-def test_an_account_that_may_not_even_list_tasks_is_told_so_once() -> None:
+def test_without_permission_to_list_tasks_one_warning_says_so() -> None:
     forbidden = Turn(listing(V2).expected, FORBIDDEN)
     (line,) = wait(V2, running(V2), forbidden, running(V2), over(V2), forbidden)
     assert line.startswith("Could not read all logs of the remote tasks: Could not list tasks")
 
 
 @pytest.mark.parametrize("passes", [True, False])
-def test_what_may_pass_is_asked_for_later_and_a_few_times_at_the_end(passes: bool) -> None:
+def test_what_may_pass_is_requested_later_and_a_few_times_when_the_wait_is_over(passes: bool) -> None:
     lost = log(V2, reply=LOST)
     looks = [running(V2)] * 10
-    last = [listing(V2, ("t", "success")), log(V2, asked="x", reply=LOST)]
+    last = [listing(V2, ("t", "success")), log(V2, sent="x", reply=LOST)]
     on_line = wait(
         V2,
         *[*looks[:1], listing(V2, ("t", "running")), lost, *looks[1:]],
         *[running(V2), listing(V2, ("t", "running")), log(V2, "a", token="x")],
         *[over(V2), *last, *last],
-        *([last[0], log(V2, "b", asked="x")] if passes else last),
+        *([last[0], log(V2, "b", sent="x")] if passes else last),
     )
     assert [isinstance(line, LogWarning) for line in on_line[:2]] == [True, False]
     assert on_line[1:] == (["t: a", "t: b"] if passes else ["t: a"])
@@ -443,7 +443,7 @@ async def watch_run(fake: FakeDeployment, run_id: str, on_line: Any, **more: Any
 
 
 def ending(fake: FakeDeployment, *lines: str) -> Any:
-    """What ends a run once a line of its log was told, after some were added."""
+    """Ends a run once a line of its log was shown, after some were added."""
 
     def on_line(line: str) -> None:
         heard.append(line)
@@ -457,7 +457,7 @@ def ending(fake: FakeDeployment, *lines: str) -> Any:
 
 
 @pytest.mark.parametrize("version", ["2.4.3", "2.11.2", "3.0.6", "3.3.2"])
-def test_a_watcher_tells_the_rest_before_the_wait_ends(version: str) -> None:
+def test_a_watcher_shows_the_last_lines_before_the_wait_ends(version: str) -> None:
     with FakeDeployment(version) as fake:
         fake.add_dag("d", tasks=["t"], stays="running", logs={"t": ["first"]})
         fake.add_run("d", "r", state="running")
@@ -468,7 +468,7 @@ def test_a_watcher_tells_the_rest_before_the_wait_ends(version: str) -> None:
     assert words == ["first", "second", "third"]
 
 
-def test_whatever_is_told_few_requests_are_under_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_requests_are_under_way_at_once_however_many_logs_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once: list[int] = []
     now = 0
     send = AsyncDriver._send
@@ -492,7 +492,7 @@ def test_whatever_is_told_few_requests_are_under_way_at_once(monkeypatch: pytest
             fake.add_run("d", run_id, state="running")
         on_line: list[str] = []
 
-        def tell(line: str) -> None:
+        def sink(line: str) -> None:
             on_line.append(line)
             if sum("t: " in each for each in on_line) == len(runs):
                 for run_id in runs:
@@ -500,14 +500,14 @@ def test_whatever_is_told_few_requests_are_under_way_at_once(monkeypatch: pytest
 
         async def watch_all() -> Any:
             # Who waits for two states is looked at singly.
-            waits = [watch_run(fake, run_id, tell, skipped_states=("queued",)) for run_id in runs]
+            waits = [watch_run(fake, run_id, sink, skipped_states=("queued",)) for run_id in runs]
             return await asyncio.gather(*waits)
 
         assert {outcome.status for outcome in asyncio.run(watch_all())} == {WaitStatus.SUCCESS}
     assert 2 < max(at_once) <= REQUESTS_AT_ONCE
 
 
-def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_the_wait_does_not_overtake_what_is_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
     def slow(name: str) -> Any:
@@ -528,7 +528,7 @@ def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: p
     async def play() -> None:
         remote = ScriptedRemote(version=V2)
         waiter = Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, answered_at=0.0)
-        at = teller.FollowLoop(remote.deployment.follower, run)
+        at = watcher.FollowLoop(remote.deployment.follower, run)
         at.follow([waiter], 0.0)
         at.follow([waiter], 0.0)
         await asyncio.sleep(0.01)
@@ -548,14 +548,14 @@ def test_the_end_of_the_wait_does_not_overtake_what_is_being_told(monkeypatch: p
 
 
 def test_an_error_that_is_not_the_remotes_ends_no_wait() -> None:
-    asked, waiter = [], Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, answered_at=0.0)
+    closed, waiter = [], Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, answered_at=0.0)
 
     async def fail(flow: Any) -> None:
-        asked.append(flow.close())
+        closed.append(flow.close())
         raise RuntimeError("the connection is gone from Airflow")
 
-    asyncio.run(teller.FollowLoop(ScriptedRemote(version=V2).deployment.follower, fail).report_last_lines(waiter))
-    assert len(asked) == 1
+    asyncio.run(watcher.FollowLoop(ScriptedRemote(version=V2).deployment.follower, fail).report_last_lines(waiter))
+    assert len(closed) == 1
     assert waiter.ended is None
 
 

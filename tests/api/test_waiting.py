@@ -46,7 +46,7 @@ STATES = ("success", "failed", "skipped", "upstream_failed", "running", "queued"
 ANYTHING = WaitTarget("d", allowed_states=("success",), failed_states=("failed",), skipped_states=("skipped",))
 
 things = st.dictionaries(st.text(max_size=3), st.lists(st.sampled_from(STATES), max_size=4), max_size=4)
-wishes = st.builds(
+targets = st.builds(
     WaitTarget,
     dag_id=st.just("d"),
     allowed_states=st.lists(st.sampled_from(STATES[:5]), max_size=3).map(tuple),
@@ -56,16 +56,16 @@ wishes = st.builds(
 every_version = pytest.mark.parametrize("version", VERSIONS)
 
 
-# The verdict
+# When a wait is over
 
 
-@given(wishes)
+@given(targets)
 def test_nothing_found_is_never_success(target: WaitTarget) -> None:
     assert evaluate(Snapshot({}), target) is None
     assert evaluate(Snapshot({"run r": []}), target) is None
 
 
-@given(things, wishes)
+@given(things, targets)
 def test_anything_failed_fails_first(found: dict[str, list[str | None]], target: WaitTarget) -> None:
     states = {state for those in found.values() for state in those}
     status = evaluate(Snapshot(found), target)
@@ -77,7 +77,7 @@ def test_anything_failed_fails_first(found: dict[str, list[str | None]], target:
         assert status in (None, WaitStatus.SUCCESS)
 
 
-@given(things, wishes)
+@given(things, targets)
 def test_success_means_that_everything_is_there_and_in_an_allowed_state(
     found: dict[str, list[str | None]], target: WaitTarget
 ) -> None:
@@ -89,7 +89,7 @@ def test_success_means_that_everything_is_there_and_in_an_allowed_state(
 
 
 @given(things)
-def test_a_state_nobody_has_heard_of_means_not_yet(found: dict[str, list[str | None]]) -> None:
+def test_an_unknown_state_means_not_yet(found: dict[str, list[str | None]]) -> None:
     found = {**found, "new": ["a_new_state"]}
     assert evaluate(Snapshot(found), ANYTHING) in (None, WaitStatus.FAILED, WaitStatus.SKIPPED)
 
@@ -109,14 +109,14 @@ def test_one_failure_is_enough_and_everything_has_to_be_there(found: Any, status
     assert evaluate(Snapshot(found), ANYTHING) is status
 
 
-# The wish
+# The target
 
 
-@given(wishes, st.none() | st.text(), st.lists(st.text(), max_size=2).map(tuple), st.booleans())
-def test_a_wish_survives_being_stored_as_json(
+@given(targets, st.none() | st.text(), st.lists(st.text(), max_size=2).map(tuple), st.booleans())
+def test_a_target_survives_being_stored_as_json(
     target: WaitTarget, run_id: str | None, names: tuple[str, ...], flag: bool
 ) -> None:
-    wish = WaitTarget(
+    target = WaitTarget(
         "d",
         run_id=run_id,
         logical_dates=names,
@@ -128,7 +128,7 @@ def test_a_wish_survives_being_stored_as_json(
         skipped_states=target.skipped_states,
         exists=flag,
     )
-    assert WaitTarget.from_dict(json.loads(json.dumps(wish.as_dict()))) == wish
+    assert WaitTarget.from_dict(json.loads(json.dumps(target.as_dict()))) == target
 
 
 @pytest.mark.parametrize(
@@ -140,11 +140,11 @@ def test_a_wish_survives_being_stored_as_json(
         (WaitTarget("d", run_id="r", task_group_id="g"), "task group 'g' in run 'r' of DAG 'd'"),
     ],
 )
-def test_a_wish_can_be_put_in_words(target: WaitTarget, words: str) -> None:
+def test_a_target_has_a_text(target: WaitTarget, words: str) -> None:
     assert str(target) == words
 
 
-# A look
+# A poll
 
 
 def look(remote: ScriptedRemote, target: WaitTarget, *turns: Turn) -> Snapshot:
@@ -364,7 +364,7 @@ def test_what_is_never_seen_as_a_whole_is_no_success_but_a_failure_in_it_is_one(
     assert evaluate(snapshot, GROUP) is WaitStatus.FAILED
 
 
-def test_a_wait_goes_on_while_the_listing_is_never_seen_as_a_whole() -> None:
+def test_a_wait_continues_while_the_listing_is_never_seen_as_a_whole() -> None:
     remote, speech = meet(V1)
     small = instances_turn(speech, instance("g.t"))
     turns = [speech.get(speech.run()), *changing(speech), speech.get(speech.run()), small]
@@ -458,7 +458,7 @@ def task_on_1_10(task_id: str, reply: Any) -> Turn:
     return Turn(f"GET /api/experimental/dags/d/dag_runs/2026-11-22T07%3A00%3A00Z/tasks/{task_id}", reply)
 
 
-def test_1_10_is_asked_for_each_task_and_tells_everything_as_text() -> None:
+def test_1_10_gets_a_request_for_each_task_and_sends_everything_as_text() -> None:
     remote, speech = meet(EXPERIMENTAL)
     on_line = {
         "state": "failed",
@@ -497,14 +497,14 @@ def wait(
     return remote.deployment.poller.wait(target, poke_interval=10, deadline=deadline, on_line=lines.append)
 
 
-WANTED = WaitTarget("d", run_id="r", failed_states=("failed",))
+TARGET = WaitTarget("d", run_id="r", failed_states=("failed",))
 
 
 @every_version
 def test_a_wait_looks_again_and_again_until_it_is_over(version: str) -> None:
     remote, speech = meet(version)
     states = ["queued", "running", "a_new_state", "success"]
-    outcome = remote.play(wait(remote, WANTED), *[speech.get(speech.run(state=state)) for state in states])
+    outcome = remote.play(wait(remote, TARGET), *[speech.get(speech.run(state=state)) for state in states])
     assert (outcome.status, outcome.summary) == (WaitStatus.SUCCESS, "run r: success")
     assert outcome.run is not None
     assert outcome.run.state == "success"
@@ -513,15 +513,15 @@ def test_a_wait_looks_again_and_again_until_it_is_over(version: str) -> None:
 
 def test_a_failed_run_ends_the_wait_at_once() -> None:
     remote, speech = meet(V2)
-    outcome = remote.play(wait(remote, WANTED), speech.get(speech.run(state="failed")))
+    outcome = remote.play(wait(remote, TARGET), speech.get(speech.run(state="failed")))
     assert outcome.status is WaitStatus.FAILED
 
 
-def test_a_wait_tells_of_changes_only() -> None:
+def test_a_wait_logs_changes_only() -> None:
     remote, speech = meet(V2)
     lines: list[str] = []
     runs = [[], [], [speech.run()], [speech.run()], [speech.run(state="success")]]
-    remote.play(wait(remote, WANTED, on_line=lines), *[speech.get(*run) for run in runs])
+    remote.play(wait(remote, TARGET, on_line=lines), *[speech.get(*run) for run in runs])
     assert lines == [
         "Waiting for run 'r' of DAG 'd': run r: not there yet",
         "Waiting for run 'r' of DAG 'd': run r: running",
@@ -552,7 +552,7 @@ def test_the_newest_run_at_first_sight_stays_the_one_that_is_waited_for() -> Non
     assert remote.play(wait(remote, WaitTarget("d", newest=True)), *turns).status is WaitStatus.SUCCESS
 
 
-@pytest.mark.parametrize("target", [WANTED, WaitTarget("d", newest=True)])
+@pytest.mark.parametrize("target", [TARGET, WaitTarget("d", newest=True)])
 def test_a_run_that_is_deleted_during_a_wait_has_vanished(target: WaitTarget) -> None:
     remote, speech = meet(V2)
     first = speech.newest(speech.run()) if target.newest else speech.get(speech.run())
@@ -585,7 +585,7 @@ def test_runs_of_a_date_may_come_and_go() -> None:
 @every_version
 def test_a_deadline_ends_the_wait_to_the_second(version: str) -> None:
     remote, speech = meet(version)
-    outcome = remote.play(wait(remote, WANTED, remote.clock.now + 15), *[speech.get(speech.run())] * 3)
+    outcome = remote.play(wait(remote, TARGET, remote.clock.now + 15), *[speech.get(speech.run())] * 3)
     assert outcome.status is WaitStatus.TIMEOUT
     assert outcome.summary == "run r: running"
     assert remote.sleeps == [10, 5]
@@ -593,13 +593,13 @@ def test_a_deadline_ends_the_wait_to_the_second(version: str) -> None:
 
 def test_a_deadline_that_has_passed_still_lets_us_look_once() -> None:
     remote, speech = meet(V2)
-    assert remote.play(wait(remote, WANTED, 0), speech.get(speech.run(state="success"))).status is WaitStatus.SUCCESS
-    assert remote.play(wait(remote, WANTED, 0), speech.get()).status is WaitStatus.TIMEOUT
+    assert remote.play(wait(remote, TARGET, 0), speech.get(speech.run(state="success"))).status is WaitStatus.SUCCESS
+    assert remote.play(wait(remote, TARGET, 0), speech.get()).status is WaitStatus.TIMEOUT
 
 
 def test_a_deadline_holds_while_the_remote_is_out_of_reach() -> None:
     remote = ScriptedRemote(version=V2, retry=RetryPolicy(attempts=1))
-    outcome = remote.play(wait(remote, WANTED, remote.clock.now + 5), *[Turn(Speech(V2).get_line(), LOST)] * 2)
+    outcome = remote.play(wait(remote, TARGET, remote.clock.now + 5), *[Turn(Speech(V2).get_line(), LOST)] * 2)
     assert outcome == WaitResult(WaitStatus.TIMEOUT, "", None)
 
 
@@ -612,31 +612,31 @@ def test_a_remote_that_is_out_of_reach_for_a_while_is_no_reason_to_give_up(failu
         *[Turn(speech.get_line(), failure)] * 20,
         speech.get(speech.run(state="success")),
     ]
-    assert remote.play(wait(remote, WANTED, on_line=lines), *turns).status is WaitStatus.SUCCESS
+    assert remote.play(wait(remote, TARGET, on_line=lines), *turns).status is WaitStatus.SUCCESS
     assert sum(line.startswith("Could not poll the remote, will keep waiting") for line in lines) == 20
 
 
-def test_patience_ends_after_minutes_out_of_reach_and_begins_anew_with_each_answer() -> None:
+def test_a_wait_fails_after_minutes_out_of_reach_which_count_from_the_last_answer() -> None:
     remote, speech = ScriptedRemote(version=V2, retry=RetryPolicy(attempts=1)), Speech(V2)
     down = Turn(speech.get_line(), page(503))
     almost = int(UNREACHABLE_TIMEOUT // 10)
     turns = [*[down] * almost, speech.get(speech.run()), *[down] * (almost + 1)]
     with pytest.raises(RemoteUnavailable):
-        remote.play(wait(remote, WANTED), *turns)
+        remote.play(wait(remote, TARGET), *turns)
 
 
 def test_an_unknown_dag_is_waited_for_unless_its_run_was_seen() -> None:
     remote, _ = meet(EXPERIMENTAL)
     unknown = Turn("GET /api/experimental/dags/d/dag_runs", answer(400, {"error": "Dag id d not found"}))
-    seen = look(remote, WANTED, unknown)
+    seen = look(remote, TARGET, unknown)
     assert seen.summary() == f"run r: not there yet ({NO_SUCH_DAG})"
-    assert evaluate(seen, WANTED) is None
+    assert evaluate(seen, TARGET) is None
     with pytest.raises(DagRunVanished):
-        look(remote, replace(WANTED, exists=True), unknown)
+        look(remote, replace(TARGET, exists=True), unknown)
 
 
 @pytest.mark.parametrize("version", [V1_OLD, V2])
-def test_a_skipped_task_ends_the_wait_as_skipped_if_it_shall(version: str) -> None:
+def test_a_skipped_task_ends_the_wait_as_skipped_if_configured(version: str) -> None:
     remote, speech = meet(version)
     target = WaitTarget("d", run_id="r", task_ids=("a", "b"), skipped_states=("skipped",))
     tasks = [instance_turn(speech, "a", instance("a", "skipped")), instance_turn(speech, "b", instance("b", "running"))]

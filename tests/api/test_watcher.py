@@ -61,7 +61,7 @@ class WatchedRemote:
         return self.settings
 
     def listings(self, of: str = "dagRuns") -> int:
-        """How often what had ended was asked for."""
+        """How often the listing of finished runs was requested."""
         return sum(f"/{of}/list" in path for _, path in self.fake.requests)
 
 
@@ -116,27 +116,27 @@ def test_the_cost_does_not_follow_the_number_of_waits(remote: WatchedRemote) -> 
         await asyncio.gather(*waits)
 
     asyncio.run(main())
-    asked = [path for _, path in remote.fake.requests[before:]]
-    singly = [path for path in asked if "/dagRuns/remote" in path]
-    # Two to find out the generation and log in, a listing per tick, and one run checked singly in each six ticks.
-    assert len(asked) == 2 + remote.listings() + len(singly)
+    requested = [path for _, path in remote.fake.requests[before:]]
+    singly = [path for path in requested if "/dagRuns/remote" in path]
+    # Two to detect the generation and log in, a listing per poll, and one run checked by itself every sixth poll.
+    assert len(requested) == 2 + remote.listings() + len(singly)
     assert len(singly) <= 1 + remote.listings() // 6
 
 
 class Heard:
-    """Airflow's ``Stats``, which writes down what it is told."""
+    """Airflow's ``Stats``, which keeps what it gets."""
 
     def __init__(self) -> None:
         self.lines: dict[str, list[Any]] = {}
 
-    def tell(self, stat: str, value: Any = 1, *, tags: dict[str, str]) -> None:
+    def add(self, stat: str, value: Any = 1, *, tags: dict[str, str]) -> None:
         assert set(tags) == {"host"}
         self.lines.setdefault(stat.removeprefix("astronomer_remote."), []).append(value)
 
-    gauge = incr = timing = tell
+    gauge = incr = timing = add
 
 
-def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote: WatchedRemote) -> None:
+def test_the_metrics_have_how_many_wait_what_it_costs_and_how_late_it_is(remote: WatchedRemote) -> None:
     runs, heard = [remote.trigger() for _ in range(3)], Heard()
     before = len(remote.fake.requests)
 
@@ -151,16 +151,16 @@ def test_the_watcher_tells_how_many_wait_what_it_costs_and_how_late_it_is(remote
         await waits[0]
 
     asyncio.run(main())
-    asked = len(remote.fake.requests) - before
+    requests = len(remote.fake.requests) - before
     assert heard.lines["waiting"][0] == 3
-    # The last tick has ended the loop before it could be told.
-    assert asked - 6 <= sum(heard.lines["requests"]) <= asked
+    # The last poll has ended the loop before it was counted.
+    assert requests - 6 <= sum(heard.lines["requests"]) <= requests
     assert len(heard.lines["poll"]) == len(heard.lines["requests"])
     assert len(heard.lines["lag"]) == 3
     assert all(0 <= lag.total_seconds() < 30 for lag in heard.lines["lag"])
 
 
-def test_a_tick_that_fails_is_counted_as_an_error(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poll_that_fails_is_counted_as_an_error(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POLL_RETRY", RetryPolicy(attempts=1))
     run, heard = remote.trigger(), Heard()
 
@@ -183,7 +183,7 @@ def of_tasks(run: DagRun, **part: Any) -> WaitTarget:
 
 
 @pytest.mark.parametrize("part", [{"task_ids": ("g.t",)}, {"task_group_id": "g"}], ids=str)
-def test_many_waits_for_tasks_cost_one_listing_per_tick(remote: WatchedRemote, part: dict[str, Any]) -> None:
+def test_many_waits_for_tasks_cost_one_listing_per_poll(remote: WatchedRemote, part: dict[str, Any]) -> None:
     remote.fake.add_dag("d", tasks=["g.t", "other"], stays="running")
     runs = [remote.trigger() for _ in range(30)]
     before = len(remote.fake.requests)
@@ -196,14 +196,14 @@ def test_many_waits_for_tasks_cost_one_listing_per_tick(remote: WatchedRemote, p
         return await asyncio.gather(*waits)
 
     assert {outcome.status for outcome in asyncio.run(main())} == {WaitStatus.SUCCESS}
-    asked = [path for _, path in remote.fake.requests[before:]]
-    singly = [path for path in asked if path.endswith("/taskInstances")]
-    # Each is looked at when its wait begins and when its task has ended, besides the check in each six ticks.
+    requested = [path for _, path in remote.fake.requests[before:]]
+    singly = [path for path in requested if path.endswith("/taskInstances")]
+    # Each is polled when its wait begins and when its task has ended, besides the check in every sixth poll.
     assert len(singly) <= 2 * 30 + remote.listings("taskInstances") // 6
 
 
 @pytest.mark.parametrize("version", ["1.10.15", "2.2.5"])
-def test_tasks_are_looked_at_singly_where_no_listing_tells_which_ended(version: str) -> None:
+def test_tasks_are_polled_by_themselves_where_no_listing_shows_which_ended(version: str) -> None:
     with FakeDeployment(version) as fake:
         remote = WatchedRemote(fake)
         run = remote.trigger()
@@ -295,21 +295,21 @@ def test_a_cancelled_wait_leaves_the_others_alone(remote: WatchedRemote) -> None
     assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-def test_who_joins_a_patient_loop_does_not_wait_for_its_next_tick(remote: WatchedRemote) -> None:
+def test_a_wait_that_joins_a_slow_loop_does_not_wait_for_its_next_poll(remote: WatchedRemote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 
     async def main() -> WaitResult:
-        patient = asyncio.ensure_future(remote.watch(runs[0], poke_interval=3600))
+        slow = asyncio.ensure_future(remote.watch(runs[0], poke_interval=3600))
         await until(lambda: remote.listings() >= 1)
         remote.fake.finish("d", runs[1].run_id, "success")
         outcome = await asyncio.wait_for(remote.watch(runs[1]), 60)
-        patient.cancel()
+        slow.cancel()
         return outcome
 
     assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote: WatchedRemote) -> None:
+def test_a_wait_that_joins_during_the_poll_in_which_the_last_one_leaves_does_not_hang(remote: WatchedRemote) -> None:
     runs = [remote.trigger() for _ in range(2)]
 
     async def main() -> WaitResult:
@@ -323,7 +323,7 @@ def test_who_joins_in_the_tick_in_which_the_last_one_leaves_does_not_hang(remote
     assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: WatchedRemote) -> None:
+def test_a_deadline_ends_one_wait_and_reports_the_last_states(remote: WatchedRemote) -> None:
     run = remote.trigger()
     outcome = asyncio.run(
         _result(remote.watch(WaitTarget("d", run_id=run.run_id, task_ids=("t",)), deadline=time.time() + 1))
@@ -332,9 +332,7 @@ def test_a_deadline_ends_one_wait_and_tells_how_things_stood(remote: WatchedRemo
     assert "t: running" in outcome.summary
 
 
-def test_a_run_that_somebody_deletes_ends_its_wait_alone(
-    remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deleted_run_ends_its_wait_alone(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiter, "SECONDS_BEFORE_DELETED", 2 * INTERVAL)
     runs = [remote.trigger() for _ in range(2)]
 
@@ -400,7 +398,7 @@ def test_a_remote_that_is_down_for_a_while_ends_no_wait(remote: WatchedRemote, q
     assert asyncio.run(main()).status is WaitStatus.SUCCESS
 
 
-def test_a_remote_that_never_answers_ends_the_wait_when_patience_does(
+def test_a_remote_that_never_answers_ends_the_wait_after_the_timeout(
     remote: WatchedRemote, quick_retries: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = remote.trigger()
@@ -471,7 +469,7 @@ async def _result(wait: Awaitable[WaitResult]) -> WaitResult:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Single requests are not repeated: what is tested is the patience of the wait."""
+    """Single requests are not retried: this tests how long the wait tolerates failures."""
     from astronomer_remote.api.client.retry import RetryPolicy
 
     monkeypatch.setattr(RetryPolicy, "wait", lambda *_: None)

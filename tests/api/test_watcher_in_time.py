@@ -37,11 +37,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return inhabit(World(), monkeypatch)
 
 
-def test_two_thousand_cost_a_request_per_interval_and_a_look_in_every_sixth(world: World) -> None:
+def test_two_thousand_cost_a_request_per_interval_and_a_check_in_every_sixth(world: World) -> None:
     for _ in range(2_000):
         world.add(ends=EPOCH + 500)
     world.live(world.wait_for_all())
-    quiet = [at for at, _ in world.asked if 10 < at < 490]
+    quiet = [at for at, _ in world.received if 10 < at < 490]
     assert len(quiet) <= (490 - 10) / (0.9 * INTERVAL) * (1 + 1 / 6) + 2
     assert world.lags()[-1] <= LONGEST + OVERHEAD + 20 * world.latency
 
@@ -53,23 +53,23 @@ def test_how_far_runs_are_is_found_out_for_one_at_a_time_however_many_wait(
     for _ in range(waiting):
         world.add(ends=EPOCH + 600)
     world.live(world.wait_for_all(progress=True))
-    found_out = sum(request.path.endswith("/taskInstances") for _, request in world.asked)
-    # A turn comes with a tick.
+    found_out = sum(request.path.endswith("/taskInstances") for _, request in world.received)
+    # A turn comes with a poll.
     assert 600 / (turns + LONGEST) <= found_out <= 600 / turns + 1
 
 
 @pytest.mark.parametrize("per_second", [1, 19, 50, 100])
-def test_ends_cost_a_page_for_each_hundred_and_are_heard_of_within_an_interval(world: World, per_second: int) -> None:
+def test_ends_cost_a_page_for_each_hundred_and_are_noticed_within_an_interval(world: World, per_second: int) -> None:
     for number in range(40 * per_second):
         world.add(ends=EPOCH + 30 + number / per_second)
     world.live(world.wait_for_all())
     polls = [0]
-    for at, request in world.asked:
+    for at, request in world.received:
         if 40 < at < 65 and request.path.endswith("/list"):
             polls += [0] if request.body["page_offset"] == 0 else []
             polls[-1] += 1
     assert len(polls) > 25 / LONGEST
-    # What the tick before has told already is repeated on one page.
+    # What the poll before has listed already is repeated on one page.
     assert max(polls[1:]) <= 1 + math.ceil(per_second * (LONGEST + OVERHEAD) / 100)
     lags = world.lags()
     assert lags[len(lags) // 2] <= INTERVAL / 2 + 0.3
@@ -86,7 +86,7 @@ def test_a_clock_that_is_five_minutes_off_delays_nothing(monkeypatch: pytest.Mon
     assert len(world.looks()) <= 1 + len(world.listings()) / 6
 
 
-def test_very_many_that_end_at_the_same_moment_are_all_heard_of(world: World) -> None:
+def test_very_many_that_end_at_the_same_moment_are_all_noticed(world: World) -> None:
     for _ in range(1234):
         world.add(ends=EPOCH + 33)
     world.live(world.wait_for_all())
@@ -96,7 +96,7 @@ def test_very_many_that_end_at_the_same_moment_are_all_heard_of(world: World) ->
 
 @pytest.mark.parametrize("late", [{"written": 10.0}, {"undated": 10.0}, {"written": 5.0, "undated": 5.0}])
 @pytest.mark.parametrize("others", [0, 5])
-def test_ends_that_are_written_late_are_heard_of_when_they_are(
+def test_ends_that_are_written_late_are_noticed_when_they_are(
     world: World, late: dict[str, float], others: int
 ) -> None:
     for number in range(100):
@@ -107,7 +107,7 @@ def test_ends_that_are_written_late_are_heard_of_when_they_are(
     assert world.lags()[-1] <= 10 + LONGEST + OVERHEAD
 
 
-def test_an_end_that_is_written_very_late_is_heard_of_when_the_listing_next_reaches_far_back(world: World) -> None:
+def test_an_end_that_is_written_very_late_is_noticed_when_the_listing_next_reaches_far_back(world: World) -> None:
     world.add(ends=EPOCH + 20, written=120.0)
     for number in range(100):
         world.add(ends=EPOCH + 20 + 10 * number)
@@ -116,7 +116,7 @@ def test_an_end_that_is_written_very_late_is_heard_of_when_the_listing_next_reac
     assert 120 <= lag <= 120 + SECONDS_BETWEEN_WIDE_POLLS + LONGEST + OVERHEAD
 
 
-def test_a_run_that_is_cleared_before_its_end_was_heard_of_is_waited_for_again(world: World) -> None:
+def test_a_run_that_is_cleared_before_its_end_was_noticed_is_waited_for_again(world: World) -> None:
     run = world.add(ends=EPOCH + 20)
 
     async def main() -> None:
@@ -147,7 +147,7 @@ def test_a_run_that_is_deleted_is_missed_when_its_turn_to_be_looked_at_comes(wor
 
     (error,) = world.live(main())
     assert "it was deleted" in str(error)
-    # Every sixth tick looks at one of the three; what is missed is looked at in each from then on.
+    # Every sixth poll checks one of the three; from then on, what is missing is checked in each poll.
     found = 30 + 3 * 6 * (LONGEST + OVERHEAD)
     assert 30 + SECONDS_BEFORE_DELETED <= world.loop.now <= found + SECONDS_BEFORE_DELETED + LONGEST + OVERHEAD
 
@@ -171,7 +171,7 @@ def test_where_the_listing_is_refused_each_is_read_once_per_interval_and_four_at
     assert world.most_under_way == REQUESTS_AT_ONCE
     for reads in Counter(world.looks()).values():
         assert reads <= 300 / (0.9 * INTERVAL) + 2
-    # It is asked for again when it would reach far back; where a page comes, twice within a second.
+    # It is requested again when it would reach far back; where a page comes, twice within a second.
     assert len(world.listings()) <= 2 * 2
     assert world.lags()[-1] <= LONGEST + OVERHEAD + 1
 
@@ -189,7 +189,7 @@ def test_where_only_the_listing_fails_each_is_read_singly_until_it_works_again(
     async def main() -> None:
         waits = asyncio.ensure_future(world.wait_for_all())
         await asyncio.sleep(650)
-        # Two requests in each of three ticks, and in one of each five minutes after that.
+        # Two requests in each of three polls, and in one of each five minutes after that.
         assert len(world.listings()) <= 2 * (FAILURES_BEFORE_PROBE + 2)
         assert set(world.looks(since=600.0)) == set(world.runs)
         world.listing = None
@@ -237,11 +237,11 @@ def test_credentials_that_are_refused_everywhere_are_shown_a_few_times_however_m
         assert {type(error) for error in errors} == {AuthenticationFailed}
 
     world.live(main())
-    assert len([at for at, _ in world.asked if at > accepted]) <= 2 * (1 + MOST_REFUSALS + REQUESTS_AT_ONCE)
+    assert len([at for at, _ in world.received if at > accepted]) <= 2 * (1 + MOST_REFUSALS + REQUESTS_AT_ONCE)
 
 
 @pytest.mark.parametrize("seconds", [30.0, 300.0])
-def test_a_remote_that_was_down_is_heard_of_soon_and_is_not_rushed_at(
+def test_a_remote_that_was_down_is_polled_soon_and_not_too_often(
     monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     world = inhabit(World(down=(60.0, 60.0 + seconds)), monkeypatch)
@@ -249,9 +249,9 @@ def test_a_remote_that_was_down_is_heard_of_soon_and_is_not_rushed_at(
         world.add(ends=EPOCH + 70)
     world.live(world.wait_for_all())
     back = EPOCH + 60 + seconds
-    # The last of its attempts within a tick may have been just before it was back.
+    # The last attempt of a poll may have been just before it was back.
     assert max(world.heard.values()) - back <= 1.1 * LONGEST_PAUSE_WHILE_UNREACHABLE + 30
-    assert len([at for at, _ in world.asked if 60 <= at <= 60 + seconds]) <= 6 + seconds / 5
+    assert len([at for at, _ in world.received if 60 <= at <= 60 + seconds]) <= 6 + seconds / 5
     assert world.most_under_way <= REQUESTS_AT_ONCE
 
 
@@ -260,7 +260,7 @@ def test_a_slow_remote_is_left_alone_for_most_of_the_time(monkeypatch: pytest.Mo
     for _ in range(50):
         world.add(ends=EPOCH + 600)
     world.live(world.wait_for_all())
-    assert len(world.asked) * world.latency <= 0.25 * 600 + 20
+    assert len(world.received) * world.latency <= 0.25 * 600 + 20
 
 
 @given(
@@ -333,7 +333,7 @@ ODD_RUNS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("odd", ODD_RUNS.values(), ids=ODD_RUNS)
-def test_an_odd_run_of_somebody_else_disturbs_nobody(world: World, odd: dict[str, Any]) -> None:
+def test_an_odd_run_of_another_user_disturbs_no_wait(world: World, odd: dict[str, Any]) -> None:
     whole = world._answer
 
     def answer(request: Request) -> Response:
@@ -351,7 +351,7 @@ def test_an_odd_run_of_somebody_else_disturbs_nobody(world: World, odd: dict[str
     assert world.lags()[-1] <= LONGEST + OVERHEAD
 
 
-def test_a_look_that_breaks_ends_its_own_wait_alone(world: World) -> None:
+def test_a_poll_that_breaks_ends_its_own_wait_alone(world: World) -> None:
     broken, other = world.add(), world.add(ends=EPOCH + 100)
     whole = world._answer
 

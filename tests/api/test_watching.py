@@ -82,7 +82,7 @@ def test_a_listing_names_each_dag_once() -> None:
     ],
     ids=str,
 )
-def test_what_no_listing_of_ended_runs_can_tell_is_looked_at_singly(target: dict[str, Any]) -> None:
+def test_what_no_listing_of_finished_runs_can_show_is_polled_by_itself(target: dict[str, Any]) -> None:
     single = waiter(**target)
     planned = poll(single)
     assert planned.singly == [single]
@@ -120,7 +120,7 @@ def test_nobody_is_looked_at_long_before_his_interval_is_over() -> None:
     single = waiter(task_ids=("t",))
     single.record_snapshot(Snapshot({"x": ["running"]}), NOW)
     assert poll(single, now=NOW + 7).singly == []
-    # Ticks vary by a tenth, and a look takes time: a little before, rather than an interval later.
+    # The pauses vary by a tenth, and a poll takes time: a little before, rather than an interval later.
     assert poll(single, now=NOW + 8).singly == [single]
 
 
@@ -163,7 +163,7 @@ def test_ends_by_another_clock_than_the_web_servers_never_make_a_listing_miss_wh
     assert poll(waiter_that_was_served(), runs=listing).since <= NOW - 10
 
 
-def test_after_a_time_without_anybody_a_listing_reaches_back_to_every_beginning() -> None:
+def test_after_a_time_without_waits_a_listing_reaches_back_to_every_start() -> None:
     assert Cursor().since([], Clock(NOW, 5.0)) == NOW + 5 - OVERLAP
 
 
@@ -184,12 +184,12 @@ def test_a_wide_listing_reaches_back_to_the_beginning_of_every_wait_but_no_furth
 
 
 @pytest.mark.parametrize("skew", [-300.0, 0.0, 300.0])
-def test_the_remote_is_asked_by_its_own_clock(skew: float) -> None:
+def test_the_remote_is_polled_by_its_own_clock(skew: float) -> None:
     new = waiter(since=NOW - 500)
     assert poll(new, runs=Cursor(resume_at=NOW - 25 + skew), skew=skew).since == NOW + skew - 500 - OVERLAP
 
 
-def test_a_listing_is_bounded_by_the_earliest_date_anybody_waits_for() -> None:
+def test_a_listing_is_bounded_by_the_earliest_date_that_is_waited_for() -> None:
     bound = poll(waiter("a"), waiter("b", date="2027-01-15T06:00:00Z")).bound
     assert bound == poll(waiter("b", date="2027-01-15T06:00:00Z")).bound
     assert bound < NOW
@@ -222,7 +222,7 @@ def test_some_of_those_the_listing_serves_are_checked_in_turn() -> None:
     assert poll(third, first, second, checks=2).checked == [first, second]
 
 
-def test_one_check_in_a_while_is_enough_until_it_finds_what_no_listing_told_of() -> None:
+def test_one_check_in_a_while_is_enough_until_it_finds_what_no_listing_showed() -> None:
     checks, numbers = Checks(), []
     for _ in range(2 * POLLS_BETWEEN_CHECKS):
         checks.next()
@@ -248,7 +248,7 @@ def test_a_run_finds_those_who_wait_for_its_id_or_its_date() -> None:
     assert planned.waiting_for(replace(run("x"), logical_date=None)) == []
 
 
-def test_a_change_is_told_once_and_the_end_ends_the_wait_once() -> None:
+def test_a_change_is_logged_once_and_the_end_ends_the_wait_once() -> None:
     waiting = waiter()
     for state in ("running", "running", "success", "failed"):
         waiting.record_snapshot(Snapshot({"run r": [state]}, run(state=state)), NOW)
@@ -268,7 +268,7 @@ def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_li
     assert waiting.target.exists
 
 
-def test_a_remote_out_of_reach_is_borne_until_patience_ends() -> None:
+def test_an_unreachable_remote_is_tolerated_until_the_timeout() -> None:
     waiting, error = waiter(), Unreachable("down")
     waiting.record_failure(error, NOW + 599)
     assert waiting.ended is None
@@ -276,7 +276,7 @@ def test_a_remote_out_of_reach_is_borne_until_patience_ends() -> None:
     assert waiting.ended is error
 
 
-def test_the_loop_goes_at_the_smallest_interval_anybody_wants() -> None:
+def test_the_loop_polls_at_the_smallest_interval_of_all_waits() -> None:
     slow, quick = waiter("a"), waiter("b")
     quick.poke_interval = 2.0
     assert seconds_to_next_poll([slow, quick], now=NOW, took=0.0, failures=0, jitter=0.5) == pytest.approx(2.0)
@@ -287,7 +287,7 @@ def test_pauses_are_spread_by_a_tenth() -> None:
     assert seconds_to_next_poll([waiter()], now=NOW, took=0.0, failures=0, jitter=1.0) == pytest.approx(11.0)
 
 
-def test_the_time_a_tick_takes_is_part_of_the_interval() -> None:
+def test_the_time_a_poll_takes_is_part_of_the_interval() -> None:
     assert seconds_to_next_poll([waiter()], now=NOW, took=1.5, failures=0, jitter=0.5) == pytest.approx(8.5)
 
 
@@ -295,13 +295,13 @@ def test_a_slow_remote_is_left_alone_for_four_fifths_of_the_time() -> None:
     assert seconds_to_next_poll([waiter()], now=NOW, took=5.0, failures=0, jitter=0.5) == pytest.approx(20.0)
 
 
-def test_a_slow_remote_is_asked_every_five_minutes_at_least() -> None:
+def test_a_slow_remote_is_polled_every_five_minutes_at_least() -> None:
     assert seconds_to_next_poll([waiter()], now=NOW, took=500.0, failures=0, jitter=0.5) == pytest.approx(300.0)
 
 
-# A tick that fails takes long by itself, since each of its requests is sent several times.
+# A poll that fails takes long by itself, since each of its requests is sent several times.
 @pytest.mark.parametrize("took", [0.0, 25.0, 500.0])
-def test_a_remote_that_is_down_is_asked_less_and_less_but_at_least_every_minute(took: float) -> None:
+def test_a_remote_that_is_down_is_polled_less_and_less_but_at_least_every_minute(took: float) -> None:
     pauses = [
         seconds_to_next_poll([waiter()], now=NOW, took=took, failures=failures, jitter=0.5)
         for failures in range(1, 500)
@@ -311,9 +311,9 @@ def test_a_remote_that_is_down_is_asked_less_and_less_but_at_least_every_minute(
 
 
 def test_an_interval_longer_than_five_minutes_is_kept() -> None:
-    patient = waiter(since=NOW - 1_000_000)
-    patient.poke_interval = 3600.0
-    assert seconds_to_next_poll([patient], now=NOW, took=1.0, failures=2, jitter=0.5) == pytest.approx(3600.0)
+    slow = waiter(since=NOW - 1_000_000)
+    slow.poke_interval = 3600.0
+    assert seconds_to_next_poll([slow], now=NOW, took=1.0, failures=2, jitter=0.5) == pytest.approx(3600.0)
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ class World:
     :param listing: what it says instead of listing runs.
     :param down: from when to when it does not answer, in seconds from the beginning.
     :param gateway: from when to when a gateway answers in its place, in seconds from the beginning, and what it says.
-    :param asked: all it was asked, and when.
-    :param heard: when who waited for a run heard of its end.
+    :param received: all requests, and when they came.
+    :param heard: when the end of each run was noticed.
     """
 
     skew: float = 0.0
@@ -96,7 +96,7 @@ class World:
     down: tuple[float, float] = (0.0, 0.0)
     gateway: tuple[float, float, Response] | None = None
     runs: dict[str, Run] = field(default_factory=dict)
-    asked: list[tuple[float, Request]] = field(default_factory=list)
+    received: list[tuple[float, Request]] = field(default_factory=list)
     heard: dict[str, float] = field(default_factory=dict)
     under_way: int = 0
     most_under_way: int = 0
@@ -129,13 +129,15 @@ class World:
         return run
 
     def listings(self, since: float = 0.0) -> list[Request]:
-        """What ended was asked for, from when on."""
-        return [request for at, request in self.asked if request.path == LISTING and at >= since]
+        """The listings of finished runs, from a moment on."""
+        return [request for at, request in self.received if request.path == LISTING and at >= since]
 
     def looks(self, since: float = 0.0) -> list[str]:
         """Which runs were read singly, from when on."""
         return [
-            request.path.removeprefix(RUN) for at, request in self.asked if request.path.startswith(RUN) and at >= since
+            request.path.removeprefix(RUN)
+            for at, request in self.received
+            if request.path.startswith(RUN) and at >= since
         ]
 
     # -- who waits ----------------------------------------------------------------------------------------
@@ -168,13 +170,13 @@ class World:
         await asyncio.gather(*(self.wait_for(run, **arguments) for run in self.runs.values()))
 
     def lags(self) -> list[float]:
-        """Seconds from the end of each run to its being heard of, sorted."""
+        """Seconds from the end of each run to its being noticed, sorted."""
         return sorted(at - (self.runs[run_id].ends or 0.0) for run_id, at in self.heard.items())
 
     # -- what it answers ----------------------------------------------------------------------------------
 
     async def deliver(self, request: Request) -> Response:
-        self.asked.append((self.loop.now, request))
+        self.received.append((self.loop.now, request))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
