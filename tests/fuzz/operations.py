@@ -12,10 +12,12 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.flow import Flow
-from astronomer_remote.api.protocol.models import Pool, TriggerIntent
+from astronomer_remote.api.protocol.ids import INTENT_KEY
+from astronomer_remote.api.protocol.models import AssetEventIntent, AssetRef, Pool, TriggerIntent
 from astronomer_remote.api.runs.runs import IfExists
 from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
 from tests.fuzz.remote import HostileRemote
@@ -48,6 +50,9 @@ def furnish(remote: HostileRemote) -> None:
     fake.add_run("slow", "held", state="running", logical_date=DATE)
     fake.add_pool("narrow", 4, occupied=4)
     fake.add_pool("wide", 8, occupied=1)
+    if not fake.version.startswith(("1.", "2.0", "2.2")):
+        fake.add_asset("s3://orders", name="orders", producers=["quick"], consumers=["slow"])
+        fake.add_asset_event("s3://orders", {"rows": 7})
     fake.add_import_error("broken.py", "Traceback\nSyntaxError: invalid syntax")
 
 
@@ -219,6 +224,20 @@ def _loan(remote: Deployment) -> Flow[Any]:
     return (yield from remote.loans.give_back(loan))
 
 
+def _retried_event(remote: Deployment) -> Flow[Any]:
+    intent = AssetEventIntent(AssetRef("s3://orders"), "0123456789abcdef", first_attempt=remote.client.clock())
+    return (yield from remote.assets.register_event(intent))
+
+
+def _carries_the_intent(remote: HostileRemote, event: Any) -> None:
+    marks = [each["extra"].get(INTENT_KEY) for each in remote.fake.asset_events()]
+    assert "0123456789abcdef" in marks, f"it says that it registered an event, but there are {marks}"
+
+
+def _events_of_one(remote: HostileRemote, events: Any) -> None:
+    assert len({event.asset_id for event in events}) <= 1, "it took events of another asset for those of this one"
+
+
 METHODS: dict[str, Operation] = {
     "trigger_dag_run": Operation(lambda d: d.trigger_dag_run("slow", conf={"k": 1}), _run_exists("slow")),
     "get_dag_run": Operation(lambda d: d.get_dag_run("slow", "held"), _run_is("slow", "held")),
@@ -238,6 +257,12 @@ METHODS: dict[str, Operation] = {
     "update_pool": Operation(lambda d: d.update_pool("wide", slots=9), _pool_is("wide")),
     "ensure_pool": Operation(lambda d: d.ensure_pool("wide", slots=9)),
     "delete_pool": Operation(lambda d: d.delete_pool("wide")),
+    "list_assets": Operation(lambda d: d.list_assets()),
+    "list_asset_events": Operation(lambda d: d.list_asset_events("s3://orders"), _events_of_one),
+    "create_asset_event": Operation(lambda d: d.create_asset_event("s3://orders", extra={"k": 1})),
+    "materialize_asset": Operation(
+        lambda d: d.materialize_asset("s3://orders", run_id="made"), _run_is("quick", "made")
+    ),
     "get_config": Operation(lambda d: d.get_config()),
     "get_version": Operation(lambda d: d.get_version()),
     "get_health": Operation(lambda d: d.get_health()),
@@ -270,6 +295,9 @@ INTERNAL_FLOWS: dict[str, Operation] = {
     "results of tasks": Operation(_results),
     "all tasks skipped": Operation(_all_skipped, _not_skipped),
     "borrow slots": Operation(_loan),
+    "find assets": Operation(lambda d: d.list_assets(uri_pattern="orders")),
+    "register an event again": Operation(_retried_event, _carries_the_intent),
+    "wait for events": Operation(lambda d: d.assets.matching_events(AssetTarget("s3://orders", None, DATE))),
 }
 """What operators, sensors and triggers do besides."""
 

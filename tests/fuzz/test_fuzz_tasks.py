@@ -19,10 +19,11 @@ from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver
-from astronomer_remote.api.watch import pool_watcher, watcher
+from astronomer_remote.api.watch import asset_watcher, pool_watcher, watcher
 from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks import astronomer
 from astronomer_remote.hooks.astronomer import AstronomerHook
+from astronomer_remote.operators.asset import RemoteAssetEventOperator
 from astronomer_remote.operators.dag import (
     RemoteCancelDagRunOperator,
     RemoteClearDagRunOperator,
@@ -30,6 +31,7 @@ from astronomer_remote.operators.dag import (
 )
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.operators.pool import RemoteCreatePoolOperator, RemoteSyncPoolsOperator
+from astronomer_remote.sensors.asset import RemoteAssetSensor
 from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
 from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from tests.airflow.local import come_back, in_dag, local_task, restored
@@ -68,6 +70,10 @@ WAITS = {
     "sensor of the newest run": Task(RemoteDagRunSensor, {"latest_run": True, **SENSE}),
     "sensor of a task": Task(RemoteDagRunSensor, {"external_run_id": "held", "external_task_id": "hello", **SENSE}),
     "sensor of open slots": Task(RemotePoolSlotSensor, {"pool_name": "narrow", "poke_interval": 60, "timeout": 3600}),
+    "sensor of asset events": Task(
+        RemoteAssetSensor,
+        {"asset": "s3://orders", "extra": {"rows": 8}, "since": "2026-01-01", "poke_interval": 60, "timeout": 3600},
+    ),
 }
 TASKS = {
     **{f"{name}, sync": task for name, task in WAITS.items()},
@@ -80,6 +86,7 @@ TASKS = {
     "cancel": Task(
         RemoteCancelDagRunOperator, {"external_dag_id": "slow", "external_run_id": "held"}, may_succeed=True
     ),
+    "register an asset event": Task(RemoteAssetEventOperator, {"asset": "s3://orders"}, may_succeed=True),
     "create a pool": Task(RemoteCreatePoolOperator, {"pool_name": "new", "slots": 3}, may_succeed=True),
     "synchronise pools": Task(RemoteSyncPoolsOperator, {"pools": {"wide": 9, "other": 2}}, may_succeed=True),
 }
@@ -99,7 +106,7 @@ class World:
         patch.setattr(time, "monotonic", remote.clock)
         patch.setitem(Client.__init__.__kwdefaults__, "clock", remote.clock)
         patch.setattr(SyncDriver, "run", lambda _, flow: remote.drive(flow))
-        for module in (watcher, pool_watcher, astronomer):
+        for module in (watcher, pool_watcher, asset_watcher, astronomer):
             patch.setattr(module, "async_driver", self._async_driver)
         patch.setattr(asyncio, "to_thread", _at_once)
         patch.setattr(AstronomerHook, "async_settings", self._settings)
