@@ -510,16 +510,6 @@ def test_a_date_that_cannot_be_read_is_no_mark() -> None:
         remote.play(ensure(remote, OF_TASK, MARKED), speech.get(speech.run(date=None)))
 
 
-@every_version
-def test_a_run_that_was_made_before_is_found_without_making_one(version: str) -> None:
-    remote, speech = meet(version)
-    find = remote.deployment.runs.find_own
-    assert remote.play(find(MARKED, OF_TASK), speech.get(ours(speech))) is not None
-    assert remote.play(find(MARKED, OF_TASK), speech.get(speech.run())) is None
-    assert remote.play(find(MARKED, OF_TASK), speech.get()) is None
-    assert remote.play(find(INTENT, OURS), speech.get(speech.run())) is not None
-
-
 @pytest.mark.parametrize("on_retry", ["new_run", "clear", "clear_failed"])
 @pytest.mark.parametrize("state", ["queued", "running", "success"])
 @every_version

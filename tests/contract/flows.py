@@ -238,8 +238,10 @@ def obtain_reset_marked(remote: Deployment) -> Flow[Any]:
     intent = TriggerIntent("paused_dag", "contract-marked", mark="fedcba9876543210")
     if_exists = IfExists(mark=intent.mark, reset=True)
     taken = yield from remote.runs.ensure(intent, if_exists)
-    found = yield from remote.runs.find_own(intent, if_exists)
-    if (yield from remote.client.dialect()).accepts_notes:
+    dialect = yield from remote.client.dialect()
+    there = yield from remote.runs.get_or_none(intent.dag_id, intent.run_id)
+    found = there if there and if_exists.is_ours(there, intent, dialect) else None
+    if dialect.accepts_notes:
         assert found is not None
         assert found.note == taken.run.note == "by hand\n[astronomer_remote fedcba9876543210]"
     else:

@@ -166,10 +166,10 @@ def took_too_long(waiting: Waiting) -> None:
     """Check what the log of a task says that waited too long."""
     log, (run,) = waiting.log(), waiting.runs
     found = f"run {run.run_id}: {waiting.remote_state}"
-    lines = f"did not end within 0:00:45 ({found})"
+    lines = f"did not end within 45 s ({found})"
     if waiting.name == "overdue" and waiting.mode == DEFERRABLE and waiting.stage.local.deployment.generation == "v1":
         # Airflow 2 does not let it come back, so the trigger logs it.
-        lines = f"this is how things stand: {found}"
+        lines = f"The wait has reached its time limit: {found}"
     assert lines in log, log[-6000:]
     assert waiting.proxy.url in log.partition(lines)[2]
     says_if_it_cannot_cancel(waiting)

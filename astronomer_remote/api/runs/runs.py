@@ -146,13 +146,6 @@ class Runs:
                 return triggered
             number += 1
 
-    @one_retry_budget
-    def find_own(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[DagRun | None]:
-        """The run of an intent's id, if it is there and is known to have been made for the intent."""
-        dialect = yield from self._client.dialect()
-        run = yield from self.get_or_none(intent.dag_id, intent.run_id)
-        return run if run and if_exists.is_ours(run, intent, dialect) else None
-
     def _existing(self, intent: TriggerIntent, if_exists: IfExists) -> Flow[Triggered | None]:
         """
         A run of the intent's id that existed before this attempt requested one.
