@@ -25,6 +25,7 @@ from astronomer_remote.api.protocol.errors import (
     InvalidSettings,
     NotFound,
     NotSupported,
+    PermanentError,
     RemoteUnavailable,
     ReplyTooLarge,
     Unreachable,
@@ -530,3 +531,41 @@ def test_an_event_that_shows_late_is_found_before_the_request_is_repeated() -> N
     drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
     assert remote.sent == ["GET", "POST", "GET", "GET", "GET"]
     assert remote.clock.sleeps == [1, 2]
+
+
+# The fake deployment
+
+
+@pytest.mark.parametrize(
+    ("version", "endpoint", "body", "status", "detail"),
+    [
+        ("2.11.2", "/datasets/events", {"dataset_uri": "s3://none"}, 404, "Dataset with uri: 's3://none' not found"),
+        ("2.11.2", "/datasets/events", {"dataset_uri": URI, "asset_id": 1}, 400, "Unknown field"),
+        ("3.3.2", "/assets/events", {"asset_uri": URI}, 422, "Unknown field"),
+        ("3.3.2", "/assets/events", {"extra": {}}, 422, "Field required"),
+        ("3.3.2", "/assets/events", {"asset_id": 99}, 404, "Asset with ID: `99` was not found"),
+        ("3.1.8", "/assets/events", {"asset_id": 1, "partition_key": "p"}, 422, "Unknown field"),
+        ("3.3.2", "/assets/2/materialize", {}, 404, "No Dag materializes asset with ID: 2"),
+        ("3.3.2", "/assets/3/materialize", {}, 409, "More than one Dag materializes asset with ID: 3"),
+    ],
+)
+def test_the_fake_refuses_what_airflow_refuses(
+    version: str, endpoint: str, body: dict[str, Any], status: int, detail: str
+) -> None:
+    remote = ScriptedRemote(version)
+    with pytest.raises(PermanentError) as refused:
+        remote.run(remote.deployment.call("POST", endpoint, json=body))
+    assert refused.value.status == status
+    assert detail in str(refused.value.detail)
+
+
+def test_the_fake_of_airflow_before_3_3_ignores_the_body_of_a_materialization() -> None:
+    remote = ScriptedRemote("3.1.8")
+    made = remote.run(remote.deployment.call("POST", "/assets/1/materialize", json={"dag_run_id": "mine"}))
+    assert made["dag_run_id"].startswith("manual__")
+
+
+def test_the_fake_of_airflow_2_refuses_a_date_in_a_listing_of_events() -> None:
+    remote = ScriptedRemote("2.11.2")
+    with pytest.raises(PermanentError, match="timestamp_gte not in spec"):
+        remote.run(remote.deployment.call("GET", "/datasets/events", params={"timestamp_gte": "2026-01-01"}))
