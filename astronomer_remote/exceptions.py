@@ -18,7 +18,7 @@ What a DAG author catches.
         │   │   └── DagRunAlreadyExists
         │   ├── DagIsPaused             with ``fail_when_dag_is_paused``
         │   └── RequestRefused          the remote understood the request and rejected it (400, 405, 422, …)
-        ├── PassingError                transient: Airflow's retries of the task apply
+        ├── TransientError              a retry may succeed: Airflow's retries of the task apply
         │   ├── Unreachable             no connection, or no complete reply
         │   ├── RemoteUnavailable       408, 425, 429, 5xx
         │   ├── PoolIsOccupied          tasks occupy slots of a pool that is to be deleted
@@ -58,13 +58,13 @@ __all__ = [
     "ListingChanged",
     "NotFound",
     "NotSupported",
-    "PassingError",
     "PermanentError",
     "PoolIsOccupied",
     "RemoteError",
     "RemoteUnavailable",
     "ReplyTooLarge",
     "RequestRefused",
+    "TransientError",
     "UnexpectedReply",
     "Unreachable",
     "WaitTimeout",
@@ -113,22 +113,22 @@ class DagIsPaused(errors.DagIsPaused, PermanentError): ...
 class RequestRefused(errors.RequestRefused, PermanentError): ...
 
 
-class PassingError(errors.PassingError, RemoteError): ...
+class TransientError(errors.TransientError, RemoteError): ...
 
 
-class Unreachable(errors.Unreachable, PassingError): ...
+class Unreachable(errors.Unreachable, TransientError): ...
 
 
-class RemoteUnavailable(errors.RemoteUnavailable, PassingError): ...
+class RemoteUnavailable(errors.RemoteUnavailable, TransientError): ...
 
 
-class PoolIsOccupied(errors.PoolIsOccupied, PassingError): ...
+class PoolIsOccupied(errors.PoolIsOccupied, TransientError): ...
 
 
-class ListingChanged(errors.ListingChanged, PassingError): ...
+class ListingChanged(errors.ListingChanged, TransientError): ...
 
 
-class UnexpectedReply(errors.UnexpectedReply, PassingError): ...
+class UnexpectedReply(errors.UnexpectedReply, TransientError): ...
 
 
 class ReplyTooLarge(errors.ReplyTooLarge, UnexpectedReply): ...

@@ -28,5 +28,5 @@ def test_it_says_truly_of_each_error_whether_it_is_permanent() -> None:
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\w+) \|", TEXT, re.MULTILINE)
     lines = {name.strip("`"): kind for names, kind in rows for name in names.split(", ")}
     for name, error in BY_NAME.items():
-        assert lines.pop(name) == ("permanent" if issubclass(error, errors.PermanentError) else "passing")
+        assert lines.pop(name) == ("permanent" if issubclass(error, errors.PermanentError) else "transient")
     assert lines == {"DagRunFailed": "retried", "WaitTimeout": "retried"}

@@ -16,7 +16,7 @@ from astronomer_remote.api.protocol.models import AssetEvent, asset_ref, utc_tex
 from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.arguments import Readers, asset_or_text, check_asset, date, json_object, text, whole
-from astronomer_remote.exceptions import PassingError, airflow_exceptions
+from astronomer_remote.exceptions import TransientError, airflow_exceptions
 from astronomer_remote.operators.base import RemoteOperator
 from astronomer_remote.sensors.base import DEADLINE, Limit, RemoteSensor
 from astronomer_remote.triggers.asset import RemoteAssetTrigger
@@ -126,7 +126,7 @@ class RemoteAssetSensor(RemoteSensor):
         target = self.target
         try:
             candidates = self.hook.run_flow(lambda deployment: deployment.assets.matching_events(target))
-        except PassingError as error:
+        except TransientError as error:
             # The timeout of the sensor limits the wait, also while the remote is down.
             self.log.warning("Could not poll the remote, will keep waiting: %s", error)
             return False

@@ -35,7 +35,7 @@ from astronomer_remote.arguments import (
     states,
 )
 from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date, polls_before_reschedule
-from astronomer_remote.exceptions import DagRunFailed, DagRunVanished, PassingError, airflow_exceptions
+from astronomer_remote.exceptions import DagRunFailed, DagRunVanished, TransientError, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run, publish_state
 from astronomer_remote.operators.base import RemoteOperator, check_failure_log_lines, one_of, run_failed
 from astronomer_remote.sensors.base import RemoteSensor
@@ -249,7 +249,7 @@ class RemoteDagRunSensor(RemoteSensor):
         """Poll once; ``None`` if the remote did not answer."""
         try:
             snapshot = self.hook.run_flow(lambda deployment: self._poll_flow(deployment, target))
-        except PassingError as error:
+        except TransientError as error:
             # The timeout of the sensor limits the wait, also while the remote is down.
             self.log.warning("Could not poll the remote, will keep waiting: %s", error)
             return None
@@ -281,7 +281,7 @@ class RemoteDagRunSensor(RemoteSensor):
             return
         try:
             reason = self.hook.run_flow(lambda deployment: deployment.poller.dated_runs.why_none(target))
-        except PassingError:
+        except TransientError:
             return
         if reason:
             self.log.warning("%s", reason)

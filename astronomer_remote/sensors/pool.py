@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.arguments import Readers, boolean, required_pool, slots_to_wait_for
-from astronomer_remote.exceptions import PassingError
+from astronomer_remote.exceptions import TransientError
 from astronomer_remote.operators.base import RemoteOperator
 from astronomer_remote.sensors.base import RemoteSensor
 from astronomer_remote.triggers.base import read_event
@@ -78,7 +78,7 @@ class RemotePoolSlotSensor(RemoteSensor):
         target = self.target
         try:
             pool = self.hook.run_flow(lambda deployment: deployment.pools.get(target.pool, with_usage=True))
-        except PassingError as error:
+        except TransientError as error:
             # The timeout of the sensor limits the wait, also while the remote is down.
             self.log.warning("Could not poll the remote, will keep waiting: %s", error)
             return False

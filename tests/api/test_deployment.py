@@ -16,9 +16,9 @@ from astronomer_remote.api.protocol.errors import (
     InvalidSettings,
     NotFound,
     NotSupported,
-    PassingError,
     RemoteError,
     RequestRefused,
+    TransientError,
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Response
@@ -363,7 +363,7 @@ def test_2_2_cannot_list_the_tasks_of_a_dag_that_was_triggered_with_a_conf(caplo
     remote.play(remote.deployment.dags.check_existence("d", [], "g"), exists_turn(speech), broken)
     assert "does not show whether DAG 'd' has the task group 'g'" in caplog.text
     down = Turn(f"GET {speech.base}/dags/d/tasks", page(503))
-    with pytest.raises(PassingError):
+    with pytest.raises(TransientError):
         remote.play(remote.deployment.dags.check_existence("d", [], "g"), exists_turn(speech), down)
 
 

@@ -19,11 +19,11 @@ from astronomer_remote.api.protocol.errors import (
     DagNotFound,
     DagRunNotFound,
     NotFound,
-    PassingError,
     PermanentError,
     RemoteError,
     RemoteUnavailable,
     RequestRefused,
+    TransientError,
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
@@ -89,10 +89,17 @@ def test_each_reply_that_is_no_answer_is_one_kind_of_error(
     assert "s3cret" not in str(facts)
 
 
-PASSING = (page(200), page(403), page(404), ok({"dag_id": "d"}), Response(200, {}, b'{"dag_'), page(302, location="/"))
+TRANSIENT = (
+    page(200),
+    page(403),
+    page(404),
+    ok({"dag_id": "d"}),
+    Response(200, {}, b'{"dag_'),
+    page(302, location="/"),
+)
 
 
-@pytest.mark.parametrize("reply", PASSING)
+@pytest.mark.parametrize("reply", TRANSIENT)
 def test_what_is_no_reply_of_an_airflow_is_requested_again_where_that_does_no_harm(reply: Response) -> None:
     remote, speech = ScriptedRemote(version=V2), Speech(V2)
     read = remote.deployment.get_dag_run("d", "r")
@@ -216,7 +223,7 @@ def test_json_of_the_wrong_shape_is_an_unexpected_reply_and_nothing_worse(versio
 @pytest.mark.parametrize("error", [DagNotFound, DagRunNotFound, AccessDenied, Conflict])
 def test_permanent_errors_are_distinguished_from_passing_ones(error: type[RemoteError]) -> None:
     assert issubclass(error, PermanentError)
-    assert not issubclass(error, PassingError)
+    assert not issubclass(error, TransientError)
 
 
 def test_no_secret_shows_in_settings_requests_or_responses() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.client.retry import PASSING_STATUSES, RetryPolicy, retry_after_seconds
+from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryPolicy, retry_after_seconds
 from astronomer_remote.api.protocol.errors import RemoteUnavailable, Unreachable
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from tests.api.script import LOST, UNSENT, V1, V2, ScriptedRemote, Turn, answer, ok, page, plain
@@ -112,7 +112,7 @@ def post_pool(reply: Response | TransportError) -> Turn:
 POOL = ok({"name": "p", "slots": 1})
 
 
-@pytest.mark.parametrize("status", sorted(PASSING_STATUSES))
+@pytest.mark.parametrize("status", sorted(TRANSIENT_STATUSES))
 def test_a_read_is_sent_again_after_a_passing_status(status: int) -> None:
     remote = ScriptedRemote(version=V2)
     remote.play(remote.deployment.get_pool("p"), get_pool(plain(status, "")), get_pool(answer(status)), get_pool(POOL))

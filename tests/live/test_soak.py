@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from astronomer_remote.exceptions import PassingError
+from astronomer_remote.exceptions import TransientError
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from dev.faults import AT_RANDOM, Rule
 from dev.proxy import Proxy
@@ -81,7 +81,7 @@ class Mapped:
         context = local_task(operator, map_index=index, try_number=self.attempts[index]).context()
         try:
             self.results[index] = work(operator, context)
-        except PassingError as error:
+        except TransientError as error:
             print(f"{index} is up for retry: {error}")
 
 

@@ -14,9 +14,9 @@ from astronomer_remote.api.protocol.errors import (
     Conflict,
     NotFound,
     NotSupported,
-    PassingError,
     RemoteError,
     ReplyTooLarge,
+    TransientError,
 )
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.ids import INTENT_KEY
@@ -240,7 +240,7 @@ class Assets:
                     raise
                 # The remote's database was cleaned since the asset was looked up.
                 continue
-            except PassingError as error:
+            except TransientError as error:
                 failure = error
             in_doubt = True
             for seconds in SECONDS_UNTIL_SHOWN:

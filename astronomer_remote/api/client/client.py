@@ -28,7 +28,7 @@ from astronomer_remote.api.client.paging import (
     PageReader,
 )
 from astronomer_remote.api.client.responses import refuses
-from astronomer_remote.api.client.retry import PASSING_STATUSES, RetryBudget, RetryPolicy, http_date
+from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryBudget, RetryPolicy, http_date
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
 from astronomer_remote.api.protocol import auth
@@ -36,11 +36,11 @@ from astronomer_remote.api.protocol.errors import (
     AuthenticationFailed,
     ListingChanged,
     NotSupported,
-    PassingError,
     PermanentError,
     RemoteError,
     RemoteUnavailable,
     ReplyTooLarge,
+    TransientError,
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import (
@@ -382,11 +382,11 @@ class Client:
             except TransportError as error:
                 # A proxy's refusal may repeat the credentials that the proxy got.
                 error.reason = self.redact(error.reason)
-                failure: PassingError = responses.unreachable(self.settings, request, error)
+                failure: TransientError = responses.unreachable(self.settings, request, error)
                 harmless = not error.sent
             else:
                 self._record_clock_skew(response)
-                if response.status not in PASSING_STATUSES:
+                if response.status not in TRANSIENT_STATUSES:
                     responses.check_size(request, response)
                     if response.status >= 400 and len(response.body) > LARGE_JSON:
                         response = yield from compute(response.parse)

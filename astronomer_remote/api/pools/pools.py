@@ -12,8 +12,8 @@ from astronomer_remote.api.protocol.errors import (
     Conflict,
     InvalidSettings,
     NotFound,
-    PassingError,
     PoolIsOccupied,
+    TransientError,
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Flow
@@ -86,9 +86,9 @@ class Pools:
         while True:
             try:
                 return (yield from self._client.request(operation))
-            except (Conflict, PassingError) as error:
+            except (Conflict, TransientError) as error:
                 failure = error
-            uncertain = uncertain or isinstance(failure, PassingError)
+            uncertain = uncertain or isinstance(failure, TransientError)
             if uncertain and (there := (yield from self._get_own(pool, ours=True))):
                 return there
             if isinstance(failure, Conflict):

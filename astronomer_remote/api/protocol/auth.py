@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from astronomer_remote.api.protocol.errors import AuthenticationFailed, PassingError, UnexpectedReply
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, TransientError, UnexpectedReply
 from astronomer_remote.api.protocol.flow import LARGE_JSON, Flow, Request, Response
 from astronomer_remote.api.protocol.models import Generation, Version
 from astronomer_remote.api.protocol.settings import AUTO, Settings, is_token_text
@@ -140,7 +140,7 @@ class Basic(Authentication):
     def _open_session(self, send: Send) -> Flow[str | None]:
         try:
             return (yield from self._log_in(send))
-        except PassingError:
+        except TransientError:
             # The login page may be broken, or allow few logins at a time, where the API works.
             return None
 

@@ -17,7 +17,7 @@ What can go wrong when talking to a remote, one class per cause.
     │   │   └── DagRunAlreadyExists
     │   ├── DagIsPaused             the DAG would not start
     │   └── RequestRefused          the remote refused the request (400, 405, 422, …)
-    └── PassingError                a retry may help
+    └── TransientError              a retry may help
         ├── Unreachable             no connection, or no reply
         ├── RemoteUnavailable       408, 425, 429, 5xx
         ├── PoolIsOccupied          tasks hold its slots, until they end
@@ -131,15 +131,15 @@ class RequestRefused(PermanentError):
     """The remote understood the request and refused it."""
 
 
-class PassingError(RemoteError):
+class TransientError(RemoteError):
     """A retry may help."""
 
 
-class Unreachable(PassingError):
+class Unreachable(TransientError):
     """No connection, or no whole reply."""
 
 
-class RemoteUnavailable(PassingError):
+class RemoteUnavailable(TransientError):
     """
     The remote or something before it is overloaded or broken for now.
 
@@ -149,15 +149,15 @@ class RemoteUnavailable(PassingError):
     retry_after: float | None = None
 
 
-class PoolIsOccupied(PassingError):
+class PoolIsOccupied(TransientError):
     """Tasks hold slots of a pool that was to be deleted."""
 
 
-class ListingChanged(PassingError):
+class ListingChanged(TransientError):
     """A listing of several pages changed each time it was read, so that some of it may be missing."""
 
 
-class UnexpectedReply(PassingError):
+class UnexpectedReply(TransientError):
     """The reply is not what an Airflow answers."""
 
 

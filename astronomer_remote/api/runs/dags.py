@@ -9,7 +9,7 @@ from typing import Any
 from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.client.paging import PageReader
 from astronomer_remote.api.dialects.base import Dialect, Operation, Page
-from astronomer_remote.api.protocol.errors import DagIsPaused, DagNotFound, NotFound, PassingError, RemoteError
+from astronomer_remote.api.protocol.errors import DagIsPaused, DagNotFound, NotFound, RemoteError, TransientError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Dag, ImportFailure
 from astronomer_remote.api.waiting.target import in_group
@@ -88,7 +88,7 @@ class Dags:
             listing = listing.once()
         try:
             known = yield from self._client.request(listing)
-        except PassingError as error:
+        except TransientError as error:
             if not (dialect.breaks_on_tasks_of_triggered_dag and error.status == 500):
                 raise
             log.warning("The remote does not show whether DAG %r has the task group %r", dag_id, task_group_id)

@@ -11,7 +11,7 @@ from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.paging import PageReader, instance_key
 from astronomer_remote.api.dialects.base import Operation, Page
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.errors import PassingError, RemoteError
+from astronomer_remote.api.protocol.errors import RemoteError, TransientError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 
@@ -171,7 +171,7 @@ class Failures:
             except RemoteError as error:
                 # What is known is worth reporting without it.
                 named.append(FailedTask(instance, log_missing=error.message))
-                out_of_reach = error.message if isinstance(error, PassingError) else None
+                out_of_reach = error.message if isinstance(error, TransientError) else None
         return tuple(named)
 
     def _of_named(self, run: DagRun, task_ids: Sequence[str]) -> Flow[FailureReport]:

@@ -13,10 +13,10 @@ from astronomer_remote.api.dialects.base import Operation, Page
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     NotFound,
-    PassingError,
     RemoteError,
     ReplyTooLarge,
     RequestRefused,
+    TransientError,
 )
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
@@ -72,8 +72,8 @@ class RunFollower:
             yield from self._report_logs(waiter, run, page, until=math.inf)
         except Exception as error:  # noqa: BLE001  # what is only logged must not end a wait
             log.debug("Of run %s not all could be found out: %s", run.run_id, error)
-            passing = isinstance(error, PassingError)
-            waiter.follow_due = now + 10 * SECONDS_BETWEEN_PROGRESS if passing else math.inf
+            transient = isinstance(error, TransientError)
+            waiter.follow_due = now + 10 * SECONDS_BETWEEN_PROGRESS if transient else math.inf
             _warn(waiter, error)
 
     @one_retry_budget
@@ -90,7 +90,7 @@ class RunFollower:
                 yield from self._report_logs(waiter, run, page, until=until)
             except Exception as error:  # noqa: BLE001  # likewise
                 failure = error
-                if not isinstance(error, PassingError) or self._client.clock() > until:
+                if not isinstance(error, TransientError) or self._client.clock() > until:
                     break
             else:
                 return
@@ -142,7 +142,7 @@ class RunFollower:
             # Of this log alone no more can be read.
             stream.over = True
             _warn(waiter, error)
-        except PassingError:
+        except TransientError:
             raise
         except RemoteError as error:
             _warn(waiter, error)

@@ -17,9 +17,9 @@ from astronomer_remote.api.protocol.errors import (
     DagRunVanished,
     NotFound,
     NotSupported,
-    PassingError,
     PermanentError,
     RemoteError,
+    TransientError,
 )
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.ids import is_addressable
@@ -109,7 +109,7 @@ class Poller:
         :param poke_interval: seconds between two polls.
         :param deadline: when to give up, in seconds since the epoch.
         :param on_line: is called with a line whenever something changed.
-        :raises PassingError: if the remote was unreachable for
+        :raises TransientError: if the remote was unreachable for
             :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
         """
         clock = self._client.clock
@@ -135,7 +135,7 @@ class Poller:
             waiter.record_snapshot((yield from self.snapshot(waiter.target, bare=bare)), clock())
             yield from self._explain_queueing(waiter)
             yield from self._explain_absence(waiter)
-        except PassingError as error:
+        except TransientError as error:
             waiter.record_failure(error, clock())
         except DagRunVanished as error:
             waiter.record_missing(error, clock())

@@ -15,10 +15,10 @@ from astronomer_remote.api.protocol.errors import (
     DagNotFound,
     DagRunAlreadyExists,
     DagRunNotFound,
-    PassingError,
     RemoteError,
     ReplyTooLarge,
     RequestRefused,
+    TransientError,
 )
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.ids import (
@@ -189,32 +189,32 @@ class Runs:
             except DagNotFound as error:
                 raise (yield from self._dags.explain_missing(intent.dag_id, error)) from None
             except RemoteError as error:
-                if not (isinstance(error, PassingError) or dialect.says_it_exists(error)):
+                if not (isinstance(error, TransientError) or dialect.says_it_exists(error)):
                     raise
                 failure = error
-            uncertain = uncertain or isinstance(failure, PassingError)
+            uncertain = uncertain or isinstance(failure, TransientError)
             broken = failure if failure.status == 500 and dialect.breaks_on_refused_conf else None
             try:
                 # A date of our own making is not looked for: whoever else has it, the next attempt has another.
                 there = yield from self._look_up(intent, dialect)
-            except PassingError as error:
+            except TransientError as error:
                 there, failure = None, error
             if there:
                 marked = _carries_mark(there, intent, dialect)
                 # A gateway may have sent our own request twice, so that even a refusal can be about our own run.
                 made = there.run_id == intent.run_id and (uncertain if marked is None else marked)
                 return Triggered(there, existed=not made)
-            if isinstance(failure, PassingError):
+            if isinstance(failure, TransientError):
                 _check_run_id(intent.run_id, failure)
                 if broken and not conf_checked:
                     conf_checked = True
                     yield from self._check_conf(intent, broken)
             # A run that is said to exist and is not shown: another one has the date that was chosen here, or the
             # remote reads from a copy of its database that lags behind.
-            passing = isinstance(failure, PassingError)
+            transient = isinstance(failure, TransientError)
             if broken is failure:
                 failure.message = f"{failure.message} {MAYBE_THE_CONF}"
-            yield from self._client.back_off(failure, by_time=passing)
+            yield from self._client.back_off(failure, by_time=transient)
 
     @one_retry_budget
     def get(self, dag_id: str, run_id: str, *, bare: bool = False) -> Flow[DagRun]:
@@ -372,10 +372,10 @@ class Runs:
         """
         dialect = yield from self._client.dialect()
         while True:
-            failure: PassingError | None = None
+            failure: TransientError | None = None
             try:
                 yield from self._client.request(dialect.clear_run(run, only_failed=only_failed))
-            except PassingError as error:
+            except TransientError as error:
                 failure = error
             now = yield from self._changed(run, SECONDS_UNTIL_SHOWN if failure is None else ())
             if failure is None or _course(now) != _course(run):
@@ -503,7 +503,7 @@ def _in_the_way(run: DagRun, *, retrying: bool) -> DagRunAlreadyExists:
     )
 
 
-def _check_run_id(run_id: str, failure: PassingError) -> None:
+def _check_run_id(run_id: str, failure: TransientError) -> None:
     """Airflow 2.6.3 to 2.11 answer a run id of a form they do not allow with an error page of status 500."""
     if failure.status == 500 and UNSAFE_IN_RUN_ID.search(run_id):
         raise RequestRefused(

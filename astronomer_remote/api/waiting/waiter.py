@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from astronomer_remote.api.protocol.errors import DagRunVanished, PassingError
+from astronomer_remote.api.protocol.errors import DagRunVanished, TransientError
 from astronomer_remote.api.protocol.models import DagRun, parse_date, utc_text
 from astronomer_remote.api.waiting.log_stream import LogStreams
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
@@ -134,7 +134,7 @@ class Waiter:
             vars(self).pop("date", None)
             vars(self).pop("keys", None)
 
-    def record_failure(self, error: PassingError, now: float) -> None:
+    def record_failure(self, error: TransientError, now: float) -> None:
         """Record that the remote could not be polled, and fail after :data:`UNREACHABLE_TIMEOUT`."""
         self.due = now + self.interval(now)
         if now - self.answered_at > UNREACHABLE_TIMEOUT:
@@ -197,16 +197,16 @@ class ConditionWaiter(Generic[T]):
     def __post_init__(self) -> None:
         self.answered_at = self.clock()
 
-    def record(self, outcome: T | PassingError) -> WaitResult | None:
+    def record(self, outcome: T | TransientError) -> WaitResult | None:
         """
         Record a poll.
 
         :param outcome: what the poll returned, or why it failed.
         :return: the result, if the wait is over.
-        :raises PassingError: if the remote has been unreachable for :data:`UNREACHABLE_TIMEOUT`.
+        :raises TransientError: if the remote has been unreachable for :data:`UNREACHABLE_TIMEOUT`.
         """
         now = self.clock()
-        if isinstance(outcome, PassingError):
+        if isinstance(outcome, TransientError):
             if now - self.answered_at > UNREACHABLE_TIMEOUT:
                 raise outcome
             self.on_line(f"Could not poll the remote, will keep waiting: {outcome}")

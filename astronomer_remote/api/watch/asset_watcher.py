@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.protocol.errors import PassingError
+from astronomer_remote.api.protocol.errors import TransientError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import AssetEvent, utc_text
 from astronomer_remote.api.protocol.settings import Settings
@@ -50,17 +50,17 @@ async def watch_asset(
     :param deadline: when to give up, in seconds since the epoch.
     :param on_line: is called with a line whenever something changed.
     :raises NotFound: for an unknown asset.
-    :raises PassingError: when the remote could not be reached for longer than
+    :raises TransientError: when the remote could not be reached for longer than
         :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
     """
     feed = EventFeed.of(settings, reload)
     subscriber = Subscriber(target)
     waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time)
     while True:
-        outcome: list[AssetEvent] | PassingError
+        outcome: list[AssetEvent] | TransientError
         try:
             outcome = await feed.events(subscriber, poke_interval)
-        except PassingError as error:
+        except TransientError as error:
             outcome = error
         result = waiter.record(outcome)
         if result:
@@ -109,7 +109,7 @@ class EventFeed:
         self._cursor: float | None = None
         """When the last listing began that was read, in seconds since the epoch by the remote's clock."""
         self._polled_at = time.monotonic()
-        self._failure: PassingError | None = None
+        self._failure: TransientError | None = None
 
     @classmethod
     def of(cls, settings: Settings, reload: Reload) -> EventFeed:
@@ -130,7 +130,7 @@ class EventFeed:
         The events that a wait has found so far.
 
         :param seconds: how old the last listing may be.
-        :raises PassingError: if the remote did not answer; one failure counts for all waits.
+        :raises TransientError: if the remote did not answer; one failure counts for all waits.
         """
         async with self._lock:
             if self._failure and self.age < seconds:
@@ -141,7 +141,7 @@ class EventFeed:
                     await self._read_past(subscriber)
                 elif self.age >= seconds:
                     await self._read_new()
-            except PassingError as error:
+            except TransientError as error:
                 self._failure, self._polled_at = error, time.monotonic()
                 raise
             self._failure = None

@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from astronomer_remote.api.client.responses import may_refuse, refuses
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.pools.target import PoolTarget
-from astronomer_remote.api.protocol.errors import AuthenticationFailed, PassingError, RemoteError
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, RemoteError, TransientError
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import async_driver
@@ -57,16 +57,16 @@ async def watch_pool(
     :param poke_interval: seconds between two polls.
     :param deadline: when to give up, in seconds since the epoch.
     :param on_line: is called with a line whenever something changed.
-    :raises PassingError: if the remote was unreachable for
+    :raises TransientError: if the remote was unreachable for
         :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
     """
     listings = PoolListings.of(settings, reload)
     waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time)
     while True:
-        outcome: Pool | PassingError
+        outcome: Pool | TransientError
         try:
             outcome = await listings.pool(target, poke_interval)
-        except PassingError as error:
+        except TransientError as error:
             outcome = error
         result = waiter.record(outcome)
         if result:
@@ -132,7 +132,7 @@ class PoolListings:
             if failure and (refuses(failure) or may_refuse(failure)):
                 single = await self._read(name)
                 # If no request gets through, the listing is not the cause.
-                if not isinstance(single.outcome, (AuthenticationFailed, PassingError)):
+                if not isinstance(single.outcome, (AuthenticationFailed, TransientError)):
                     log.warning("The remote does not list its pools; for now, each is read singly: %s", failure)
                     self._refused_until = time.monotonic() + SECONDS_BETWEEN_WIDE_POLLS
                     key, reading = name, single

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 from astronomer_remote.api.client.responses import may_refuse, refuses
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.protocol.errors import PassingError, RemoteError
+from astronomer_remote.api.protocol.errors import RemoteError, TransientError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
@@ -259,7 +259,7 @@ class Watcher:
         try:
             # Detecting the generation also shows the remote's time, which the listing depends on.
             dialect = await driver.run(client.dialect())
-        except PassingError as error:
+        except TransientError as error:
             self._record_failure(set(self._waiters), error)
             return False
         clock = Clock(client.clock(), client.remote_clock() - client.clock())
@@ -329,7 +329,7 @@ class Watcher:
         requested_at = client.remote_clock()
         try:
             ended = await self._run_flow(driver, flow)
-        except PassingError as error:
+        except TransientError as error:
             listing.failures += 1
             suspicious = listing.failures >= FAILURES_BEFORE_PROBE or may_refuse(error)
             probe = min(served, key=lambda waiter: waiter.due) if suspicious else None
@@ -375,7 +375,7 @@ class Watcher:
         async with self._at_once:
             return await driver.run(flow)
 
-    def _record_failure(self, waiters: Iterable[Waiter], error: PassingError) -> None:
+    def _record_failure(self, waiters: Iterable[Waiter], error: TransientError) -> None:
         now = self._deployment.client.clock()
         for waiter in waiters:
             waiter.record_failure(error, now)
