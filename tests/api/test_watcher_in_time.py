@@ -24,7 +24,7 @@ from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_DELETED
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, Watcher
 from tests.api.script import answer, ok, page, plain
-from tests.api.virtual import EPOCH, LISTING, World, inhabit, moment
+from tests.api.virtual import EPOCH, LISTING, Simulation, moment, simulate
 
 INTERVAL = 5.0
 # Intervals vary by a tenth.
@@ -33,123 +33,127 @@ OVERHEAD = 0.5
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return inhabit(World(), monkeypatch)
+def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
+    return simulate(Simulation(), monkeypatch)
 
 
-def test_two_thousand_cost_a_request_per_interval_and_a_check_in_every_sixth(world: World) -> None:
+def test_two_thousand_cost_a_request_per_interval_and_a_check_in_every_sixth(simulation: Simulation) -> None:
     for _ in range(2_000):
-        world.add(ends=EPOCH + 500)
-    world.live(world.wait_for_all())
-    quiet = [at for at, _ in world.received if 10 < at < 490]
+        simulation.add(ends=EPOCH + 500)
+    simulation.live(simulation.wait_for_all())
+    quiet = [at for at, _ in simulation.received if 10 < at < 490]
     assert len(quiet) <= (490 - 10) / (0.9 * INTERVAL) * (1 + 1 / 6) + 2
-    assert world.lags()[-1] <= LONGEST + OVERHEAD + 20 * world.latency
+    assert simulation.lags()[-1] <= LONGEST + OVERHEAD + 20 * simulation.latency
 
 
 @pytest.mark.parametrize(("waiting", "turns"), [(1, 60.0), (6, 10.0), (500, 10.0)])
 def test_how_far_runs_are_is_found_out_for_one_at_a_time_however_many_wait(
-    world: World, waiting: int, turns: float
+    simulation: Simulation, waiting: int, turns: float
 ) -> None:
     for _ in range(waiting):
-        world.add(ends=EPOCH + 600)
-    world.live(world.wait_for_all(progress=True))
-    found_out = sum(request.path.endswith("/taskInstances") for _, request in world.received)
+        simulation.add(ends=EPOCH + 600)
+    simulation.live(simulation.wait_for_all(progress=True))
+    found_out = sum(request.path.endswith("/taskInstances") for _, request in simulation.received)
     # A turn comes with a poll.
     assert 600 / (turns + LONGEST) <= found_out <= 600 / turns + 1
 
 
 @pytest.mark.parametrize("per_second", [1, 19, 50, 100])
-def test_ends_cost_a_page_for_each_hundred_and_are_noticed_within_an_interval(world: World, per_second: int) -> None:
+def test_ends_cost_a_page_for_each_hundred_and_are_noticed_within_an_interval(
+    simulation: Simulation, per_second: int
+) -> None:
     for number in range(40 * per_second):
-        world.add(ends=EPOCH + 30 + number / per_second)
-    world.live(world.wait_for_all())
+        simulation.add(ends=EPOCH + 30 + number / per_second)
+    simulation.live(simulation.wait_for_all())
     polls = [0]
-    for at, request in world.received:
+    for at, request in simulation.received:
         if 40 < at < 65 and request.path.endswith("/list"):
             polls += [0] if request.body["page_offset"] == 0 else []
             polls[-1] += 1
     assert len(polls) > 25 / LONGEST
     # What the poll before has listed already is repeated on one page.
     assert max(polls[1:]) <= 1 + math.ceil(per_second * (LONGEST + OVERHEAD) / 100)
-    lags = world.lags()
+    lags = simulation.lags()
     assert lags[len(lags) // 2] <= INTERVAL / 2 + 0.3
     assert lags[-1] <= LONGEST + OVERHEAD
 
 
 @pytest.mark.parametrize("skew", [-300.0, 0.0, 300.0])
 def test_a_clock_that_is_five_minutes_off_delays_nothing(monkeypatch: pytest.MonkeyPatch, skew: float) -> None:
-    world = inhabit(World(skew=skew), monkeypatch)
+    simulation = simulate(Simulation(skew=skew), monkeypatch)
     for number in range(500):
-        world.add(ends=EPOCH + 20 + number / 10)
-    world.live(world.wait_for_all())
-    assert world.lags()[-1] <= LONGEST + OVERHEAD
-    assert len(world.looks()) <= 1 + len(world.listings()) / 6
+        simulation.add(ends=EPOCH + 20 + number / 10)
+    simulation.live(simulation.wait_for_all())
+    assert simulation.lags()[-1] <= LONGEST + OVERHEAD
+    assert len(simulation.reads()) <= 1 + len(simulation.listings()) / 6
 
 
-def test_very_many_that_end_at_the_same_moment_are_all_noticed(world: World) -> None:
+def test_very_many_that_end_at_the_same_moment_are_all_noticed(simulation: Simulation) -> None:
     for _ in range(1234):
-        world.add(ends=EPOCH + 33)
-    world.live(world.wait_for_all())
-    assert len(world.heard) == 1234
-    assert world.lags()[-1] <= LONGEST + OVERHEAD
+        simulation.add(ends=EPOCH + 33)
+    simulation.live(simulation.wait_for_all())
+    assert len(simulation.noticed) == 1234
+    assert simulation.lags()[-1] <= LONGEST + OVERHEAD
 
 
 @pytest.mark.parametrize("late", [{"written": 10.0}, {"undated": 10.0}, {"written": 5.0, "undated": 5.0}])
 @pytest.mark.parametrize("others", [0, 5])
 def test_ends_that_are_written_late_are_noticed_when_they_are(
-    world: World, late: dict[str, float], others: int
+    simulation: Simulation, late: dict[str, float], others: int
 ) -> None:
     for number in range(100):
-        world.add(ends=EPOCH + 20 + number, **late)
+        simulation.add(ends=EPOCH + 20 + number, **late)
         for _ in range(others):
-            world.add(ends=EPOCH + 20 + number)
-    world.live(world.wait_for_all())
-    assert world.lags()[-1] <= 10 + LONGEST + OVERHEAD
+            simulation.add(ends=EPOCH + 20 + number)
+    simulation.live(simulation.wait_for_all())
+    assert simulation.lags()[-1] <= 10 + LONGEST + OVERHEAD
 
 
-def test_an_end_that_is_written_very_late_is_noticed_when_the_listing_next_reaches_far_back(world: World) -> None:
-    world.add(ends=EPOCH + 20, written=120.0)
+def test_an_end_that_is_written_very_late_is_noticed_when_the_listing_next_reaches_far_back(
+    simulation: Simulation,
+) -> None:
+    simulation.add(ends=EPOCH + 20, written=120.0)
     for number in range(100):
-        world.add(ends=EPOCH + 20 + 10 * number)
-    world.live(world.wait_for_all())
-    lag = world.heard["r0"] - EPOCH - 20
+        simulation.add(ends=EPOCH + 20 + 10 * number)
+    simulation.live(simulation.wait_for_all())
+    lag = simulation.noticed["r0"] - EPOCH - 20
     assert 120 <= lag <= 120 + SECONDS_BETWEEN_WIDE_POLLS + LONGEST + OVERHEAD
 
 
-def test_a_run_that_is_cleared_before_its_end_was_noticed_is_waited_for_again(world: World) -> None:
-    run = world.add(ends=EPOCH + 20)
+def test_a_run_that_is_cleared_before_its_end_was_noticed_is_waited_for_again(simulation: Simulation) -> None:
+    run = simulation.add(ends=EPOCH + 20)
 
     async def main() -> None:
-        waiting = asyncio.ensure_future(world.wait_for(run))
+        waiting = asyncio.ensure_future(simulation.wait_for(run))
         await asyncio.sleep(19)
         run.ends = None
         await asyncio.sleep(600)
         assert not waiting.done()
-        run.ends = world.now + 1
+        run.ends = simulation.now + 1
         await waiting
 
-    world.live(main())
-    assert world.lags()[0] <= LONGEST + OVERHEAD
+    simulation.live(main())
+    assert simulation.lags()[0] <= LONGEST + OVERHEAD
 
 
-def test_a_run_that_is_deleted_is_missed_when_its_turn_to_be_looked_at_comes(world: World) -> None:
-    runs = [world.add() for _ in range(3)]
+def test_a_run_that_is_deleted_is_missed_when_its_turn_to_be_looked_at_comes(simulation: Simulation) -> None:
+    runs = [simulation.add() for _ in range(3)]
 
     async def main() -> list[Any]:
-        waits = [asyncio.ensure_future(world.wait_for(run)) for run in runs]
+        waits = [asyncio.ensure_future(simulation.wait_for(run)) for run in runs]
         await asyncio.sleep(30)
-        del world.runs["r0"]
+        del simulation.runs["r0"]
         done, rest = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for each in rest:
             each.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
         return [each.exception() for each in done]
 
-    (error,) = world.live(main())
+    (error,) = simulation.live(main())
     assert "it was deleted" in str(error)
     # Every sixth poll checks one of the three; from then on, what is missing is checked in each poll.
     found = 30 + 3 * 6 * (LONGEST + OVERHEAD)
-    assert 30 + SECONDS_BEFORE_DELETED <= world.loop.now <= found + SECONDS_BEFORE_DELETED + LONGEST + OVERHEAD
+    assert 30 + SECONDS_BEFORE_DELETED <= simulation.loop.now <= found + SECONDS_BEFORE_DELETED + LONGEST + OVERHEAD
 
 
 # A page may come from a gateway that lets no POST through.
@@ -164,16 +168,16 @@ def test_a_run_that_is_deleted_is_missed_when_its_turn_to_be_looked_at_comes(wor
 def test_where_the_listing_is_refused_each_is_read_once_per_interval_and_four_at_a_time(
     monkeypatch: pytest.MonkeyPatch, refusal: Response
 ) -> None:
-    world = inhabit(World(listing=refusal, latency=0.02), monkeypatch)
+    simulation = simulate(Simulation(listing=refusal, latency=0.02), monkeypatch)
     for _ in range(100):
-        world.add(ends=EPOCH + 300)
-    world.live(world.wait_for_all())
-    assert world.most_under_way == REQUESTS_AT_ONCE
-    for reads in Counter(world.looks()).values():
+        simulation.add(ends=EPOCH + 300)
+    simulation.live(simulation.wait_for_all())
+    assert simulation.most_under_way == REQUESTS_AT_ONCE
+    for reads in Counter(simulation.reads()).values():
         assert reads <= 300 / (0.9 * INTERVAL) + 2
     # It is requested again when it would reach far back; where a page comes, twice within a second.
-    assert len(world.listings()) <= 2 * 2
-    assert world.lags()[-1] <= LONGEST + OVERHEAD + 1
+    assert len(simulation.listings()) <= 2 * 2
+    assert simulation.lags()[-1] <= LONGEST + OVERHEAD + 1
 
 
 @pytest.mark.parametrize(
@@ -182,85 +186,87 @@ def test_where_the_listing_is_refused_each_is_read_once_per_interval_and_four_at
 def test_where_only_the_listing_fails_each_is_read_singly_until_it_works_again(
     monkeypatch: pytest.MonkeyPatch, failure: Response
 ) -> None:
-    world = inhabit(World(listing=failure), monkeypatch)
+    simulation = simulate(Simulation(listing=failure), monkeypatch)
     for number in range(20):
-        world.add(ends=EPOCH + 900 + number)
+        simulation.add(ends=EPOCH + 900 + number)
 
     async def main() -> None:
-        waits = asyncio.ensure_future(world.wait_for_all())
+        waits = asyncio.ensure_future(simulation.wait_for_all())
         await asyncio.sleep(650)
         # Two requests in each of three polls, and in one of each five minutes after that.
-        assert len(world.listings()) <= 2 * (FAILURES_BEFORE_PROBE + 2)
-        assert set(world.looks(since=600.0)) == set(world.runs)
-        world.listing = None
+        assert len(simulation.listings()) <= 2 * (FAILURES_BEFORE_PROBE + 2)
+        assert set(simulation.reads(since=600.0)) == set(simulation.runs)
+        simulation.listing = None
         await waits
 
-    world.live(main())
-    assert world.lags()[-1] <= LONGEST + OVERHEAD
+    simulation.live(main())
+    assert simulation.lags()[-1] <= LONGEST + OVERHEAD
     # It works again, so that most runs are not read at all.
-    assert len(world.looks(since=910.0)) <= 10
+    assert len(simulation.reads(since=910.0)) <= 10
 
 
-def test_a_wait_ends_when_its_own_read_is_refused_and_no_other_does(world: World) -> None:
-    world.listing = answer(401, {"detail": "not for you"})
-    forbidden, other = world.add(ends=EPOCH + 60), world.add(ends=EPOCH + 60)
-    whole = world._answer
+def test_a_wait_ends_when_its_own_read_is_refused_and_no_other_does(simulation: Simulation) -> None:
+    simulation.listing = answer(401, {"detail": "not for you"})
+    forbidden, other = simulation.add(ends=EPOCH + 60), simulation.add(ends=EPOCH + 60)
+    whole = simulation._answer
 
     def reply(request: Request) -> Response:
         hidden = request.path.endswith(f"/{forbidden.run_id}")
         return answer(403, {"detail": "hidden"}) if hidden else whole(request)
 
-    world._answer = reply  # type: ignore[method-assign]
+    simulation._answer = reply  # type: ignore[method-assign]
 
     async def main() -> None:
-        refused, outcome = await asyncio.gather(*map(world.wait_for, (forbidden, other)), return_exceptions=True)
+        refused, outcome = await asyncio.gather(*map(simulation.wait_for, (forbidden, other)), return_exceptions=True)
         assert isinstance(refused, AccessDenied)
         assert isinstance(outcome, WaitResult)
 
-    world.live(main())
+    simulation.live(main())
 
 
-def test_credentials_that_are_refused_everywhere_are_shown_a_few_times_however_many_wait(world: World) -> None:
+def test_credentials_that_are_refused_everywhere_are_shown_a_few_times_however_many_wait(
+    simulation: Simulation,
+) -> None:
     for _ in range(500):
-        world.add()
-    whole, accepted = world._answer, 60.0
+        simulation.add()
+    whole, accepted = simulation._answer, 60.0
 
     def reply(request: Request) -> Response:
-        if world.loop.now > accepted and not request.path.endswith("/version"):
+        if simulation.loop.now > accepted and not request.path.endswith("/version"):
             return answer(401, {"detail": "revoked"})
         return whole(request)
 
-    world._answer = reply  # type: ignore[method-assign]
+    simulation._answer = reply  # type: ignore[method-assign]
 
     async def main() -> None:
-        errors = await asyncio.gather(*map(world.wait_for, world.runs.values()), return_exceptions=True)
+        errors = await asyncio.gather(*map(simulation.wait_for, simulation.runs.values()), return_exceptions=True)
         assert {type(error) for error in errors} == {AuthenticationFailed}
 
-    world.live(main())
-    assert len([at for at, _ in world.received if at > accepted]) <= 2 * (1 + MOST_REFUSALS + REQUESTS_AT_ONCE)
+    simulation.live(main())
+    assert len([at for at, _ in simulation.received if at > accepted]) <= 2 * (1 + MOST_REFUSALS + REQUESTS_AT_ONCE)
 
 
 @pytest.mark.parametrize("seconds", [30.0, 300.0])
 def test_a_remote_that_was_down_is_polled_soon_and_not_too_often(
     monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    world = inhabit(World(down=(60.0, 60.0 + seconds)), monkeypatch)
+    simulation = simulate(Simulation(down=(60.0, 60.0 + seconds)), monkeypatch)
     for _ in range(200):
-        world.add(ends=EPOCH + 70)
-    world.live(world.wait_for_all())
+        simulation.add(ends=EPOCH + 70)
+    simulation.live(simulation.wait_for_all())
     back = EPOCH + 60 + seconds
     # The last attempt of a poll may have been just before it was back.
-    assert max(world.heard.values()) - back <= 1.1 * LONGEST_PAUSE_WHILE_UNREACHABLE + 30
-    assert len([at for at, _ in world.received if 60 <= at <= 60 + seconds]) <= 6 + seconds / 5
-    assert world.most_under_way <= REQUESTS_AT_ONCE
+    assert max(simulation.noticed.values()) - back <= 1.1 * LONGEST_PAUSE_WHILE_UNREACHABLE + 30
+    assert len([at for at, _ in simulation.received if 60 <= at <= 60 + seconds]) <= 6 + seconds / 5
+    assert simulation.most_under_way <= REQUESTS_AT_ONCE
 
 
 def test_a_slow_remote_is_left_alone_for_most_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = inhabit(World(latency=4.0), monkeypatch)
+    simulation = simulate(Simulation(latency=4.0), monkeypatch)
     for _ in range(50):
-        world.add(ends=EPOCH + 600)
-    world.live(world.wait_for_all())
-    assert len(world.received) * world.latency <= 0.25 * 600 + 20
+        simulation.add(ends=EPOCH + 600)
+    simulation.live(simulation.wait_for_all())
+    assert len(simulation.received) * simulation.latency <= 0.25 * 600 + 20
 
 
 @given(
@@ -280,13 +286,13 @@ def test_however_they_join_and_leave_everybody_who_stays_hears_of_his_end(
     waits: list[tuple[float, float | None, float, float]], skew: float
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        world = inhabit(World(skew=skew), patch)
+        simulation = simulate(Simulation(skew=skew), patch)
 
         async def one(joins: float, cancelled: float | None, ends: float, interval: float) -> bool:
-            run = world.add(ends=EPOCH + ends)
+            run = simulation.add(ends=EPOCH + ends)
             await asyncio.sleep(joins)
             # The task deferred at the very beginning, and its trigger begins later.
-            wait = asyncio.ensure_future(world.wait_for(run, poke_interval=interval, since=EPOCH))
+            wait = asyncio.ensure_future(simulation.wait_for(run, poke_interval=interval, since=EPOCH))
             if cancelled is not None:
                 await asyncio.wait([wait], timeout=cancelled)
                 wait.cancel()
@@ -294,26 +300,28 @@ def test_however_they_join_and_leave_everybody_who_stays_hears_of_his_end(
                 return True
             await wait
             known = max(ends, joins)
-            return world.loop.now - known <= 1.1 * max(interval, 5.0) + OVERHEAD + 15
+            return simulation.loop.now - known <= 1.1 * max(interval, 5.0) + OVERHEAD + 15
 
         async def main() -> None:
             assert all(await asyncio.gather(*(one(*each) for each in waits)))
             assert not Watcher._all.get(asyncio.get_running_loop())
 
-        world.live(main())
-        assert world.most_under_way <= REQUESTS_AT_ONCE
+        simulation.live(main())
+        assert simulation.most_under_way <= REQUESTS_AT_ONCE
 
 
-def test_runs_that_are_over_without_an_end_date_are_noticed_soon_although_no_listing_has_them(world: World) -> None:
+def test_runs_that_are_over_without_an_end_date_are_noticed_soon_although_no_listing_has_them(
+    simulation: Simulation,
+) -> None:
     for _ in range(50):
-        world.add(ends=EPOCH + 60, undated=1e6)
+        simulation.add(ends=EPOCH + 60, undated=1e6)
     for _ in range(50):
-        world.add(ends=EPOCH + 900)
-    world.live(world.wait_for_all())
-    undated = sorted(world.heard[run.run_id] - EPOCH - 60 for run in world.runs.values() if run.undated)
+        simulation.add(ends=EPOCH + 900)
+    simulation.live(simulation.wait_for_all())
+    undated = sorted(simulation.noticed[run.run_id] - EPOCH - 60 for run in simulation.runs.values() if run.undated)
     # One at a time, it took 24 minutes. Which runs are checked first is chance: most often it takes two minutes.
     assert undated[-1] <= 600
-    assert len(world.looks(since=660.0)) <= 1 + 240 / (0.9 * INTERVAL) / 6
+    assert len(simulation.reads(since=660.0)) <= 1 + 240 / (0.9 * INTERVAL) / 6
 
 
 STRANGER = {"dag_id": "d", "dag_run_id": "of-others", "state": "success", "logical_date": None, "conf": {}}
@@ -333,46 +341,46 @@ ODD_RUNS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("odd", ODD_RUNS.values(), ids=ODD_RUNS)
-def test_an_odd_run_of_another_user_disturbs_no_wait(world: World, odd: dict[str, Any]) -> None:
-    whole = world._answer
+def test_an_odd_run_of_another_user_disturbs_no_wait(simulation: Simulation, odd: dict[str, Any]) -> None:
+    whole = simulation._answer
 
     def answer(request: Request) -> Response:
         reply = whole(request)
-        if request.path != LISTING or world.loop.now < 12:
+        if request.path != LISTING or simulation.loop.now < 12:
             return reply
         body = json.loads(reply.body)
-        body["dag_runs"].append(STRANGER | {"end_date": moment(world.now)} | odd)
+        body["dag_runs"].append(STRANGER | {"end_date": moment(simulation.now)} | odd)
         return ok(body | {"total_entries": body["total_entries"] + 1})
 
-    world._answer = answer  # type: ignore[method-assign]
+    simulation._answer = answer  # type: ignore[method-assign]
     for number in range(5):
-        world.add(ends=EPOCH + 900 + number)
-    world.live(world.wait_for_all())
-    assert world.lags()[-1] <= LONGEST + OVERHEAD
+        simulation.add(ends=EPOCH + 900 + number)
+    simulation.live(simulation.wait_for_all())
+    assert simulation.lags()[-1] <= LONGEST + OVERHEAD
 
 
-def test_a_poll_that_breaks_ends_its_own_wait_alone(world: World) -> None:
-    broken, other = world.add(), world.add(ends=EPOCH + 100)
-    whole = world._answer
+def test_a_poll_that_breaks_ends_its_own_wait_alone(simulation: Simulation) -> None:
+    broken, other = simulation.add(), simulation.add(ends=EPOCH + 100)
+    whole = simulation._answer
 
     def answer(request: Request) -> Response:
         if request.path.endswith(broken.run_id):
             raise RuntimeError("a fault of our own")
         return whole(request)
 
-    world._answer = answer  # type: ignore[method-assign]
+    simulation._answer = answer  # type: ignore[method-assign]
 
     async def main() -> None:
-        waits = [world.wait_for(broken, exists=False, date=None), world.wait_for(other)]
+        waits = [simulation.wait_for(broken, exists=False, date=None), simulation.wait_for(other)]
         failure, outcome = await asyncio.gather(*waits, return_exceptions=True)
         assert isinstance(failure, RuntimeError)
         assert isinstance(outcome, WaitResult)
 
-    world.live(main())
+    simulation.live(main())
 
 
-def test_a_listing_that_never_ends_is_given_up_and_every_run_is_read_singly(world: World) -> None:
-    whole = world._answer
+def test_a_listing_that_never_ends_is_given_up_and_every_run_is_read_singly(simulation: Simulation) -> None:
+    whole = simulation._answer
 
     def answer(request: Request) -> Response:
         if request.path != LISTING:
@@ -383,11 +391,11 @@ def test_a_listing_that_never_ends_is_given_up_and_every_run_is_read_singly(worl
         ]
         return ok({"dag_runs": entries, "total_entries": 10**9})
 
-    world._answer = answer  # type: ignore[method-assign]
-    run = world.add(ends=EPOCH + 60)
-    world.live(world.wait_for(run))
-    assert world.lags()[-1] <= LONGEST + OVERHEAD
-    assert len(world.listings()) <= 2
+    simulation._answer = answer  # type: ignore[method-assign]
+    run = simulation.add(ends=EPOCH + 60)
+    simulation.live(simulation.wait_for(run))
+    assert simulation.lags()[-1] <= LONGEST + OVERHEAD
+    assert len(simulation.listings()) <= 2
 
 
 GATEWAYS = {
@@ -408,12 +416,12 @@ GATEWAYS = {
 @pytest.mark.parametrize("instead", GATEWAYS)
 @pytest.mark.parametrize(("since", "until"), [(0.0, 100.0), (30.0, 130.0)], ids=["from the first request", "amid"])
 def test_a_gateway_that_answers_in_place_of_the_deployment_ends_no_wait(
-    world: World, since: float, until: float, instead: str
+    simulation: Simulation, since: float, until: float, instead: str
 ) -> None:
-    world.gateway = (since, until, GATEWAYS[instead])
+    simulation.gateway = (since, until, GATEWAYS[instead])
     for end in (60.0, 300.0):
-        world.add(ends=EPOCH + end)
-    world.live(world.wait_for_all())
-    early, late = (world.heard[run_id] - EPOCH for run_id in ("r0", "r1"))
+        simulation.add(ends=EPOCH + end)
+    simulation.live(simulation.wait_for_all())
+    early, late = (simulation.noticed[run_id] - EPOCH for run_id in ("r0", "r1"))
     assert until < early < until + 4 * LONGEST_PAUSE_WHILE_UNREACHABLE
     assert 300.0 < late < 300.0 + LONGEST + OVERHEAD

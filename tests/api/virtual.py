@@ -1,4 +1,4 @@
-"""A world in which hours of waiting take no time: a clock that leaps to what is due next, and a remote to wait for."""
+"""Hours of waiting in no time: an event loop whose clock leaps to what is due next, and a remote to wait for."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Run:
 
 
 @dataclass
-class World:
+class Simulation:
     """
     A remote with the DAG `d`, and those who wait for its runs.
 
@@ -87,7 +87,7 @@ class World:
     :param down: from when to when it does not answer, in seconds from the beginning.
     :param gateway: from when to when a gateway answers in its place, in seconds from the beginning, and what it says.
     :param received: all requests, and when they came.
-    :param heard: when the end of each run was noticed.
+    :param noticed: when the end of each run was noticed.
     """
 
     skew: float = 0.0
@@ -97,7 +97,7 @@ class World:
     gateway: tuple[float, float, Response] | None = None
     runs: dict[str, Run] = field(default_factory=dict)
     received: list[tuple[float, Request]] = field(default_factory=list)
-    heard: dict[str, float] = field(default_factory=dict)
+    noticed: dict[str, float] = field(default_factory=dict)
     under_way: int = 0
     most_under_way: int = 0
     loop: LeapingLoop = field(default_factory=LeapingLoop)
@@ -132,7 +132,7 @@ class World:
         """The listings of finished runs, from a moment on."""
         return [request for at, request in self.received if request.path == LISTING and at >= since]
 
-    def looks(self, since: float = 0.0) -> list[str]:
+    def reads(self, since: float = 0.0) -> list[str]:
         """Which runs were read singly, from when on."""
         return [
             request.path.removeprefix(RUN)
@@ -163,7 +163,7 @@ class World:
             deadline=None,
             on_line=lambda line: None,
         )
-        self.heard[run.run_id] = self.now
+        self.noticed[run.run_id] = self.now
         return outcome
 
     async def wait_for_all(self, **arguments: Any) -> None:
@@ -171,7 +171,7 @@ class World:
 
     def lags(self) -> list[float]:
         """Seconds from the end of each run to its being noticed, sorted."""
-        return sorted(at - (self.runs[run_id].ends or 0.0) for run_id, at in self.heard.items())
+        return sorted(at - (self.runs[run_id].ends or 0.0) for run_id, at in self.noticed.items())
 
     # -- what it answers ----------------------------------------------------------------------------------
 
@@ -241,20 +241,20 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")
 
 
-def inhabit(world: World, patch: pytest.MonkeyPatch) -> World:
-    """Let watchers live in a world."""
+def simulate(simulation: Simulation, patch: pytest.MonkeyPatch) -> Simulation:
+    """Let watchers live in a simulation."""
 
     @asynccontextmanager
     async def driver(*_: Any) -> AsyncIterator[VirtualDriver]:
-        yield VirtualDriver(world.deliver, OPEN)
+        yield VirtualDriver(simulation.deliver, OPEN)
 
     def deployment(settings: Settings, retry: RetryPolicy) -> Deployment:
-        talk = Client(settings, retry=retry, clock=lambda: world.now, jitter=chance.random)
+        talk = Client(settings, retry=retry, clock=lambda: simulation.now, jitter=chance.random)
         return Deployment(settings, client=talk)
 
-    chance = Random(1)  # the same world each time
+    chance = Random(1)  # the same simulation each time
     patch.setattr(watcher, "async_driver", driver)
     patch.setattr(watcher, "Deployment", deployment)
     patch.setattr(watcher, "random", chance)
-    patch.setattr(watcher, "time", SimpleNamespace(time=lambda: world.now, monotonic=lambda: world.loop.now))
-    return world
+    patch.setattr(watcher, "time", SimpleNamespace(time=lambda: simulation.now, monotonic=lambda: simulation.loop.now))
+    return simulation

@@ -17,7 +17,7 @@ from astronomer_remote.api.protocol.flow import Request, Response, TransportErro
 from astronomer_remote.testing import FakeDeployment
 from tests.fuzz.operations import OPERATIONS, furnish
 from tests.fuzz.remote import Endless, HostileRemote
-from tests.fuzz.test_fuzz_tasks import TASKS, World
+from tests.fuzz.test_fuzz_tasks import TASKS, SimulatedTask
 
 VERSIONS = ("1.10.15", "2.2.5", "2.11.2", "3.3.2")
 PASSWORD, GATEWAY = "pä55-w0rd/of us", "g4teway key"
@@ -141,7 +141,7 @@ def test_no_field_brings_a_secret_into_logs_or_xcom_of_a_task(
 ) -> None:
     def act(remote: EchoingRemote) -> Any:
         with monkeypatch.context() as patch:
-            return World(remote, patch).run(TASKS[name])
+            return SimulatedTask(remote, patch).run(TASKS[name])
 
     # Those that the operations above do not end at, so that they come as far as an operator takes them.
     check_each_field(version, act, caplog, capfd, fields=SHOWN)

@@ -92,7 +92,7 @@ TASKS = {
 }
 
 
-class World:
+class SimulatedTask:
     """
     One task, its triggerer and the remote, which share a clock that never waits.
 
@@ -222,7 +222,7 @@ def _try(
     remote = furnished(version, random, rate=random.choice(RATES) if rate is None else rate)
     task = TASKS[name]
     try:
-        result, xcoms = World(remote, patch).run(task)
+        result, xcoms = SimulatedTask(remote, patch).run(task)
         assert task.may_succeed, f"a false success: {result!r:.200}"
         check_storable_json([result, xcoms])
     except AirflowSkipException:
