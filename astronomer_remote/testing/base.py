@@ -166,7 +166,7 @@ def within(value: Callable[[str], Any], fields: Iterable[str]) -> Callable[[Call
 
     :param value: reads a parameter of the request.
     :param fields: dates that can be filtered by.
-    :return: takes what reads a date by its field. :raises ValueError: if a bound is no date.
+    :return: takes what reads a date by its field. :raises ValueError: if a bound is not a date.
     """
     named = [(field, value(f"{field}_gte"), value(f"{field}_lte")) for field in fields]
     bounds = [

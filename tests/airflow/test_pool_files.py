@@ -20,7 +20,7 @@ def test_a_file_of_many_pools_with_a_duplicate_is_read_quickly(tmp_path: Path, e
     path = tmp_path / f"pools.{ending}"
     path.write_text(f"{{{', '.join(names)}}}")
     began = time.process_time()
-    with pytest.raises(InvalidSettings, match="'pool_7' stands there twice"):
+    with pytest.raises(InvalidSettings, match="'pool_7' is declared twice"):
         read(path)
     assert time.process_time() - began < 10
 
@@ -38,7 +38,7 @@ def test_a_path_that_is_no_file_does_not_block(tmp_path: Path) -> None:
     pipe = tmp_path / "pools.json"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path):
-        with pytest.raises(InvalidSettings, match="is no file"):
+        with pytest.raises(InvalidSettings, match="is not a file"):
             read(path)
 
 
@@ -46,7 +46,7 @@ def test_a_path_that_is_no_file_does_not_block(tmp_path: Path) -> None:
 def test_a_file_that_is_nested_too_deeply_is_an_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("[" * 5_000 + "]" * 5_000)
-    with pytest.raises(InvalidSettings, match=r"holds no (JSON|YAML)"):
+    with pytest.raises(InvalidSettings, match=r"is not (JSON|YAML)"):
         read(path)
     with pytest.raises(InvalidSettings, match="pools must be an object"):
         from_text("[" * 5_000 + "]" * 5_000)

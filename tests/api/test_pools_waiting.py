@@ -240,7 +240,7 @@ def test_what_waiting_cannot_fix_ends_every_wait_with_an_error_of_its_own() -> N
         (missing,) = asyncio.run(asyncio.wait_for(wait(["p"]), 30))
         assert isinstance(missing, NotFound)
         assert "no pool 'p'" in str(missing)
-        # The listing, and one pool, which would be read singly if only the listing were refused.
+        # The listing, and one pool, which would be read individually if only the listing were refused.
         remote.disturb(403, times=3, path="/pools")
         one, other = asyncio.run(asyncio.wait_for(wait(["p", "q"]), 30))
         assert isinstance(one, AccessDenied)
@@ -249,7 +249,7 @@ def test_what_waiting_cannot_fix_ends_every_wait_with_an_error_of_its_own() -> N
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 406, 409, 422, 501])
-def test_where_pools_are_not_listed_each_is_read_singly_once_for_all_who_wait_for_it(
+def test_where_pools_are_not_listed_each_is_read_individually_once_for_all_who_wait_for_it(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def wait() -> list[WaitResult]:

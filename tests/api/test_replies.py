@@ -122,7 +122,7 @@ def test_an_unknown_dag_is_distinguished_from_an_unknown_run(version: str) -> No
 def test_a_total_beyond_all_numbers_is_an_unexpected_reply() -> None:
     remote = ScriptedRemote(version=V2, retry=ONCE)
     endless = Response(200, {}, b'{"pools": [], "total_entries": Infinity}')
-    with pytest.raises(UnexpectedReply, match="total_entries is no whole number"):
+    with pytest.raises(UnexpectedReply, match="total_entries is not a whole number"):
         remote.play(remote.deployment.list_pools(), Turn("GET /api/v2/pools?limit=100&offset=0", endless))
 
 

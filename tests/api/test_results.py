@@ -96,7 +96,7 @@ def test_what_is_a_sequence_becomes_a_list(kind: str) -> None:
     ],
 )
 def test_a_value_that_is_no_json_is_named_and_not_mangled(version: str, value: Any, said: str) -> None:
-    with pytest.raises(NotSupported, match=f"XCom 'return_value' of task 't' in run 'r' is no JSON, but {said}"):
+    with pytest.raises(NotSupported, match=f"XCom 'return_value' of task 't' in run 'r' is not JSON, but {said}"):
         results(version, xcom(version, value))
 
 

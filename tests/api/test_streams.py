@@ -499,7 +499,7 @@ def test_few_requests_are_under_way_at_once_however_many_logs_are_shown(monkeypa
                     fake.finish("d", run_id)
 
         async def watch_all() -> Any:
-            # Who waits for two states is looked at singly.
+            # Who waits for two states is looked at individually.
             waits = [watch_run(fake, run_id, sink, skipped_states=("queued",)) for run_id in runs]
             return await asyncio.gather(*waits)
 

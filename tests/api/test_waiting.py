@@ -409,11 +409,11 @@ def test_where_instances_are_not_listed_the_tasks_are_read_one_by_one(refusal: A
     remote, speech = meet(V2)
     names = ("a", "b", "c", "e")
     target, run = WaitTarget("d", run_id="r", task_ids=names), speech.get(speech.run())
-    singly = [instance_turn(speech, name, instance(name)) for name in names]
+    individually = [instance_turn(speech, name, instance(name)) for name in names]
     refused = Turn(instances_turn(speech).expected, refusal)
-    assert evaluate(look(remote, target, run, refused, *singly), target) is WaitStatus.SUCCESS
+    assert evaluate(look(remote, target, run, refused, *individually), target) is WaitStatus.SUCCESS
     # That is remembered for five minutes. What cannot be read alone, as one that is mapped, is not there yet.
-    some = [*singly[:3], instance_turn(speech, "e")]
+    some = [*individually[:3], instance_turn(speech, "e")]
     assert evaluate(look(remote, target, run, *some), target) is None
     remote.clock.now += SECONDS_BETWEEN_WIDE_POLLS + 1
     listed = instances_turn(speech, *(instance(name) for name in names))

@@ -117,10 +117,10 @@ def test_the_cost_does_not_follow_the_number_of_waits(remote: WatchedRemote) -> 
 
     asyncio.run(main())
     requested = [path for _, path in remote.fake.requests[before:]]
-    singly = [path for path in requested if "/dagRuns/remote" in path]
+    individually = [path for path in requested if "/dagRuns/remote" in path]
     # Two to detect the generation and log in, a listing per poll, and one run checked by itself every sixth poll.
-    assert len(requested) == 2 + remote.listings() + len(singly)
-    assert len(singly) <= 1 + remote.listings() // 6
+    assert len(requested) == 2 + remote.listings() + len(individually)
+    assert len(individually) <= 1 + remote.listings() // 6
 
 
 class Heard:
@@ -197,9 +197,9 @@ def test_many_waits_for_tasks_cost_one_listing_per_poll(remote: WatchedRemote, p
 
     assert {outcome.status for outcome in asyncio.run(main())} == {WaitStatus.SUCCESS}
     requested = [path for _, path in remote.fake.requests[before:]]
-    singly = [path for path in requested if path.endswith("/taskInstances")]
+    individually = [path for path in requested if path.endswith("/taskInstances")]
     # Each is polled when its wait begins and when its task has ended, besides the check in every sixth poll.
-    assert len(singly) <= 2 * 30 + remote.listings("taskInstances") // 6
+    assert len(individually) <= 2 * 30 + remote.listings("taskInstances") // 6
 
 
 @pytest.mark.parametrize("version", ["1.10.15", "2.2.5"])
@@ -350,7 +350,7 @@ def test_a_deleted_run_ends_its_wait_alone(remote: WatchedRemote, monkeypatch: p
 
 
 @pytest.mark.parametrize("status", [403, 404, 405])
-def test_every_run_is_read_singly_where_the_listing_is_refused(remote: WatchedRemote, status: int) -> None:
+def test_every_run_is_read_individually_where_the_listing_is_refused(remote: WatchedRemote, status: int) -> None:
     runs = [remote.trigger() for _ in range(3)]
     # The login is a POST too, so that this account comes with a token of its own.
     settings = replace(remote.settings, login=None, password=_token(remote))

@@ -183,7 +183,7 @@ def test_where_the_listing_is_refused_each_is_read_once_per_interval_and_four_at
 @pytest.mark.parametrize(
     "failure", [answer(500, {"detail": "statement timeout"}), page(200, "Sign in")], ids=["500", "page"]
 )
-def test_where_only_the_listing_fails_each_is_read_singly_until_it_works_again(
+def test_where_only_the_listing_fails_each_is_read_individually_until_it_works_again(
     monkeypatch: pytest.MonkeyPatch, failure: Response
 ) -> None:
     simulation = simulate(Simulation(listing=failure), monkeypatch)
@@ -379,7 +379,7 @@ def test_a_poll_that_breaks_ends_its_own_wait_alone(simulation: Simulation) -> N
     simulation.live(main())
 
 
-def test_a_listing_that_never_ends_is_given_up_and_every_run_is_read_singly(simulation: Simulation) -> None:
+def test_a_listing_that_never_ends_is_given_up_and_every_run_is_read_individually(simulation: Simulation) -> None:
     whole = simulation._answer
 
     def answer(request: Request) -> Response:

@@ -61,7 +61,7 @@ def test_one_listing_serves_all_who_wait_for_the_end_of_runs() -> None:
     planned = poll(*(waiter(f"r{number}") for number in range(1000)))
     assert planned.dag_ids == ["d"]
     assert len(planned.served) == 1000
-    assert planned.singly == []
+    assert planned.individually == []
 
 
 def test_a_listing_names_each_dag_once() -> None:
@@ -85,7 +85,7 @@ def test_a_listing_names_each_dag_once() -> None:
 def test_what_no_listing_of_finished_runs_can_show_is_polled_by_itself(target: dict[str, Any]) -> None:
     single = waiter(**target)
     planned = poll(single)
-    assert planned.singly == [single]
+    assert planned.individually == [single]
     assert planned.dag_ids == []
 
 
@@ -98,7 +98,7 @@ def of_tasks(**more: Any) -> Waiter:
 def test_who_waits_for_tasks_of_a_run_that_was_seen_is_served_by_a_listing_of_tasks_that_ended() -> None:
     tasks, group, other = of_tasks(), of_tasks(task_ids=(), task_group_id="g"), of_tasks(run_id="r2")
     planned = poll(tasks, group, other, tasks=Cursor())
-    assert (planned.singly, planned.served) == ([], [])
+    assert (planned.individually, planned.served) == ([], [])
     assert set(planned.runs) == {("d", "r"), ("d", "r2")}
     for task_id, found in (("t", [tasks]), ("g.a", [group]), ("ga", [])):
         assert planned.waiting_for_task(TaskInstance(task_id, dag_id="d", run_id="r")) == found
@@ -106,27 +106,27 @@ def test_who_waits_for_tasks_of_a_run_that_was_seen_is_served_by_a_listing_of_ta
 
 
 @pytest.mark.parametrize("more", [{"allowed_states": ("running",)}, {"failed_states": ("up_for_retry",)}], ids=str)
-def test_tasks_whose_end_is_not_what_is_waited_for_are_looked_at_singly(more: dict[str, Any]) -> None:
+def test_tasks_whose_end_is_not_what_is_waited_for_are_looked_at_individually(more: dict[str, Any]) -> None:
     each = of_tasks(**more)
-    assert poll(each, tasks=Cursor()).singly == [each]
+    assert poll(each, tasks=Cursor()).individually == [each]
 
 
-def test_tasks_of_a_run_that_was_not_seen_yet_are_looked_at_singly() -> None:
+def test_tasks_of_a_run_that_was_not_seen_yet_are_looked_at_individually() -> None:
     each = waiter(task_ids=("t",))
-    assert poll(each, tasks=Cursor()).singly == [each]
+    assert poll(each, tasks=Cursor()).individually == [each]
 
 
 def test_nobody_is_looked_at_long_before_his_interval_is_over() -> None:
     single = waiter(task_ids=("t",))
     single.record_snapshot(Snapshot({"x": ["running"]}), NOW)
-    assert poll(single, now=NOW + 7).singly == []
+    assert poll(single, now=NOW + 7).individually == []
     # The pauses vary by a tenth, and a poll takes time: a little before, rather than an interval later.
-    assert poll(single, now=NOW + 8).singly == [single]
+    assert poll(single, now=NOW + 8).individually == [single]
 
 
-def test_everybody_is_looked_at_singly_where_the_listing_is_refused() -> None:
+def test_everybody_is_looked_at_individually_where_the_listing_is_refused() -> None:
     served = waiter()
-    assert poll(served, runs=Cursor(available=False)).singly == [served]
+    assert poll(served, runs=Cursor(available=False)).individually == [served]
 
 
 def waiter_that_was_served() -> Waiter:
@@ -199,26 +199,26 @@ def test_a_date_in_the_future_does_not_hide_a_run_that_is_made_now() -> None:
     assert poll(waiter(date="2099-01-01T00:00:00Z")).bound == NOW
 
 
-def test_a_few_runs_of_a_very_old_date_are_looked_at_singly_and_widen_nobodys_listing() -> None:
+def test_a_few_runs_of_a_very_old_date_are_looked_at_individually_and_widen_nobodys_listing() -> None:
     old = [waiter(f"old{number}", date="2001-01-01T00:00:00Z") for number in range(OUTLIERS)]
     rest = [waiter(f"r{number}") for number in range(50)]
     planned = poll(*old, *rest)
-    assert set(planned.singly) == set(old)
+    assert set(planned.individually) == set(old)
     assert planned.bound > NOW - SECONDS_TO_OUTLIERS
 
 
 def test_many_runs_of_an_old_date_are_listed_all_the_same() -> None:
     old = [waiter(f"old{number}", date="2001-01-01T00:00:00Z") for number in range(OUTLIERS + 1)]
     planned = poll(*old, waiter())
-    assert planned.singly == []
+    assert planned.individually == []
     assert len(planned.served) == OUTLIERS + 2
 
 
 def test_some_of_those_the_listing_serves_are_checked_in_turn() -> None:
     first, second, third = waiter("a"), waiter("b"), waiter("c")
     first.due, second.due, third.due = 1.0, 2.0, 3.0
-    assert poll(third, first, second).singly == []
-    assert poll(third, first, second, checks=1).singly == [first]
+    assert poll(third, first, second).individually == []
+    assert poll(third, first, second, checks=1).individually == [first]
     assert poll(third, first, second, checks=2).checked == [first, second]
 
 
@@ -260,7 +260,7 @@ def test_a_change_is_logged_once_and_the_end_ends_the_wait_once() -> None:
 
 def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_listing() -> None:
     waiting = waiter(run_id=None, exists=False, date=None, newest=True)  # type: ignore[arg-type]
-    assert poll(waiting).singly == [waiting]
+    assert poll(waiting).individually == [waiting]
     assert not waiting.keys
     waiting.record_snapshot(Snapshot({"run n": ["running"]}, run("n", "running")), NOW)
     planned = poll(waiting)

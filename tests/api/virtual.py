@@ -133,7 +133,7 @@ class Simulation:
         return [request for at, request in self.received if request.path == LISTING and at >= since]
 
     def reads(self, since: float = 0.0) -> list[str]:
-        """Which runs were read singly, from when on."""
+        """Which runs were read individually, from when on."""
         return [
             request.path.removeprefix(RUN)
             for at, request in self.received

@@ -69,7 +69,7 @@ def read(operation: Operation[T], response: Response) -> T:
     except ValueError:
         page = f" but a page ({_title(response)})" if response.is_page else ""
         raise UnexpectedReply(
-            f"Could not {operation.action}: the reply is not JSON{page}. A proxy or login page may stand before "
+            f"Could not {operation.action}: the reply is not JSON{page}. A proxy or login page may be in front of "
             "the deployment, or the connection's host is not an Airflow.",
             **facts,
         ) from None

@@ -62,7 +62,7 @@ class Operation(Generic[T]):
     :param missing: the error for a reply that says there is no such thing.
     :param missing_status: the HTTP status that says so.
     :param hint: what to do if the remote refuses it to every account.
-    :param text: whether the reply is no JSON: ``read`` gets its bytes.
+    :param text: whether the reply is not JSON: ``read`` gets its bytes.
     :param unread: names of fields of the reply that ``read`` does not look at; large ones are not even parsed.
     """
 
@@ -317,7 +317,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
-        """Read the task instance of a task that is not mapped; there is none of a mapped one."""
+        """Read the task instance of a task that is not mapped; a mapped task has none."""
 
     def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Operation[list[str]]:
         """Read the last lines of the log of a task instance's last try."""
@@ -446,7 +446,7 @@ def health_of(body: Mapping[str, Any]) -> Health:
     """The health of every generation has the same shape."""
     first = islice(body.items(), MOST_COMPONENTS)
     found = {name: component.get("status") for name, component in first if isinstance(component, dict)}
-    # What is neither a text nor nothing is no state of a component.
+    # What is neither a text nor nothing is not a state of a component.
     return Health({name: status for name, status in found.items() if status is None or isinstance(status, str)})
 
 

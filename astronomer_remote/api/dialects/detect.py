@@ -91,7 +91,7 @@ def _nothing_found(settings: Settings, answers: Mapping[str, Response]) -> Remot
     # while a deployment restarts.
     if absent:
         return UnexpectedReply(f"{where} host, with its whole path. Replies: {said}.")
-    return UnexpectedReply(f"{where} host and token; a proxy or login page may stand before it. Replies: {said}.")
+    return UnexpectedReply(f"{where} host and token; a proxy or login page may be in front of it. Replies: {said}.")
 
 
 def _describe(reply: Response) -> str:

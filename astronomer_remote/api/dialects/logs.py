@@ -21,16 +21,16 @@ FOLD = re.compile(r"::(end)?group::")
 """Where Airflow's UI folds a log."""
 
 LONGEST_LINES = 16 * 1024
-"""Characters at the beginning of a log, or of one value in a record, that are looked at."""
+"""Characters at the beginning of a log, or of one value in a record, that are read."""
 
 LONGEST_END = 256 * 1024
-"""Bytes at the end of a log among which its last lines are looked for."""
+"""Bytes at the end of a log in which its last lines are searched."""
 
 MOST_RECORDS = 2000
-"""Records at the end of a reply that are looked at: far more than the lines that are shown of one."""
+"""Records at the end of a reply that are read: far more than the lines that are shown of one."""
 
 MOST_LINES = 5000
-"""Lines at the end of a reply after which no further record is looked at."""
+"""Lines at the end of a reply after which no further record is read."""
 
 MOST_FRAMES = 300
 """Frames of a traceback that are shown."""
@@ -123,7 +123,7 @@ def text_part(body: Any) -> LogPart:
 
 
 def _without_sources(lines: Iterable[str]) -> Iterator[str]:
-    """Lines as they are shown, without those about sources, which stand between folds."""
+    """Lines as they are shown, without those about sources, which are between folds."""
     return dropwhile(lambda line: line.startswith(SOURCES), _cleaned(lines))
 
 
@@ -189,7 +189,7 @@ def record_part(body: Any) -> LogPart:
     cut = at > 0
     first = next(_cleaned(_lines_of(records[0])), "") if cut else ""
     if error_at < 0:
-        # It may stand long before what a task printed.
+        # It may come long before what a task printed.
         errors = (record for record in reversed(records[:at]) if _has_error(record))
         found += [[*_cleaned(_lines_of(record))] for record in islice(errors, 1)]
         error_at = len(found) - 1 if len(found) > len(records) - at else -1

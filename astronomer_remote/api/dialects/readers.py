@@ -98,7 +98,7 @@ def event_reader(asset: str) -> Callable[[Any], AssetEvent]:
     def read(body: Any) -> AssetEvent:
         timestamp = date_if_any(body, "timestamp")
         if timestamp is None:
-            raise TypeError("timestamp is no date")
+            raise TypeError("timestamp is not a date")
         uri, name = text_if_any(body, uri_field), text_if_any(body, "name")
         return AssetEvent(
             event_id=whole_number(body, "id"),
@@ -146,15 +146,15 @@ def about(read: Callable[[Any], T], **expected: object) -> Callable[[Any], T]:
 
 
 def text(body: Mapping[str, Any], name: str, *, empty: bool = False) -> str:
-    """:raises TypeError: for what is no text."""
+    """:raises TypeError: for what is not text."""
     value = body[name]
     if not isinstance(value, str) or not (value or empty):
-        raise TypeError(f"{name} is no text")
+        raise TypeError(f"{name} is not text")
     return value
 
 
 def named(body: Mapping[str, Any], name: str) -> str:
-    """An id or a name, safe to be shown. :raises TypeError: for what is no text."""
+    """An id or a name, safe to be shown. :raises TypeError: for what is not text."""
     return str(untrusted.name(text(body, name)))
 
 
@@ -169,18 +169,18 @@ def named_if_any(body: Mapping[str, Any], name: str) -> str | None:
 
 
 def state(body: Mapping[str, Any]) -> str | None:
-    """:raises TypeError: for what is no state, of which nothing can be concluded."""
+    """:raises TypeError: for what is not a state, of which nothing can be concluded."""
     value = body.get("state")
     if value is not None and not isinstance(value, str):
-        raise TypeError("state is no text")
+        raise TypeError("state is not text")
     return None if value is None else str(untrusted.name(value))
 
 
 def whole_number(body: Mapping[str, Any], name: str) -> int:
-    """:raises TypeError: for what is no whole number."""
+    """:raises TypeError: for what is not a whole number."""
     value = number_if_any(body, name)
     if value is None:
-        raise TypeError(f"{name} is no whole number")
+        raise TypeError(f"{name} is not a whole number")
     return value
 
 

@@ -46,7 +46,7 @@ from astronomer_remote.api.protocol.models import (
 T = TypeVar("T")
 
 LONGEST_TRACE = 16 * 1024
-"""Characters that are kept of the end of a stack trace, where the error stands."""
+"""Characters that are kept of the end of a stack trace, where the error is."""
 
 BULK_OF_TASKS = ("rendered_fields", "executor_config", "note", "trigger", "triggerer_job", "dag_version")
 """Fields of a task instance that may be long, and that nothing here reads."""

@@ -35,13 +35,13 @@ def read(path: str | Path) -> list[Pool]:
     except InvalidSettings as error:
         raise InvalidSettings(f"{file}: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise InvalidSettings(f"{file} holds no JSON: {error}.") from None
+        raise InvalidSettings(f"{file} is not JSON: {error}.") from None
 
 
 def _text_of(file: Path) -> str:
     # Of a device, or a pipe that nobody writes to, there is no end.
     if file.exists() and not file.is_file():
-        raise InvalidSettings(f"{file} is no file.")
+        raise InvalidSettings(f"{file} is not a file.")
     with file.open("rb") as opened:
         content = opened.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
@@ -64,7 +64,7 @@ def _once(pairs: list[Any]) -> dict[Any, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice = sorted(str(name) for name, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise InvalidSettings(f"{', '.join(map(repr, twice))} stands there twice.")
+        raise InvalidSettings(f"{', '.join(map(repr, twice))} is declared twice.")
     return found
 
 
@@ -83,4 +83,4 @@ def _yaml(text: str) -> Any:
     try:
         return yaml.load(text, loader)  # as safe as the one it is made of
     except (yaml.YAMLError, TypeError, RecursionError) as error:
-        raise InvalidSettings(f"it holds no YAML of plain values: {' '.join(str(error).split())}.") from None
+        raise InvalidSettings(f"it is not YAML of plain values: {' '.join(str(error).split())}.") from None

@@ -73,7 +73,7 @@ class StaticHeader(Authentication):
     A token or key that is sent as it is.
 
     :param values: forms of the ``Authorization`` header, tried in order until one is accepted: an Astro API token is
-        sent as ``Bearer``, while Astronomer Software's service accounts want the bare key.
+        sent as ``Bearer``, while Astronomer Software's service accounts need the bare key.
     """
 
     def __init__(self, *values: str) -> None:
@@ -252,7 +252,7 @@ def _access_token(reply: Response, login: str) -> str:
     if reply.status >= 400 and reply.is_airflow_error:
         raise AuthenticationFailed(why, **facts)
     # Airflow itself says no in JSON; whatever else this is comes and goes with a gateway.
-    raise UnexpectedReply(f"{why} Or a proxy or login page stands before it.", **facts)
+    raise UnexpectedReply(f"{why} Or a proxy or login page is in front of it.", **facts)
 
 
 def _expiry(token: str) -> float | None:

@@ -21,7 +21,7 @@ from astronomer_remote.api.protocol import untrusted
 T = TypeVar("T")
 
 LENGTH_OF_A_BEGINNING = 16 * 1024
-"""Bytes of a page within which its title stands."""
+"""Bytes of a page in which its title is searched."""
 
 LARGEST_ENTRY = 32 * 1024 * 1024
 """
@@ -156,7 +156,7 @@ class Response:
         return isinstance(body, dict) and ("detail" in body or "error" in body)
 
     def beginning(self, length: int = LENGTH_OF_A_BEGINNING) -> str:
-        """The first bytes of the body as text: all that is ever looked at of what is no JSON."""
+        """The first bytes of the body as text: all that is read of a body that is not JSON."""
         return self.body[:length].decode("utf-8", errors="replace")
 
     def json(self) -> Any:
@@ -185,7 +185,7 @@ def json_in_steps(text: str, *, skip: Collection[str] = (), parse_int: Callable[
 
     :param skip: names whose values are not kept where they, or what they are a part of, are larger than a step.
     :param parse_int: what reads an integer.
-    :raises ValueError: when it is no JSON.
+    :raises ValueError: when it is not JSON.
     """
     steps = _Steps(text, frozenset(skip), json.JSONDecoder(parse_int=parse_int))
     value, end = steps.value(0)
@@ -352,5 +352,5 @@ def path(*segments: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text as it stands in a query of a link."""
+    """Text quoted for the query of a link."""
     return quote(text, safe="~")

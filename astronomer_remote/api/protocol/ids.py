@@ -1,4 +1,4 @@
-"""Ids and paths: which are safe to send, and the run id that stands for one intent."""
+"""Ids and paths: which are safe to send, and the run id of an intent."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def is_addressable(run_id: str) -> bool:
 
 def digest_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tuple[str, ...]) -> str:
     """
-    The digest that stands for one intent of one local task to run a remote DAG: 16 hexadecimal digits.
+    The digest of one intent of one local task to run a remote DAG: 16 hexadecimal digits.
 
-    It is a pure function of what makes the intent one: whoever repeats the intent, after whatever kind of death,
-    arrives at the same digest.
+    It is a pure function of what identifies the intent: a retry of the task, after any kind of crash,
+    gets the same digest.
 
     :param dag_id: the local DAG.
     :param task_id: the local task.
@@ -78,7 +78,7 @@ def digest_of_intent(*, dag_id: str, task_id: str, map_index: int, identity: tup
 
 def run_id_of_intent(digest: str, *, dag_id: str, task_id: str, map_index: int) -> str:
     """
-    The run id that stands for an intent: readable, and as unique as its digest.
+    The run id of an intent: readable, and as unique as its digest.
 
     :param digest: of :func:`digest_of_intent`.
     :param dag_id: the local DAG.
@@ -99,7 +99,7 @@ def marked_note(note: str | None, digest: str) -> str | None:
     """
     A note with a last line that says which intent its run belongs to, instead of such a line of an earlier intent.
 
-    :return: the note as it is if there is no room for the line; nothing of it is cut off.
+    :return: the note as it is if the line does not fit; nothing of it is cut off.
     """
     lines = [line for line in (note or "").splitlines() if not line.startswith(MARK)]
     marked = "\n".join([*lines, f"{MARK}{digest}]"])

@@ -22,7 +22,7 @@ from astronomer_remote.api.protocol.errors import InvalidSettings
 __all__ = ["Asset", "AssetEvent", "Dag", "DagRun", "Generation", "Health", "Pool", "TaskInstance", "Version"]
 
 LONGEST_VERSION = 100
-"""Characters of a version that are looked at."""
+"""Characters of a version that are read."""
 
 FINISHED_RUN_STATES = frozenset({"success", "failed"})
 FINISHED_TASK_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})

@@ -40,7 +40,7 @@ class PoolChange:
 
     @property
     def takes_away(self) -> bool:
-        """Whether tasks may have less room afterwards."""
+        """Whether tasks may have fewer slots afterwards."""
         if self.before is None or self.after is None:
             return self.after is None
         shrinks = _size(self.after) < _size(self.before)
@@ -48,7 +48,7 @@ class PoolChange:
 
     @property
     def phase(self) -> tuple[bool, bool]:
-        """When its turn comes: after the changes that make room, or even after those that take some away."""
+        """Its place in the order: changes that add slots, then those that take some away, then deletions."""
         return self.action == DELETE, self.takes_away
 
     def as_dict(self) -> dict[str, Any]:

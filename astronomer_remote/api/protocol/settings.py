@@ -43,7 +43,7 @@ LAST_PAGES = frozenset(
 """Further pages, of which only the last segment of an address is taken for one: the names are not Airflow's alone."""
 
 LISTS = frozenset({"connection", "dagrun", "job", "log", "pool", "slamiss", "taskinstance", "variable", "xcom"})
-"""What stands before ``/list`` in the addresses of Airflow 2."""
+"""What comes before ``/list`` in the addresses of Airflow 2."""
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "content-encoding", "upgrade"})
@@ -102,7 +102,7 @@ class Settings:
         return tuple(filter(None, (self.password, basic, *self._secrets_of_proxy(), *self.headers.values())))
 
     def _secrets_of_proxy(self) -> tuple[str, ...]:
-        """The proxy's password as it stands in the URL and plain, and as the proxy is shown it with the user name."""
+        """The proxy's password: quoted as in the URL, plain, and encoded with the user name as the proxy gets it."""
         parts = urlsplit(self.proxy or "")
         if not parts.password:
             return ()

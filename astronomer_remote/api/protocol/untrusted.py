@@ -29,7 +29,7 @@ LARGEST_INTEGER = 2**63
 TOO_DEEP = "(left out: nested too deeply)"
 
 REPLACEMENT = "\ufffd"
-"""What stands for a character that cannot be stored, as Unicode has it."""
+"""Unicode's replacement for a character that cannot be stored."""
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 """PostgreSQL stores no null character, and UTF-8 has no halves of surrogate pairs."""
@@ -44,7 +44,7 @@ INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u206f\ufeff
 """What has no width: a reader takes two texts for the same that differ in it. Joiners stay, which emoji are made of."""
 
 FOLD = re.compile(r"::(?=(?:end)?group)|##(?=\[(?:end)?group)")
-"""Begins what Airflow's log viewer folds a log at, wherever it stands in a line."""
+"""Begins what Airflow's log viewer folds a log at, wherever it is in a line."""
 
 TOKEN = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 """What has to be known of JSON to see how deeply it is nested; nothing in it repeats, so that nothing backtracks."""
@@ -58,7 +58,7 @@ def loads(body: bytes, parse: Callable[..., Any] = json.loads) -> Any:
     not hide the others. Integers with too many digits for Python become text.
 
     :param parse: what parses JSON; takes ``parse_int`` like :func:`json.loads`.
-    :raises ValueError: when it is no JSON.
+    :raises ValueError: when it is not JSON.
     """
     text = body.decode(json.detect_encoding(body), errors="replace")
     try:
@@ -116,14 +116,14 @@ def readable(text: object, limit: int = LONGEST_LINE) -> str:
     :param text: the text, or an object to show as text.
     :param limit: characters to keep; an ellipsis stands for the rest.
     """
-    # Cut before it is looked through; what is made visible below takes more room.
+    # Cut before it is searched; what is made visible below takes more space.
     shown = INVISIBLE.sub(_visible, _harmless(str(text)[: limit + 1]))
     return shown if len(shown) <= limit else f"{shown[:limit]}…"
 
 
 def name(value: Any) -> Any:
     """
-    An id, a name or a state as the remote sends it; what is no text stays as it is.
+    An id, a name or a state as the remote sends it; what is not text stays as it is.
 
     No API can address a name with a control character, so that nothing is lost when it is made visible.
     """

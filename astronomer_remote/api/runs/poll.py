@@ -39,11 +39,11 @@ SECONDS_QUEUED_BEFORE_EXPLAINING = 120.0
 RUNS_AT_ONCE = 500
 """How many runs are named in one request."""
 
-TASKS_READ_SINGLY = 3
+TASKS_READ_INDIVIDUALLY = 3
 """Up to so many tasks, the instances are read one by one instead of all that the run has."""
 
 MOST_KNOWN_AS_MAPPED = 10_000
-"""Of how many tasks it is remembered that they are mapped, so that they cannot be read singly."""
+"""Of how many tasks it is remembered that they are mapped, so that they cannot be read individually."""
 
 
 class Poller:
@@ -199,10 +199,10 @@ class Poller:
         """The task instances of a run, as far as they are of interest, and whether none of those is missing."""
         dialect = yield from self._client.dialect()
         if not dialect.lists_task_instances:
-            return (yield from self._singly(run, target.task_ids)), True
+            return (yield from self._individually(run, target.task_ids)), True
         refused = bool(target.task_ids) and self._client.clock() < self._listing_refused_until
-        few = 0 < len(target.task_ids) <= TASKS_READ_SINGLY and not self._are_mapped(target)
-        found = (yield from self._singly(run, target.task_ids)) if refused or few else []
+        few = 0 < len(target.task_ids) <= TASKS_READ_INDIVIDUALLY and not self._are_mapped(target)
+        found = (yield from self._individually(run, target.task_ids)) if refused or few else []
         if refused or (few and len(found) == len(target.task_ids)):
             return found, len(found) == len(target.task_ids)
         try:
@@ -218,7 +218,7 @@ class Poller:
             self._mapped.update((run.dag_id, task_id) for task_id in mapped)
         return reader.items, reader.whole and not reader.unreadable
 
-    def _singly(self, run: DagRun, task_ids: Sequence[str]) -> Flow[list[TaskInstance]]:
+    def _individually(self, run: DagRun, task_ids: Sequence[str]) -> Flow[list[TaskInstance]]:
         """The instances of tasks that are not mapped, as far as there are any."""
         dialect = yield from self._client.dialect()
         instances: list[TaskInstance] = []

@@ -167,6 +167,6 @@ def _plain(value: Any, name: str, levels: int = untrusted.DEEPEST) -> Any:
 
 def _no_json(name: str, kind: str) -> NotSupported:
     return NotSupported(
-        f"{name} is no JSON, but {kind}. Let the task return text, numbers, lists and dicts of "
+        f"{name} is not JSON, but {kind}. Let the task return text, numbers, lists and dicts of "
         "them, or leave it out of results."
     )

@@ -63,7 +63,7 @@ class PollPlan:
     :param served: those it serves.
     :param parts: those served by a listing of tasks that ended, since they wait for parts of runs.
     :param parts_since: the same as `since`, for tasks.
-    :param singly: those that are polled by themselves.
+    :param individually: those that are polled by themselves.
     :param checked: those among them that a listing serves.
     """
 
@@ -73,7 +73,7 @@ class PollPlan:
     served: Sequence[Waiter]
     parts: Sequence[Waiter]
     parts_since: float
-    singly: Sequence[Waiter]
+    individually: Sequence[Waiter]
     checked: Sequence[Waiter] = ()
 
     @cached_property
@@ -231,9 +231,9 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor
     listed = [*served, *parts]
     rest = set(waiters).difference(listed)
     early = EARLY * _interval(waiters, now)
-    singly = [waiter for waiter in rest if waiter.due - early <= now]
+    individually = [waiter for waiter in rest if waiter.due - early <= now]
     # One at a time, since it takes a few requests.
-    singly += [waiter for waiter in listed if waiter.should_explain_absence(now)][:1]
+    individually += [waiter for waiter in listed if waiter.should_explain_absence(now)][:1]
     checked = sorted(listed, key=lambda waiter: waiter.due)[:checks] if checks else []
     return PollPlan(
         dag_ids=sorted({waiter.target.dag_id for waiter in served}),
@@ -243,7 +243,7 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor
         served=served,
         parts=parts,
         parts_since=tasks.since(parts, clock),
-        singly=[*singly, *checked],
+        individually=[*individually, *checked],
         checked=checked,
     )
 

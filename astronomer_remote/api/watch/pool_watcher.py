@@ -76,7 +76,7 @@ async def watch_pool(
 
 class PoolListings:
     """
-    Listings of the pools of a deployment, each made once for all who wait.
+    Listings of the pools of a deployment, each requested once for all waits.
 
     :param settings: where the deployment is.
     :param reload: reads the connection again.
@@ -94,7 +94,7 @@ class PoolListings:
 
     @classmethod
     def of(cls, settings: Settings, reload: Reload) -> PoolListings:
-        """Those of a deployment in the running event loop; they go when the last one who waits does."""
+        """Those of a deployment in the running event loop; they are dropped with the last wait."""
         of_this_loop = cls._all.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
         found = of_this_loop.get(settings)
         if found is None:
@@ -133,7 +133,7 @@ class PoolListings:
                 single = await self._read(name)
                 # If no request gets through, the listing is not the cause.
                 if not isinstance(single.outcome, (AuthenticationFailed, TransientError)):
-                    log.warning("The remote does not list its pools; for now, each is read singly: %s", failure)
+                    log.warning("The remote does not list its pools; for now, each is read individually: %s", failure)
                     self._refused_until = time.monotonic() + SECONDS_BETWEEN_WIDE_POLLS
                     key, reading = name, single
             self._readings[key] = reading

@@ -225,7 +225,7 @@ class Watcher:
                     await self._poll_loop(driver)
                 finally:
                     await self._follow_loop.close()
-        except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach those who wait for it
+        except Exception as error:  # noqa: BLE001  # whatever ends the loop must reach its waits
             self._retire()
             for waiter in set(self._waiters):
                 waiter.end(error)
@@ -274,7 +274,7 @@ class Watcher:
         if self._available != available:
             # Those whom a listing was to serve that is refused.
             poll = self._plan(clock)
-        left = [waiter for waiter in poll.singly if waiter.ended is None]
+        left = [waiter for waiter in poll.individually if waiter.ended is None]
         refusals = Refusals()
         await asyncio.gather(*(self._poll_one(driver, waiter, refusals) for waiter in spread(left)))
         self._checks.record(sum(waiter.ended is not None for waiter in poll.checked if waiter in left))
@@ -302,7 +302,7 @@ class Watcher:
         for waiter, run in matched:
             if waiter.target.run_id:
                 waiter.record_snapshot(Snapshot.of_run(run), now)
-        # Who waits for dates may wait for several, of which this is one.
+        # A wait for dates may be for several, of which this is one.
         several = {waiter for waiter, _ in matched if not waiter.target.run_id}
         await asyncio.gather(*(self._poll_one(driver, waiter) for waiter in several))
         return True
@@ -322,7 +322,7 @@ class Watcher:
     ) -> list[Ended] | None:
         """List what has ended. :return: that, nothing if the remote refuses, ``None`` if it did not answer."""
         if not served:
-            # Who is served next may have waited for long: nothing is known of that time.
+            # The next wait may have begun long ago: nothing is known of that time.
             listing.resume_at = None
             return []
         client = self._deployment.client
@@ -348,7 +348,7 @@ class Watcher:
                 # What ended up to now has been reported.
                 waiter.listed, waiter.answered_at = True, now
             return ended
-        log.warning("The remote does not list what ended; for now, every run is read singly: %s", refusal)
+        log.warning("The remote does not list what ended; for now, every run is read individually: %s", refusal)
         listing.available = False
         return []
 
