@@ -36,7 +36,7 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
 def test_the_sdist_holds_what_its_tests_need(built: Path) -> None:
     with tarfile.open(built / f"{NAME}.tar.gz") as archive:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
-    assert tracked() - tracked(".github", ".ci") <= names
+    assert tracked() - tracked(".github", ".ci", ".readthedocs.yaml") <= names
 
 
 def test_the_metadata_says_what_people_and_installers_look_for(wheel: Path) -> None:

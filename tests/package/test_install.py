@@ -51,7 +51,7 @@ def test_the_wheel_and_the_lines_of_a_dockerfile(clean: Clean) -> None:
     assert made.returncode == 0, made.stderr
     assert [each.name for each in (source / "dist").iterdir()] == [WHEEL]
 
-    dockerfile = block("A Dockerfile from apache/airflow", "dockerfile")
+    dockerfile = block("Dockerfile based on apache/airflow", "dockerfile")
     (image,) = re.findall(r"^FROM apache/airflow:(.+)$", dockerfile, re.MULTILINE)
     (run,) = re.findall(r"^RUN (.+)$", dockerfile, re.MULTILINE)
     assert image == clean.version
