@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from astronomer_remote.testing import VirtualClock
+
 
 def wait_until(
     condition: Callable[[], bool],
@@ -40,3 +42,10 @@ def living(pids: set[int]) -> set[int]:
         except OSError:
             continue
     return found
+
+
+class RealClock(VirtualClock):
+    """Pauses that take their time, in front of a real deployment."""
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)

@@ -26,11 +26,12 @@ from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.flow import Request, Response, send
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import SyncDriver, configure
-from astronomer_remote.testing import VirtualClock, drive
+from astronomer_remote.testing import drive
 from dev.deployments import ROOT, Airflow
 from tests.contract.flows import TABLE
 from tests.contract.recorded import BASE_URL, FOLDER, administrator, deployment, described, document, plain
 from tests.contract.roles import OPERATIONS, measure
+from tests.waiting import RealClock
 
 T = TypeVar("T")
 
@@ -165,13 +166,6 @@ class Recorder:
         # Paths of the machine in a task's log.
         text = re.sub(r"/tmp/\w+|/root/", "/var/", text)
         return json.loads(text)
-
-
-class RealClock(VirtualClock):
-    """Pauses that take their time, in front of a real deployment."""
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 def kept(response: Response) -> dict[str, Any]:

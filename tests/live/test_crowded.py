@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from astronomer_remote.api.protocol.flow import Flow, Request
+from astronomer_remote.api.protocol.flow import Flow, Request, Response, send
 from astronomer_remote.api.runs.failure import LARGEST_REPORT
 from astronomer_remote.api.waiting.log_stream import LINES_PER_POLL
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
+from astronomer_remote.testing import drive
 from dev.deployments import Airflow
 from tests.live.remote import RemoteApi
+from tests.waiting import RealClock
 
 T = TypeVar("T")
 
@@ -35,7 +37,7 @@ class Counting(RemoteApi):
         self.outcome, self.seconds = self._crowded()
         self.waiting, self.paths = self.paths, []
         report = self.remote.failures.report(self._run(), log_lines=20)
-        self.report = self.run(self._counted(report))
+        self.report = self._counted(report)
 
     def _run(self) -> Any:
         assert self.outcome.run
@@ -47,21 +49,18 @@ class Counting(RemoteApi):
         began = time.monotonic()
         target = WaitTarget("crowded", failed_states=("failed",), progress=True, stream=STREAMED).of(made)
         wait = self.remote.poller.wait(target, poke_interval=10, deadline=time.time() + 900, on_line=self.lines.append)
-        return self.run(self._counted(wait)), time.monotonic() - began
+        return self._counted(wait), time.monotonic() - began
 
-    def _counted(self, flow: Flow[T]) -> Flow[T]:
+    def _counted(self, flow: Flow[T]) -> T:
         """Run a flow, and note its requests."""
-        outcome: Any = None
-        while True:
-            try:
-                step = flow.send(outcome)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            outcome = yield step
+
+        def forward(request: Request) -> Response:
             # A login is needed once in a month.
-            if isinstance(step, Request) and step.path != "/login/":
-                self.paths.append(step.path)
+            if request.path != "/login/":
+                self.paths.append(request.path)
+            return self.run(send(request))
+
+        return drive(flow, forward, clock=RealClock())
 
     def lines_of(self, name: str) -> list[str]:
         """The lines from one log."""
