@@ -10,10 +10,10 @@ import pytest
 import requests
 from airflow.providers.common.compat.sdk import Connection
 
-from astronomer_remote.exceptions import DagRunNotFound
+from astronomer_remote.exceptions import AuthenticationFailed, DagRunNotFound
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
-from astronomer_remote.testing.fixtures import fake_deployment  # noqa: F401  # a fixture
+from astronomer_remote.testing.fixtures import fake_deployment, offline_deployment  # noqa: F401  # fixtures
 
 Start = Callable[..., FakeDeployment]
 
@@ -99,3 +99,18 @@ def test_a_fault_of_its_own_is_reported_and_not_repeated(remote: FakeDeployment)
     reply = requests.post(f"{remote.url}/api/v2/pools", data=body, headers=headers, timeout=5)
     assert reply.status_code == 501
     assert "fake deployment broke" in reply.json()["detail"]
+
+
+def test_without_a_server_a_hook_reaches_it_and_does_not_sleep(
+    offline_deployment: FakeDeployment,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket.socket, "connect", None)
+    monkeypatch.delattr("time.sleep")
+    offline_deployment.add_pool("small", 3)
+    offline_deployment.disturb(503, times=3)
+    offline_deployment.disturb(None)
+    assert AstronomerHook().get_pool("small").slots == 3
+    offline_deployment.change_secret("another")
+    with pytest.raises(AuthenticationFailed):
+        AstronomerHook().get_pool("small")
