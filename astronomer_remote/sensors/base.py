@@ -18,15 +18,16 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
 )
 
-from astronomer_remote.api.assets.target import AssetTarget
-from astronomer_remote.api.pools.target import PoolTarget
-from astronomer_remote.api.waiting.target import WaitTarget
 from astronomer_remote.compat import TaskDeferralError
 from astronomer_remote.operators.base import RemoteOperator, began
 from astronomer_remote.triggers.base import RemoteTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from astronomer_remote.api.assets.target import AssetTarget
+    from astronomer_remote.api.pools.target import PoolTarget
+    from astronomer_remote.api.waiting.target import WaitTarget
 
 DEADLINE = "deadline"
 """Key in a deferral's kwargs: when the wait ends at the latest."""
