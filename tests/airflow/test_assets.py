@@ -269,7 +269,7 @@ def test_a_wait_that_takes_too_long_ends(shop: FakeDeployment, limit: str) -> No
     limits = {"timeout": {"timeout": 0.5}, "execution_timeout": {"execution_timeout": timedelta(seconds=0.5)}}[limit]
     made, task = sense(deferrable=True, **limits)
     error = AirflowSensorTimeout if limit == "timeout" else AirflowTaskTimeout
-    with pytest.raises(error, match="(0 of 1 events: |still )waiting for an event of asset 's3://shop/orders'"):
+    with pytest.raises(error, match=r"(0 of 1 events: |still )waiting for an event of asset 's3://shop/orders'"):
         to_the_end(made, task.context())
 
 
