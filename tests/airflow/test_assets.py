@@ -28,6 +28,7 @@ from tests.airflow.local import (
     only_event,
     restored,
     resume,
+    through_the_database,
     to_the_end,
 )
 
@@ -321,3 +322,14 @@ def test_an_event_of_another_version_of_this_package_is_an_error(shop: FakeDeplo
     assert event["error"] == "UnexpectedReply"
     with pytest.raises(UnexpectedReply, match="another version"):
         made.execute_complete(task.context(), event)
+
+
+@pytest.mark.parametrize("kind", [RemoteAssetEventOperator, RemoteAssetSensor])
+def test_an_asset_object_is_rendered_and_serialized(shop: FakeDeployment, kind: Any) -> None:
+    shop.add_asset_event(URI)
+    made = in_dag(kind, asset=Asset(URI))
+    assert through_the_database(made.dag).task_dict["local_task"].task_type == kind.__name__
+    task = local_task(made)
+    made.render_template_fields(task.context())
+    made.execute(task.context())
+    assert made.asset == Asset(URI)
