@@ -14,7 +14,10 @@ def test_everything_can_be_read_in_every_way(seen: Seen) -> None:
     assert (found["generation"], found["version"]) == (seen.remote.deployment.generation, version)
     assert found["health"]["scheduler"] == "healthy"
     assert "default_pool" in found["pools"]
-    assert found["twins"] == [found["pools"], version]
+    # Other tests of this pair create and delete pools at the same time.
+    pools, read_version = found["twins"]
+    assert "default_pool" in pools
+    assert read_version == version
     assert found["called"]["items" if seen.remote.version < (2, 0) else "event_logs"]
     assert found["page"]["metadatabase"]["status"] == "healthy"
 
