@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.client.client import Client, RetryBudget
-from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.retry import RetryBudget, RetryPolicy
 from astronomer_remote.api.protocol.errors import RemoteError, Unreachable
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, Sleep, TransportError
 from astronomer_remote.api.protocol.models import Pool, TriggerIntent

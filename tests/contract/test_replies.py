@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.protocol.errors import NotSupported
 from tests.contract import recorded
@@ -13,7 +14,7 @@ from tests.contract.roles import OPERATIONS, least
 VERSIONS = recorded.versions()
 
 
-def deployment(version: str, started: float) -> recorded.Deployment:
+def deployment(version: str, started: float) -> Deployment:
     """A deployment that is known already, and an administrator who has logged in."""
     way = "Basic" if version < "3" else "Bearer"
     remote = recorded.deployment(recorded.administrator(recorded.BASE_URL, f"{way} scrubbed"), started)
