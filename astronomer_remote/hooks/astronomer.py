@@ -32,8 +32,6 @@ from astronomer_remote.exceptions import InvalidSettings, RemoteError, airflow_e
 
 __all__ = ["AstronomerHook"]
 
-__all__ = ["AstronomerHook"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 

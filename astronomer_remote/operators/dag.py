@@ -33,18 +33,6 @@ __all__ = [
 ]
 
 
-__all__ = [
-    "RemoteCancelDagRunOperator",
-    "RemoteClearDagRunOperator",
-    "RemoteDeleteDagRunOperator",
-    "RemotePauseDagOperator",
-    "RemoteRecordDagOperator",
-    "RemoteRestoreDagOperator",
-    "RemoteUnpauseDagOperator",
-    "dag_paused",
-]
-
-
 def _was_paused(value: Any, name: str) -> bool:
     if is_nothing(value):
         raise InvalidSettings(f"{name} must be what RemoteRecordDagOperator returned.")

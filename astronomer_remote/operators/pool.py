@@ -29,13 +29,6 @@ __all__ = [
     "RemoteUpdatePoolOperator",
 ]
 
-__all__ = [
-    "RemoteCreatePoolOperator",
-    "RemoteDeletePoolOperator",
-    "RemoteSyncPoolsOperator",
-    "RemoteUpdatePoolOperator",
-]
-
 IF_EXISTS = ("fail", "skip", "update")
 IF_MISSING = ("skip", "fail")
 

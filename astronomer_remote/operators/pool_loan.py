@@ -34,14 +34,6 @@ __all__ = [
 ]
 
 
-__all__ = [
-    "RemoteBorrowPoolSlotsOperator",
-    "RemoteRecordPoolOperator",
-    "RemoteReturnPoolSlotsOperator",
-    "borrowed_slots",
-]
-
-
 def _loan_fields(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidSettings(f"{name} must be what RemoteRecordPoolOperator returned, not {value!r}.")

@@ -19,7 +19,7 @@ from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, Unexpe
 from astronomer_remote.api.protocol.models import AssetEvent, utc_text
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
-from astronomer_remote.api.watch import asset_watcher
+from astronomer_remote.api.watch import asset_watcher, shared
 from astronomer_remote.api.watch.asset_watcher import EventFeed, watch_asset
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Reply
@@ -180,7 +180,7 @@ def test_more_new_events_than_are_read_make_each_wait_read_its_own(
 
 
 def test_a_remote_that_does_not_answer_is_polled_again(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asset_watcher, "Deployment", partial(Deployment, retry=RetryPolicy(attempts=1)))
+    monkeypatch.setattr(shared, "Deployment", partial(Deployment, retry=RetryPolicy(attempts=1)))
     lines: list[str] = []
 
     async def down() -> list[WaitResult]:

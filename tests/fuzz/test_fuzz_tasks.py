@@ -19,7 +19,7 @@ from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver
-from astronomer_remote.api.watch import asset_watcher, pool_watcher, watcher
+from astronomer_remote.api.watch import shared, watcher
 from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks import astronomer
 from astronomer_remote.hooks.astronomer import AstronomerHook
@@ -106,7 +106,7 @@ class SimulatedTask:
         patch.setattr(time, "monotonic", remote.clock)
         patch.setitem(Client.__init__.__kwdefaults__, "clock", remote.clock)
         patch.setattr(SyncDriver, "run", lambda _, flow: remote.drive(flow))
-        for module in (watcher, pool_watcher, asset_watcher, astronomer):
+        for module in (watcher, shared, astronomer):
             patch.setattr(module, "async_driver", self._async_driver)
         patch.setattr(asyncio, "to_thread", _at_once)
         patch.setattr(AstronomerHook, "async_settings", self._settings)

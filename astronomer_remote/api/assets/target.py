@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.errors import written_by_another_version
 from astronomer_remote.api.protocol.models import AssetEvent, AssetRef
+from astronomer_remote.api.waiting.target import Target
 
 
 @dataclass(frozen=True)
-class AssetTarget:
+class AssetTarget(Target):
     """
     The events of an asset that are waited for; plain JSON, so that it survives a deferral.
 
@@ -33,22 +33,6 @@ class AssetTarget:
     def ref(self) -> AssetRef:
         """What identifies the asset."""
         return AssetRef(self.uri, self.name)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> AssetTarget:
-        """
-        The inverse of :meth:`as_dict`.
-
-        :raises UnexpectedReply: for what another version of this package has written, and this one does not know.
-        """
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise written_by_another_version(error) from None
 
     def __str__(self) -> str:
         events = "an event" if self.count == 1 else f"{self.count} events"

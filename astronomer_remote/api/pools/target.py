@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, written_by_another_version
+from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound
 from astronomer_remote.api.protocol.models import LARGEST_POOL, Pool
+from astronomer_remote.api.waiting.target import Target
 
 
 @dataclass(frozen=True)
-class PoolTarget:
+class PoolTarget(Target):
     """
     What is waited for in a pool; plain JSON, so that it survives a deferral.
 
@@ -28,22 +28,6 @@ class PoolTarget:
     def __post_init__(self) -> None:
         if not isinstance(self.slots, int) or isinstance(self.slots, bool) or not 1 <= self.slots <= LARGEST_POOL:
             raise InvalidSettings(f"slots={self.slots!r} to wait for must be a whole number from 1 to {LARGEST_POOL}.")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> PoolTarget:
-        """
-        The inverse of :meth:`as_dict`.
-
-        :raises UnexpectedReply: for what another version of this package has written, and this one does not know.
-        """
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise written_by_another_version(error) from None
 
     def __str__(self) -> str:
         return f"{'no occupied slots' if self.empty else f'{self.slots} open slots'} in pool {self.pool!r}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import LONGEST_MESSAGE, UnexpectedReply, written_by_another_version
@@ -37,8 +37,35 @@ class WaitStatus(str, enum.Enum):
     TIMEOUT = "timeout"
 
 
+TargetT = TypeVar("TargetT", bound="Target")
+
+
 @dataclass(frozen=True)
-class WaitTarget:
+class Target:
+    """What a wait is for; plain JSON, so that it survives a deferral."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON, lists for tuples."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls: type[TargetT], data: Mapping[str, Any]) -> TargetT:
+        """
+        The inverse of :meth:`as_dict`.
+
+        :raises UnexpectedReply: for what another version of this package has written, and this one does not know.
+        """
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise written_by_another_version(error) from None
+
+
+@dataclass(frozen=True)
+class WaitTarget(Target):
     """
     What is waited for; plain JSON through and through, so that it survives a deferral.
 
@@ -127,25 +154,6 @@ class WaitTarget:
         # Airflow 3 has an index on the one date, Airflow 2 on the other; it has no "run_after".
         date = run.run_after or run.logical_date
         return replace(self, run_id=run.run_id, newest=False, exists=True, date=date)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON, lists for tuples."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> WaitTarget:
-        """
-        The inverse of :meth:`as_dict`.
-
-        :raises UnexpectedReply: for what another version of this package has written, and this one does not know.
-        """
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
-        }
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise written_by_another_version(error) from None
 
     def __str__(self) -> str:
         of = "of" if self.match_by == BY_LOGICAL_DATE else "whose data interval ends at"

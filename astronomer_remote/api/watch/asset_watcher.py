@@ -8,28 +8,22 @@ needs a newer listing than the last one reads it for all.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import ClassVar, TypeAlias
-from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
+from functools import partial
+from weakref import WeakSet
 
 from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
-from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import TransientError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import AssetEvent, utc_text
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import async_driver
 from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import ConditionWaiter, seconds_of
-
-Reload: TypeAlias = Callable[[], Awaitable[Settings]]
-
-_ByLoop: TypeAlias = "WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Settings, EventFeed]]"
+from astronomer_remote.api.watch.shared import Reload, Shared, poll_until_met
 
 
 async def watch_asset(
@@ -56,16 +50,7 @@ async def watch_asset(
     feed = EventFeed.of(settings, reload)
     subscriber = Subscriber(target)
     waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time)
-    while True:
-        outcome: list[AssetEvent] | TransientError
-        try:
-            outcome = await feed.events(subscriber, poke_interval)
-        except TransientError as error:
-            outcome = error
-        result = waiter.record(outcome)
-        if result:
-            return result
-        await asyncio.sleep(max(0.01, waiter.seconds_to_next_poll(feed.age)))
+    return await poll_until_met(waiter, partial(feed.events, subscriber, poke_interval), feed.age)
 
 
 class Subscriber:
@@ -90,37 +75,17 @@ class Subscriber:
                 self.found[event.event_id] = event
 
 
-class EventFeed:
-    """
-    The new events of all assets of a deployment, read once for all waits.
-
-    :param settings: where the deployment is.
-    :param reload: reads the connection again.
-    """
-
-    _all: ClassVar[_ByLoop] = WeakKeyDictionary()
+class EventFeed(Shared):
+    """The new events of all assets of a deployment, read once for all waits."""
 
     def __init__(self, settings: Settings, reload: Reload) -> None:
-        self._settings = settings
-        self._reload = reload
-        self._deployment = Deployment(settings)
-        self._lock = asyncio.Lock()
+        super().__init__(settings, reload)
         self._subscribers: WeakSet[Subscriber] = WeakSet()
         self._cursor: float | None = None
         """When the last listing began that was read, in seconds since the epoch by the remote's clock."""
         self._polled_at = time.monotonic()
         self._failure: TransientError | None = None
 
-    @classmethod
-    def of(cls, settings: Settings, reload: Reload) -> EventFeed:
-        """The feed of a deployment in the running event loop; it goes when the last wait does."""
-        of_this_loop = cls._all.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-        found = of_this_loop.get(settings)
-        if found is None:
-            found = of_this_loop[settings] = cls(settings, reload)
-        return found
-
-    @property
     def age(self) -> float:
         """Seconds since the last listing, or the last failure."""
         return time.monotonic() - self._polled_at
@@ -133,13 +98,13 @@ class EventFeed:
         :raises TransientError: if the remote did not answer; one failure counts for all waits.
         """
         async with self._lock:
-            if self._failure and self.age < seconds:
+            if self._failure and self.age() < seconds:
                 # Raising changes it, and it may be raised many times.
                 raise copy.copy(self._failure)
             try:
                 if subscriber.asset_id is None:
                     await self._read_past(subscriber)
-                elif self.age >= seconds:
+                elif self.age() >= seconds:
                     await self._read_new()
             except TransientError as error:
                 self._failure, self._polled_at = error, time.monotonic()
@@ -159,8 +124,7 @@ class EventFeed:
             events = yield from assets.list_events(asset, since=target.since, most=MOST_EVENTS)
             return asset.asset_id, events
 
-        async with async_driver(self._settings, self._reload) as driver:
-            subscriber.asset_id, events = await driver.run(flow())
+        subscriber.asset_id, events = await self._run(flow())
         subscriber.offer(events)
         self._subscribers.add(subscriber)
 
@@ -169,10 +133,7 @@ class EventFeed:
         began = self._deployment.client.remote_clock()
         # An event may be shown later than its timestamp says.
         since = datetime.fromtimestamp((self._cursor or began) - SECONDS_OF_OVERLAP, timezone.utc)
-        async with async_driver(self._settings, self._reload) as driver:
-            events = await driver.run(
-                self._deployment.assets.list_events(since=utc_text(since, "since"), most=MOST_EVENTS)
-            )
+        events = await self._run(self._deployment.assets.list_events(since=utc_text(since, "since"), most=MOST_EVENTS))
         self._cursor, self._polled_at = began, time.monotonic()
         for subscriber in self._subscribers:
             subscriber.offer(events)

@@ -10,34 +10,27 @@ as old as their interval: that brings them into step.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from functools import partial
 
 from astronomer_remote.api.client.responses import may_refuse, refuses
-from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, RemoteError, TransientError
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import async_driver
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import ConditionWaiter
-
-Reload: TypeAlias = Callable[[], Awaitable[Settings]]
+from astronomer_remote.api.watch.shared import Reload, Shared, poll_until_met
 
 log = logging.getLogger(__name__)
 
 ALL_POOLS = ""
 """Stands for the listing among the readings; no pool has this name."""
-
-_ByLoop: TypeAlias = "WeakKeyDictionary[asyncio.AbstractEventLoop, WeakValueDictionary[Settings, PoolListings]]"
 
 
 async def watch_pool(
@@ -62,44 +55,18 @@ async def watch_pool(
     """
     listings = PoolListings.of(settings, reload)
     waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time)
-    while True:
-        outcome: Pool | TransientError
-        try:
-            outcome = await listings.pool(target, poke_interval)
-        except TransientError as error:
-            outcome = error
-        result = waiter.record(outcome)
-        if result:
-            return result
-        await asyncio.sleep(max(0.01, waiter.seconds_to_next_poll(listings.age(target.pool))))
+    return await poll_until_met(
+        waiter, partial(listings.pool, target, poke_interval), partial(listings.age, target.pool)
+    )
 
 
-class PoolListings:
-    """
-    Listings of the pools of a deployment, each requested once for all waits.
-
-    :param settings: where the deployment is.
-    :param reload: reads the connection again.
-    """
-
-    _all: ClassVar[_ByLoop] = WeakKeyDictionary()
+class PoolListings(Shared):
+    """Listings of the pools of a deployment, each requested once for all waits."""
 
     def __init__(self, settings: Settings, reload: Reload) -> None:
-        self._settings = settings
-        self._reload = reload
-        self._deployment = Deployment(settings)
-        self._lock = asyncio.Lock()
+        super().__init__(settings, reload)
         self._readings: dict[str, _Reading] = {}
         self._refused_until = 0.0
-
-    @classmethod
-    def of(cls, settings: Settings, reload: Reload) -> PoolListings:
-        """Those of a deployment in the running event loop; they are dropped with the last wait."""
-        of_this_loop = cls._all.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
-        found = of_this_loop.get(settings)
-        if found is None:
-            found = of_this_loop[settings] = cls(settings, reload)
-        return found
 
     def age(self, name: str) -> float:
         """Seconds since the last reply about a pool."""
@@ -142,11 +109,10 @@ class PoolListings:
     async def _read(self, key: str) -> _Reading:
         pools = self._deployment.pools
         try:
-            async with async_driver(self._settings, self._reload) as driver:
-                if key == ALL_POOLS:
-                    found = await driver.run(pools.list_all(with_usage=True))
-                else:
-                    found = [await driver.run(pools.get(key, with_usage=True))]
+            if key == ALL_POOLS:
+                found = await self._run(pools.list_all(with_usage=True))
+            else:
+                found = [await self._run(pools.get(key, with_usage=True))]
         except RemoteError as error:
             return _Reading(error, time.monotonic())
         return _Reading({pool.name: pool for pool in found}, time.monotonic())

@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -44,6 +44,7 @@ from astronomer_remote.api.waiting.schedule import (
 )
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Update, Waiter, seconds_of
+from astronomer_remote.api.watch.shared import Reload
 
 
 class Stats(Protocol):
@@ -91,8 +92,6 @@ class Metrics:
 
 
 log = logging.getLogger(__name__)
-
-Reload: TypeAlias = Callable[[], Awaitable[Settings]]
 
 SECONDS_FOR_FIRST_POLL = 30.0
 """Seconds that a wait whose deadline has passed may take for its first poll."""
