@@ -23,14 +23,14 @@ from astronomer_remote.api.protocol.models import AssetEvent, utc_text
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import ConditionWaiter, seconds_of
-from astronomer_remote.api.watch.shared import Reload, Shared, poll_until_met
+from astronomer_remote.api.watch.shared import ReloadSettings, Shared, poll_until_met
 
 
 async def watch_asset(
     target: AssetTarget,
     *,
     settings: Settings,
-    reload: Reload,
+    reload: ReloadSettings,
     poke_interval: float,
     deadline: float | None,
     on_line: Callable[[str], None],
@@ -78,7 +78,7 @@ class Subscriber:
 class EventFeed(Shared):
     """The new events of all assets of a deployment, read once for all waits."""
 
-    def __init__(self, settings: Settings, reload: Reload) -> None:
+    def __init__(self, settings: Settings, reload: ReloadSettings) -> None:
         super().__init__(settings, reload)
         self._subscribers: WeakSet[Subscriber] = WeakSet()
         self._cursor: float | None = None

@@ -25,7 +25,7 @@ from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import ConditionWaiter
-from astronomer_remote.api.watch.shared import Reload, Shared, poll_until_met
+from astronomer_remote.api.watch.shared import ReloadSettings, Shared, poll_until_met
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ async def watch_pool(
     target: PoolTarget,
     *,
     settings: Settings,
-    reload: Reload,
+    reload: ReloadSettings,
     poke_interval: float,
     deadline: float | None,
     on_line: Callable[[str], None],
@@ -63,7 +63,7 @@ async def watch_pool(
 class PoolListings(Shared):
     """Listings of the pools of a deployment, each requested once for all waits."""
 
-    def __init__(self, settings: Settings, reload: Reload) -> None:
+    def __init__(self, settings: Settings, reload: ReloadSettings) -> None:
         super().__init__(settings, reload)
         self._readings: dict[str, _Reading] = {}
         self._refused_until = 0.0

@@ -15,7 +15,7 @@ from astronomer_remote.api.transport.drivers import async_driver
 from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import ConditionWaiter
 
-Reload: TypeAlias = Callable[[], Awaitable[Settings]]
+ReloadSettings: TypeAlias = Callable[[], Awaitable[Settings]]
 
 T = TypeVar("T")
 SharedT = TypeVar("SharedT", bound="Shared")
@@ -33,14 +33,14 @@ class Shared:
 
     _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, _ByKind]] = WeakKeyDictionary()
 
-    def __init__(self, settings: Settings, reload: Reload) -> None:
+    def __init__(self, settings: Settings, reload: ReloadSettings) -> None:
         self._settings = settings
         self._reload = reload
         self._deployment = Deployment(settings)
         self._lock = asyncio.Lock()
 
     @classmethod
-    def of(cls: type[SharedT], settings: Settings, reload: Reload) -> SharedT:
+    def of(cls: type[SharedT], settings: Settings, reload: ReloadSettings) -> SharedT:
         """The one of a deployment in the running event loop; it is dropped with the last wait."""
         of_this_loop = cls._all.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
         found = of_this_loop.get((cls, settings))

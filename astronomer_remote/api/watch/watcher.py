@@ -44,7 +44,7 @@ from astronomer_remote.api.waiting.schedule import (
 )
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Update, Waiter, seconds_of
-from astronomer_remote.api.watch.shared import Reload
+from astronomer_remote.api.watch.shared import ReloadSettings
 
 
 class Stats(Protocol):
@@ -110,7 +110,7 @@ async def watch(
     target: WaitTarget,
     *,
     settings: Settings,
-    reload: Reload,
+    reload: ReloadSettings,
     poke_interval: float,
     deadline: float | None,
     on_line: Callable[[str], None],
@@ -167,7 +167,7 @@ class Watcher:
 
     _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, Watcher]]] = WeakKeyDictionary()
 
-    def __init__(self, settings: Settings, reload: Reload, stats: Stats | None = None) -> None:
+    def __init__(self, settings: Settings, reload: ReloadSettings, stats: Stats | None = None) -> None:
         self._settings = settings
         self._metrics = Metrics(settings, stats)
         self._reload = reload
@@ -183,7 +183,7 @@ class Watcher:
         self._widened = 0.0
 
     @classmethod
-    def of(cls, settings: Settings, reload: Reload, stats: Stats | None = None) -> Watcher:
+    def of(cls, settings: Settings, reload: ReloadSettings, stats: Stats | None = None) -> Watcher:
         """The watcher of a deployment in the running event loop, made if there is none."""
         watchers = cls._all.setdefault(asyncio.get_running_loop(), {})
         if settings not in watchers:
