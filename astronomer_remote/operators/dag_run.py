@@ -24,6 +24,7 @@ from astronomer_remote.arguments import (
     description,
     ids,
     interval,
+    is_plain,
     json_object,
     optional_id,
     optional_seconds,
@@ -106,8 +107,9 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         before 2.2, whose API cannot. Added.
     :param wait_timeout: seconds or timedelta to wait at most, from the start of a try, default no limit but
         ``execution_timeout`` (templated). Added.
-    :param results: tasks whose XComs are read after waiting and returned as ``results`` (templated). A list of task
-        ids reads their return values, by task id; ``{"task": ["key", ...]}`` reads these XCom keys, by task id and key.
+    :param results: tasks whose XComs are read after waiting and returned as ``results`` (templated, except task ids
+        that are keys). A list of task ids reads their return values, by task id; ``{"task": ["key", ...]}`` reads these
+        XCom keys, by task id and key.
         Values of a mapped task are a list. They must be JSON; remote Airflow 2.10 and later. A set or tuple is read as
         a list from Airflow 3, and as text from Airflow 2. If the remote has a custom XCom backend, the value is what
         that backend stores in the database. Added.
@@ -246,6 +248,9 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
             for name in ("results", "skip_on_all_skipped", "stream_logs"):
                 if getattr(self, name):
                     raise InvalidSettings(f"{name} needs wait_for_completion=True.")
+        for task_id in self.results if isinstance(self.results, Mapping) else ():
+            if not is_plain(task_id):
+                raise InvalidSettings(f"results has the key {task_id!r}, but Airflow renders no templates in keys.")
         if self.reset_dag_run and self.skip_when_already_exists is True:
             raise InvalidSettings("reset_dag_run and skip_when_already_exists exclude each other; set one of them.")
 
@@ -348,6 +353,8 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         # The run was read a moment ago; it is polled again only for logs that were not streamed yet.
         if status and (resumed or not target.stream):
             return self._conclude(WaitResult(status, seen.summary(), run), context)
+        if resumed:
+            publish_state(context, run)
         limit = self._limit()
         deadline = None if limit is None else began(context) + limit
         if self.deferrable and not status:
@@ -419,15 +426,22 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
 
     def _timed_out(self, context: Context, run: DagRun | None, summary: str) -> WaitTimeout:
         """The error of a wait that took too long, after the run was cancelled."""
-        if run:
-            publish_state(context, run)
         try:
-            self._cancel_in_time()
+            cancelled = self._cancel_in_time()
         except AirflowTaskTimeout:
             # Airflow's own limit passes at about the same time, once.
-            self._cancel_in_time()
+            cancelled = self._cancel_in_time()
+        run = cancelled or run
+        if run:
+            try:
+                publish_state(context, run)
+            except (Exception, AirflowTaskTimeout) as error:  # noqa: BLE001  # it must not hide the timeout
+                self.log.warning("Could not push the state of run %s: %r", run.run_id, error)
+        # The limit may be gone from the DAG file since the task was deferred.
+        limit = self._limit()
+        within = "in time" if limit is None else f"within {limit:g} s"
         where = f": {run.url}" if run else ""
-        return WaitTimeout(f"DAG {self.trigger_dag_id!r} did not end within {self._limit():g} s ({summary}){where}")
+        return WaitTimeout(f"DAG {self.trigger_dag_id!r} did not end {within} ({summary}){where}")
 
     # Cancelling
 
@@ -440,12 +454,12 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         else:
             self.log.warning("The worker stops; run %s continues in the remote", self.trigger_run_id)
 
-    def _cancel_in_time(self) -> None:
-        """Cancel the remote run, unless a later try of the task continues with it."""
+    def _cancel_in_time(self) -> DagRun | None:
+        """Cancel the remote run, unless a later try of the task continues with it. :return: the run afterwards."""
         if self._check_locally(was_given_up):
             self.log.warning("A later try of this task continues with run %s", self.trigger_run_id)
-        else:
-            self._cancel()
+            return None
+        return self._cancel()
 
     def _check_locally(self, check: Callable[[Any], bool]) -> bool:
         """What the local deployment says about this task; ``False`` if it does not answer."""
@@ -457,16 +471,18 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
             self.log.warning("The local deployment does not report the state of this task: %r", error)
             return False
 
-    def _cancel(self) -> None:
+    def _cancel(self) -> DagRun | None:
         if not self.cancel_on_kill:
-            return
+            return None
         try:
             # The hook in use may be in the middle of a request.
             run = self.new_hook().cancel_dag_run(self.trigger_dag_id, str(self.trigger_run_id))
         except RemoteError as error:
             self.log.warning("Could not cancel run %s in the remote: %s", self.trigger_run_id, error)
-        else:
-            self.log.info("Cancelled run %s in the remote; it is now %s: %s", run.run_id, run.state, run.url)
+            return None
+        # It may have ended by itself in the meantime.
+        self.log.info("Run %s in the remote is now %s: %s", run.run_id, run.state, run.url)
+        return run
 
 
 def _origin(context: Context) -> str:

@@ -111,8 +111,7 @@ class RemoteAssetSensor(RemoteSensor):
                 raise InvalidSettings(f"predicate must be a function, not {type(predicate).__name__}.")
         self.check_values()
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
-        super().execute(context)
+    def result(self) -> list[dict[str, Any]]:
         return self._found
 
     def make_target(self, context: Context) -> AssetTarget:

@@ -118,5 +118,5 @@ class RemoteWaitTrigger(RemoteTrigger):
         except (RemoteError, asyncio.TimeoutError) as error:
             self.log.warning("Could not cancel run %s of DAG %s in the remote: %s", run_id, dag_id, error)
             return None
-        self.log.info("Cancelled run %s in the remote, since %s: %s", run_id, why, run.url)
+        self.log.info("Run %s in the remote is now %s, since %s: %s", run_id, run.state, why, run.url)
         return run

@@ -16,9 +16,12 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
+from astronomer_remote.compat import AIRFLOW_3
 from astronomer_remote.exceptions import InvalidSettings, NotFound, NotSupported, RemoteUnavailable, UnexpectedReply
 from astronomer_remote.operators.asset import RemoteAssetEventOperator
 from astronomer_remote.sensors.asset import RemoteAssetSensor
+from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from astronomer_remote.testing import FakeDeployment
 from tests.airflow.local import (
     AirflowRescheduleException,
@@ -173,6 +176,29 @@ def sense(**arguments: Any) -> Any:
     if started:
         task.run = LocalRun(start_date=started)
     return made, task
+
+
+@pytest.mark.skipif(AIRFLOW_3, reason="only Airflow 2 warns about nested calls of execute")
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("kind", [RemoteAssetSensor, RemoteDagRunSensor, RemotePoolSlotSensor])
+def test_no_sensor_looks_like_a_call_outside_of_a_task(
+    shop: FakeDeployment, monkeypatch: pytest.MonkeyPatch, kind: Any, deferrable: bool
+) -> None:
+    from airflow.models import baseoperator
+
+    monkeypatch.setattr(baseoperator.ExecutorSafeguard, "test_mode", False)
+    shop.add_dag("d")
+    shop.add_run("d", "r")
+    shop.add_pool("p", 1)
+    shop.add_asset_event(URI)
+    of = {
+        RemoteAssetSensor: {"asset": URI, "since": "2020-01-01"},
+        RemoteDagRunSensor: {"external_dag_id": "d", "external_run_id": "r"},
+        RemotePoolSlotSensor: {"pool_name": "p"},
+    }
+    made = in_dag(kind, **of[kind], deferrable=deferrable, allow_nested_operators=False)
+    # As Airflow calls it.
+    made.execute(local_task(made).context(), **{f"{kind.__name__}__sentinel": baseoperator._sentinel})
 
 
 MODES: list[dict[str, Any]] = [{}, {"mode": "reschedule"}, {"deferrable": True}]

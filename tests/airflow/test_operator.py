@@ -25,6 +25,7 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.compat import AIRFLOW_3, NOTSET, RUN_TRY, LocalState, _state_of_try
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
@@ -40,6 +41,7 @@ from astronomer_remote.exceptions import (
 )
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.links import RemoteDagRunLink
+from astronomer_remote.operators import dag_run
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.triggers.wait import RemoteWaitTrigger
@@ -347,6 +349,50 @@ def test_airflows_own_limit_does_not_get_in_the_way_of_a_cancellation(
     with pytest.raises(WaitTimeout, match=r"did not end within 0\.2 s"):
         made.execute(local_task(made).context())
     assert [run["state"] for run in remote.runs("slow")] == ["failed"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the API server does not answer"), AirflowTaskTimeout()])
+def test_a_state_that_cannot_be_pushed_neither_stops_the_cancellation_nor_hides_the_timeout(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, wait_timeout=0.1)
+    context = local_task(made).context()
+    pushed: list[str] = []
+
+    def push(context: Any, run: Any) -> None:
+        pushed.append(run.state)
+        raise error
+
+    monkeypatch.setattr(dag_run, "publish_state", push)
+    with pytest.raises(WaitTimeout, match="did not end within"):
+        made.execute(context)
+    assert [run["state"] for run in remote.runs("slow")] == pushed == ["failed"]
+
+
+def test_a_limit_that_is_gone_when_the_task_resumes_does_not_hide_the_timeout(remote: FakeDeployment) -> None:
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, deferrable=True, wait_timeout=60)
+    context = local_task(made).context()
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(context)
+    made.wait_timeout = None
+    event = WaitResult(WaitStatus.TIMEOUT, "run r: running").as_dict()
+    with pytest.raises(WaitTimeout, match="did not end in time"):
+        come_back(deferred.value, made, context, event)
+    assert [run["state"] for run in remote.runs("slow")] == ["failed"]
+
+
+def test_the_state_is_pushed_if_a_resumed_task_keeps_waiting(remote: FakeDeployment) -> None:
+    remote.add_dag("slow", stays="running")
+    made = operator(trigger_dag_id="slow", wait_for_completion=True, deferrable=True)
+    task = local_task(made)
+    with pytest.raises(TaskDeferred) as deferred:
+        made.execute(task.context())
+    task.xcoms["remote_run_state"] = "queued"
+    with pytest.raises(TaskDeferred):
+        come_back(deferred.value, made, task.context(), WaitResult(WaitStatus.FAILED, "run r: failed").as_dict())
+    assert task.xcoms["remote_run_state"] == "running"
 
 
 @pytest.mark.parametrize(

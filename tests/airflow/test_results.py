@@ -99,6 +99,7 @@ def test_a_retry_reads_the_results_of_the_run_that_is_there(start: Start, no_pau
         ({"results": ["a/b"]}, "results"),
         ({"results": {"a": "key"}}, r"results\['a'\] must be a list"),
         ({"results": {"a": []}}, "results has no XCom key for task 'a'"),
+        ({"results": {"{{ task }}": ["key"]}}, "Airflow renders no templates in keys"),
         ({"results": {"a/b": ["key"]}}, "results"),
         ({"results": 5}, "results must be a list"),
         ({"results": ["a"], "wait_for_completion": False}, "results needs wait_for_completion"),
