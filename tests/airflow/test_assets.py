@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
+from astronomer_remote.api.client import client
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.compat import AIRFLOW_3
 from astronomer_remote.exceptions import InvalidSettings, NotFound, NotSupported, RemoteUnavailable, UnexpectedReply
 from astronomer_remote.operators.asset import RemoteAssetEventOperator
@@ -86,7 +89,7 @@ def test_a_retry_finds_the_event_of_the_attempt_before(shop: FakeDeployment) -> 
     assert len(shop.asset_events()) == 1
 
 
-def test_a_clear_registers_a_new_event(shop: FakeDeployment) -> None:
+def test_a_clear_registers_a_new_event(shop: FakeDeployment, no_pauses: None) -> None:
     for number, most in ((1, 2), (2, 3)):
         emit(task={"try_number": number, "max_tries": most})
     marks = [event["extra"][KEY] for event in shop.asset_events()]
@@ -108,7 +111,10 @@ def test_a_lost_reply_or_an_error_makes_no_second_event(
     assert len(shop.asset_events()) == 1
 
 
-def test_a_remote_that_stays_broken_fails_the_task(shop: FakeDeployment, no_pauses: None) -> None:
+def test_a_remote_that_stays_broken_fails_the_task(
+    shop: FakeDeployment, no_pauses: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "RetryPolicy", partial(RetryPolicy, total_seconds=3))
     shop.disturb(503, times=1000, path="sets")
     shop.disturb(503, times=1000, path="asset")
     with pytest.raises(RemoteUnavailable):

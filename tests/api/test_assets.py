@@ -23,11 +23,11 @@ from astronomer_remote.api.protocol.errors import (
     Conflict,
     DagRunAlreadyExists,
     InvalidSettings,
+    ListingChanged,
     NotFound,
     NotSupported,
     PermanentError,
     RemoteUnavailable,
-    ReplyTooLarge,
     Unreachable,
 )
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
@@ -167,7 +167,8 @@ def test_an_event_of_another_intent_is_not_taken_for_this_one() -> None:
 
 
 def test_an_attempt_that_cannot_read_the_events_registers_none() -> None:
-    remote = ScriptedRemote(faults=["none"] + ["503"] * 40)
+    remote = ScriptedRemote(faults=["none"] + ["503"] * 100)
+    remote.deployment.client._retry = RetryPolicy()
     with pytest.raises(RemoteUnavailable):
         remote.run(remote.deployment.assets.register_event(intent(first_attempt=remote.clock())))
     assert "POST" not in remote.sent
@@ -199,7 +200,148 @@ def test_an_asset_that_was_recreated_is_looked_up_again() -> None:
     known[0] = replace(known[0], asset_id=9)
     remote.run(remote.deployment.assets.register_event(replace(intent(), mark="second")))
     assert [event.asset.asset_id for event in remote.fake._contents.asset_events] == [1, 9]
-    assert remote.sent == ["GET", "POST", "POST", "GET", "POST"]
+    assert remote.sent == ["GET", "POST"] * 2
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_an_asset_that_is_recreated_while_its_event_is_registered_gets_one(version: str) -> None:
+    remote = ScriptedRemote(version)
+    known = remote.fake._contents.assets
+
+    def handle(request: Request) -> Response | TransportError:
+        if request.method == "POST" and known[0].asset_id == 1:
+            known[0] = replace(known[0], asset_id=9)
+            remote.faults = ["lost after"]
+        return remote.handle(request)
+
+    event = drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
+    assert (event.asset_id, remote.marks()) == (9, [MARK])
+
+
+@pytest.mark.parametrize(("version", "change"), [("2.11.2", "uri"), ("3.3.2", "uri"), ("3.3.2", "id")])
+def test_an_event_of_another_asset_is_an_error_that_is_not_repeated(version: str, change: str) -> None:
+    remote = ScriptedRemote(version)
+    odd = {"uri": (b"s3://shop/orders", b"s3://else/orders"), "id": (b'"asset_id": 1', b'"asset_id": 7')}[change]
+
+    def handle(request: Request) -> Response | TransportError:
+        reply = remote.handle(request)
+        assert isinstance(reply, Response)
+        return replace(reply, body=reply.body.replace(*odd)) if request.method == "POST" else reply
+
+    with pytest.raises(Conflict, match="registered event 1 of another asset"):
+        drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
+    assert remote.sent == ["GET", "POST"]
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+@pytest.mark.parametrize("sent", [True, False])
+@pytest.mark.parametrize("seconds", [60, 120])
+def test_an_outage_after_a_lost_reply_is_survived_like_that_of_a_trigger(
+    version: str, seconds: int, sent: bool
+) -> None:
+    remote = ScriptedRemote(version, ["none", "lost before"])
+    remote.deployment.client._retry = RetryPolicy()
+    began = remote.clock()
+
+    def handle(request: Request) -> Response | TransportError:
+        if "POST" in remote.sent and remote.clock() < began + seconds:
+            return TransportError("ConnectionResetError", sent=sent)
+        return remote.handle(request)
+
+    drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
+    assert remote.marks() == [MARK]
+
+
+def test_an_outage_that_lasts_ends_with_the_error_of_the_registration() -> None:
+    remote = ScriptedRemote(faults=["none", "504 before", *["503"] * 100])
+    remote.deployment.client._retry = RetryPolicy()
+    with pytest.raises(RemoteUnavailable) as failed:
+        remote.run(remote.deployment.assets.register_event(intent()))
+    assert (failed.value.status, failed.value.method) == (504, "POST")
+    assert 120 < sum(remote.clock.sleeps) < 180
+    assert remote.sent.count("POST") == 1
+
+
+def test_a_registration_that_stays_without_a_reply_ends_in_time() -> None:
+    remote = ScriptedRemote()
+    remote.deployment.client._retry = RetryPolicy()
+
+    def handle(request: Request) -> Response | TransportError:
+        if request.method == "POST":
+            remote.sent.append("POST")
+            return plain(504, "")
+        return remote.handle(request)
+
+    with pytest.raises(RemoteUnavailable, match=r"POST .*events → 504"):
+        drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
+    assert sum(remote.clock.sleeps) < 180
+    assert 4 < remote.sent.count("POST") < 20
+
+
+def test_a_retry_waits_for_an_event_that_shows_late() -> None:
+    remote = ScriptedRemote()
+    began = remote.clock()
+
+    def handle(request: Request) -> Response | TransportError:
+        if remote.clock() >= began + 5 and not remote.marks():
+            remote.fake.add_asset_event(URI, {INTENT_KEY: MARK})
+        return remote.handle(request)
+
+    drive(remote.deployment.assets.register_event(intent(first_attempt=began)), handle, clock=remote.clock)
+    assert remote.marks() == [MARK]
+    assert "POST" not in remote.sent
+
+
+def test_an_asset_whose_number_changes_all_the_time_is_given_up() -> None:
+    remote = ScriptedRemote()
+
+    def handle(request: Request) -> Response | TransportError:
+        if request.method == "POST":
+            first = remote.fake._contents.assets[0]
+            remote.fake._contents.assets[0] = replace(first, asset_id=first.asset_id + 10)
+        return remote.handle(request)
+
+    with pytest.raises(NotFound, match="was not found"):
+        drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
+    assert remote.sent == ["GET", "POST"] * 2
+
+
+def test_a_connection_that_points_elsewhere_takes_no_number_along() -> None:
+    before, after = ScriptedRemote(), ScriptedRemote()
+    first = after.fake._contents.assets
+    first[0], first[1] = replace(first[0], asset_id=2), replace(first[1], asset_id=1)
+    deployment = before.deployment
+    before.run(deployment.assets.register_event(intent()))
+    before.fake.change_secret("another")
+    moved = Settings("http://elsewhere", password="key", authentication="software_api_key")
+
+    def handle(request: Request) -> Response | TransportError:
+        return (after if deployment.client.settings is moved else before).handle(request)
+
+    second = replace(intent(), mark="second")
+    drive(deployment.assets.register_event(second), handle, clock=before.clock, reload=lambda: moved)
+    assert [(event["extra"][INTENT_KEY], event["uri"]) for event in after.fake.asset_events()] == [("second", URI)]
+
+
+@pytest.mark.parametrize("kind", ["unreadable", "repeated"])
+def test_events_that_are_not_all_known_prove_nothing(kind: str) -> None:
+    remote = ScriptedRemote()
+    began = remote.clock()
+    for _ in range(150):
+        remote.fake.add_asset_event(URI)
+
+    def handle(request: Request) -> Response | TransportError:
+        if kind == "repeated" and request.path.endswith("events"):
+            request = replace(request, query={**request.query, "offset": 0})
+        reply = remote.handle(request)
+        assert isinstance(reply, Response)
+        return reply if kind == "repeated" else replace(reply, body=reply.body.replace(b'"id": 120,', b'"id": "x",'))
+
+    remote.deployment.client._retry = RetryPolicy()
+    error = {"unreadable": (NotSupported, "events that cannot be read"), "repeated": (ListingChanged, "not show all")}
+    with pytest.raises(error[kind][0], match=error[kind][1]):
+        drive(remote.deployment.assets.register_event(intent(first_attempt=began)), handle, clock=remote.clock)
+    assert "POST" not in remote.sent
 
 
 def test_a_remote_that_lists_an_asset_and_takes_no_event_of_it_says_so() -> None:
@@ -267,12 +409,11 @@ def test_a_partition_key_needs_airflow_3_2(version: str, possible: bool) -> None
 
 
 @pytest.mark.parametrize("version", ["2.4.3", *CAN_EMIT])
-def test_an_asset_is_found_by_its_uri_and_remembered(version: str) -> None:
+def test_an_asset_is_found_by_its_uri(version: str) -> None:
     remote = ScriptedRemote(version)
     found = remote.run(remote.deployment.assets.get(ORDERS))
     assert (found.uri, found.producing_dag_ids, found.consuming_dag_ids) == (URI, ("load",), ("report",))
     assert found.name == ("orders" if version.startswith("3") else None)
-    remote.run(remote.deployment.assets.get(ORDERS))
     assert remote.sent == ["GET"]
 
 
@@ -343,6 +484,16 @@ def test_of_very_many_assets_not_all_are_read_for_one(monkeypatch: pytest.Monkey
     assert remote.sent == ["GET"] * 3
 
 
+def test_an_asset_that_is_not_among_those_that_are_read_may_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_MATCHES", 100)
+    remote = ScriptedRemote("2.11.2")
+    for number in range(150):
+        remote.fake.add_asset(f"s3://many/{number}")
+    remote.fake.add_asset("s3://many/")
+    with pytest.raises(NotSupported, match=r"At least 100 assets .* unknown whether the remote has it"):
+        remote.run(remote.deployment.list_asset_events("s3://many/"))
+
+
 # Events
 
 
@@ -383,17 +534,52 @@ def test_events_that_are_large_are_read_in_smaller_pages() -> None:
     assert [event.extra["number"] for event in found] == [6, 5, 4, 3, 2, 1, 0]
 
 
-def test_one_event_that_is_too_large_is_an_error() -> None:
+def test_one_event_that_is_too_large_is_left_out_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     remote = ScriptedRemote()
-    remote.fake.add_asset_event(URI)
+    for number in range(7):
+        remote.fake.add_asset_event(URI, {"number": number})
 
     def handle(request: Request) -> Response | TransportError:
         reply = remote.handle(request)
-        return replace(reply, truncated=True) if request.path.endswith("events") else reply  # type: ignore[type-var]
+        assert isinstance(reply, Response)
+        too_large = b'"number": 4' in reply.body
+        return replace(reply, truncated=True) if too_large else reply
 
-    remote.deployment.client._retry = RetryPolicy(attempts=1)
-    with pytest.raises(ReplyTooLarge):
-        drive(remote.deployment.list_asset_events(URI), handle, clock=remote.clock)
+    found = drive(remote.deployment.list_asset_events(URI), handle, clock=remote.clock)
+    assert [event.extra["number"] for event in found] == [6, 5, 3, 2, 1, 0]
+    assert "Could not list asset events in full" in caplog.text
+
+
+@pytest.mark.parametrize("flow", ["list_asset_events", "list_assets"])
+def test_a_remote_that_repeats_a_page_ends_a_listing(flow: str) -> None:
+    remote = ScriptedRemote()
+    for number in range(250):
+        remote.fake.add_asset(f"s3://many/{number}")
+        remote.fake.add_asset_event(URI)
+
+    def handle(request: Request) -> Response | TransportError:
+        again = {**request.query, "offset": 0} if "offset" in request.query else request.query
+        return remote.handle(replace(request, query=again))
+
+    listing = {
+        "list_asset_events": remote.deployment.list_asset_events(limit=1000),
+        "list_assets": remote.deployment.list_assets(uri_pattern="many"),
+    }
+    assert len(drive(listing[flow], handle, clock=remote.clock)) == 100
+    assert remote.sent == ["GET"] * 2
+
+
+def test_very_many_events_of_an_asset_do_not_hide_the_newest() -> None:
+    remote = ScriptedRemote()
+    for _ in range(3):
+        remote.fake.add_asset_event(URI)
+
+    def handle(request: Request) -> Response | TransportError:
+        reply = remote.handle(request)
+        assert isinstance(reply, Response)
+        return replace(reply, body=reply.body.replace(b'"total_entries": 3', b'"total_entries": 900000'))
+
+    assert len(drive(remote.deployment.list_asset_events(limit=1000), handle, clock=remote.clock)) == 3
 
 
 def test_a_listing_that_claims_more_than_it_has_ends() -> None:
@@ -515,7 +701,7 @@ def test_a_reference_names_itself(name: str | None) -> None:
 def test_a_lost_reply_is_looked_for_at_once() -> None:
     remote = ScriptedRemote(faults=["none", "lost after"])
     event = remote.run(remote.deployment.assets.register_event(intent()))
-    assert (event.event_id, remote.sent) == (1, ["GET", "POST", "GET"])
+    assert (event.event_id, remote.sent) == (1, ["GET", "POST", "GET", "GET"])
     assert remote.clock.sleeps == []
 
 
@@ -524,12 +710,12 @@ def test_an_event_that_shows_late_is_found_before_the_request_is_repeated() -> N
     shown = []
 
     def handle(request: Request) -> Response | TransportError:
-        if remote.sent[:2] == ["GET", "POST"] and len(remote.sent) == 4 and not shown:
+        if remote.sent[:2] == ["GET", "POST"] and len(remote.sent) == 5 and not shown:
             shown.append(remote.fake.add_asset_event(URI, {INTENT_KEY: MARK}))
         return remote.handle(request)
 
     drive(remote.deployment.assets.register_event(intent()), handle, clock=remote.clock)
-    assert remote.sent == ["GET", "POST", "GET", "GET", "GET"]
+    assert remote.sent == ["GET", "POST", "GET", "GET", "GET", "GET"]
     assert remote.clock.sleeps == [1, 2]
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from difflib import get_close_matches
 
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.client import Client, one_retry_budget
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page
+from astronomer_remote.api.client.paging import PageReader
+from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import (
     Conflict,
+    ListingChanged,
     NotFound,
     NotSupported,
     RemoteError,
-    ReplyTooLarge,
     TransientError,
 )
-from astronomer_remote.api.protocol.flow import Flow, Sleep
+from astronomer_remote.api.protocol.flow import Flow, Sleep, compute
 from astronomer_remote.api.protocol.ids import INTENT_KEY
 from astronomer_remote.api.protocol.models import (
     Asset,
@@ -67,7 +68,6 @@ class Assets:
     def __init__(self, client: Client, runs: Runs) -> None:
         self._client = client
         self._runs = runs
-        self._known: dict[AssetRef, Asset] = {}
 
     def list_all(self, uri_pattern: str | None = None) -> Flow[list[Asset]]:
         """
@@ -77,7 +77,7 @@ class Assets:
         """
         dialect = yield from self._client.dialect()
         if uri_pattern is not None:
-            return (yield from self._matching(dialect, uri_pattern=uri_pattern))
+            return (yield from self._matching(dialect, {"uri_pattern": uri_pattern})).items
 
         def page(offset: int, limit: int) -> Operation[Page[Asset]]:
             return dialect.assets(limit=limit, offset=offset)
@@ -85,118 +85,107 @@ class Assets:
         return (yield from self._client.paginate(page, lambda asset: asset.asset_id))
 
     @one_retry_budget
-    def get(self, ref: AssetRef) -> Flow[Asset]:
+    def get(self, ref: AssetRef, *, once: bool = False) -> Flow[Asset]:
         """
-        Find one asset; it is remembered.
+        Find one asset. It is looked up each time: its number differs once the remote's database was cleaned, or the
+        connection points to another deployment.
 
+        :param once: send each request once, for a caller that retries by itself.
         :raises NotFound: naming assets with a similar URI or name.
+        :raises NotSupported: if more assets match than are read.
         """
-        if ref not in self._known:
-            found = yield from self._find(ref)
-            if found is None:
-                raise (yield from self._explain_missing(ref))
-            self._known[ref] = found
-        return self._known[ref]
+        found = yield from self._find(ref, once)
+        if found is None:
+            raise (yield from self._explain_missing(ref))
+        return found
 
-    def _find(self, ref: AssetRef) -> Flow[Asset | None]:
+    def _find(self, ref: AssetRef, once: bool) -> Flow[Asset | None]:
         dialect = yield from self._client.dialect()
+        patterns = []
         if ref.uri is not None:
-            found = yield from self._matching(dialect, uri_pattern=ref.uri, target=AssetRef(uri=ref.uri))
-            if found:
-                return found[-1]
+            patterns.append(({"uri_pattern": ref.uri}, AssetRef(uri=ref.uri)))
         if ref.name is not None and (dialect.names_assets or ref.uri is None):
-            found = yield from self._matching(dialect, name_pattern=ref.name, target=AssetRef(name=ref.name))
-            return found[-1] if found else None
+            patterns.append(({"name_pattern": ref.name}, AssetRef(name=ref.name)))
+        for pattern, target in patterns:
+            reader = yield from self._matching(dialect, pattern, until=target.matches, once=once)
+            if reader.match is not None:
+                return reader.match
+            if reader.full:
+                raise NotSupported(
+                    f"At least {len(reader.items)} assets of the remote match {target}, which is the most that is "
+                    "read, and it is not among them. So it is unknown whether the remote has it."
+                )
         return None
 
     def _matching(
         self,
         dialect: Dialect,
+        pattern: Mapping[str, str],
         *,
-        uri_pattern: str | None = None,
-        name_pattern: str | None = None,
-        target: AssetRef | None = None,
-        most: int = MOST_MATCHES,
-    ) -> Flow[list[Asset]]:
+        until: Callable[[Asset], bool] = lambda asset: False,
+        most: int | None = None,
+        once: bool = False,
+    ) -> Flow[PageReader[Asset]]:
         """
         List the assets that match a pattern.
 
         Airflow 2 counts all assets as the total, whatever the pattern. So this reads until a page comes back empty.
-
-        :param target: stop at this one, which is then the last, and return nothing if it is not there.
         """
-        found: dict[int, Asset] = {}
-        offset = 0
-        while offset < most:
-            page = yield from self._client.request(
-                dialect.assets(uri_pattern=uri_pattern, name_pattern=name_pattern, offset=offset)
-            )
-            for asset in page.items:
-                found[asset.asset_id] = asset
-                if target and target.matches(asset):
-                    return [asset]
-            offset += page.entries
-            if not page.entries or offset >= page.total:
-                break
-        return [] if target else [*found.values()]
+
+        def page(offset: int, limit: int) -> Operation[Page[Asset]]:
+            operation = dialect.assets(**pattern, limit=limit, offset=offset)
+            return operation.once() if once else operation
+
+        reader = PageReader(page, lambda asset: asset.asset_id, most=most or MOST_MATCHES, until=until)
+        yield from self._client.read_on(reader)
+        return reader
 
     def _explain_missing(self, ref: AssetRef) -> Flow[NotFound]:
         """The error for an asset that the remote does not have."""
         dialect = yield from self._client.dialect()
         try:
-            known = yield from self._matching(dialect, most=MOST_COMPARED)
+            known = (yield from self._matching(dialect, {}, most=MOST_COMPARED)).items
         except RemoteError:
             return NotFound(f"The remote has no asset {ref}. {EXISTS_ONCE}", status=404)
         names = {name[:LONGEST_COMPARED]: name for asset in known for name in (asset.name, asset.uri) if name}
         text = (ref.uri or ref.name or "")[:LONGEST_COMPARED]
-        similar = get_close_matches(text, names, n=MOST_SIMILAR)
+        similar = yield from compute(lambda: get_close_matches(text, names, n=MOST_SIMILAR))
         hint = f" Similar ones are: {', '.join(repr(names[name]) for name in similar)}." if similar else ""
         nothing = "" if known else " It shows no assets at all to this account."
         return NotFound(f"The remote has no asset {ref}.{hint}{nothing} {EXISTS_ONCE}", status=404)
 
     @one_retry_budget
-    def list_events(
-        self,
-        asset: Asset | None = None,
-        *,
-        since: str | None = None,
-        most: int,
-        until: Callable[[AssetEvent], bool] = lambda event: False,
-    ) -> Flow[list[AssetEvent]]:
+    def list_events(self, asset: Asset | None = None, *, since: str | None = None, most: int) -> Flow[list[AssetEvent]]:
         """
-        List asset events, newest first.
+        List asset events, newest first; those that cannot be read are left out.
 
         :param asset: only those of this asset.
         :param since: only those from this moment on, ISO 8601.
         :param most: how many at most.
-        :param until: stops the listing at an event, which is then the last.
         """
+        is_older = _older_than(since)
+        reader = yield from self._read_events(asset, since, most=most, until=is_older)
+        return [event for event in reader.items if not is_older(event)][:most]
+
+    def _read_events(
+        self,
+        asset: Asset | None,
+        since: str | None,
+        *,
+        most: int,
+        until: Callable[[AssetEvent], bool],
+        once: bool = False,
+    ) -> Flow[PageReader[AssetEvent]]:
         dialect = yield from self._client.dialect()
-        begin = parse_date(utc_text(since, "since")) if since else None
-        found: dict[int, AssetEvent] = {}
-        offset, limit = 0, PAGE
-        while len(found) < most:
-            size = min(limit, most - len(found))
-            try:
-                page = yield from self._client.request(
-                    dialect.asset_events(asset, since=since, limit=size, offset=offset)
-                )
-            except ReplyTooLarge:
-                if limit == 1:
-                    raise
-                limit = min(limit, size) // 2 or 1
-                continue
-            # New events come before the ones that were read, so that a page may repeat some, and none is missed.
-            for event in page.items:
-                if begin and parse_date(utc_text(event.timestamp, "timestamp")) < begin:
-                    return [*found.values()]
-                found[event.event_id] = event
-                if until(event):
-                    return [*found.values()]
-            offset += page.entries
-            if not page.entries or offset >= page.total:
-                break
-        return [*found.values()]
+
+        # New events come before the ones that were read, so that a page may repeat some, and none is missed.
+        def page(offset: int, limit: int) -> Operation[Page[AssetEvent]]:
+            operation = dialect.asset_events(asset, since=since, limit=limit, offset=offset)
+            return operation.once() if once else operation
+
+        reader = PageReader(page, lambda event: event.event_id, most=most, until=until)
+        yield from self._client.read_on(reader)
+        return reader
 
     def matching_events(self, target: AssetTarget) -> Flow[list[AssetEvent]]:
         """
@@ -214,61 +203,103 @@ class Assets:
         Register an asset event, once however often its request or reply is lost.
 
         The API has no idempotency key. So the event carries the id of its intent, and before a request is repeated,
-        the asset's events since the first attempt are searched for that id.
+        the asset's events since the first attempt are searched for that id. Only the time limits the attempts.
 
         :raises NotFound: for an unknown asset, naming similar ones.
         :raises NotSupported: by Airflow before 2.9, and for what the remote's version cannot do.
+        :raises Conflict: if the remote registered an event of another asset.
         """
         dialect = yield from self._client.dialect()
         # Fails for what this version cannot do, before any other request.
         dialect.create_asset_event(ANY, intent)
-        asset = yield from self.get(intent.asset)
         began = self._client.clock() if intent.first_attempt is None else intent.first_attempt
-        skew = self._client.remote_clock() - self._client.clock()
-        since = utc_text(datetime.fromtimestamp(began + skew - SECONDS_OF_OVERLAP, timezone.utc), "since")
-        in_doubt = intent.first_attempt is not None
+        in_doubt, missed = intent.first_attempt is not None, False
+        lost: TransientError | None = None
+        due: TransientError | None = None
         while True:
-            there = (yield from self._own_event(asset, intent.mark, since)) if in_doubt else None
+            try:
+                asset = yield from self.get(intent.asset, once=True)
+                there = (yield from self._own_event(asset, intent.mark, began, due)) if in_doubt else None
+            except TransientError as error:
+                yield from self._back_off(error, lost)
+                due = None
+                continue
             if there:
                 return there
+            # Its credentials may have been refused meanwhile, and its connection read again.
+            dialect = yield from self._client.dialect()
             try:
-                return (yield from self._client.request(dialect.create_asset_event(asset, intent)))
+                event = yield from self._client.request(dialect.create_asset_event(asset, intent))
             except NotFound:
-                before = self._known.pop(intent.asset)
-                asset = yield from self.get(intent.asset)
-                if asset.asset_id == before.asset_id:
+                if missed:
                     raise
-                # The remote's database was cleaned since the asset was looked up.
-                continue
+                # The remote's database may have been cleaned since the asset was looked up.
+                missed = True
             except TransientError as error:
-                failure = error
-            in_doubt = True
-            for seconds in SECONDS_UNTIL_SHOWN:
-                there = yield from self._own_event(asset, intent.mark, since)
-                if there:
-                    return there
-                yield Sleep(seconds)
+                lost = due = error
+                in_doubt = True
+            else:
+                if not _is_of(event, asset, dialect):
+                    raise Conflict(
+                        f"The remote registered event {event.event_id} of another asset, {event.uri!r} with number "
+                        f"{event.asset_id}, and not of {asset.uri!r} with number {asset.asset_id}. Its database may "
+                        "have been restored, or the connection points to another deployment now."
+                    )
+                return event
+
+    def _back_off(self, failure: TransientError, lost: TransientError | None) -> Flow[None]:
+        """
+        Wait before a search is repeated.
+
+        :param lost: why it is necessary, which is the error once the time is over.
+        """
+        try:
             yield from self._client.back_off(failure, by_time=True)
+        except TransientError:
+            raise lost or failure from None
 
-    def _own_event(self, asset: Asset, mark: str, since: str) -> Flow[AssetEvent | None]:
+    def _own_event(self, asset: Asset, mark: str, began: float, due: TransientError | None) -> Flow[AssetEvent | None]:
         """
-        The event of an asset that carries an intent's id.
+        The event of an asset that carries an intent's id. It is searched several times, as it may show late.
 
-        :raises NotSupported: if there are too many events to know.
+        :param began: when the first attempt began, in seconds since the epoch by the local clock.
+        :param due: failure of the last request, if there was no pause since.
         """
+        skew = self._client.remote_clock() - self._client.clock()
+        since = utc_text(datetime.fromtimestamp(began + skew - SECONDS_OF_OVERLAP, timezone.utc), "since")
+        for seconds in SECONDS_UNTIL_SHOWN:
+            there = yield from self._search(asset, mark, since)
+            if there:
+                return there
+            yield Sleep(seconds)
+        if due:
+            yield from self._client.back_off(due, by_time=True)
+        return (yield from self._search(asset, mark, since))
 
-        def is_own(event: AssetEvent) -> bool:
-            return event.extra.get(INTENT_KEY) == mark
+    def _search(self, asset: Asset, mark: str, since: str) -> Flow[AssetEvent | None]:
+        """
+        Search an asset's events once for an intent's id.
 
-        events = yield from self.list_events(asset, since=since, most=MOST_EVENTS, until=is_own)
-        if events and is_own(events[-1]):
-            return events[-1]
-        if len(events) >= MOST_EVENTS:
+        :raises NotSupported: if there are too many events to know, or some that cannot be read.
+        :raises ListingChanged: if not all of them were shown.
+        """
+        is_older = _older_than(since)
+
+        def is_last(event: AssetEvent) -> bool:
+            return is_older(event) or event.extra.get(INTENT_KEY) == mark
+
+        reader = yield from self._read_events(asset, since, most=MOST_EVENTS, until=is_last, once=True)
+        if reader.match is not None and not is_older(reader.match):
+            return reader.match
+        if reader.full or reader.unreadable:
+            many = f"at least {MOST_EVENTS} events since {since}, which is the most that is read"
+            odd = f"events that cannot be read, for example: {reader.unreadable[0]}" if reader.unreadable else many
             raise NotSupported(
-                f"Asset {asset.uri!r} has at least {MOST_EVENTS} events since {since}, which is the most that is read. "
-                "So it is unknown whether this task has registered its event already. Clear the task to register a "
-                "new one."
+                f"Asset {asset.uri!r} has {odd}. So it is unknown whether this task has registered its event already. "
+                "Clear the task to register a new one."
             )
+        if reader.repeated or not reader.over:
+            raise ListingChanged(f"The remote did not show all {reader.total} events of asset {asset.uri!r}.")
         return None
 
     @one_retry_budget
@@ -290,3 +321,16 @@ class Assets:
         asset_id = asset.asset_id if dialect.materializes_with_body else None
         intent = replace(intent, dag_id=asset.producing_dag_ids[0], asset_id=asset_id)
         return (yield from self._runs.ensure(intent, if_exists))
+
+
+def _older_than(since: str | None) -> Callable[[AssetEvent], bool]:
+    """Whether an event is from before a moment; Airflow 2 does not filter by it."""
+    begin = parse_date(utc_text(since, "since")) if since else None
+    return lambda event: begin is not None and parse_date(utc_text(event.timestamp, "timestamp")) < begin
+
+
+def _is_of(event: AssetEvent, asset: Asset, dialect: Dialect) -> bool:
+    """Whether an event is one of an asset, as its request identified it: by URI in Airflow 2, later by number."""
+    if not dialect.names_assets:
+        return event.uri == asset.uri
+    return event.asset_id == asset.asset_id and event.uri in (None, asset.uri)

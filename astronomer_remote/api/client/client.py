@@ -189,7 +189,7 @@ class Client:
                 page, key, widest=widest * 2**number if widest > PAGE and self._accepts_large_pages else 0
             )
             yield from self.read_on(reader)
-            if reader.total > MOST_ENTRIES:
+            if reader.too_long:
                 raise NotSupported(
                     f"Could not {reader.next().action}: there are {reader.total} entries, and {MOST_ENTRIES} are "
                     "the most that are read."
@@ -207,13 +207,14 @@ class Client:
         yield from self.with_retry_budget(self._read_on(reader, pages))
 
     def _read_on(self, reader: PageReader[T], pages: int) -> Flow[None]:
-        while not reader.over and reader.pages < pages and reader.total <= MOST_ENTRIES:
+        while not reader.over and reader.pages < pages and not reader.too_long:
             operation = reader.next()
             try:
                 page, size = yield from self._request(operation)
                 reader.add(page, size)
-                # There is one, since :meth:`read_on` shares one.
-                cast("RetryBudget", self._retry_budget).advance(self.clock())
+                if operation.request.may_repeat:
+                    # There is one, since :meth:`read_on` shares one. A caller that retries by itself has its own limit.
+                    cast("RetryBudget", self._retry_budget).advance(self.clock())
             except ReplyTooLarge as error:
                 reader.shrink(error.message)
             except PermanentError as error:

@@ -58,19 +58,33 @@ class PageReader(Generic[T]):
     :param key: identifies an entry.
     :param limit: entries of a page.
     :param widest: entries of a page where the listing does not fit into one of the usual size.
+    :param most: stop after so many entries.
+    :param until: stop at the first entry for which this is true; it is then in :attr:`match`.
     """
 
-    def __init__(self, page: PageAt[T], key: Callable[[T], Hashable], *, limit: int = PAGE, widest: int = 0) -> None:
+    def __init__(
+        self,
+        page: PageAt[T],
+        key: Callable[[T], Hashable],
+        *,
+        limit: int = PAGE,
+        widest: int = 0,
+        most: int | None = None,
+        until: Callable[[T], bool] = lambda entry: False,
+    ) -> None:
         self._page = page
         self._key = key
-        self._largest = self._limit = limit
+        self._largest = self._limit = limit if most is None else min(limit, most)
         self._widest = widest
+        self._most = most
+        self._until = until
         self._found: dict[Hashable, T] = {}
         self._offset = self.pages = 0
         self._steady = True
         self.total = self.bytes = 0
         self.unreadable: list[str] = []
-        self.over = False
+        self.match: T | None = None
+        self.over = self.repeated = False
 
     @property
     def items(self) -> list[T]:
@@ -80,6 +94,16 @@ class PageReader(Generic[T]):
     def whole(self) -> bool:
         """Whether every entry was read, once."""
         return self.over and self._steady and len(self._found) + len(self.unreadable) == self._offset == self.total
+
+    @property
+    def full(self) -> bool:
+        """Whether as many entries were read as are read at most."""
+        return self._most is not None and len(self._found) >= self._most
+
+    @property
+    def too_long(self) -> bool:
+        """Whether the listing is longer than is read, if all of it is to be read."""
+        return self._most is None and self.total > MOST_ENTRIES
 
     def next(self) -> Operation[Page[T]]:
         """The operation for the next page."""
@@ -94,7 +118,11 @@ class PageReader(Generic[T]):
             self._widest = 0
             return
         before = len(self._found) + len(self.unreadable)
-        self._found.update((self._key(item), item) for item in page.items)
+        for item in page.items:
+            self._found[self._key(item)] = item
+            if self._until(item):
+                self.match = item
+                break
         self.unreadable += page.unreadable
         self._steady = self._steady and page.total >= self.total
         self.total, self.pages = page.total, self.pages + 1
@@ -123,5 +151,6 @@ class PageReader(Generic[T]):
     def _advance(self, entries: int, *, new: int) -> None:
         self._offset += entries
         # A remote that repeats a page has no more of them, whatever total it claims.
-        self.over = new == 0 or self._offset >= self.total
+        self.repeated = new == 0 and entries > 0 and self.match is None
+        self.over = new == 0 or self._offset >= self.total or self.match is not None or self.full
         self._limit = min(self._largest, 2 * self._limit)

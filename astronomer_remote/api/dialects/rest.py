@@ -7,10 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page, health_of, nothing, page_of
+from astronomer_remote.api.dialects.base import (
+    PAGE,
+    AnotherReply,
+    Dialect,
+    Operation,
+    Page,
+    health_of,
+    nothing,
+    page_of,
+)
 from astronomer_remote.api.dialects.logs import LogPart
 from astronomer_remote.api.dialects.readers import (
     about,
+    check_about,
     date_if_any,
     event_reader,
     flag,
@@ -376,8 +386,7 @@ class RestDialect(Dialect):
         if asset is not None:
             field = f"{self.asset_word}_id"
             query[field] = asset.asset_id
-            # The events of another asset must not pass for those of this one.
-            read = about(read, **{field: asset.asset_id})
+            read = _about_asset(read, asset, field)
         if since is not None:
             query |= self.since_query(since)
         request = Request("GET", self.at(f"{self.asset_word}s", "events"), query)
@@ -390,7 +399,7 @@ class RestDialect(Dialect):
     def create_asset_event(self, asset: Asset, intent: AssetEventIntent) -> Operation[AssetEvent]:
         body = {**self.event_fields(asset, intent), "extra": {**intent.extra, INTENT_KEY: intent.mark}}
         request = Request("POST", self.at(f"{self.asset_word}s", "events"), body=body)
-        read = about(event_reader(self.asset_word), **{f"{self.asset_word}_id": asset.asset_id})
+        read = event_reader(self.asset_word)
         return Operation(request, read, f"register an event of {self.asset_word} {asset.uri!r}", self.creator_of_events)
 
     @abstractmethod
@@ -431,6 +440,19 @@ class RestDialect(Dialect):
         single = 1 in (request.query.get("limit"), (request.body or {}).get("page_limit"))
         request = replace(request, largest_reply=LARGEST_ENTRY if single else LARGEST_PAGE)
         return Operation(request, read, action, least_role)
+
+
+def _about_asset(read: Callable[[Any], AssetEvent], asset: Asset, field: str) -> Callable[[Any], AssetEvent]:
+    """Reads an event that must be one of this asset: those of another one must not pass for it."""
+
+    def checked_read(body: Any) -> AssetEvent:
+        check_about(body, **{field: asset.asset_id})
+        event = read(body)
+        if event.uri not in (None, asset.uri):
+            raise AnotherReply("it is about another asset")
+        return event
+
+    return checked_read
 
 
 def _about_run(read: Callable[[Any], T], run: DagRun) -> Callable[[Any], T]:
