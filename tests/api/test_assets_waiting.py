@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, UnexpectedReply
+from astronomer_remote.api.protocol.errors import AccessDenied, AuthenticationFailed, NotFound, UnexpectedReply
 from astronomer_remote.api.protocol.models import AssetEvent, utc_text
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
@@ -44,17 +45,24 @@ def target(name: str = "a", **more: Any) -> AssetTarget:
     return AssetTarget(f"s3://{name}", None, **{"since": START, **more})
 
 
-def wait(remote: FakeDeployment, what: AssetTarget, *, seconds: float = 20, lines: list[str] | None = None) -> Any:
+def wait(
+    remote: FakeDeployment,
+    what: AssetTarget,
+    *,
+    seconds: float = 20,
+    lines: list[str] | None = None,
+    reload: Callable[[], Awaitable[Settings]] | None = None,
+) -> Any:
     """A wait, as a trigger makes it."""
     settings = settings_of(remote)
 
-    async def reload() -> Settings:
+    async def as_before() -> Settings:
         return settings
 
     return watch_asset(
         what,
         settings=settings,
-        reload=reload,
+        reload=reload or as_before,
         poke_interval=INTERVAL,
         deadline=time.time() + seconds,
         on_line=(lines if lines is not None else []).append,
@@ -177,6 +185,62 @@ def test_more_new_events_than_are_read_make_each_wait_read_its_own(
 
     assert asyncio.run(flooded()).status is WaitStatus.SUCCESS
     assert [own(query) for query in listings(remote)] == [True, False, True]
+
+
+def test_an_event_that_is_shown_long_after_its_timestamp_ends_the_wait(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asset_watcher, "SECONDS_BETWEEN_WIDE_POLLS", 4 * INTERVAL)
+
+    async def late() -> WaitResult:
+        waits = asyncio.create_task(wait(remote, target(), seconds=5))
+        await until(lambda: len(listings(remote)) >= 2)
+        remote.add_asset_event("s3://a")
+        events = remote._contents.asset_events
+        events[-1] = replace(events[-1], timestamp=events[-1].timestamp - timedelta(seconds=300))
+        return await waits
+
+    assert asyncio.run(late()).status is WaitStatus.SUCCESS
+    assert sum(map(own, listings(remote))) == 2
+
+
+def test_refused_credentials_are_tried_once_for_all_waits(remote: FakeDeployment) -> None:
+    async def refused() -> tuple[list[Any], int]:
+        waits = [asyncio.create_task(wait(remote, target("a" if number % 2 else "b"))) for number in range(12)]
+        await until(lambda: sum(map(own, listings(remote))) == 12)
+        remote.change_secret("another")
+        before = len(remote.received)
+        found = await asyncio.gather(*waits, return_exceptions=True)
+        return found, len(remote.received) - before
+
+    found, requests = asyncio.run(refused())
+    assert {type(each) for each in found} == {AuthenticationFailed}
+    assert requests <= 3
+
+
+def test_a_connection_that_points_elsewhere_takes_no_numbers_along(remote: FakeDeployment) -> None:
+    with FakeDeployment(remote.version, api_key="new") as moved:
+        for name in ("b", "a"):
+            moved.add_asset(f"s3://{name}")
+        settings = Settings(moved.url, password="new", authentication="software_api_key")
+
+        async def reload() -> Settings:
+            return settings
+
+        async def moves() -> WaitResult:
+            waits = asyncio.create_task(wait(remote, target(count=2), reload=reload))
+            remote.add_asset_event("s3://a")
+            await until(lambda: len(listings(remote)) >= 2)
+            remote.change_secret("another")
+            await until(lambda: len(listings(moved)) >= 2)
+            moved.add_asset_event("s3://b")
+            moved.add_asset_event("s3://a")
+            await asyncio.sleep(3 * INTERVAL)
+            assert not waits.done()
+            moved.add_asset_event("s3://a")
+            return await waits
+
+        assert asyncio.run(moves()).status is WaitStatus.SUCCESS
 
 
 def test_a_remote_that_does_not_answer_is_polled_again(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:

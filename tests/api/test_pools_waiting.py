@@ -98,9 +98,9 @@ def test_1_10_does_not_show_what_is_open() -> None:
 # One wait
 
 
-def pool_waiter(now: list[float], lines: list[str], **limits: Any) -> ConditionWaiter[Pool]:
-    given = {"poke_interval": 60, "deadline": None, **limits}
-    return ConditionWaiter(PoolTarget("p", 2), **given, on_line=lines.append, clock=lambda: now[0])
+def pool_waiter(now: list[float], lines: list[str], **given: Any) -> ConditionWaiter[Pool]:
+    limits = {"poke_interval": 60, "deadline": None, "clock": lambda: now[0], "monotonic": lambda: now[0], **given}
+    return ConditionWaiter(PoolTarget("p", 2), **limits, on_line=lines.append)
 
 
 FULL, FREE = Pool("p", 3, occupied_slots=3, open_slots=0), Pool("p", 3, occupied_slots=1, open_slots=2)
@@ -142,6 +142,16 @@ def test_a_wait_tolerates_a_remote_that_is_unreachable_for_a_limited_time() -> N
     now[0] = 2 * waiter_module.UNREACHABLE_TIMEOUT
     assert waiter.record(Unreachable("No reply")) is None
     now[0] += 1
+    with pytest.raises(Unreachable):
+        waiter.record(Unreachable("No reply"))
+
+
+def test_a_clock_that_is_set_makes_no_remote_unreachable() -> None:
+    wall, elapsed = [0.0], [0.0]
+    waiter = pool_waiter(wall, [], monotonic=lambda: elapsed[0])
+    wall[0] = 10 * waiter_module.UNREACHABLE_TIMEOUT
+    assert waiter.record(Unreachable("No reply")) is None
+    wall[0], elapsed[0] = 0.0, waiter_module.UNREACHABLE_TIMEOUT + 1
     with pytest.raises(Unreachable):
         waiter.record(Unreachable("No reply"))
 

@@ -184,7 +184,8 @@ class ConditionWaiter(Generic[T]):
     :param poke_interval: seconds between two polls.
     :param deadline: when to give up, in seconds since the epoch; ``None`` never does.
     :param on_line: is called with a line whenever something changed.
-    :param clock: seconds since the epoch.
+    :param clock: seconds since the epoch, for the deadline.
+    :param monotonic: seconds by a clock that is never set, for how long the remote was unreachable.
     """
 
     target: Condition[T]
@@ -192,10 +193,11 @@ class ConditionWaiter(Generic[T]):
     deadline: float | None
     on_line: Callable[[str], None]
     clock: Callable[[], float]
+    monotonic: Callable[[], float]
     summary: str = ""
 
     def __post_init__(self) -> None:
-        self.answered_at = self.clock()
+        self.answered_at = self.monotonic()
 
     def record(self, outcome: T | TransientError) -> WaitResult | None:
         """
@@ -205,7 +207,7 @@ class ConditionWaiter(Generic[T]):
         :return: the result, if the wait is over.
         :raises TransientError: if the remote has been unreachable for :data:`UNREACHABLE_TIMEOUT`.
         """
-        now = self.clock()
+        now = self.monotonic()
         if isinstance(outcome, TransientError):
             if now - self.answered_at > UNREACHABLE_TIMEOUT:
                 raise outcome
@@ -217,7 +219,7 @@ class ConditionWaiter(Generic[T]):
             self.answered_at, self.summary = now, summary
             if self.target.is_met_by(outcome):
                 return WaitResult(WaitStatus.SUCCESS, summary)
-        if self.deadline is not None and now >= self.deadline:
+        if self.deadline is not None and self.clock() >= self.deadline:
             return WaitResult(WaitStatus.TIMEOUT, self.summary)
         return None
 

@@ -17,10 +17,11 @@ from weakref import WeakSet
 
 from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
-from astronomer_remote.api.protocol.errors import TransientError
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, TransientError
 from astronomer_remote.api.protocol.flow import Flow
-from astronomer_remote.api.protocol.models import AssetEvent, utc_text
+from astronomer_remote.api.protocol.models import Asset, AssetEvent, utc_text
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import ConditionWaiter, seconds_of
 from astronomer_remote.api.watch.shared import ReloadSettings, Shared, poll_until_met
@@ -49,7 +50,7 @@ async def watch_asset(
     """
     feed = EventFeed.of(settings, reload)
     subscriber = Subscriber(target)
-    waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time)
+    waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time, time.monotonic)
     return await poll_until_met(waiter, partial(feed.events, subscriber, poke_interval), feed.age)
 
 
@@ -62,15 +63,38 @@ class Subscriber:
 
     def __init__(self, target: AssetTarget) -> None:
         self.target = target
-        self.asset_id: int | None = None
-        """Number of the asset, once its past events were read."""
         self.found: dict[int, AssetEvent] = {}
         self._since = seconds_of(target.since)
+        self._asset: Asset | None = None
+        self._settings: Settings | None = None
+        self._read_until = 0.0
+
+    def start(self, asset: Asset, events: list[AssetEvent], settings: Settings, until: float) -> None:
+        """
+        Take the past events of its asset.
+
+        :param settings: where they were read; the numbers of events and assets are those of this deployment.
+        :param until: when they are to be read again, by the monotonic clock.
+        """
+        if settings != self._settings:
+            self.found.clear()
+        self._asset, self._settings, self._read_until = asset, settings, until
+        self.offer(events)
+
+    def is_behind(self, settings: Settings) -> bool:
+        """Whether the past events of its asset are to be read. :param settings: where events are read now."""
+        return self._asset is None or settings != self._settings or time.monotonic() >= self._read_until
+
+    def restart(self) -> None:
+        """Let the past events be read again."""
+        self._asset = None
 
     def offer(self, events: list[AssetEvent]) -> None:
         """Take the events that count. A few may have been offered before."""
+        asset = self._asset
         for event in events:
-            due = event.asset_id == self.asset_id and seconds_of(event.timestamp) >= self._since
+            own = asset is not None and event.asset_id == asset.asset_id and event.uri in (None, asset.uri)
+            due = own and seconds_of(event.timestamp) >= self._since
             if due and self.target.matches(event):
                 self.found[event.event_id] = event
 
@@ -84,7 +108,7 @@ class EventFeed(Shared):
         self._cursor: float | None = None
         """When the last listing began that was read, in seconds since the epoch by the remote's clock."""
         self._polled_at = time.monotonic()
-        self._failure: TransientError | None = None
+        self._failure: TransientError | AuthenticationFailed | None = None
 
     def age(self) -> float:
         """Seconds since the last listing, or the last failure."""
@@ -96,36 +120,42 @@ class EventFeed(Shared):
 
         :param seconds: how old the last listing may be.
         :raises TransientError: if the remote did not answer; one failure counts for all waits.
+        :raises AuthenticationFailed: likewise: refused attempts may lock an account.
         """
         async with self._lock:
             if self._failure and self.age() < seconds:
                 # Raising changes it, and it may be raised many times.
                 raise copy.copy(self._failure)
             try:
-                if subscriber.asset_id is None:
+                if subscriber.is_behind(self._deployment.settings):
                     await self._read_past(subscriber)
                 elif self.age() >= seconds:
                     await self._read_new()
-            except TransientError as error:
+            except (TransientError, AuthenticationFailed) as error:
                 self._failure, self._polled_at = error, time.monotonic()
                 raise
             self._failure = None
         return [*subscriber.found.values()]
 
     async def _read_past(self, subscriber: Subscriber) -> None:
-        """Read the events before now of one wait's asset. No listing of new events comes between, so none is missed."""
+        """
+        Read the events before now of one wait's asset. No listing of new events comes between, so none is missed.
+
+        It is repeated now and then: an event that was shown much later than its timestamp says is not among the new
+        ones. And an asset gets another number when the remote's database is cleaned.
+        """
         target = subscriber.target
 
-        def flow() -> Flow[tuple[int, list[AssetEvent]]]:
+        def flow() -> Flow[tuple[Asset, list[AssetEvent]]]:
             assets = self._deployment.assets
             asset = yield from assets.get(target.ref)
             if self._cursor is None:
                 self._cursor = self._deployment.client.remote_clock()
             events = yield from assets.list_events(asset, since=target.since, most=MOST_EVENTS)
-            return asset.asset_id, events
+            return asset, events
 
-        subscriber.asset_id, events = await self._run(flow())
-        subscriber.offer(events)
+        asset, events = await self._run(flow())
+        subscriber.start(asset, events, self._deployment.settings, time.monotonic() + SECONDS_BETWEEN_WIDE_POLLS)
         self._subscribers.add(subscriber)
 
     async def _read_new(self) -> None:
@@ -136,7 +166,8 @@ class EventFeed(Shared):
         events = await self._run(self._deployment.assets.list_events(since=utc_text(since, "since"), most=MOST_EVENTS))
         self._cursor, self._polled_at = began, time.monotonic()
         for subscriber in self._subscribers:
-            subscriber.offer(events)
+            if not subscriber.is_behind(self._deployment.settings):
+                subscriber.offer(events)
             if len(events) >= MOST_EVENTS:
                 # Some were left out. Each wait then reads those of its own asset again.
-                subscriber.asset_id = None
+                subscriber.restart()

@@ -54,7 +54,7 @@ async def watch_pool(
         :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
     """
     listings = PoolListings.of(settings, reload)
-    waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time)
+    waiter = ConditionWaiter(target, poke_interval, deadline, on_line, time.time, time.monotonic)
     return await poll_until_met(
         waiter, partial(listings.pool, target, poke_interval), partial(listings.age, target.pool)
     )

@@ -34,7 +34,6 @@ class Shared:
     _all: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, _ByKind]] = WeakKeyDictionary()
 
     def __init__(self, settings: Settings, reload: ReloadSettings) -> None:
-        self._settings = settings
         self._reload = reload
         self._deployment = Deployment(settings)
         self._lock = asyncio.Lock()
@@ -49,7 +48,7 @@ class Shared:
         return cast("SharedT", found)
 
     async def _run(self, flow: Flow[T]) -> T:
-        async with async_driver(self._settings, self._reload) as driver:
+        async with async_driver(self._deployment.settings, self._reload) as driver:
             return await driver.run(flow)
 
 
