@@ -23,9 +23,10 @@ class RemoteAssetEventOperator(RemoteOperator):
     Registers an event of an asset (a dataset, in Airflow 2) of another deployment, so that DAGs there that are
     scheduled on it run.
 
-    It registers one event, however often its request or reply is lost, the remote answers with an error, or the worker
-    dies and the task is retried. The event carries an id of this task instance in its extra, under the key
-    ``astronomer_remote_intent``. A retry searches the asset's events since the start of the local DAG run for that id.
+    It registers one event, even if its request or reply is lost, the remote answers with an error, or the worker dies
+    and the task is retried; the page on assets has the limits. The event carries an id of this task instance in its
+    extra, under the key ``astronomer_remote_intent``. A retry searches the asset's events since the start of the local
+    DAG run for that id.
     Clearing the task registers a new event.
 
     Airflow 2.9 and later.
