@@ -272,7 +272,7 @@ class Deployment:
         """
         List assets; datasets in Airflow 2.
 
-        :param uri_pattern: only those whose URI contains this text, up to 1000; ``%`` and ``_`` are wildcards.
+        :param uri_pattern: only those whose URI contains this text, at most 10,000; ``%`` and ``_`` are wildcards.
         :raises NotSupported: by Airflow before 2.4.
         """
         return (yield from self.assets.list_all(uri_pattern))

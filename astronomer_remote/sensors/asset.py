@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.protocol.errors import InvalidSettings
-from astronomer_remote.api.protocol.models import AssetEvent, asset_ref, utc_text
+from astronomer_remote.api.protocol.models import AssetEvent, asset_ref, events_for_xcom, utc_text
 from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.arguments import Readers, asset_or_text, check_asset, date, json_object, text, whole
@@ -60,7 +60,8 @@ class RemoteAssetSensor(RemoteSensor):
         rejects it.
     :param kwargs: those of every sensor: ``poke_interval`` (seconds), ``timeout`` (seconds, from the start of a try;
         0: a single poll), ``execution_timeout``, ``mode``, ``soft_fail``, …
-    :return: the ``count`` oldest events that count, as a list of dicts of plain JSON.
+    :return: the ``count`` oldest events that count, as a list of dicts of plain JSON. Of a large event, or of
+        events of more than 1 MiB together, some fields are ``None``, and ``left_out`` names them.
     :raises NotFound: if the remote has no such asset; the error names similar ones.
     :raises NotSupported: if the remote's version has no datasets.
     :raises AirflowSensorTimeout: when ``timeout`` has passed; Airflow does not retry the task.
@@ -135,7 +136,7 @@ class RemoteAssetSensor(RemoteSensor):
             if self.predicate and candidates:
                 self.target = self._target_of_more(candidates, missing=target.count - len(found))
             return False
-        self._found = [event.as_dict() for event in found[: target.count]]
+        self._found = events_for_xcom(found[: target.count])
         return True
 
     def _target_of_more(self, candidates: Sequence[AssetEvent], missing: int) -> AssetTarget:
@@ -147,7 +148,7 @@ class RemoteAssetSensor(RemoteSensor):
         return replace(self.target, since=moment, count=known + missing)
 
     def _is_accepted(self, event: AssetEvent) -> bool:
-        return self.predicate is None or bool(self.predicate({**event.as_dict(), "extra": event.extra}))
+        return self.predicate is None or bool(self.predicate(event.as_dict(largest=None)))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         self._deadline = (next_kwargs or {}).get(DEADLINE)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import TypeVar
 
 import pytest
 
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.transport.drivers import SyncDriver
-from astronomer_remote.testing import FakeDeployment, drive
+from astronomer_remote.testing import FakeDeployment, VirtualClock, drive
 from astronomer_remote.testing.deployment import URL_WITHOUT_SERVER
 
 T = TypeVar("T")
@@ -18,6 +20,13 @@ T = TypeVar("T")
 CONNECTION = "AIRFLOW_CONN_ASTRONOMER_DEFAULT"
 
 __all__ = ["fake_deployment", "offline_deployment"]
+
+
+class _ClockAhead(VirtualClock):
+    """The machine's clock, ahead of it by all pauses so far: local DAG runs start by the machine's clock."""
+
+    def __call__(self) -> float:
+        return time.time() + sum(self.sleeps)
 
 
 @pytest.fixture
@@ -37,9 +46,13 @@ def offline_deployment(monkeypatch: pytest.MonkeyPatch) -> FakeDeployment:
     """
 
     def run(driver: SyncDriver, flow: Flow[T]) -> T:
-        return drive(flow, remote.handle, reload=driver._reload)
+        return drive(flow, remote.handle, clock=clock, reload=driver._reload)
 
-    remote = FakeDeployment()
+    clock = _ClockAhead()
+    remote = FakeDeployment(clock=clock)
+    # The clients of hooks read it, too: retries that only the time limits would never end otherwise.
+    defaults = Client.__init__.__kwdefaults__ or {}
+    monkeypatch.setattr(Client.__init__, "__kwdefaults__", {**defaults, "clock": clock})
     monkeypatch.setenv(CONNECTION, json.dumps(remote.connection(host=URL_WITHOUT_SERVER)))
     monkeypatch.setattr(SyncDriver, "run", run)
     return remote

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -274,6 +275,16 @@ def test_a_predicate_gets_all_of_a_large_extra(shop: FakeDeployment) -> None:
     (event,) = made.execute(task.context())
     assert event["extra"] is None
     assert "left_out" in event
+
+
+def test_many_large_events_fit_into_an_xcom(shop: FakeDeployment) -> None:
+    for number in range(50):
+        shop.add_asset_event(URI, {"number": number, "text": "x" * 30_000})
+    made, task = sense(count=50, predicate=lambda event: len(event["extra"]["text"]) == 30_000)
+    events = made.execute(task.context())
+    assert [event["event_id"] for event in events] == [*range(1, 51)]
+    assert len(json.dumps(events)) <= 2**20
+    assert "extra" in events[0]["left_out"]
 
 
 def test_only_events_with_the_extra_count(shop: FakeDeployment) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from threading import active_count
 
 import pytest
 import requests
 from airflow.providers.common.compat.sdk import Connection
 
-from astronomer_remote.exceptions import AuthenticationFailed, DagRunNotFound
+from astronomer_remote.exceptions import AuthenticationFailed, DagRunNotFound, RemoteUnavailable
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.fixtures import fake_deployment, offline_deployment  # noqa: F401  # fixtures
@@ -114,3 +115,18 @@ def test_without_a_server_a_hook_reaches_it_and_does_not_sleep(
     offline_deployment.change_secret("another")
     with pytest.raises(AuthenticationFailed):
         AstronomerHook().get_pool("small")
+
+
+def test_without_a_server_retries_that_only_the_time_limits_end(
+    offline_deployment: FakeDeployment,  # noqa: F811
+) -> None:
+    offline_deployment.add_dag("load")
+    offline_deployment.add_asset("s3://shop/orders")
+    hook = AstronomerHook()
+    hook.get_version()
+    for attempt in (partial(hook.trigger_dag_run, "load"), partial(hook.create_asset_event, "s3://shop/orders")):
+        offline_deployment.disturb(503, times=2_000)
+        began = offline_deployment.clock()
+        with pytest.raises(RemoteUnavailable):
+            attempt()
+        assert 100 < offline_deployment.clock() - began < 200

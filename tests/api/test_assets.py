@@ -18,6 +18,7 @@ from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.dialects.readers import event_reader, read_asset
+from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
@@ -32,7 +33,16 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
 from astronomer_remote.api.protocol.ids import INTENT_KEY
-from astronomer_remote.api.protocol.models import Asset, AssetEvent, AssetEventIntent, AssetRef, asset_ref
+from astronomer_remote.api.protocol.models import (
+    LARGEST_CONF,
+    LARGEST_EVENTS,
+    Asset,
+    AssetEvent,
+    AssetEventIntent,
+    AssetRef,
+    asset_ref,
+    events_for_xcom,
+)
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.testing import FakeDeployment, VirtualClock, drive
 from tests.api.script import page, plain
@@ -674,6 +684,46 @@ def test_an_event_in_plain_json() -> None:
     large = replace(event, extra={"k": "v" * 40_000}).as_dict()
     assert large["extra"] is None
     assert "list_asset_events" in large["left_out"]
+
+
+@pytest.mark.parametrize("letter", ["r", "\U0001f600"])
+def test_no_event_is_larger_than_xcom_takes(letter: str) -> None:
+    text = letter * 250
+    event = AssetEvent(1, 2, "2026-11-22T07:00:00Z", created_dag_runs=((text, text),) * 100, extra={"k": 1})
+    plain_event = event.as_dict()
+    assert (plain_event["created_dag_runs"], plain_event["extra"]) == (None, {"k": 1})
+    assert plain_event["left_out"].startswith("created_dag_runs: ")
+    assert len(event.as_dict(largest=None)["created_dag_runs"]) == 100
+    full = replace(event, uri=letter * 1500, name=letter * 1500, partition_key=text, extra={"k": letter * 20_000})
+    full = replace(full, source_dag_id=text, source_task_id=text, source_run_id=text)
+    for largest in (LARGEST_CONF, 1000):
+        assert untrusted.size(full.as_dict(largest)) <= largest
+    many = events_for_xcom([full] * 1000)
+    assert len(many) == 1000
+    assert untrusted.size(many) <= LARGEST_EVENTS
+
+
+def test_events_that_fit_are_whole() -> None:
+    events = [AssetEvent(number, 2, "2026-11-22T07:00:00Z", extra={"k": "v" * 100}) for number in range(1000)]
+    assert events_for_xcom(events) == [event.as_dict(None) for event in events]
+
+
+def test_numbers_that_no_process_can_pass_on_are_refused() -> None:
+    body = {"id": 1, "asset_id": 2, "timestamp": "2026-11-22T07:00:00Z", "source_map_index": 2**63}
+    assert event_reader("asset")(body).source_map_index is None
+    for name in ("id", "asset_id"):
+        with pytest.raises(TypeError, match=f"{name} has more than 64 bits"):
+            event_reader("asset")({**body, name: 2**63})
+    with pytest.raises(TypeError, match="id has more than 64 bits"):
+        read_asset({"id": 2**63, "uri": "u"})
+
+
+@pytest.mark.parametrize("odd", [7, "text", {"dag_id": "d"}, ["text", None, 7, [], {"dag_id": 7, "run_id": {}}]])
+def test_odd_entries_of_what_is_only_shown_hide_nothing(odd: Any) -> None:
+    asset = read_asset({"id": 1, "uri": "u", "producing_tasks": odd, "scheduled_dags": odd})
+    assert (asset.producing_dag_ids, asset.consuming_dag_ids) == ((), ())
+    body = {"id": 1, "asset_id": 2, "timestamp": "2026-11-22T07:00:00Z", "created_dagruns": odd}
+    assert event_reader("asset")(body).created_dag_runs == ()
 
 
 def test_an_asset_in_plain_json() -> None:

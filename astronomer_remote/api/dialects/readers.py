@@ -72,7 +72,7 @@ def read_asset(body: Any) -> Asset:
     # Airflow 3.1 renamed the list of DAGs that are scheduled on the asset.
     consumers = body.get("scheduled_dags", body.get("consuming_dags"))
     return Asset(
-        asset_id=whole_number(body, "id"),
+        asset_id=_row_id(body, "id"),
         uri=untrusted.readable(text(body, "uri", empty=True), LONGEST_URI),
         name=None if name is None else untrusted.readable(name, LONGEST_URI),
         group=None if group is None else untrusted.readable(group, LONGEST_URI),
@@ -83,7 +83,7 @@ def read_asset(body: Any) -> Asset:
 
 
 def _dag_ids(entries: Any) -> tuple[str, ...]:
-    found = [named_if_any(entry, "dag_id") for entry in entries or () if isinstance(entry, dict)]
+    found = [named_if_any(entry, "dag_id") for entry in _objects(entries)]
     return tuple(dict.fromkeys(dag_id for dag_id in found if dag_id))
 
 
@@ -101,8 +101,8 @@ def event_reader(asset: str) -> Callable[[Any], AssetEvent]:
             raise TypeError("timestamp is not a date")
         uri, name = text_if_any(body, uri_field), text_if_any(body, "name")
         return AssetEvent(
-            event_id=whole_number(body, "id"),
-            asset_id=whole_number(body, f"{asset}_id"),
+            event_id=_row_id(body, "id"),
+            asset_id=_row_id(body, f"{asset}_id"),
             timestamp=timestamp,
             uri=None if uri is None else untrusted.readable(uri, LONGEST_URI),
             name=None if name is None else untrusted.readable(name, LONGEST_URI),
@@ -110,7 +110,7 @@ def event_reader(asset: str) -> Callable[[Any], AssetEvent]:
             source_dag_id=named_if_any(body, "source_dag_id"),
             source_task_id=named_if_any(body, "source_task_id"),
             source_run_id=named_if_any(body, "source_run_id"),
-            source_map_index=number_if_any(body, "source_map_index"),
+            source_map_index=untrusted.small_number(number_if_any(body, "source_map_index")),
             partition_key=named_if_any(body, "partition_key"),
             created_dag_runs=_created_runs(body.get("created_dagruns")),
         )
@@ -120,12 +120,25 @@ def event_reader(asset: str) -> Callable[[Any], AssetEvent]:
 
 def _created_runs(entries: Any) -> tuple[tuple[str, str], ...]:
     found = []
-    for entry in (entries or ())[:MOST_CREATED_RUNS]:
+    for entry in _objects(entries)[:MOST_CREATED_RUNS]:
         dag_id, run_id = named_if_any(entry, "dag_id"), named_if_any(entry, "run_id")
         run_id = run_id or named_if_any(entry, "dag_run_id")
         if dag_id and run_id:
             found.append((dag_id, run_id))
     return tuple(found)
+
+
+def _objects(entries: Any) -> list[dict[str, Any]]:
+    """The objects of a list. What is odd in a list that is only shown must not hide what it belongs to."""
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _row_id(body: Mapping[str, Any], name: str) -> int:
+    """:raises TypeError: for what is no number of a row in a database."""
+    value = untrusted.small_number(whole_number(body, name))
+    if value is None:
+        raise TypeError(f"{name} has more than 64 bits")
+    return value
 
 
 def check_about(body: Mapping[str, Any], **expected: object) -> None:

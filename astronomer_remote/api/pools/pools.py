@@ -1,4 +1,4 @@
-"""Flows about pools: get, list, create, ensure, update, delete, wait."""
+"""Flows about pools: get, list, create, ensure, update, delete."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class Pools:
         :raises NotFound: if a pool to be updated is gone meanwhile.
         """
         if change.after is None:
-            # Likewise.
+            # It may have been deleted since it was read.
             with suppress(NotFound):
                 yield from self.delete(change.name)
         elif change.before is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime, timedelta, timezone
 from functools import total_ordering
@@ -170,8 +170,8 @@ class TriggerIntent:
         only Airflow 3 has runs without one.
     :param run_after: ISO 8601 with zone: not to start before; Airflow 3.
     :param data_interval: start and end, ISO 8601 with zone.
-    :param note: note for the run; Airflow 3.
-    :param partition_key: Airflow 3.3.
+    :param note: note for the run; Airflow 2.5 and later.
+    :param partition_key: Airflow 3.2 and later.
     :param mark: digest of the intent, which the run has in its note or date where its id does not identify it.
     :param asset_id: asset that the run materializes; Airflow 3.3.
     """
@@ -402,22 +402,46 @@ class AssetEvent:
     partition_key: str | None = None
     created_dag_runs: tuple[tuple[str, str], ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, largest: int | None = LARGEST_CONF) -> dict[str, Any]:
         """
         Plain JSON, as it goes to XCom.
 
-        An extra of more than 32 KiB is ``None`` there, and ``left_out`` says how to read it.
+        Of an event that is larger, ``created_dag_runs`` is ``None``, then ``extra``, then other fields, and
+        ``left_out`` says which ones and how to read them.
+
+        :param largest: bytes of JSON, default 32 KiB; ``None`` for no limit.
         """
         runs = [{"dag_id": dag_id, "run_id": run_id} for dag_id, run_id in self.created_dag_runs]
         plain = {**asdict(self), "created_dag_runs": runs}
-        size = untrusted.size(self.extra)
-        if size > LARGEST_CONF:
-            left_out = f"extra: {size} bytes of JSON; at most {LARGEST_CONF} are stored in XCom. {HOW_TO_READ_EVENTS}"
-            plain |= {"extra": None, "left_out": left_out}
+        size = untrusted.size(plain)
+        left_out: list[str] = []
+        for name in LEFT_OUT_OF_EVENT:
+            if largest is None or untrusted.size(plain) <= largest:
+                break
+            left_out.append(name)
+            what = f"{', '.join(left_out)}: {size} bytes of JSON; at most {largest} are stored in XCom."
+            plain |= {name: None, "left_out": f"{what} {HOW_TO_READ_EVENTS}"}
         return plain
 
 
+LEFT_OUT_OF_EVENT = (
+    *("created_dag_runs", "extra", "name", "uri"),
+    *("partition_key", "source_run_id", "source_task_id", "source_dag_id"),
+)
+"""Fields of an event that is too large for XCom, in the order in which they are left out."""
+
 HOW_TO_READ_EVENTS = "AstronomerHook.list_asset_events reads whole events."
+
+LARGEST_EVENTS = 2**20
+"""Bytes of JSON of a list of events that go to XCom."""
+
+
+def events_for_xcom(events: Sequence[AssetEvent]) -> list[dict[str, Any]]:
+    """Events as plain JSON of about :data:`LARGEST_EVENTS` bytes; if they are larger, each one gets an equal part."""
+    plain = [event.as_dict() for event in events]
+    if untrusted.size(plain) <= LARGEST_EVENTS:
+        return plain
+    return [event.as_dict(min(LARGEST_CONF, LARGEST_EVENTS // len(events))) for event in events]
 
 
 @dataclass(frozen=True)

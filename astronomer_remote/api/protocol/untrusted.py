@@ -99,6 +99,11 @@ def storable(value: Any, levels: int = DEEPEST) -> Any:
     return [storable(each, levels - 1) for each in value] if isinstance(value, list) else value
 
 
+def small_number(value: int | None) -> int | None:
+    """An integer of at most 64 bits; ``None`` for a larger one."""
+    return value if value is not None and -LARGEST_INTEGER <= value < LARGEST_INTEGER else None
+
+
 def shortened(value: dict[str, Any]) -> dict[str, Any]:
     """:func:`storable`, with texts cut after :data:`LONGEST_LINE` characters."""
     return {key: _cut(storable(each)) for key, each in value.items()}
