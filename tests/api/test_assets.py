@@ -31,7 +31,7 @@ from astronomer_remote.api.protocol.errors import (
     RemoteUnavailable,
     Unreachable,
 )
-from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
+from astronomer_remote.api.protocol.flow import Compute, Flow, Request, Response, TransportError
 from astronomer_remote.api.protocol.ids import INTENT_KEY
 from astronomer_remote.api.protocol.models import (
     LARGEST_CONF,
@@ -449,6 +449,30 @@ def test_an_unknown_asset_is_an_error_that_names_similar_ones(version: str) -> N
     assert remote.marks() == []
 
 
+def test_similar_assets_are_compared_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = ScriptedRemote()
+    compared: list[bool] = []
+    inside: list[bool] = []
+
+    def compare(*args: Any, **options: Any) -> list[str]:
+        compared.append(bool(inside))
+        return []
+
+    def watched(flow: Flow[Any]) -> Flow[Any]:
+        outcome = None
+        while True:
+            step = flow.send(outcome)
+            if isinstance(step, Compute):
+                inside.append(True)
+            outcome = yield step
+            inside.clear()
+
+    monkeypatch.setattr(module, "get_close_matches", compare)
+    with pytest.raises(NotFound):
+        remote.run(watched(remote.deployment.create_asset_event("s3://shop/order")))
+    assert compared == [True]
+
+
 def test_an_unknown_asset_of_a_remote_without_any_says_so() -> None:
     remote = ScriptedRemote()
     remote.fake._contents.assets.clear()
@@ -620,6 +644,14 @@ def test_an_asset_is_materialized_once(version: str, requests: str, faults: list
     assert all(path.endswith(requests) for path in posts)
     with pytest.raises(DagRunAlreadyExists):
         remote.run(remote.deployment.materialize_asset(URI, run_id=run.run_id))
+
+
+def test_an_asset_is_materialized_by_the_dag_that_produces_it_now() -> None:
+    remote = ScriptedRemote()
+    assert remote.run(remote.deployment.materialize_asset(URI)).dag_id == "load"
+    known = remote.fake._contents.assets
+    known[0] = replace(known[0], producers=("report",))
+    assert remote.run(remote.deployment.materialize_asset(URI)).dag_id == "report"
 
 
 def test_an_asset_without_a_producer_is_not_materialized() -> None:
