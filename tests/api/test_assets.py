@@ -29,6 +29,7 @@ from astronomer_remote.api.protocol.errors import (
     NotSupported,
     PermanentError,
     RemoteUnavailable,
+    UnexpectedReply,
     Unreachable,
 )
 from astronomer_remote.api.protocol.flow import Compute, Flow, Request, Response, TransportError
@@ -626,6 +627,21 @@ def test_a_listing_that_claims_more_than_it_has_ends() -> None:
         return replace(reply, body=reply.body.replace(b'"total_entries": 1', b'"total_entries": 9'))
 
     assert len(drive(remote.deployment.list_asset_events(URI), handle, clock=remote.clock)) == 1
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_an_event_of_another_uri_does_not_pass_for_one_of_the_asset(version: str) -> None:
+    remote = ScriptedRemote(version)
+    remote.fake.add_asset_event(URI)
+
+    def handle(request: Request) -> Response | TransportError:
+        reply = remote.handle(request)
+        assert isinstance(reply, Response)
+        moved = reply.body.replace(URI.encode(), b"s3://else/orders")
+        return replace(reply, body=moved) if request.path.endswith("events") else reply
+
+    with pytest.raises(UnexpectedReply, match="about another asset"):
+        drive(remote.deployment.list_asset_events(URI), handle, clock=remote.clock)
 
 
 # Materialize
