@@ -134,7 +134,8 @@ def test_whatever_the_request_meets_one_event_is_registered(shop: Shop, case: st
     (extra,) = shop.events(case)
     assert shop.returned(dag_id)["extra"] == extra
     # The fault happened, and the remote got one request.
-    assert proxy.requests("POST", EVENTS) == (2 if case in SENT_TWICE else 1)
+    passed = [f"{each.method} {each.target} {each.fault} {each.status}" for each in proxy.passed]
+    assert proxy.requests("POST", EVENTS) == (2 if case in SENT_TWICE else 1), passed
     assert proxy.requests("POST", EVENTS, forwarded=True) == 1
     tries = max(task["try_number"] for task in shop.local.tasks(dag_id))
     assert tries == (2 if case == "worker_killed" else 1)
