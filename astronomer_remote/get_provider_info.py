@@ -42,6 +42,13 @@ FIELDS = (
         choices=("auto", "experimental", "v1", "v2"),
     ),
     Field(
+        name="read_only",
+        label="Read only",
+        description="Refuse everything that changes something in the Deployment, before it is sent.",
+        type="boolean",
+        default=False,
+    ),
+    Field(
         name="connect_timeout",
         label="Connect timeout (seconds)",
         description="How long to wait for the Deployment to accept a connection.",

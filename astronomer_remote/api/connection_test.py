@@ -36,11 +36,13 @@ class ConnectionTest:
         health = yield from self._health(dialect)
         who = f" as {settings.login}" if settings.login else " with the token or key" if settings.password else ""
         label = self._client.redact(dialect.label)
-        return untrusted.readable(f"{label} at {settings.base_url} answers{who}. {rights} {health}", LONGEST)
+        only = " The connection is read_only." if settings.read_only else ""
+        return untrusted.readable(f"{label} at {settings.base_url} answers{who}.{only} {rights} {health}", LONGEST)
 
     def _rights(self, dialect: Dialect, *, may_read: bool | None) -> Flow[str]:
         if dialect.generation is Generation.EXPERIMENTAL:
-            return "Its API knows no accounts: everything it offers is allowed."
+            allowed = "reading" if self._client.settings.read_only else "everything it offers"
+            return f"Its API knows no accounts: {allowed} is allowed."
         # What certainly does not exist gets a 403 for an account without the permission, and a 404 for others.
         nobody = f"astronomer_remote_test_{uuid4()}"
         operations: dict[str, Callable[[], Operation[Any]]] = {

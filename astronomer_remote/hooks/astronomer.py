@@ -15,7 +15,7 @@ from requests.auth import AuthBase
 from astronomer_remote import get_provider_info as provider
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.flow import Flow, only_reads
 from astronomer_remote.api.protocol.ids import is_within
 from astronomer_remote.api.protocol.redaction import on_issued
 from astronomer_remote.api.protocol.settings import Settings
@@ -28,7 +28,7 @@ from astronomer_remote.compat import (
     off_the_loop,
     parts_of_tested_connection,
 )
-from astronomer_remote.exceptions import InvalidSettings, RemoteError, airflow_exceptions
+from astronomer_remote.exceptions import AccessDenied, InvalidSettings, RemoteError, airflow_exceptions
 
 __all__ = ["AstronomerHook"]
 
@@ -250,6 +250,17 @@ class _Session(Session):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._settings = settings
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        method, url = request.method or "", request.url or ""
+        if self._settings.read_only and not only_reads(method, url):
+            raise AccessDenied(
+                f"Could not send {method}: the connection is read_only, so that only GET is sent. Use a connection "
+                "without read_only for it.",
+                method=method,
+                path=request.path_url.partition("?")[0],
+            )
+        return super().send(request, **kwargs)
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         if not is_within(prepared_request.url, self._settings.base_url):

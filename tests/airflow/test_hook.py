@@ -601,6 +601,16 @@ def test_run_takes_data_and_headers_as_in_http_hook(remote: FakeDeployment) -> N
     assert remote.pools()["new"] == 2
 
 
+def test_run_sends_only_get_if_the_connection_is_read_only(remote: FakeDeployment, add_connection: Any) -> None:
+    add_connection(**remote.connection(extra={"read_only": True}))
+    before = len(remote.received)
+    with pytest.raises(AccessDenied, match="Could not send POST: the connection is read_only") as error:
+        AstronomerHook(method="POST").run("/api/v2/pools?x=1", data=json.dumps({"name": "new", "slots": 2}))
+    assert error.value.path == "/api/v2/pools"
+    assert {request.method for request in remote.received[before:] if "/pools" in request.path} == set()
+    assert AstronomerHook(method="GET").run("/api/v2/pools").status_code == 200
+
+
 def test_run_has_a_timeout_and_a_user_may_set_it(
     remote: FakeDeployment, add_connection: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
 from astronomer_remote.api.protocol import auth
 from astronomer_remote.api.protocol.errors import (
+    AccessDenied,
     AuthenticationFailed,
     ListingChanged,
     NotSupported,
@@ -137,6 +138,7 @@ class Client:
         return (yield from self.with_retry_budget(self._request_with_retries(operation, attempts_if_missing)))
 
     def _request_with_retries(self, operation: Operation[T], attempts_if_missing: int | None) -> Flow[tuple[T, int]]:
+        self._check_read_only(operation.request, operation.action)
         attempt = 0
         while True:
             attempt += 1
@@ -240,7 +242,12 @@ class Client:
             log.warning("Could not %s in full; what cannot be read is left out, for example: %s", action, reasons[0])
 
     def send(self, request: Request) -> Flow[Response]:
-        """Send a request with credentials and retries. :return: the reply, whatever its status."""
+        """
+        Send a request with credentials and retries.
+
+        :return: the reply, whatever its status.
+        :raises AccessDenied: if the request changes something and the connection is ``read_only``.
+        """
         return (yield from self.with_retry_budget(self._send_authenticated(request)))
 
     def _send_authenticated(self, request: Request) -> Flow[Response]:
@@ -249,6 +256,8 @@ class Client:
         refreshed = reloaded = False
         while True:
             authentication = yield from self._authenticate()
+            # Again, since the connection may have been read again.
+            self._check_read_only(request, f"send {request.method} {request.path}")
             shown = authentication.headers()
             response = yield from self._send_with_retries(request.with_headers(shown))
             if not authentication.refused(response) or (yield from self._is_authenticated(response, shown)):
@@ -261,6 +270,15 @@ class Client:
                 raise self._refusal(request, response)
             else:
                 refreshed, reloaded = False, True
+
+    def _check_read_only(self, request: Request, action: str) -> None:
+        if self.settings.read_only and not request.only_reads:
+            raise AccessDenied(
+                f"Could not {action}: the connection is read_only, so that nothing is sent that may change something. "
+                "Use a connection without read_only for it.",
+                method=request.method,
+                path=request.path,
+            )
 
     def authorization(self) -> Flow[dict[str, str]]:
         """Headers that authenticate a request which another program sends."""

@@ -181,7 +181,7 @@ class RestDialect(Dialect):
         if self.orders_runs:
             # What ends meanwhile is added at the end, so that no page misses a run.
             body["order_by"] = "end_date"
-        request = Request("POST", self.at("dags", "~", "dagRuns", "list"), body=body, repeatable=True)
+        request = Request("POST", self.at("dags", "~", "dagRuns", "list"), body=body, repeatable=True, reads=True)
         listing = self._listing(request, "dag_runs", self.read_bare_run, "list the runs that ended")
         return replace(listing, unread=BULK)
 
@@ -265,7 +265,7 @@ class RestDialect(Dialect):
     ) -> Operation[Page[TaskInstance]]:
         if limit > PAGE:
             body = {**self.fields_of_run(run), "page_limit": limit, "page_offset": offset}
-            request = Request("POST", self._all_task_instances, body=body, repeatable=True)
+            request = Request("POST", self._all_task_instances, body=body, repeatable=True, reads=True)
         else:
             query: dict[str, Any] = {"limit": limit, "offset": offset}
             if state is not None:
@@ -299,7 +299,7 @@ class RestDialect(Dialect):
             "page_limit": limit,
             "page_offset": offset,
         }
-        request = Request("POST", self._all_task_instances, body=body, repeatable=True)
+        request = Request("POST", self._all_task_instances, body=body, repeatable=True, reads=True)
         listing = self._listing(request, "task_instances", read_task_instance, "list the tasks that ended")
         return replace(listing, unread=BULK_OF_TASKS)
 

@@ -10,11 +10,12 @@ one over ``requests``, one over ``aiohttp``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from astronomer_remote.api.protocol import untrusted
 
@@ -41,6 +42,9 @@ LARGEST_REPLY = 32 * 1024 * 1024
 
 UNPARSED: Any = object()
 
+PAUSE_BY_GET = re.compile(r"/api/experimental/dags/.+/paused/[^/]")
+"""What Airflow 1.10 does on a GET although it changes a DAG."""
+
 LARGE_JSON = 64 * 1024
 """Bytes of a reply's body, whatever its type, from which on it is read beside an event loop, not in it."""
 
@@ -61,6 +65,7 @@ class Request:
     :param authenticated: whether the credentials of the connection belong to this request.
     :param repeatable: whether sending it twice has the same effect as sending it once. It says so itself,
         because many reads of this API are POSTs. Defaults to what HTTP says of the verb.
+    :param reads: whether it changes nothing in the remote; by default what :func:`only_reads` says.
     :param largest_reply: how many bytes of the reply's body are read at most.
     """
 
@@ -72,11 +77,16 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     authenticated: bool = True
     repeatable: bool | None = None
+    reads: bool | None = None
     largest_reply: int = LARGEST_ENTRY
 
     @property
     def may_repeat(self) -> bool:
         return self.method != "POST" if self.repeatable is None else self.repeatable
+
+    @property
+    def only_reads(self) -> bool:
+        return only_reads(self.method, self.path) if self.reads is None else self.reads
 
     @property
     def target(self) -> str:
@@ -93,6 +103,11 @@ class Request:
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         return replace(self, headers={**self.headers, **headers})
+
+
+def only_reads(method: str, path: str) -> bool:
+    """Whether a request of the caller's own certainly changes nothing in the remote."""
+    return method.upper() in ("GET", "HEAD") and not PAUSE_BY_GET.search(unquote(path))
 
 
 def _text(value: Any) -> str | list[str]:

@@ -78,6 +78,7 @@ class Settings:
     :param client_key_file: file with its key, where the certificate's file does not hold it.
     :param proxy: URL of a proxy.
     :param headers: additional headers of each request.
+    :param read_only: whether to send only requests that change nothing.
     """
 
     base_url: str
@@ -93,6 +94,7 @@ class Settings:
     client_key_file: str | None = None
     proxy: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    read_only: bool = False
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -151,6 +153,7 @@ class Settings:
             client_key_file=_text(given, "client_key_file"),
             proxy=proxy_url(proxy, "The connection's proxy") if proxy else None,
             headers=_headers(given, "secret_headers"),
+            read_only=_boolean(given, "read_only", default=cls.read_only),
         )
         for name in NEEDED_BY_AUTHENTICATION.get(settings.authentication, ()):
             if not getattr(settings, name):
