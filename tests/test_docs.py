@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
 from astronomer_remote import exceptions
 from astronomer_remote import get_provider_info as info
-from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.dialects.base import Dialect, Operation
 from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
 from astronomer_remote.api.protocol.models import DagRun, Pool, TriggerIntent, Version
@@ -188,7 +188,7 @@ def test_every_choice_of_a_connection_is_explained() -> None:
 @pytest.mark.parametrize("remote", [V1Dialect("", Version("2.11.2")), V2Dialect("", Version("3.3.2"))])
 def test_the_permissions_are_those_that_errors_name(remote: Dialect) -> None:
     run, pool = DagRun("dag", "run"), Pool("pool", 1)
-    operations = {
+    operations: dict[str, list[Operation[Any]]] = {
         "wait for": [
             remote.dag_run("dag", "run"),
             remote.dag_runs("dag"),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import DAG, TaskDeferred
 
 try:
-    from airflow.sdk.exceptions import AirflowRescheduleException
+    from airflow.sdk.exceptions import AirflowRescheduleException as AirflowRescheduleException
 except ImportError:
-    from airflow.exceptions import AirflowRescheduleException  # noqa: F401  # tests take it from here
+    from airflow.exceptions import AirflowRescheduleException as AirflowRescheduleException
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -132,5 +132,7 @@ def through_the_database(dag: Any) -> Any:
     try:
         from airflow.serialization.serialized_objects import DagSerialization as Serialization
     except ImportError:  # Airflow 2 to 3.1
-        from airflow.serialization.serialized_objects import SerializedDAG as Serialization
+        from airflow.serialization.serialized_objects import (  # type: ignore[attr-defined]  # private since 3.2
+            SerializedDAG as Serialization,
+        )
     return Serialization.from_dict(json.loads(json.dumps(Serialization.to_dict(dag))))

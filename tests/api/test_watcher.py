@@ -16,7 +16,7 @@ from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunVanished, RemoteError, Unreachable
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, configure
 from astronomer_remote.api.waiting import waiter
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
@@ -411,7 +411,7 @@ def test_a_remote_that_never_answers_ends_the_wait_after_the_timeout(
 def test_at_most_four_requests_are_under_way_at_once(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [remote.trigger() for _ in range(12)]
     under_way = most = 0
-    send = module.AsyncDriver._send
+    send = AsyncDriver._send
 
     async def counted(self: Any, request: Any) -> Any:
         nonlocal under_way, most
@@ -422,7 +422,7 @@ def test_at_most_four_requests_are_under_way_at_once(remote: WatchedRemote, monk
         finally:
             under_way -= 1
 
-    monkeypatch.setattr(module.AsyncDriver, "_send", counted)
+    monkeypatch.setattr(AsyncDriver, "_send", counted)
 
     async def main() -> None:
         waits = [
@@ -504,7 +504,7 @@ def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.Monk
         raise asyncio.TimeoutError
 
     monkeypatch.setattr(module.Watcher, "of", lambda *_: Ended())
-    monkeypatch.setattr(module.asyncio, "wait_for", never)
+    monkeypatch.setattr(asyncio, "wait_for", never)
     lines: list[str] = []
     with FakeDeployment() as fake:
         outcome = asyncio.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -36,12 +37,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(chromium, "MAC", ())
-    monkeypatch.setattr(chromium.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(missing, "RECORD", tmp_path / "record")
     for name in (*missing.STRICT_VARIABLES, "PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD"):
         monkeypatch.delenv(name, raising=False)
     fake(tmp_path / "python", tmp_path, tmp_path / "cache" / "chrome")
-    monkeypatch.setattr(chromium.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     return tmp_path
 
 
@@ -69,7 +70,7 @@ def test_a_command_that_only_says_how_to_install_one_is_none(machine: Path) -> N
 
 
 def test_root_gets_debians_package(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chromium.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     fake(machine / "bin" / "apt-get", machine, machine / "bin" / "chromium")
     assert chromium.provide() == str(machine / "bin" / "chromium")
 
@@ -78,7 +79,7 @@ def test_root_gets_debians_package(machine: Path, monkeypatch: pytest.MonkeyPatc
 def test_where_there_is_no_such_package_playwright_fetches_one(
     machine: Path, monkeypatch: pytest.MonkeyPatch, user: int
 ) -> None:
-    monkeypatch.setattr(chromium.os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     assert chromium.provide() == str(machine / "cache" / "chrome")
     assert "-m playwright install chromium" in (machine / "calls").read_text()
 

@@ -54,7 +54,8 @@ class Cells:
 @pytest.fixture(scope="module", params=VERSIONS)
 def cells(request: pytest.FixtureRequest) -> Iterator[Cells]:
     version = request.param
-    given = [item.callspec.params for item in request.session.items if "case" in getattr(item, "fixturenames", ())]
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    given: list[dict[str, Any]] = [item.callspec.params for item in items if "case" in item.fixturenames]
     target = [(each["case"], each["mode"]) for each in given if each["cells"] == version in each["case"].versions]
     with pytest.MonkeyPatch.context() as patch, remote(version) as deployment:
         yield Cells(Intents(deployment, patch), target)

@@ -38,7 +38,8 @@ def on(request: pytest.FixtureRequest) -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def cancelled(request: pytest.FixtureRequest, on: Stage) -> Cancelled:
-    params = [item.callspec.params for item in request.session.items if "act" in getattr(item, "fixturenames", ())]
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    params = [item.callspec.params for item in items if "act" in item.fixturenames]
     return Cancelled(on, [(p["act"], p["name"], p["mode"]) for p in params if p["on"] == on.pair])
 
 
