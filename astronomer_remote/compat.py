@@ -292,7 +292,7 @@ def was_stopped_by_a_person(ti: Any) -> bool:
     next try has begun.
     """
     timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
-    local = _state_of_try(ti)
+    local = state_of_try(ti)
     return not local.exists or (not local.is_past(ti) and (timed_out or local.state in SET_BY_A_PERSON))
 
 
@@ -302,7 +302,7 @@ def was_given_up(ti: Any) -> bool:
 
     The next try then continues with the remote run, even if this try has reached its timeout.
     """
-    return _state_of_try(ti).is_past(ti)
+    return state_of_try(ti).is_past(ti)
 
 
 async def was_trigger_stopped_by_a_person(ti: Any, run_id: str) -> bool:
@@ -405,7 +405,7 @@ class LocalState:
         )
 
 
-def _state_of_try(ti: Any) -> LocalState:
+def state_of_try(ti: Any) -> LocalState:
     """State of a task instance, read in its own process."""
     if not AIRFLOW_3:
         return _local_state(ti)

@@ -26,7 +26,7 @@ from astronomer_remote.api.protocol.models import FINISHED_TASK_STATES, DagRun
 from dev.deployments import Airflow, StartError
 from dev.environments import InstallError
 from dev.needs import LOCAL, REMOTE, demo_versions
-from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, OWN_DAGS, POOL, SLOTS, Client, Pair, furnish, pair, running
+from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, OWN_DAGS, POOL, SLOTS, Caller, Pair, furnish, pair, running
 from dev.templates import PrepareError
 from dev.upkeep import Upkeep
 from dev.versions import Release
@@ -93,7 +93,7 @@ def tour(both: Pair, progress: Progress, look: Callable[[], object]) -> Toured:
     :return: where a person can see both runs.
     :raises DemoFailed: if a result is not as expected.
     """
-    here, there = Client(both.local), Client(both.remote)
+    here, there = Caller(both.local), Caller(both.remote)
     run_id = f"demo_{datetime.now(timezone.utc):%Y-%m-%dT%H.%M.%S}"
     run = here.do(here.api.trigger_dag_run(DAG_ID, run_id=run_id))
     progress.say(f"local: triggered the DAG {DAG_ID!r}, run {run_id}")
@@ -106,7 +106,7 @@ def tour(both: Pair, progress: Progress, look: Callable[[], object]) -> Toured:
 
 
 def follow(
-    local: Airflow, here: Client, run: DagRun, progress: Progress, look: Callable[[], object]
+    local: Airflow, here: Caller, run: DagRun, progress: Progress, look: Callable[[], object]
 ) -> dict[str, list[str]]:
     """Print each step of the local run until it has ended. :return: the states that each task went through."""
     states: dict[str, list[str]] = {}
@@ -131,7 +131,7 @@ def follow(
     return states
 
 
-def in_words(here: Client, run: DagRun, task_id: str, state: str) -> str:
+def in_words(here: Caller, run: DagRun, task_id: str, state: str) -> str:
     """A task's state, with what it left in XCom as far as that is worth a line."""
     if (task_id, state) == ("trigger_and_wait", "deferred"):
         url = value(here, run, task_id, "remote_run_url")
@@ -146,7 +146,7 @@ def in_words(here: Client, run: DagRun, task_id: str, state: str) -> str:
     return f"succeeded and returned {returned}"
 
 
-def value(here: Client, run: DagRun, task_id: str, key: str = "return_value") -> Any:
+def value(here: Caller, run: DagRun, task_id: str, key: str = "return_value") -> Any:
     """An XCom value of a local task."""
     try:
         return here.do(here.api.get_xcom(run.dag_id, run.run_id, task_id, key))
@@ -154,7 +154,7 @@ def value(here: Client, run: DagRun, task_id: str, key: str = "return_value") ->
         return None
 
 
-def check(here: Client, there: Client, run: DagRun, progress: Progress) -> None:
+def check(here: Caller, there: Caller, run: DagRun, progress: Progress) -> None:
     """
     Check in the remote itself what the local run should have done there.
 
@@ -262,7 +262,7 @@ def show(both: Pair, progress: Progress, *, keep: bool) -> None:
         progress.doing = f"starting {other.name}"
 
     with running(list(both), started):
-        furnish(Client(both.local), Client(both.remote), both.remote)
+        furnish(Caller(both.local), Caller(both.remote), both.remote)
         progress.say(f"remote: created the pool {POOL!r} with {SLOTS} slots")
         progress.say(f"local: created the connection {CONNECTION_ID!r} to the remote")
         progress.say("both deployments are ready:")

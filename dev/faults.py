@@ -1,8 +1,8 @@
 """
 Faults that a request may meet on its way to a remote, and rules that say which request meets which.
 
-A fault is a function of an :class:`Operation`: it decides what the remote gets, and what the client gets back. They
-are used by :class:`dev.proxy.Proxy`.
+A fault is a function of a :class:`ProxiedRequest`: it decides what the remote gets, and what the client gets back.
+:class:`dev.proxy.Proxy` uses them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Reply:
 
 
 @dataclass
-class Operation:
+class ProxiedRequest:
     """
     One request on its way.
 
@@ -95,82 +95,82 @@ class Operation:
         self.writer.transport.abort()
 
 
-Fault: TypeAlias = Callable[[Operation], Awaitable[None]]
+Fault: TypeAlias = Callable[[ProxiedRequest], Awaitable[None]]
 
 
-async def none(operation: Operation) -> None:
+async def none(request: ProxiedRequest) -> None:
     """Go through."""
-    await operation.answer(await operation.forward())
+    await request.answer(await request.forward())
 
 
-async def lose_reply(operation: Operation) -> None:
+async def lose_reply(request: ProxiedRequest) -> None:
     """The remote gets the request; the client's connection is closed without a reply."""
-    await operation.forward()
-    operation.hang_up()
+    await request.forward()
+    request.hang_up()
 
 
-async def reset_before(operation: Operation) -> None:
+async def reset_before(request: ProxiedRequest) -> None:
     """The connection breaks, and the remote never hears of the request."""
-    operation.reset()
+    request.reset()
 
 
-async def reset_after(operation: Operation) -> None:
+async def reset_after(request: ProxiedRequest) -> None:
     """The connection breaks after the remote has processed the request."""
-    await operation.forward()
-    operation.reset()
+    await request.forward()
+    request.reset()
 
 
-async def close_when_idle(operation: Operation) -> None:
+async def close_when_idle(request: ProxiedRequest) -> None:
     """Answer, promise to keep the connection, and close it."""
-    await none(operation)
-    operation.hang_up()
+    await none(request)
+    request.hang_up()
 
 
-async def stall(operation: Operation) -> None:
+async def stall(request: ProxiedRequest) -> None:
     """Half of the reply's body comes, and nothing more."""
-    reply = await operation.forward()
-    await operation.begin(reply, len(reply.body) or 1, reply.body[: len(reply.body) // 2])
-    await operation.until_gone()
+    reply = await request.forward()
+    await request.begin(reply, len(reply.body) or 1, reply.body[: len(reply.body) // 2])
+    await request.until_gone()
 
 
-async def hold(operation: Operation) -> None:
+async def hold(request: ProxiedRequest) -> None:
     """The remote acts, and its reply never comes."""
-    await operation.forward()
-    await operation.until_gone()
+    await request.forward()
+    await request.until_gone()
 
 
-async def cut_json(operation: Operation) -> None:
+async def cut_json(request: ProxiedRequest) -> None:
     """A reply that is whole by its length, and not by its JSON."""
-    reply = await operation.forward()
-    await operation.answer(replace(reply, body=reply.body.rstrip()[:-1]))
+    reply = await request.forward()
+    await request.answer(replace(reply, body=reply.body.rstrip()[:-1]))
 
 
-async def wrong_types(operation: Operation) -> None:
+async def wrong_types(request: ProxiedRequest) -> None:
     """A reply whose JSON has the right names and means nothing."""
-    reply = await operation.forward()
+    reply = await request.forward()
     body = json.loads(reply.body)
     odd: Any = {name: {"odd": [value]} for name, value in body.items()} if isinstance(body, dict) else {"odd": body}
     plain = [each for each in reply.fields if each[0].lower() != "content-encoding"]
-    await operation.answer(Reply(reply.status, plain, json.dumps(odd).encode()))
+    await request.answer(Reply(reply.status, plain, json.dumps(odd).encode()))
 
 
-async def endless(operation: Operation) -> None:
+async def endless(request: ProxiedRequest) -> None:
     """A reply that does not end, as fast as the client takes it."""
-    reply = await operation.forward()
-    await operation.begin(reply, None, b"")
+    reply = await request.forward()
+    await request.begin(reply, None, b"")
     chunk = b"%x\r\n%s\r\n" % (CHUNK, b" " * CHUNK)
-    while not operation.writer.is_closing():
-        operation.writer.write(chunk)
-        await operation.writer.drain()
+    while not request.writer.is_closing():
+        request.writer.write(chunk)
+        await request.writer.drain()
 
 
 def delay(seconds: float) -> Fault:
     """The remote acts at once; the reply comes later."""
 
-    async def fault(operation: Operation) -> None:
-        reply = await operation.forward()
+    async def fault(request: ProxiedRequest) -> None:
+        reply = await request.forward()
         await asyncio.sleep(seconds)
-        await operation.answer(reply)
+        await request.answer(reply)
 
     return fault
 
@@ -178,10 +178,10 @@ def delay(seconds: float) -> Fault:
 def instead(reply: Reply, *, after: bool = False) -> Fault:
     """Another reply. :param after: whether the remote gets the request all the same."""
 
-    async def fault(operation: Operation) -> None:
+    async def fault(request: ProxiedRequest) -> None:
         if after:
-            await operation.forward()
-        await operation.answer(reply)
+            await request.forward()
+        await request.answer(reply)
 
     return fault
 
@@ -221,9 +221,9 @@ class Rule:
     share: float = 1.0
     seen: int = field(default=0, init=False)
 
-    def applies(self, operation: Operation, random: Random) -> tuple[str, Fault] | None:
+    def applies(self, request: ProxiedRequest, random: Random) -> tuple[str, Fault] | None:
         """The fault for a request, by name, if it is to meet one."""
-        if self.method not in (None, operation.method) or not re.search(self.path, operation.target):
+        if self.method not in (None, request.method) or not re.search(self.path, request.target):
             return None
         self.seen += 1
         if (self.nth and self.seen not in self.nth) or random.random() >= self.share:

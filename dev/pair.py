@@ -86,7 +86,7 @@ def pair(
     return Pair(driver, driven)
 
 
-class Client:
+class Caller:
     """Calls a deployment with this package's own client, which needs no Airflow."""
 
     def __init__(self, deployment: Airflow) -> None:
@@ -111,7 +111,7 @@ def connection(deployment: Airflow) -> dict[str, Any]:
     return {**address, "login": login, "password": password}
 
 
-def furnish(local: Client, remote: Client, to: Airflow) -> None:
+def furnish(local: Caller, remote: Caller, to: Airflow) -> None:
     """Make what the example DAGs need beside the DAGs of the remote: a pool there, and the connection to it here."""
     remote.do(remote.api.create_pool(POOL, SLOTS))
     body = {"connection_id": CONNECTION_ID, "conn_type": "astronomer", **connection(to)}

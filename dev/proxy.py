@@ -20,7 +20,7 @@ from types import TracebackType
 import aiohttp
 from yarl import URL
 
-from dev.faults import AT_RANDOM, Operation, Reply, Rule, none
+from dev.faults import AT_RANDOM, ProxiedRequest, Reply, Rule, none
 
 # They concern one connection, and the remote's is another one than the client's. Bodies come as they are, so that
 # faults can be made of them.
@@ -146,24 +146,24 @@ class Proxy:
         fields = [(name, value.strip()) for name, _, value in (line.partition(":") for line in head[1:] if line)]
         length = next((int(value) for name, value in fields if name.lower() == "content-length"), 0)
         body = await reader.readexactly(length)
-        operation = Operation(method, target, lambda: self._send(method, target, fields, body), reader, writer)
-        found = (rule.applies(operation, self._random) for rule in self.rules)
+        request = ProxiedRequest(method, target, lambda: self._send(method, target, fields, body), reader, writer)
+        found = (rule.applies(request, self._random) for rule in self.rules)
         name, fault = next((each for each in found if each), (None, none))
         began = time.monotonic()
         try:
-            await fault(operation)
+            await fault(request)
         finally:
-            self._note(operation, name, time.monotonic() - began)
-        return operation.keeps_alive
+            self._note(request, name, time.monotonic() - began)
+        return request.keeps_alive
 
-    def _note(self, operation: Operation, fault: str | None, seconds: float) -> None:
+    def _note(self, request: ProxiedRequest, fault: str | None, seconds: float) -> None:
         passed = Passed(
-            operation.method,
-            operation.target,
+            request.method,
+            request.target,
             fault,
-            operation.forwarded,
-            operation.remote_status,
-            operation.status,
+            request.forwarded,
+            request.remote_status,
+            request.status,
             seconds,
         )
         self.passed.append(passed)

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.protocol.errors import InvalidSettings
-from astronomer_remote.api.protocol.models import AssetEvent, asset_ref, events_for_xcom, utc_text
+from astronomer_remote.api.protocol.models import AssetEvent, asset_ref, events_for_xcom, utc_text, utc_text_of
 from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.arguments import Readers, asset_or_text, check_asset, date, json_object, text, whole
@@ -144,7 +144,7 @@ class RemoteAssetSensor(RemoteSensor):
         # An event may be shown later than its timestamp says.
         since = max(seconds_of(candidates[-1].timestamp) - SECONDS_OF_OVERLAP, seconds_of(self.target.since))
         known = sum(seconds_of(event.timestamp) >= since for event in candidates)
-        moment = utc_text(datetime.fromtimestamp(since, timezone.utc), "since")
+        moment = utc_text_of(since)
         return replace(self.target, since=moment, count=known + missing)
 
     def _is_accepted(self, event: AssetEvent) -> bool:

@@ -26,7 +26,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
-from astronomer_remote.compat import AIRFLOW_3, NOTSET, RUN_TRY, LocalState, _state_of_try
+from astronomer_remote.compat import AIRFLOW_3, NOTSET, RUN_TRY, LocalState, state_of_try
 from astronomer_remote.exceptions import (
     AuthenticationFailed,
     DagIsPaused,
@@ -1004,7 +1004,7 @@ NEXT_TRY = ("up_for_retry", "scheduled", "queued", "deferred")
 def test_a_worker_that_was_suspended_leaves_its_run_to_the_next_try(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: LocalState, cancelled: bool
 ) -> None:
-    monkeypatch.setattr("astronomer_remote.compat._state_of_try", lambda _: local)
+    monkeypatch.setattr("astronomer_remote.compat.state_of_try", lambda _: local)
     remote.add_dag("slow", stays="running")
     made = operator(trigger_dag_id="slow")
     made.execute(local_task(made).context())
@@ -1027,7 +1027,7 @@ def test_a_worker_that_was_suspended_leaves_its_run_to_the_next_try(
 def test_a_timeout_of_a_try_that_airflow_has_given_up_does_not_cancel_the_run(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, local: LocalState, cancelled: bool
 ) -> None:
-    monkeypatch.setattr("astronomer_remote.compat._state_of_try", lambda _: local)
+    monkeypatch.setattr("astronomer_remote.compat.state_of_try", lambda _: local)
     remote.add_dag("slow", stays="running")
     made = operator(trigger_dag_id="slow", wait_for_completion=True, wait_timeout=0.05)
     with pytest.raises(WaitTimeout):
@@ -1047,7 +1047,7 @@ def test_a_run_continues_if_the_local_deployment_does_not_answer(
     def broken(_: Any) -> LocalState:
         raise ConnectionError("the local deployment is going down, too")
 
-    monkeypatch.setattr("astronomer_remote.compat._state_of_try", broken)
+    monkeypatch.setattr("astronomer_remote.compat.state_of_try", broken)
     remote.add_dag("slow", stays="running")
     made = operator(trigger_dag_id="slow")
     made.execute(local_task(made).context())
@@ -1096,5 +1096,5 @@ def test_airflow_3_gets_a_request_with_the_id_of_the_try(
     supervisor = Supervisor(refusal, states)
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
     ti = SimpleNamespace(id=uuid4(), dag_id="dag", task_id="task", run_id="run", map_index=-1)
-    assert _state_of_try(ti) == local
+    assert state_of_try(ti) == local
     assert len(supervisor.messages) == count

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from astronomer_remote.api.pools.files import LARGEST_FILE, from_text, read
+from astronomer_remote.api.pools.files import LARGEST_POOL_FILE, from_text, read
 from astronomer_remote.api.protocol.errors import InvalidSettings
 
 
@@ -27,9 +27,9 @@ def test_a_file_of_many_pools_with_a_duplicate_is_read_quickly(tmp_path: Path, e
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "pools.json"
-    path.write_text('{"p": 1}' + " " * (LARGEST_FILE - 8))
+    path.write_text('{"p": 1}' + " " * (LARGEST_POOL_FILE - 8))
     assert [pool.name for pool in read(path)] == ["p"]
-    path.write_text('{"p": 1}' + " " * (LARGEST_FILE - 7))
+    path.write_text('{"p": 1}' + " " * (LARGEST_POOL_FILE - 7))
     with pytest.raises(InvalidSettings, match=r"pools.json is larger than 4194304 bytes"):
         read(path)
 

@@ -8,7 +8,7 @@ import pytest
 
 from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.models import DagRun
-from astronomer_remote.api.runs.dated_runs import MOST_PAGES, PAGE_OF_RUNS
+from astronomer_remote.api.runs.dated_runs import MOST_PAGES_OF_RUNS, PAGE_OF_RUNS
 from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, WaitStatus, WaitTarget
 from tests.api.script import (
     DATE,
@@ -85,7 +85,7 @@ def test_an_earlier_interval_ends_the_search(end: str) -> None:
 
 def test_the_search_continues_page_by_page_and_not_for_ever() -> None:
     by_hand = [scheduled(V2, f"by hand {n}", DATE, run_type="manual") for n in range(PAGE_OF_RUNS)]
-    pages = [listing(V2, *by_hand, limit=PAGE_OF_RUNS, offset=n * PAGE_OF_RUNS) for n in range(MOST_PAGES)]
+    pages = [listing(V2, *by_hand, limit=PAGE_OF_RUNS, offset=n * PAGE_OF_RUNS) for n in range(MOST_PAGES_OF_RUNS)]
     assert find(ScriptedRemote(version=V2), *pages) is None
     last = listing(V2, scheduled(V2, "it", DATE), limit=PAGE_OF_RUNS, offset=PAGE_OF_RUNS)
     found = find(ScriptedRemote(version=V2), pages[0], last)

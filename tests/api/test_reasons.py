@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.dialects.logs import LONGEST_END, LONGEST_LINE, record_lines, text_lines
+from astronomer_remote.api.dialects.logs import LONGEST_END, LONGEST_LOG_LINE, record_lines, text_lines
 from astronomer_remote.api.protocol.errors import AccessDenied
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
-from astronomer_remote.api.runs.failure import LARGEST_REPORT, MOST_FAILED_TASKS, PAGES, FailedTask, FailureReport
+from astronomer_remote.api.runs.failure import (
+    LARGEST_REPORT,
+    MOST_FAILED_TASKS,
+    PAGES_OF_FAILED_TASKS,
+    FailedTask,
+    FailureReport,
+)
 from tests.api.script import EXPERIMENTAL, STABLE, V1, V2, ScriptedRemote, Turn, answer, ok, page
 
 RUN = DagRun("d", "r", "failed", logical_date="2026-11-22T07:00:00Z", url="https://airflow.example.com/d/r")
@@ -96,7 +102,7 @@ def test_only_the_first_of_many_are_reported() -> None:
 def test_the_first_are_looked_for_on_every_page_as_far_as_that_is_bearable() -> None:
     pages = [
         listing(V1, instance("t", map_index=n, end_date=f"2026-11-22T07:{59 - n}:00Z"), total=500, offset=n)
-        for n in range(PAGES)
+        for n in range(PAGES_OF_FAILED_TASKS)
     ]
     found = report(V1, *pages, counting(V1, 600), log_lines=0)
     assert [task.instance.map_index for task in found.tasks] == [9, 8, 7, 6, 5]
@@ -204,7 +210,7 @@ def test_a_text_is_shown_by_its_last_lines_without_colours_folds_and_empty_lines
 
 
 def test_a_long_line_is_cut() -> None:
-    assert text_lines(b"x" * 9999, 5) == ["x" * LONGEST_LINE + "…"]
+    assert text_lines(b"x" * 9999, 5) == ["x" * LONGEST_LOG_LINE + "…"]
 
 
 def test_of_a_huge_text_the_end_is_read_from_the_beginning_of_a_line_on() -> None:

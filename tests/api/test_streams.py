@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.dialects.logs import LogPart, _second_of_pairs, record_part, text_part
+from astronomer_remote.api.dialects.logs import LogPart, record_part, second_of_pairs, text_part
 from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.flow import Flow, Response, Sleep
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs import follow as follower
-from astronomer_remote.api.runs.follow import MOST_REPLIES, PAGES, SECONDS_FOR_LAST_LINES
+from astronomer_remote.api.runs.follow import MOST_REPLIES, PAGES_OF_TASKS, SECONDS_FOR_LAST_LINES
 from astronomer_remote.api.transport.drivers import AsyncDriver
 from astronomer_remote.api.waiting.log_stream import (
     LARGE_REPLY,
@@ -57,7 +57,7 @@ def test_what_is_no_such_list_is_shown_as_it_is(content: str) -> None:
 
 @given(st.lists(st.tuples(st.text(), st.text(alphabet="'\"\\\na,()[]")), max_size=4))
 def test_every_list_of_pairs_is_read_as_python_writes_it(logs: list[tuple[str, str]]) -> None:
-    assert list(_second_of_pairs(str(logs))) == [log for _, log in logs]
+    assert list(second_of_pairs(str(logs))) == [log for _, log in logs]
 
 
 @pytest.mark.parametrize(
@@ -314,8 +314,8 @@ def test_it_shares_the_listing_with_the_progress(version: str) -> None:
 
 
 def test_in_a_large_run_it_is_looked_for_on_more_pages_up_to_a_number() -> None:
-    pages = [listing(V2, (f"u{number}", None), total=999, offset=number) for number in range(PAGES - 1)]
-    last = listing(V2, ("t", "running"), total=999, offset=PAGES - 1)
+    pages = [listing(V2, (f"u{number}", None), total=999, offset=number) for number in range(PAGES_OF_TASKS - 1)]
+    last = listing(V2, ("t", "running"), total=999, offset=PAGES_OF_TASKS - 1)
     ends = listing(V2, ("t", "success"), total=2), listing(V2, total=2, offset=1)
     on_line = wait(V2, running(V2), *pages, last, log(V2, "a"), over(V2), *ends, log(V2, "a", "b"), progress=True)
     assert on_line == ["Run r has 999 task instances, too many to log its progress.", "t: a", "t: b"]

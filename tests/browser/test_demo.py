@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, ViewportSize
 
 from dev.demo import DAG_ID, REMOTE_DAG_ID, Progress, tour
 from dev.needs import LOCAL, REMOTE
-from dev.pair import CONNECTION_ID, Client, Pair, furnish, pair, running
+from dev.pair import CONNECTION_ID, Caller, Pair, furnish, pair, running
 from tests.browser.airflow_2 import Airflow2, expect_run
 from tests.browser.airflow_3 import Airflow3
 from tests.browser.ui import window
@@ -35,7 +35,7 @@ def seen(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Seen]:
     both = pair(LOCAL, REMOTE)
     pictures = request.config.getoption("--pictures")
     with running(list(both), lambda _: None):
-        furnish(Client(both.local), Client(both.remote), both.remote)
+        furnish(Caller(both.local), Caller(both.remote), both.remote)
         toured = tour(both, Progress(), lambda: None)
         with window(chromium, WINDOW) as context:
             local = Airflow3(context.new_page(), both.local, pictures)

@@ -17,7 +17,7 @@ from dev import demo, pair
 from dev.demo import DemoFailed, Toured
 from dev.deployments import LINKED, ROOT, Airflow
 from dev.loopback import free_port
-from dev.pair import EXAMPLE_DAGS, REMOTE_DAGS, Client, connection
+from dev.pair import EXAMPLE_DAGS, REMOTE_DAGS, Caller, connection
 from dev.settings import Place
 from dev.supervisor import descendants
 from tests.waiting import living, soon
@@ -47,7 +47,7 @@ def test_the_connection_has_its_port_in_the_field_that_test_wants() -> None:
         described: Any = Answering(remote)
         given = connection(described)
         assert given["port"] == int(remote.url.rpartition(":")[2])
-        found = Client(described)
+        found = Caller(described)
         assert found.do(found.api.list_pools())
 
 
@@ -90,7 +90,7 @@ class Checked:
 
     def __init__(self, remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
         described: Any = Answering(remote)
-        self.there = Client(described)
+        self.there = Caller(described)
         self.said: list[str] = []
         self._values = {
             "trigger_and_wait": {"run_id": "ours"},
@@ -198,7 +198,7 @@ def start(deployment, outcomes):
     outcomes.put((deployment, None))
 
 pair._start = start
-demo.Client = demo.furnish = lambda *args: None
+demo.Caller = demo.furnish = lambda *args: None
 demo.addresses = lambda both: "started"
 demo.tour = lambda *args: time.sleep(300)
 sys.argv[1:] = []
@@ -283,5 +283,5 @@ def test_a_client_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     bypass_proxy()
     with FakeDeployment("3.3.2") as remote:
         described: Any = Answering(remote)
-        client = Client(described)
+        client = Caller(described)
         assert client.do(client.api.list_pools())

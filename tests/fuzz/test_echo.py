@@ -15,7 +15,7 @@ from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol import redaction
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from astronomer_remote.testing import FakeDeployment
-from tests.fuzz.operations import OPERATIONS, furnish
+from tests.fuzz.flows import FLOWS, furnish
 from tests.fuzz.remote import Endless, HostileRemote
 from tests.fuzz.test_fuzz_tasks import TASKS, SimulatedTask
 
@@ -122,11 +122,11 @@ def check_each_field(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", FLOWS)
 def test_no_field_brings_a_secret_back(
     version: str, name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    check_each_field(version, lambda remote: remote.drive(OPERATIONS[name].flow(remote.deployment())), caplog, capfd)
+    check_each_field(version, lambda remote: remote.drive(FLOWS[name].flow(remote.deployment())), caplog, capfd)
 
 
 @pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])

@@ -15,7 +15,7 @@ import pytest
 
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AccessDenied, DagIsPaused, NotSupported, RemoteError
-from tests.fuzz.operations import METHODS, OPERATIONS, check_storable, check_types, furnish
+from tests.fuzz.flows import FLOWS, METHODS, check_storable, check_types, furnish
 from tests.fuzz.remote import Endless, HostileRemote
 
 VERSIONS = ("1.10.15", "2.0.2", "2.2.5", "2.11.2", "3.0.6", "3.1.8", "3.3.2")
@@ -29,10 +29,10 @@ def test_every_operation_of_a_deployment_is_tried() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", FLOWS)
 def test_a_remote_that_answers_rightly_is_understood(version: str, name: str) -> None:
     remote = furnished(version, Random(0), rate=0.0)
-    action = OPERATIONS[name]
+    action = FLOWS[name]
     # What a generation cannot do, a DAG that is paused, a configuration that is hidden.
     with suppress(NotSupported, DagIsPaused, AccessDenied):
         action.check(remote, remote.drive(action.flow(remote.deployment())))
@@ -43,7 +43,7 @@ def test_a_remote_that_answers_rightly_is_understood(version: str, name: str) ->
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_operation_gets_out_of_hand(version: str, fuzz_cases: int, fuzz_seed: int) -> None:
     tally = Tally(version)
-    for name, seed in tally.cases(OPERATIONS, fuzz_cases, fuzz_seed):
+    for name, seed in tally.cases(FLOWS, fuzz_cases, fuzz_seed):
         tally.add(name, seed, *_try(version, name, seed))
     tally.check()
 
@@ -83,7 +83,7 @@ def _try(version: str, name: str, seed: int) -> tuple[str, str | None]:
     """One case. :return: how it ended, and what is wrong with that, if anything is."""
     random = Random(seed)
     remote = furnished(version, random, rate=random.choice(RATES))
-    action = OPERATIONS[name]
+    action = FLOWS[name]
     try:
         result = remote.drive(action.flow(remote.deployment()))
         action.check(remote, result)

@@ -36,7 +36,7 @@ from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
 from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from tests.airflow.local import come_back, in_dag, local_task, restored
 from tests.api.virtual import LeapingLoop, VirtualDriver
-from tests.fuzz.operations import check_storable_json
+from tests.fuzz.flows import check_storable_json
 from tests.fuzz.remote import Endless, HostileRemote
 from tests.fuzz.test_fuzz import RATES, VERSIONS, Tally, documented, furnished, report
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from dev.deployments import Airflow
-from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, REMOTE_DAGS, Client, connection, furnish, pair, running
+from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, REMOTE_DAGS, Caller, connection, furnish, pair, running
 
 EXAMPLES = sorted(path.stem for path in EXAMPLE_DAGS.glob("*.py"))
 RUN_ID = "by_hand"
@@ -24,9 +24,9 @@ MINUTES = 10
 class Examples(NamedTuple):
     """The deployments after the example DAGs have run: those of the demonstration, and a remote of 1.10."""
 
-    local: Client
-    remote: Client
-    legacy: Client
+    local: Caller
+    remote: Caller
+    legacy: Caller
     own_dags: Path
 
     def end(self, name: str, run_id: str = RUN_ID) -> str | None:
@@ -66,7 +66,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
         (own_dags / each.name).mkdir()
     legacy = Airflow("1.10.15", name="legacy", dags=REMOTE_DAGS)
     with running([*both, legacy], lambda _: None):
-        ran = Examples(Client(both.local), Client(both.remote), Client(legacy), own_dags)
+        ran = Examples(Caller(both.local), Caller(both.remote), Caller(legacy), own_dags)
         furnish(ran.local, ran.remote, both.remote)
         paste("trigger_and_wait", OWN_DAG, own_dags / "local")
         ran.run(*(name for name in EXAMPLES if name != TOUR))

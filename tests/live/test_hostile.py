@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dev.database import programs
-from dev.faults import Operation, Rule
+from dev.faults import ProxiedRequest, Rule
 from tests.live.fault_cases import TRIGGER
 from tests.live.plan import BOTH, DEFERRABLE, Pair
 from tests.live.stage import Stage, stage
@@ -84,15 +84,15 @@ def returned(on: Stage, dag_id: str, task_id: str) -> Any:
 
 @pytest.mark.parametrize("mode", BOTH)
 def test_replies_that_are_lost_make_one_run_per_attempt(on: Stage, mode: str) -> None:
-    async def lose_when_failed(operation: Operation) -> None:
+    async def lose_when_failed(request: ProxiedRequest) -> None:
         """The remote acts; no reply comes, and by then the run has failed."""
-        await operation.forward()
+        await request.forward()
         for _ in range(240):
             states = await asyncio.to_thread(waiting.remote_states)
             if states and set(states) == {"failed"}:
                 break
             await asyncio.sleep(0.25)
-        operation.hang_up()
+        request.hang_up()
 
     (waiting,) = on.start(("fails_fast", mode), rules=[Rule([("lost", lose_when_failed)], "POST", TRIGGER)])
 

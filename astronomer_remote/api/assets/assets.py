@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 from difflib import get_close_matches
 
 from astronomer_remote.api.assets.target import AssetTarget
@@ -29,14 +28,9 @@ from astronomer_remote.api.protocol.models import (
     TriggerIntent,
     parse_date,
     utc_text,
+    utc_text_of,
 )
-from astronomer_remote.api.runs.runs import IfExists, Runs, Triggered
-
-SECONDS_UNTIL_SHOWN = (1, 2, 4)
-"""
-Pauses between checks whether a request whose reply was lost has registered its event: the remote may still be working
-on it, or read from a replica of its database that lags. The request is sent again only after them.
-"""
+from astronomer_remote.api.runs.runs import SECONDS_UNTIL_SHOWN, IfExists, Runs, Triggered
 
 SECONDS_OF_OVERLAP = 60.0
 """How far before the first attempt an event is still looked for: the remote's clock is known to a second at best."""
@@ -266,7 +260,7 @@ class Assets:
         :param due: failure of the last request, if there was no pause since.
         """
         skew = self._client.remote_clock() - self._client.clock()
-        since = utc_text(datetime.fromtimestamp(began + skew - SECONDS_OF_OVERLAP, timezone.utc), "since")
+        since = utc_text_of(began + skew - SECONDS_OF_OVERLAP)
         for seconds in SECONDS_UNTIL_SHOWN:
             there = yield from self._search(asset, mark, since)
             if there:

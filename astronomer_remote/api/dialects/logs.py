@@ -11,13 +11,13 @@ from typing import Any
 
 from astronomer_remote.api.protocol import untrusted
 
-LONGEST_LINE = 500
+LONGEST_LOG_LINE = 500
 """Characters of a line that are kept."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 """Colour codes that programs write for a terminal."""
 
-FOLD = re.compile(r"::(end)?group::")
+FOLD_MARK = re.compile(r"::(end)?group::")
 """Where Airflow's UI folds a log."""
 
 LONGEST_LINES = 16 * 1024
@@ -107,7 +107,7 @@ def text_part(body: Any) -> LogPart:
     """A log that comes as Python's text form of a list of hosts and their logs, as Airflow 2 gives it in JSON."""
     content = str(body["content"])
     try:
-        logs = list(_second_of_pairs(content))
+        logs = list(second_of_pairs(content))
     except (ValueError, SyntaxError):
         logs = [content]
     first, cut = "", sum(map(len, logs)) > LONGEST_END
@@ -135,7 +135,7 @@ def _end_of_text(text: str, length: int) -> str:
     return end.partition("\n")[2] or end
 
 
-def _second_of_pairs(text: str) -> Iterator[str]:
+def second_of_pairs(text: str) -> Iterator[str]:
     """
     The second text of each pair in Python's form of a list of pairs of texts: ``[('a', "b"), ('c', 'd')]``.
 
@@ -255,5 +255,5 @@ def _last(lines: Sequence[str], count: int) -> list[str]:
 def _cleaned(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         text = COLOUR.sub("", line[:LONGEST_LINES]).replace("\t", "    ").rstrip()
-        if text and not FOLD.search(text):
-            yield untrusted.readable(text, LONGEST_LINE)
+        if text and not FOLD_MARK.search(text):
+            yield untrusted.readable(text, LONGEST_LOG_LINE)

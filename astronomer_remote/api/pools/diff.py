@@ -21,8 +21,7 @@ from astronomer_remote.api.protocol.pool_changes import (
     FIELDS,
     UPDATE,
     PoolChange,
-    _plain,
-    _shown,
+    field_text,
 )
 
 DONE, FAILED, LEFT, OCCUPIED = "done", "failed", "not done", "kept, since it was occupied meanwhile"
@@ -132,6 +131,11 @@ def compare(current: Pool | None, target: Pool, fields: Collection[str] = FIELDS
     if not changed:
         return None
     return PoolChange(UPDATE, target.name, current, replace(current, **changed), tuple(changed))
+
+
+def _plain(value: Any) -> Any:
+    """A value for comparison: empty, false and unknown are one where a generation does not know the field."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else value or None
 
 
 def plan(
@@ -254,5 +258,5 @@ def _why_kept(pool: Pool, *, prune: bool, force: bool, reachable: Callable[[str]
 def _cell(change: PoolChange, name: str) -> str:
     before, after = (getattr(pool, name) if pool else None for pool in (change.before, change.after))
     if change.action == UPDATE and name in change.fields:
-        return f"{_shown(before)} → {_shown(after)}"
-    return _shown(after if change.after else before)
+        return f"{field_text(before)} → {field_text(after)}"
+    return field_text(after if change.after else before)

@@ -12,7 +12,7 @@ from astronomer_remote.api.pools.diff import parse
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import Pool
 
-LARGEST_FILE = 4 * 1024 * 1024
+LARGEST_POOL_FILE = 4 * 1024 * 1024
 """Bytes of a file of pools: twenty thousand of them."""
 
 
@@ -43,9 +43,9 @@ def _text_of(file: Path) -> str:
     if file.exists() and not file.is_file():
         raise InvalidSettings(f"{file} is not a file.")
     with file.open("rb") as opened:
-        content = opened.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
-        raise InvalidSettings(f"{file} is larger than {LARGEST_FILE} bytes, the most that is read of a file of pools.")
+        content = opened.read(LARGEST_POOL_FILE + 1)
+    if len(content) > LARGEST_POOL_FILE:
+        raise InvalidSettings(f"{file} is larger than {LARGEST_POOL_FILE} bytes, the most that is read of such a file.")
     return content.decode("utf-8")
 
 

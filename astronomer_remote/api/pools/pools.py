@@ -176,9 +176,7 @@ class Pools:
         :raises NotFound: if a pool to be updated is gone meanwhile.
         """
         if change.after is None:
-            # It may have been deleted since it was read.
-            with suppress(NotFound):
-                yield from self.delete(change.name)
+            yield from self._delete_if_there(change.name)
         elif change.before is None:
             yield from self.create(change.after)
         else:
@@ -219,10 +217,13 @@ class Pools:
                 f"{pool.occupied_slots} of the {pool.slots} slots of pool {name!r} are occupied. Wait for its tasks to "
                 "end, or delete it with force: what waits for a slot of it then never runs."
             )
-        # The request is sent again when its reply is lost: then, too, the pool is gone.
+        yield from self._delete_if_there(name)
+        return True
+
+    def _delete_if_there(self, name: str) -> Flow[None]:
+        """Delete a pool that may be gone already, for example if the reply to an earlier request was lost."""
         with suppress(NotFound):
             yield from self.delete(name)
-        return True
 
 
 def require_usage(dialect: Dialect, instead: str = "") -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.ids import LONGEST_NOTE
 
 __all__ = ["Asset", "AssetEvent", "Dag", "DagRun", "Generation", "Health", "Pool", "TaskInstance", "Version"]
 
@@ -140,9 +141,6 @@ HOW_TO_READ = "AstronomerHook.get_dag_run reads the whole run."
 
 LARGEST_CONF = 32_768
 """Bytes of a conf as JSON that go to XCom: half of the smallest column in which a local Airflow may keep one."""
-
-LONGEST_NOTE = 1000
-"""Characters of a note: the width of Airflow's database column."""
 
 
 @dataclass(frozen=True)
@@ -569,6 +567,11 @@ def utc_text(value: str | datetime, name: str) -> str:
         return aware.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
     except OverflowError:
         raise InvalidSettings(f"{name}={value!r} lies beyond what a date in UTC can say.") from None
+
+
+def utc_text_of(seconds: float) -> str:
+    """The same for seconds since the epoch."""
+    return utc_text(datetime.fromtimestamp(seconds, timezone.utc), "date")
 
 
 def same_moment(one: str | None, other: str | None) -> bool:

@@ -64,9 +64,10 @@ class PoolChange:
     def __str__(self) -> str:
         if self.before is None or self.after is None:
             return f"{self.action} {self.name!r}"
-        changes = ", ".join(
-            f"{name} {_shown(getattr(self.before, name))} → {_shown(getattr(self.after, name))}" for name in self.fields
+        before, after = (
+            {name: field_text(getattr(pool, name)) for name in FIELDS} for pool in (self.before, self.after)
         )
+        changes = ", ".join(f"{name} {before[name]} → {after[name]}" for name in self.fields)
         return untrusted.readable(f"{self.action} {self.name!r} ({changes})")
 
 
@@ -87,16 +88,12 @@ def _size(pool: Pool) -> float:
     return math.inf if pool.unlimited else pool.slots
 
 
-def _plain(value: Any) -> Any:
-    """A value for comparison: empty, false and unknown are one where a generation does not know the field."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else value or None
-
-
 def _facts(pool: Pool | None) -> dict[str, Any] | None:
     return {name: value for name, value in asdict(pool).items() if name in FIELDS} if pool else None
 
 
-def _shown(value: Any) -> str:
+def field_text(value: Any) -> str:
+    """The value of a field for a person to read."""
     if value is None:
         return "-"
     if value == -1:

@@ -16,7 +16,7 @@ from astronomer_remote.api.waiting.target import in_group
 
 log = logging.getLogger(__name__)
 
-PAGES = 10
+PAGES_OF_IMPORT_ERRORS = 10
 """How many pages of broken DAG files are looked through for the one that may hold a DAG."""
 
 MOST_IMPORT_ERRORS = 3
@@ -121,7 +121,7 @@ class Dags:
 
         try:
             reader = PageReader(page, lambda each: each)
-            yield from self._client.read_on(reader, PAGES)
+            yield from self._client.read_on(reader, PAGES_OF_IMPORT_ERRORS)
             failures = reader.items
             remark = "It reports no broken DAG file"
         except RemoteError:

@@ -20,7 +20,7 @@ RUNS_WITH_A_SCHEDULE = frozenset({"scheduled", "backfill"})
 PAGE_OF_RUNS = 20
 """How many runs are read at a time: the right one is nearly always among the first."""
 
-MOST_PAGES = 10
+MOST_PAGES_OF_RUNS = 10
 """How many pages are read at most, where very many manual runs are dated after the right one."""
 
 
@@ -42,7 +42,7 @@ class DatedRuns:
         if not dialect.has_data_intervals:
             raise dialect.cannot("show the data intervals of runs", "Airflow 2.3 and later can.")
         looked, limit = 0, PAGE_OF_RUNS
-        while looked < MOST_PAGES * PAGE_OF_RUNS:
+        while looked < MOST_PAGES_OF_RUNS * PAGE_OF_RUNS:
             # A run is dated by the start of its interval, or by its end, and so never later than that.
             listing = dialect.runs_near(dag_id, date, earlier=True, limit=limit, offset=looked)
             try:

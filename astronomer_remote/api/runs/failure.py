@@ -21,7 +21,7 @@ LARGEST_REPORT = 32_768
 MOST_FAILED_TASKS = 5
 """How many failed task instances a report has."""
 
-PAGES = 10
+PAGES_OF_FAILED_TASKS = 10
 """How many pages of failed task instances are looked through for the first ones."""
 
 
@@ -151,7 +151,7 @@ class Failures:
             return dialect.task_instances(run, state="failed", offset=offset, limit=limit)
 
         reader = PageReader(page, instance_key)
-        yield from self._client.read_on(reader, PAGES)
+        yield from self._client.read_on(reader, PAGES_OF_FAILED_TASKS)
         return reader.items, reader.total
 
     def _with_logs(self, run: DagRun, instances: Sequence[TaskInstance], lines: int) -> Flow[tuple[FailedTask, ...]]:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-PAGES = 10
+PAGES_OF_TASKS = 10
 """How many pages of a run's task instances are read to find those whose logs are shown."""
 
 MOST_REPLIES = 5
@@ -104,7 +104,7 @@ class RunFollower:
             return dialect.task_instances(run, limit=limit, offset=offset).once()
 
         reading = PageReader(page, instance_key, limit=LONGEST_RUN)
-        yield from self._client.read_on(reading, PAGES if all_of_them else 1)
+        yield from self._client.read_on(reading, PAGES_OF_TASKS if all_of_them else 1)
         return reading
 
     def _report_progress(self, waiter: Waiter, run: DagRun, page: PageReader[TaskInstance]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timezone
 from typing import TypeVar
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
@@ -23,7 +22,7 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.ids import is_addressable
-from astronomer_remote.api.protocol.models import DagRun, TaskInstance, utc_text
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance, utc_text_of
 from astronomer_remote.api.runs.dated_runs import DatedRuns
 from astronomer_remote.api.runs.follow import RunFollower
 from astronomer_remote.api.runs.runs import Runs
@@ -242,7 +241,7 @@ class Poller:
         """
         dialect = yield from self._client.dialect()
         dag_ids, run_ids = (sorted(set(ids)) for ids in zip(*runs, strict=True))
-        after = utc_text(datetime.fromtimestamp(since, timezone.utc), "date")
+        after = utc_text_of(since)
 
         def listing(some: Sequence[str]) -> PageAt[TaskInstance]:
             return lambda offset, limit: dialect.ended_tasks(dag_ids, some, since=after, offset=offset, limit=limit)

@@ -28,7 +28,7 @@ from astronomer_remote.api.protocol.ids import (
     microsecond_of,
     run_id_of_repetition,
 )
-from astronomer_remote.api.protocol.models import DagRun, TriggerIntent, parse_date, same_moment, utc_text
+from astronomer_remote.api.protocol.models import DagRun, TriggerIntent, parse_date, same_moment, utc_text, utc_text_of
 from astronomer_remote.api.runs.dags import Dags
 from astronomer_remote.api.waiting.waiter import seconds_of
 
@@ -45,8 +45,12 @@ MOST_PLANNED = 500
 
 SECONDS_PLANNED = 60.0
 """From how many seconds ahead on a run counts as planned for later: the remote's clock is known to a second at best."""
+
 SECONDS_UNTIL_SHOWN = (1, 2, 4)
-"""Pauses before a run that was changed is read again: a remote may read from a copy of its database that lags."""
+"""
+Pauses before something that was changed is read again: the remote may still be working on the request, or read from a
+copy of its database that lags.
+"""
 
 SECONDS_OF_AGREEMENT = 1.5
 """By how much the local clock and the remote's, which it sends in whole seconds, may seem to differ."""
@@ -274,7 +278,7 @@ class Runs:
         """
         dialect = yield from self._client.dialect()
         if dialect.lists_ended_runs:
-            after, dated = (utc_text(datetime.fromtimestamp(each, timezone.utc), "date") for each in (since, bound))
+            after, dated = utc_text_of(since), utc_text_of(bound)
 
             def page(offset: int, limit: int) -> Operation[Page[DagRun]]:
                 return dialect.ended_runs(dag_ids, since=after, bound=dated, offset=offset, limit=limit)
@@ -326,8 +330,9 @@ class Runs:
         """A page of a listing that begins with the newest run."""
         if not dialect.orders_runs:
             return (yield from self._from_the_end(dag_id, dialect, limit, offset, bare=bare))
-        due_by = utc_text(datetime.fromtimestamp(now, timezone.utc), "due_by")
-        ordered = dialect.dag_runs(dag_id, newest_first=True, due_by=due_by, bare=bare, limit=limit, offset=offset)
+        ordered = dialect.dag_runs(
+            dag_id, newest_first=True, due_by=utc_text_of(now), bare=bare, limit=limit, offset=offset
+        )
         return (yield from self._client.request(ordered))
 
     def _from_the_end(

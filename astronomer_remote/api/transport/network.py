@@ -15,7 +15,7 @@ from certifi import where as certifi_file
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.settings import Settings, proxy_url
 
-LARGEST_FILE = 16 * 1024 * 1024
+LARGEST_CERTIFICATE_FILE = 16 * 1024 * 1024
 """Bytes of a file of certificates; the authorities of a whole system are a fiftieth of it."""
 
 
@@ -161,8 +161,8 @@ def _regular(file: str, name: str) -> str:
     except (OSError, ValueError):
         raise InvalidSettings(f"{name}={file!r} does not exist on this machine.") from None
     # Reading a named pipe or a device may never end.
-    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
-        raise InvalidSettings(f"{name}={file!r} must be an ordinary file of at most {LARGEST_FILE} bytes.")
+    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_CERTIFICATE_FILE:
+        raise InvalidSettings(f"{name}={file!r} must be an ordinary file of at most {LARGEST_CERTIFICATE_FILE} bytes.")
     if not os.access(file, os.R_OK):
         raise InvalidSettings(f"{name}={file!r} may not be read by the user that Airflow runs as.")
     return file

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from functools import partial
 from weakref import WeakSet
 
@@ -19,7 +18,7 @@ from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, TransientError
 from astronomer_remote.api.protocol.flow import Flow
-from astronomer_remote.api.protocol.models import Asset, AssetEvent, utc_text
+from astronomer_remote.api.protocol.models import Asset, AssetEvent, utc_text_of
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
 from astronomer_remote.api.waiting.target import WaitResult
@@ -162,8 +161,8 @@ class EventFeed(Shared):
         """Read the events since the last listing, for all waits."""
         began = self._deployment.client.remote_clock()
         # An event may be shown later than its timestamp says.
-        since = datetime.fromtimestamp((self._cursor or began) - SECONDS_OF_OVERLAP, timezone.utc)
-        events = await self._run(self._deployment.assets.list_events(since=utc_text(since, "since"), most=MOST_EVENTS))
+        since = utc_text_of((self._cursor or began) - SECONDS_OF_OVERLAP)
+        events = await self._run(self._deployment.assets.list_events(since=since, most=MOST_EVENTS))
         self._cursor, self._polled_at = began, time.monotonic()
         for subscriber in self._subscribers:
             if not subscriber.is_behind(self._deployment.settings):

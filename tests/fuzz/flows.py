@@ -1,7 +1,7 @@
 """
-Everything that can be requested from a deployment, and what must hold of the result whatever the remote answers.
+Every flow of a deployment, and what must hold of its result whatever the remote answers.
 
-Each operation gets a deployment whose contents are known, so that a result can be compared with the truth.
+Each flow gets a deployment whose contents are known, so that a result can be compared with the truth.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ DATE = "2026-05-04T00:00:00+00:00"
 
 
 @dataclass(frozen=True)
-class Operation:
+class CheckedFlow:
     """
-    One operation.
+    One flow.
 
     :param flow: runs it.
     :param check: raises ``AssertionError`` if the result contradicts what the remote really holds.
@@ -39,7 +39,7 @@ class Operation:
 
 
 def furnish(remote: HostileRemote) -> None:
-    """Put into a remote what the operations speak of."""
+    """Put into a remote what the flows speak of."""
     fake = remote.fake
     fake.add_dag("quick", tasks=["hello", "load.a", "load.b"], results={"hello": {"answer": 42}}, logs={"hello": ["a"]})
     fake.add_dag("bad", tasks=["first", "second"], ends="failed", task_ends={"second": "upstream_failed"})
@@ -238,67 +238,69 @@ def _events_of_one(remote: HostileRemote, events: Any) -> None:
     assert len({event.asset_id for event in events}) <= 1, "it took events of another asset for those of this one"
 
 
-METHODS: dict[str, Operation] = {
-    "trigger_dag_run": Operation(lambda d: d.trigger_dag_run("slow", conf={"k": 1}), _run_exists("slow")),
-    "get_dag_run": Operation(lambda d: d.get_dag_run("slow", "held"), _run_is("slow", "held")),
-    "get_newest_dag_run": Operation(lambda d: d.get_newest_dag_run("quick")),
-    "list_dag_runs": Operation(lambda d: d.list_dag_runs("quick")),
-    "cancel_dag_run": Operation(lambda d: d.cancel_dag_run("slow", "held"), _run_is("slow", "held")),
-    "clear_dag_run": Operation(lambda d: d.clear_dag_run("bad", "broken"), _run_is("bad", "broken")),
-    "delete_dag_run": Operation(lambda d: d.delete_dag_run("quick", "done")),
-    "list_task_instances": Operation(lambda d: d.list_task_instances("bad", "broken")),
-    "get_xcom": Operation(lambda d: d.get_xcom("quick", "done", "hello")),
-    "get_dag": Operation(lambda d: d.get_dag("quick")),
-    "pause_dag": Operation(lambda d: d.pause_dag("quick")),
-    "unpause_dag": Operation(lambda d: d.unpause_dag("paused")),
-    "list_pools": Operation(lambda d: d.list_pools()),
-    "get_pool": Operation(lambda d: d.get_pool("wide"), _pool_is("wide")),
-    "create_pool": Operation(lambda d: d.create_pool("new", 3), _pool_is("new")),
-    "update_pool": Operation(lambda d: d.update_pool("wide", slots=9), _pool_is("wide")),
-    "ensure_pool": Operation(lambda d: d.ensure_pool("wide", slots=9)),
-    "delete_pool": Operation(lambda d: d.delete_pool("wide")),
-    "list_assets": Operation(lambda d: d.list_assets()),
-    "list_asset_events": Operation(lambda d: d.list_asset_events("s3://orders"), _events_of_one),
-    "create_asset_event": Operation(lambda d: d.create_asset_event("s3://orders", extra={"k": 1})),
-    "materialize_asset": Operation(
+METHODS: dict[str, CheckedFlow] = {
+    "trigger_dag_run": CheckedFlow(lambda d: d.trigger_dag_run("slow", conf={"k": 1}), _run_exists("slow")),
+    "get_dag_run": CheckedFlow(lambda d: d.get_dag_run("slow", "held"), _run_is("slow", "held")),
+    "get_newest_dag_run": CheckedFlow(lambda d: d.get_newest_dag_run("quick")),
+    "list_dag_runs": CheckedFlow(lambda d: d.list_dag_runs("quick")),
+    "cancel_dag_run": CheckedFlow(lambda d: d.cancel_dag_run("slow", "held"), _run_is("slow", "held")),
+    "clear_dag_run": CheckedFlow(lambda d: d.clear_dag_run("bad", "broken"), _run_is("bad", "broken")),
+    "delete_dag_run": CheckedFlow(lambda d: d.delete_dag_run("quick", "done")),
+    "list_task_instances": CheckedFlow(lambda d: d.list_task_instances("bad", "broken")),
+    "get_xcom": CheckedFlow(lambda d: d.get_xcom("quick", "done", "hello")),
+    "get_dag": CheckedFlow(lambda d: d.get_dag("quick")),
+    "pause_dag": CheckedFlow(lambda d: d.pause_dag("quick")),
+    "unpause_dag": CheckedFlow(lambda d: d.unpause_dag("paused")),
+    "list_pools": CheckedFlow(lambda d: d.list_pools()),
+    "get_pool": CheckedFlow(lambda d: d.get_pool("wide"), _pool_is("wide")),
+    "create_pool": CheckedFlow(lambda d: d.create_pool("new", 3), _pool_is("new")),
+    "update_pool": CheckedFlow(lambda d: d.update_pool("wide", slots=9), _pool_is("wide")),
+    "ensure_pool": CheckedFlow(lambda d: d.ensure_pool("wide", slots=9)),
+    "delete_pool": CheckedFlow(lambda d: d.delete_pool("wide")),
+    "list_assets": CheckedFlow(lambda d: d.list_assets()),
+    "list_asset_events": CheckedFlow(lambda d: d.list_asset_events("s3://orders"), _events_of_one),
+    "create_asset_event": CheckedFlow(lambda d: d.create_asset_event("s3://orders", extra={"k": 1})),
+    "materialize_asset": CheckedFlow(
         lambda d: d.materialize_asset("s3://orders", run_id="made"), _run_is("quick", "made")
     ),
-    "get_config": Operation(lambda d: d.get_config()),
-    "get_version": Operation(lambda d: d.get_version()),
-    "get_health": Operation(lambda d: d.get_health()),
-    "call": Operation(lambda d: d.call("GET", "/pools")),
-    "describe": Operation(lambda d: d.describe()),
+    "get_config": CheckedFlow(lambda d: d.get_config()),
+    "get_version": CheckedFlow(lambda d: d.get_version()),
+    "get_health": CheckedFlow(lambda d: d.get_health()),
+    "call": CheckedFlow(lambda d: d.call("GET", "/pools")),
+    "describe": CheckedFlow(lambda d: d.describe()),
 }
-"""The operations of a deployment, which are the hook's methods."""
+"""The flows of a deployment, which are the hook's methods."""
 
 HELD = WaitTarget("slow", "held", failed_states=("failed",))
 SLOW = _not_before_it_ended("slow", "held")
 
-INTERNAL_FLOWS: dict[str, Operation] = {
-    "trigger once": Operation(_obtain, _one_run_more("slow", "intent")),
-    "wait for a run": Operation(_wait(HELD), SLOW),
-    "wait for a run that failed": Operation(
+INTERNAL_FLOWS: dict[str, CheckedFlow] = {
+    "trigger once": CheckedFlow(_obtain, _one_run_more("slow", "intent")),
+    "wait for a run": CheckedFlow(_wait(HELD), SLOW),
+    "wait for a run that failed": CheckedFlow(
         _wait(WaitTarget("bad", "broken", failed_states=("failed",))), _not_before_it_ended("bad", "broken")
     ),
-    "wait for a task": Operation(_wait(replace(HELD, task_ids=("hello",))), SLOW),
-    "wait for a group": Operation(_wait(WaitTarget("quick", "done", task_group_id="load", failed_states=("failed",)))),
-    "wait for a date": Operation(_wait(WaitTarget("slow", logical_dates=(DATE,), failed_states=("failed",))), SLOW),
-    "wait for the newest run": Operation(_wait(WaitTarget("slow", newest=True, failed_states=("failed",))), SLOW),
-    "wait and show progress and logs": Operation(
+    "wait for a task": CheckedFlow(_wait(replace(HELD, task_ids=("hello",))), SLOW),
+    "wait for a group": CheckedFlow(
+        _wait(WaitTarget("quick", "done", task_group_id="load", failed_states=("failed",)))
+    ),
+    "wait for a date": CheckedFlow(_wait(WaitTarget("slow", logical_dates=(DATE,), failed_states=("failed",))), SLOW),
+    "wait for the newest run": CheckedFlow(_wait(WaitTarget("slow", newest=True, failed_states=("failed",))), SLOW),
+    "wait and show progress and logs": CheckedFlow(
         _wait(replace(HELD, progress=True, stream=("hello",))),
         SLOW,
     ),
-    "ended runs": Operation(lambda d: d.runs.ended(["quick", "bad"], since=0.0, bound=0.0)),
-    "open slots": Operation(_has_room, _no_room),
-    "refuse a paused DAG": Operation(_refuse_paused, _not_passed),
-    "why a run failed": Operation(_reasons),
-    "results of tasks": Operation(_results),
-    "all tasks skipped": Operation(_all_skipped, _not_skipped),
-    "borrow slots": Operation(_loan),
-    "find assets": Operation(lambda d: d.list_assets(uri_pattern="orders")),
-    "register an event again": Operation(_retried_event, _carries_the_intent),
-    "wait for events": Operation(lambda d: d.assets.matching_events(AssetTarget("s3://orders", None, DATE))),
+    "ended runs": CheckedFlow(lambda d: d.runs.ended(["quick", "bad"], since=0.0, bound=0.0)),
+    "open slots": CheckedFlow(_has_room, _no_room),
+    "refuse a paused DAG": CheckedFlow(_refuse_paused, _not_passed),
+    "why a run failed": CheckedFlow(_reasons),
+    "results of tasks": CheckedFlow(_results),
+    "all tasks skipped": CheckedFlow(_all_skipped, _not_skipped),
+    "borrow slots": CheckedFlow(_loan),
+    "find assets": CheckedFlow(lambda d: d.list_assets(uri_pattern="orders")),
+    "register an event again": CheckedFlow(_retried_event, _carries_the_intent),
+    "wait for events": CheckedFlow(lambda d: d.assets.matching_events(AssetTarget("s3://orders", None, DATE))),
 }
 """What operators, sensors and triggers do besides."""
 
-OPERATIONS = {**METHODS, **INTERNAL_FLOWS}
+FLOWS = {**METHODS, **INTERNAL_FLOWS}
