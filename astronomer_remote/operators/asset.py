@@ -1,4 +1,4 @@
-"""Registers events of assets of another deployment."""
+"""Registers events of assets of another deployment, and materializes assets there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from astronomer_remote.arguments import Readers, asset_or_text, check_asset, jso
 from astronomer_remote.compat import intent_identity, map_index, try_number
 from astronomer_remote.exceptions import airflow_exceptions
 from astronomer_remote.operators.base import RemoteOperator
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-__all__ = ["RemoteAssetEventOperator"]
+    from astronomer_remote.api.deployment import Deployment
+    from astronomer_remote.api.protocol.flow import Flow
+
+__all__ = ["RemoteAssetEventOperator", "RemoteMaterializeAssetOperator"]
 
 
 class RemoteAssetEventOperator(RemoteOperator):
@@ -94,3 +98,50 @@ class RemoteAssetEventOperator(RemoteOperator):
             self.partition_key,
             first_attempt=began if try_number(context) > 1 else None,
         )
+
+
+class RemoteMaterializeAssetOperator(RemoteTriggerDagRunOperator):
+    """
+    Triggers the DAG of another deployment that produces an asset (a dataset, in Airflow 2), exactly once per intent,
+    and optionally waits for its run.
+
+    It is a :class:`astronomer_remote.operators.dag_run.RemoteTriggerDagRunOperator` that finds the DAG in the remote,
+    and has all parameters of it except ``trigger_dag_id``, with the same defaults. Waiting, retries, XComs, the link
+    and what happens when the task is killed are also the same.
+
+    In Airflow 3.3 and later, the run is of type ``asset_materialization``. Airflow 2.4 and later.
+
+    :param asset: the asset: its URI or name, or an ``Asset`` or ``Dataset`` of Airflow (templated, if it is a text).
+    :param uri: the URI of the asset, instead (templated).
+    :return: the run id or, after waiting, the run as a dict of plain JSON
+        (see :class:`astronomer_remote.api.protocol.models.DagRun`).
+    :raises NotFound: if the remote has no such asset, naming similar ones, or no DAG with a task that has the asset as
+        an outlet.
+    :raises Conflict: if several DAGs have one; the error names them.
+    :raises NotSupported: if the remote's version cannot do it.
+    """
+
+    template_fields: Sequence[str] = (
+        "asset",
+        "uri",
+        *(name for name in RemoteTriggerDagRunOperator.template_fields if name != "trigger_dag_id"),
+    )
+    readers: ClassVar[Readers] = {
+        **{name: read for name, read in RemoteTriggerDagRunOperator.readers.items() if name != "trigger_dag_id"},
+        "asset": asset_or_text,
+        "uri": text,
+    }
+    ui_color = "#f0e7fd"
+
+    def __init__(self, *, asset: Any = None, uri: str | None = None, **kwargs: Any) -> None:
+        # The remote knows which DAG it is.
+        super().__init__(trigger_dag_id="", **kwargs)
+        self.asset = asset
+        self.uri = uri
+        with airflow_exceptions():
+            check_asset(asset, uri)
+        self.check_values()
+
+    def _choose_dag(self, deployment: Deployment) -> Flow[int | None]:
+        self.trigger_dag_id, asset_id = yield from deployment.assets.producer(asset_ref(self.asset, self.uri))
+        return asset_id

@@ -265,7 +265,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
                 raise AirflowSkipException(str(error)) from None
             raise
         run = triggered.run
-        self._remember(context, run.run_id)
+        self._remember(context, run.dag_id, run.run_id)
         publish_run(context, run)
         self.log.info("%s run %s: %s", "Continuing with" if triggered.existed else "Triggered", run.run_id, run.url)
         return self._wait(run, context) if self.wait_for_completion else run.run_id
@@ -274,6 +274,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
 
     def _trigger(self, deployment: Deployment, context: Context) -> Flow[Triggered]:
         """Trigger the run, or find the one that an earlier try triggered, once the remote is known to support it."""
+        asset_id = yield from self._choose_dag(deployment)
         conf = dict(self.conf)
         if self.prevent_loops:
             local_conf = getattr(context["dag_run"], "conf", None)
@@ -298,6 +299,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
             # TriggerDagRunOperator has the same rule.
             dated_now=self.logical_date is NOTSET and self.run_after is NOTSET and not self.partition_key,
             mark=digest if self.trigger_run_id else None,
+            asset_id=asset_id,
         )
         if_exists = IfExists(
             generated_id=not self.trigger_run_id,
@@ -309,6 +311,15 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
             failed_states=self.failed_states,
         )
         return (yield from deployment.runs.ensure(intent, if_exists))
+
+    def _choose_dag(self, deployment: Deployment) -> Flow[int | None]:
+        """
+        Set ``trigger_dag_id``, where the remote decides which DAG it is.
+
+        :return: number of the asset that the DAG is triggered for, if the remote is to get it.
+        """
+        yield from ()
+        return None
 
     def _check_remote(self, deployment: Deployment) -> Flow[None]:
         """
@@ -327,8 +338,9 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         if self.fail_when_dag_is_paused:
             yield from deployment.dags.refuse_paused(self.trigger_dag_id)
 
-    def _remember(self, context: Context, run_id: str) -> None:
+    def _remember(self, context: Context, dag_id: str, run_id: str) -> None:
         """From here on :meth:`on_kill` can cancel the run."""
+        self.trigger_dag_id = dag_id
         self.trigger_run_id = run_id
         self._ti = context["ti"]
 
@@ -366,7 +378,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
                 cancel_on_kill=self.cancel_on_kill,
             )
             publish_try(context["ti"])
-            self.wait_in_triggerer(trigger, context, "execute_complete", run_id=run.run_id)
+            self.wait_in_triggerer(trigger, context, "execute_complete", run_id=run.run_id, dag_id=run.dag_id)
         result = self.hook.run_flow(
             lambda deployment: deployment.poller.wait(
                 target, poke_interval=self.poke_interval, deadline=deadline, on_line=log_sink(self.log)
@@ -374,7 +386,9 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         )
         return self._conclude(result, context)
 
-    def execute_complete(self, context: Context, event: Any, run_id: str | None = None) -> dict[str, Any]:
+    def execute_complete(
+        self, context: Context, event: Any, run_id: str | None = None, dag_id: str | None = None
+    ) -> dict[str, Any]:
         """
         Come back from the triggerer.
 
@@ -384,8 +398,9 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         result = read_event(event)
         # Airflow's dag.test() comes back with the event alone.
         run_id = run_id or (result.run.run_id if result.run else str(self.trigger_run_id))
-        self._remember(context, run_id)
-        run = self.hook.run_flow(lambda deployment: deployment.runs.get_seen(self.trigger_dag_id, run_id))
+        dag_id = dag_id or (result.run.dag_id if result.run else self.trigger_dag_id)
+        self._remember(context, dag_id, run_id)
+        run = self.hook.run_flow(lambda deployment: deployment.runs.get_seen(dag_id, run_id))
         # If the trigger may cancel the run, it set "failed". A scheduler that is working on the run at that moment may
         # overwrite that with success, as the run's tasks were skipped.
         over = self.allowed_states if self.cancel_on_kill else (*self.allowed_states, *self.failed_states)

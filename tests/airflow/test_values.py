@@ -191,6 +191,8 @@ def arguments(cls: type[Any], name: str, value: Any) -> dict[str, Any]:
     """Arguments of a task with a value for one field."""
     known = {parameter for base in cls.__mro__ for parameter in inspect.signature(base.__init__).parameters}
     needed = {key: given for key, given in NEEDED.items() if key in known}
+    if "trigger_dag_id" not in cls.template_fields:
+        needed.pop("trigger_dag_id", None)
     if name in ("pools", "source_conn_id"):
         del needed["pools_file"]
     if name == "uri":

@@ -23,7 +23,7 @@ from astronomer_remote.api.watch import shared, watcher
 from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks import astronomer
 from astronomer_remote.hooks.astronomer import AstronomerHook
-from astronomer_remote.operators.asset import RemoteAssetEventOperator
+from astronomer_remote.operators.asset import RemoteAssetEventOperator, RemoteMaterializeAssetOperator
 from astronomer_remote.operators.dag import (
     RemoteCancelDagRunOperator,
     RemoteClearDagRunOperator,
@@ -64,6 +64,11 @@ WAITS = {
     "trigger for results and logs": Task(
         RemoteTriggerDagRunOperator,
         {"trigger_dag_id": "quick", "results": ["hello"], "stream_logs": ["hello"], **TRIGGER},
+        may_succeed=True,
+    ),
+    "materialize": Task(
+        RemoteMaterializeAssetOperator,
+        {"asset": "s3://orders", **TRIGGER},
         may_succeed=True,
     ),
     "sensor of a run": Task(RemoteDagRunSensor, {"external_run_id": "held", **SENSE}),

@@ -104,6 +104,13 @@ def test_an_asset_event_was_registered(examples: Examples) -> None:
     assert report["source_dag_id"] == "report_on_orders"
 
 
+def test_an_asset_was_materialized(examples: Examples) -> None:
+    run = examples.xcom("materialize_asset", "refresh_customers")
+    assert (run["dag_id"], run["state"], run["conf"]) == ("count_customers", "success", {"requested_by": RUN_ID})
+    (event,) = examples.remote.do(examples.remote.api.list_asset_events("s3://sales/customers"))
+    assert event.source_run_id == run["run_id"]
+
+
 def test_a_run_was_triggered_for_now(examples: Examples) -> None:
     (run,) = examples.remote.do(examples.remote.api.list_dag_runs("refresh_dashboards"))
     assert examples.xcom("trigger_and_forget", "refresh_dashboards") == run.run_id

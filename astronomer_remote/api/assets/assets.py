@@ -305,6 +305,17 @@ class Assets:
         :raises NotFound: for an unknown asset, or one that no DAG produces.
         :raises Conflict: if several DAGs produce it; it names them.
         """
+        dag_id, asset_id = yield from self.producer(ref)
+        return (yield from self._runs.ensure(replace(intent, dag_id=dag_id, asset_id=asset_id), if_exists))
+
+    def producer(self, ref: AssetRef) -> Flow[tuple[str, int | None]]:
+        """
+        Find the one DAG that produces an asset.
+
+        :return: the DAG, and the number of the asset if the remote triggers the DAG by it.
+        :raises NotFound: for an unknown asset, or one that no DAG produces.
+        :raises Conflict: if several DAGs produce it; it names them.
+        """
         dialect = yield from self._client.dialect()
         asset = yield from self.get(ref)
         if not asset.producing_dag_ids:
@@ -312,9 +323,7 @@ class Assets:
         if len(asset.producing_dag_ids) > 1:
             names = ", ".join(map(repr, sorted(asset.producing_dag_ids)))
             raise Conflict(f"Several DAGs of the remote produce asset {ref}: {names}. Trigger one of them by its id.")
-        asset_id = asset.asset_id if dialect.materializes_with_body else None
-        intent = replace(intent, dag_id=asset.producing_dag_ids[0], asset_id=asset_id)
-        return (yield from self._runs.ensure(intent, if_exists))
+        return asset.producing_dag_ids[0], asset.asset_id if dialect.materializes_with_body else None
 
 
 def _older_than(since: str | None) -> Callable[[AssetEvent], bool]:
