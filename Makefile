@@ -23,7 +23,7 @@ UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract test
 # These have their own targets.
 FAULTS := test_faults.py test_kills.py test_old_remotes.py
 TASKS := test_pool_tasks.py test_dag_switches.py
-ASSETS := test_assets.py
+ASSETS := test_assets.py test_lineage.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
 LONG := $(FAULTS) $(TASKS) $(ASSETS) $(SOAK) $(HOSTILE)
@@ -113,7 +113,7 @@ faults: venv ## kill workers, triggerers, schedulers and remotes while tasks wai
 tasks: venv ## run the operators for pools and DAGs in tasks of real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(TASKS:%=tests/live/%)
 
-assets: venv ## register asset events through faults and killed workers, and wait for them, in real deployments
+assets: venv ## register asset events through faults and killed workers, wait for them, and compare lineage, in real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(ASSETS:%=tests/live/%)
 
 fuzz: venv ## run every operation and task with randomly changed replies; FUZZ_CASES, FUZZ_SEED

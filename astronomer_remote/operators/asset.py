@@ -10,6 +10,7 @@ from astronomer_remote.api.protocol.models import AssetEventIntent, asset_ref
 from astronomer_remote.arguments import Readers, asset_or_text, check_asset, json_object, text
 from astronomer_remote.compat import intent_identity, map_index, try_number
 from astronomer_remote.exceptions import airflow_exceptions
+from astronomer_remote.operators import lineage
 from astronomer_remote.operators.base import RemoteOperator
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 
@@ -39,6 +40,9 @@ class RemoteAssetEventOperator(RemoteOperator):
     :param uri: the URI of the asset, instead (templated).
     :param extra: JSON object for the event, default ``{}`` (templated).
     :param partition_key: partition of the event; Airflow 3.2 and later (templated).
+    :param openlineage_inject_parent_info: whether the event's extra gets the OpenLineage identifiers of this task and
+        of its root, as ``openlineage``, default ``True``. Only if the OpenLineage provider, 2.8 or later, is installed
+        and enabled here, and the extra names no parent itself.
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :return: the event as a dict of plain JSON (see :class:`astronomer_remote.api.protocol.models.AssetEvent`).
     :raises NotFound: if the remote has no such asset; the error names similar ones.
@@ -63,6 +67,7 @@ class RemoteAssetEventOperator(RemoteOperator):
         uri: str | None = None,
         extra: Mapping[str, Any] | str | None = None,
         partition_key: str | None = None,
+        openlineage_inject_parent_info: bool = True,
         astronomer_conn_id: str = "astronomer_default",
         **kwargs: Any,
     ) -> None:
@@ -71,6 +76,7 @@ class RemoteAssetEventOperator(RemoteOperator):
         self.uri = uri
         self.extra: Any = extra
         self.partition_key = partition_key
+        self.openlineage_inject_parent_info = openlineage_inject_parent_info
         self.astronomer_conn_id = astronomer_conn_id
         with airflow_exceptions():
             check_asset(asset, uri)
@@ -89,12 +95,13 @@ class RemoteAssetEventOperator(RemoteOperator):
         mark = digest_of_intent(
             dag_id=ti.dag_id, task_id=ti.task_id, map_index=map_index(context), identity=intent_identity(context)
         )
+        extra = lineage.with_parent(self.extra, ti, "extra") if self.openlineage_inject_parent_info else self.extra
         # No attempt began before the DAG run did. Only the first one need not search for an event.
         began = started.timestamp() if started else 0.0
         return AssetEventIntent(
             asset_ref(self.asset, self.uri),
             mark,
-            self.extra,
+            extra,
             self.partition_key,
             first_attempt=began if try_number(context) > 1 else None,
         )

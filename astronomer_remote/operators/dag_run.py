@@ -47,7 +47,7 @@ from astronomer_remote.compat import (
 )
 from astronomer_remote.exceptions import DagRunAlreadyExists, RemoteError, WaitTimeout, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run, publish_state
-from astronomer_remote.operators import trigger_loops
+from astronomer_remote.operators import lineage, trigger_loops
 from astronomer_remote.operators.base import RemoteOperator, began, check_failure_log_lines, one_of, run_failed
 from astronomer_remote.triggers.base import read_event
 from astronomer_remote.triggers.wait import RemoteWaitTrigger
@@ -128,7 +128,10 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         failed first, and on which try; it is also in XCom as ``remote_failure``, a dict. It takes a few requests, and
         never changes how the task fails. On 1.10 there is little to read. Added.
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``.
-    :param openlineage_inject_parent_info: accepted for compatibility; no lineage is sent to the remote yet.
+    :param openlineage_inject_parent_info: whether the run's conf gets the OpenLineage identifiers of this task and of
+        its root, as ``openlineage``, default ``True``. Only if the OpenLineage provider, 2.8 or later, is installed and
+        enabled here, and the conf names no parent itself. The remote's OpenLineage provider reports them as parent of
+        the run. A run that a retry finds keeps those of the try that triggered it.
     :return: the run id or, after waiting, the run as a dict of plain JSON
         (see :class:`astronomer_remote.api.protocol.models.DagRun`).
     :raises DagRunAlreadyExists: if a run of this run id or logical date exists that this task did not trigger.
@@ -282,6 +285,8 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
                 local_conf, address=deployment.settings.base_url, dag_id=self.trigger_dag_id
             )
         dialect = yield from deployment.client.dialect()
+        if self.openlineage_inject_parent_info:
+            conf = lineage.with_parent(conf, context["ti"], "conf")
         note = _origin(context) if self.note is None and dialect.accepts_notes else self.note
         yield from self._check_remote(deployment)
         ti = context["ti"]

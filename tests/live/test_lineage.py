@@ -1,0 +1,99 @@
+"""The OpenLineage providers of two real deployments connect what a local task starts in a remote with that task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.deployments import Airflow
+from tests.live.local import LocalAirflow
+from tests.live.remote import RemoteAirflow
+from tests.live.stage import LOCAL
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
+
+DAGS = Path(__file__).parent / "lineage_dags"
+PROVIDER = ("apache-airflow-providers-openlineage",)
+LOCAL_VERSION = "3.3.2"
+START = "START"
+
+Event = dict[str, Any]
+
+
+class Deployments:
+    """Two deployments that write their OpenLineage events into files."""
+
+    def __init__(self, local: Airflow, remote: Airflow, files: Path) -> None:
+        self.local = LocalAirflow(local)
+        self.remote = RemoteAirflow(remote)
+        self._files = files
+
+    def starts(self, namespace: str, job: str) -> list[Event]:
+        """The events of a deployment about the starts of a job."""
+        found = [json.loads(path.read_text()) for path in sorted(self._files.glob(f"{namespace}*"))]
+        return [each for each in found if (each["eventType"], each["job"]["name"]) == (START, job)]
+
+    def start(self, namespace: str, job: str) -> Event:
+        """The one event about the start of a job, once it was written."""
+        wait_until(lambda: self.starts(namespace, job), lambda: self.mentions(namespace), timeout=300)
+        (event,) = self.starts(namespace, job)
+        assert event["job"]["namespace"] == namespace
+        return event
+
+    def mentions(self, namespace: str) -> str:
+        local = self.local.mentions("OpenLineage") if namespace == "local" else ""
+        return f"{sorted(path.name for path in self._files.iterdir())}\n{local}"
+
+
+@pytest.fixture(scope="module", params=["2.11.2", "3.3.2"])
+def deployments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployments]:
+    files = tmp_path_factory.mktemp("lineage")
+
+    def options(namespace: str) -> dict[str, str]:
+        # One file for each event, as several processes write at a time.
+        transport = {"type": "file", "log_file_path": str(files / namespace), "append": False}
+        return {
+            "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+            "AIRFLOW__OPENLINEAGE__NAMESPACE": namespace,
+        }
+
+    with ExitStack() as stack:
+        remote = stack.enter_context(
+            Airflow(request.param, name="remote", dags=DAGS / "remote", extras=PROVIDER, env=options("remote"))
+        )
+        login, password = remote.users["admin"]
+        connection = {"conn_type": "astronomer", "host": remote.url, "login": login, "password": password}
+        env = LOCAL | options("local") | {"AIRFLOW_CONN_ASTRONOMER_DEFAULT": json.dumps(connection)}
+        local = Airflow(LOCAL_VERSION, name="local", project=True, dags=DAGS / "local", extras=PROVIDER, env=env)
+        stack.enter_context(local)
+        yield Deployments(local, remote, files)
+
+
+def identity(of: Any, *, root: bool = False) -> tuple[str, str, str]:
+    """Namespace, job and run of an event, or of a facet that names another one."""
+    part = of["root"] if root else of
+    return part["job"]["namespace"], part["job"]["name"], part["run"]["runId"]
+
+
+@pytest.mark.parametrize(("job", "local_dag"), [("triggered", "starts_run"), ("produces", "materializes")])
+def test_a_run_that_is_triggered_names_its_parent_and_root(deployments: Deployments, job: str, local_dag: str) -> None:
+    parent = deployments.start("remote", job)["run"]["facets"]["parent"]
+    assert identity(parent) == identity(deployments.start("local", f"{local_dag}.start"))
+    assert identity(parent, root=True) == identity(deployments.start("local", local_dag))
+
+
+def test_the_tasks_of_that_run_have_the_same_root(deployments: Deployments) -> None:
+    parent = deployments.start("remote", "triggered.work")["run"]["facets"]["parent"]
+    assert identity(parent) == identity(deployments.start("remote", "triggered"))
+    assert identity(parent, root=True) == identity(deployments.start("local", "starts_run"))
+
+
+def test_a_run_that_an_event_started_names_its_producer(deployments: Deployments) -> None:
+    (producer,) = deployments.start("remote", "scheduled")["run"]["facets"]["jobDependencies"]["upstream"]
+    assert identity(producer) == identity(deployments.start("local", "starts_event.start"))
