@@ -7,6 +7,7 @@ Airflow reads the form in two shapes: 3.2 and later from the provider info, with
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 CONNECTION_TYPE = "astronomer"
@@ -174,9 +175,10 @@ def connection_form_widgets() -> dict[str, Any]:
             return BooleanField(label, description=field.description, default=field.default)
         description, validators = field.description, [Optional()]
         if field.choices:
+            choices = _choices(field)
             # Airflow 2 has no drop-down list, only a text box.
-            description = f"{description} One of: {', '.join(field.choices)}."
-            validators.append(any_of(list(field.choices)))
+            description = f"{description} One of: {', '.join(choices)}."
+            validators.append(any_of(choices))
         arguments = {"description": description, "default": field.default, "validators": validators}
         if field.secret:
             return PasswordField(label, widget=BS3PasswordFieldWidget(), **arguments)
@@ -193,12 +195,18 @@ def _conn_field(field: Field) -> dict[str, Any]:
     if field.default is not None:
         schema["default"] = field.default
     if field.choices:
-        schema["enum"] = list(field.choices)
+        schema["enum"] = _choices(field)
     if field.type == "number":
         schema.update(minimum=1, maximum=3600)
     if field.secret:
         schema["format"] = "password"
     return {"label": field.label, "description": field.description, "schema": schema}
+
+
+def _choices(field: Field) -> list[str]:
+    """The choices of a field; for the authentication, with the logins that other packages bring."""
+    further = sorted(entry_points(group="astronomer_remote.auth").names) if field.name == "auth" else []
+    return list(dict.fromkeys((*field.choices, *further)))
 
 
 def _modules(*names: str) -> list[dict[str, Any]]:

@@ -10,12 +10,12 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, BaseOperator
 
-from astronomer_remote import exceptions
+from astronomer_remote import auth, exceptions
 from astronomer_remote import get_provider_info as info
 from astronomer_remote.api.dialects.base import Dialect, Operation
 from astronomer_remote.api.dialects.v1 import V1Dialect
@@ -77,6 +77,9 @@ def test_the_reference_shows_what_is_public_and_nothing_else() -> None:
     ]
     modules += [f"astronomer_remote.{name}" for name in ("api.protocol.models", "testing", "testing.fixtures")]
     public = [f"{name}.{each}" for name in modules for each in import_module(name).__all__]
+    # The errors have their own section.
+    logins = {name: getattr(auth, name) for name in auth.__all__ if not hasattr(exceptions, name)}
+    public += [f"astronomer_remote.auth.{name}" for name, each in logins.items() if not get_args(each)]
     shown = re.findall(r"^\.\. auto(?:class|function):: (\S+)$", PAGES["reference.md"], re.MULTILINE)
     assert sorted(shown) == sorted(public)
     assert {f"{cls.__module__}.{cls.__name__}" for cls in announced()} <= set(shown)

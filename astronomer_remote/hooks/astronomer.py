@@ -201,7 +201,7 @@ class AstronomerHook(HttpHook):
         }
         for name in ("verify", "cert", "proxies", "stream", "max_redirects"):
             setattr(session, name, self.merged_extra.get(name, getattr(session, name)))
-        session.auth = _Authorization(self, settings)
+        session.auth = _Authorization(self, settings, session)
         session.headers.update({**self.default_headers, **(headers or {})})
         return session
 
@@ -220,11 +220,12 @@ class AstronomerHook(HttpHook):
                 )
         return url
 
-    def _new_session(self, settings: Settings) -> Session:
+    def _new_session(self, settings: Settings) -> _Session:
         self.base_url, self._base_url_initialized = settings.base_url, True
         session = _Session(settings)
         self._configure_session_from_mount_adapters(session)
-        return configure(session, settings)
+        configure(session, settings)
+        return session
 
     def _driver(self, settings: Settings, total_seconds: float | None = None) -> SyncDriver:
         if self._session is None or self._session_pid != os.getpid():
@@ -250,6 +251,7 @@ class _Session(Session):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._settings = settings
+        self.login_headers: set[str] = {"Authorization", "Cookie"}
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         method, url = request.method or "", request.url or ""
@@ -264,7 +266,7 @@ class _Session(Session):
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         if not is_within(prepared_request.url, self._settings.base_url):
-            for name in ("Authorization", "Cookie", *self._settings.headers):
+            for name in (*self.login_headers, *self._settings.headers):
                 prepared_request.headers.pop(name, None)
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]  # so in the types of requests
 
@@ -272,8 +274,9 @@ class _Session(Session):
 class _Authorization(AuthBase):
     """Adds credentials and the connection's extra headers to requests to the deployment, and to no others."""
 
-    def __init__(self, hook: AstronomerHook, settings: Settings) -> None:
+    def __init__(self, hook: AstronomerHook, settings: Settings, session: _Session) -> None:
         self._hook = hook
+        self._session = session
         self._settings = settings
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
@@ -282,4 +285,5 @@ class _Authorization(AuthBase):
             for name, value in self._settings.headers.items():
                 request.headers.setdefault(name, value)
             request.headers.update(headers)
+            self._session.login_headers.update(headers)
         return request

@@ -21,8 +21,9 @@ from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSens
 from airflow.triggers.base import BaseTrigger
 
 from astronomer_remote import __version__, get_provider_info
+from astronomer_remote.api.protocol.auth import AUTHENTICATIONS, AUTO
 from astronomer_remote.api.protocol.models import Generation
-from astronomer_remote.api.protocol.settings import AUTHENTICATIONS, AUTO, Settings
+from astronomer_remote.api.protocol.settings import Settings
 
 AIRFLOW = tuple(int(part) for part in airflow_version.split(".")[:2])
 INFO = get_provider_info.get_provider_info()
@@ -70,8 +71,8 @@ def test_the_form_has_the_fields_that_are_read_from_a_connection() -> None:
     def name_of(setting: str) -> str:
         return {"authentication": "auth", "generation": "api", "headers": "secret_headers"}.get(setting, setting)
 
-    from_standard_fields = {"base_url", "login", "password"}
-    assert set(CONN_FIELDS) == {name_of(field.name) for field in fields(Settings)} - from_standard_fields
+    elsewhere = {"base_url", "login", "password", "login_fields"}
+    assert set(CONN_FIELDS) == {name_of(field.name) for field in fields(Settings)} - elsewhere
     assert CONN_FIELDS["auth"]["schema"]["enum"] == list(AUTHENTICATIONS)
     assert CONN_FIELDS["api"]["schema"]["enum"] == [AUTO, *(generation.value for generation in Generation)]
 

@@ -23,10 +23,11 @@ from astronomer_remote.api.dialects.logs import (
     record_part,
     text_part,
 )
+from astronomer_remote.api.logins.airflow_login import AirflowLogin
 from astronomer_remote.api.pools.diff import LARGEST_DIFF, MOST_LISTED, plan
 from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.auth import AirflowLogin
+from astronomer_remote.api.protocol.auth import Credentials
 from astronomer_remote.api.protocol.errors import NotSupported, RemoteError, ReplyTooLarge
 from astronomer_remote.api.protocol.flow import LARGE_JSON, LARGEST_ENTRY, Compute, Flow, Request, Response
 from astronomer_remote.api.protocol.models import DagRun, Pool, TaskInstance
@@ -131,7 +132,9 @@ def test_what_is_far_too_long_to_be_a_version_or_a_token_is_not_parsed_at_all(
         return long
 
     flow: Flow[Any] = (
-        detect.dialect(OPEN, deliver, None) if "version" in path else AirflowLogin("u", "p").prepare(0, deliver)
+        detect.dialect(OPEN, deliver, None, lambda: 0.0)
+        if "version" in path
+        else AirflowLogin(Credentials("", "u", "p")).prepare(0, deliver)
     )
     with pytest.raises(RemoteError):
         remote.drive(flow, lambda _: long)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from astronomer_remote.api.protocol.auth import AUTHENTICATIONS
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import Generation
-from astronomer_remote.api.protocol.settings import AUTHENTICATIONS, Settings
+from astronomer_remote.api.protocol.settings import Settings
 
 HOST = "https://airflow.example.com"
 

@@ -37,6 +37,7 @@ from astronomer_remote.api.protocol.flow import (
     TransportError,
     compute,
     path,
+    request_to,
     send,
 )
 from astronomer_remote.api.protocol.settings import Settings
@@ -1202,3 +1203,88 @@ def test_a_reply_with_too_many_header_fields_is_no_reply() -> None:
     assert len(transport._named(fields)) == transport.MOST_FIELDS
     with pytest.raises(aiohttp.ClientPayloadError):
         transport._named({**fields, "one-more": ""})
+
+
+# Requests of a login to another host
+
+
+def test_another_host_gets_no_header_of_the_connection(run: Run, serve: Any) -> None:
+    deployment, other = serve(), serve()
+    settings = Settings(f"http://127.0.0.1:{deployment.port}/team", headers={"X-Gateway-Key": "s3cret"})
+    url = f"http://127.0.0.1:{other.port}"
+    elsewhere = request_to(f"{url}/oauth2/token", form={"grant_type": "x y"}, headers={"X-Own": "1"})
+    both = run(send_all(replace(GET, authenticated=False), elsewhere), settings)
+    assert [each.status for each in both] == [200, 200]
+    (first,), (second,) = deployment.received, other.received
+    assert (first.target, second.target) == ("/team/x", "/oauth2/token")
+    assert first.headers["x-gateway-key"] == "s3cret"
+    assert "x-gateway-key" not in second.headers
+    assert (second.headers["x-own"], second.headers["host"]) == ("1", url.removeprefix("http://"))
+    assert second.body == b"grant_type=x+y"
+
+
+def test_another_host_cannot_redirect(run: Run, serve: Any) -> None:
+    target = serve()
+    other = serve(reply(307, b"{}", f"Location: http://127.0.0.1:{target.port}/"))
+    (found,) = run(send_all(request_to(f"http://127.0.0.1:{other.port}/token")), Settings("http://127.0.0.1:9"))
+    assert found.status == 307
+    assert target.received == []
+
+
+def test_another_host_sends_no_more_than_a_token_needs(run: Run, serve: Any) -> None:
+    other = serve(reply(200, b"x" * 100_000))
+    (found,) = run(send_all(request_to(f"http://127.0.0.1:{other.port}/token")), Settings("http://127.0.0.1:9"))
+    assert found.truncated
+    assert len(found.body) == 64 * 1024
+
+
+def test_another_host_is_reached_by_way_of_its_own_proxy(run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, deployment = serve(), serve()
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    flow = send_all(replace(GET, authenticated=False), request_to("http://login.example.com/token"))
+    assert [each.status for each in run(flow, Settings(f"http://127.0.0.1:{deployment.port}"))] == [200, 200]
+    assert [each.target for each in deployment.received] == ["/x"]
+    assert [each.target for each in proxy.received] == ["http://login.example.com/token"]
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_the_certificate_of_another_host_is_checked_even_if_that_of_the_deployment_is_not(
+    run: Run, serve: Any, certificate: Certificate
+) -> None:
+    deployment, other = serve(tls=certificate.server_side()), serve(tls=certificate.server_side())
+    there = request_to(f"https://127.0.0.1:{other.port}/token")
+    settings = Settings(f"https://127.0.0.1:{deployment.port}", verify=False)
+    first, second = run(send_all(replace(GET, authenticated=False), there), settings)
+    assert first.status == 200
+    assert "certificate verify failed" in second.reason
+    # A private authority of the connection is trusted for both.
+    trusting = replace(settings, ca_file=certificate.file)
+    assert [each.status for each in run(send_all(there, there), trusting)] == [200, 200]
+
+
+def test_another_host_is_not_shown_our_certificate(
+    run: Run, serve: Any, certificate: Certificate, our_certificate: Certificate
+) -> None:
+    other = serve(tls=certificate.server_side(our_certificate))
+    settings = Settings(
+        "https://127.0.0.1:9", ca_file=certificate.file, client_certificate=our_certificate.both, read_timeout=5
+    )
+    (failure,) = run(send_all(request_to(f"https://127.0.0.1:{other.port}/token")), settings)
+    assert isinstance(failure, TransportError)
+
+
+def test_a_connection_that_is_read_again_trusts_other_authorities_for_another_host(
+    run: Run, serve: Any, certificate: Certificate
+) -> None:
+    there = request_to(f"https://127.0.0.1:{serve(tls=certificate.server_side()).port}/token")
+    settings = Settings("https://127.0.0.1:9")
+
+    def flow() -> Flow[list[Any]]:
+        before = yield from send_all(there)
+        yield Reload()
+        return [*before, *(yield from send_all(there))]
+
+    before, after = run(flow(), settings, lambda: replace(settings, ca_file=certificate.file))
+    assert isinstance(before, TransportError)
+    assert after.status == 200

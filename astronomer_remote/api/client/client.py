@@ -31,10 +31,12 @@ from astronomer_remote.api.client.responses import refuses
 from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryBudget, RetryPolicy, http_date
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
-from astronomer_remote.api.protocol import auth
+from astronomer_remote.api.logins.choose import before_detection, choose
+from astronomer_remote.api.protocol.auth import Authentication, Send
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
+    InvalidSettings,
     ListingChanged,
     NotSupported,
     PermanentError,
@@ -66,6 +68,9 @@ log = logging.getLogger(__name__)
 MOST_REPORTED = 100
 """Listings of which it is logged, once each, that a part could not be read."""
 
+LOGIN_POLL = 0.1
+"""Seconds between two checks whether another flow of this client has logged in."""
+
 LARGEST_SKEW = 366 * 86400.0
 """Seconds by which a remote's clock may be off."""
 
@@ -94,7 +99,8 @@ class Client:
         self.clock = clock
         self._jitter = jitter
         self._dialect: Dialect | None = None
-        self._authentication: auth.Authentication | None = None
+        self._authentication: Authentication | None = None
+        self._logging_in = False
         self._skew = 0.0
         self._reported: set[str] = set()
         self._accepts_large_pages = True
@@ -111,11 +117,30 @@ class Client:
 
     def dialect(self) -> Flow[Dialect]:
         """The dialect of the remote, detected once."""
-        if self._dialect is None:
-            self._dialect = yield from self._retrying(
-                lambda: detect.dialect(self.settings, self._send_with_retries, auth.static(self.settings))
-            )
+        reloaded = False
+        while self._dialect is None:
+            try:
+                self._dialect = yield from self._retrying(self._detect)
+            except AuthenticationFailed:
+                if reloaded or not (yield from self._reload()):
+                    raise
+                reloaded = True
         return self._dialect
+
+    def _detect(self) -> Flow[Dialect]:
+        if self._authentication is None:
+            self._authentication = before_detection(self.settings)
+        login = self._authentication
+        try:
+            found = yield from detect.dialect(self.settings, self._send_for(login), login, self.clock)
+        except UnexpectedReply:
+            # A gateway that is broken for now refuses each form of a token.
+            self._authentication = None
+            raise
+        if login:
+            login.remote_is(found.generation, found.version)
+            self._redaction.add(login.issued)
+        return found
 
     def request(self, operation: Operation[T], attempts_if_missing: int | None = None) -> Flow[T]:
         """
@@ -285,22 +310,44 @@ class Client:
         authentication = yield from self._authenticate()
         return dict(authentication.headers())
 
-    def _authenticate(self) -> Flow[auth.Authentication]:
+    def _authenticate(self) -> Flow[Authentication]:
         dialect = yield from self.dialect()
         reloaded = False
         while True:
             if self._authentication is None:
-                self._authentication = auth.choose(self.settings, dialect.generation, dialect.version)
+                self._authentication = choose(self.settings, dialect.generation)
+                self._authentication.remote_is(dialect.generation, dialect.version)
             authentication = self._authentication
             try:
-                yield from self._retrying(partial(authentication.prepare, self.clock(), self._send_with_retries))
-            except AuthenticationFailed:
+                yield from self._prepare(authentication)
+            except AuthenticationFailed as error:
+                error.at_login = True
                 if reloaded or not (yield from self._reload()):
                     raise
                 reloaded = True
             else:
                 self._redaction.add(authentication.issued)
                 return authentication
+
+    def _prepare(self, authentication: Authentication) -> Flow[None]:
+        """Log in, once for all flows of this client that need it at the same time."""
+        while self._logging_in:
+            yield Sleep(LOGIN_POLL)
+        self._logging_in = True
+        try:
+            yield from self._retrying(partial(self._log_in, authentication))
+        finally:
+            self._logging_in = False
+
+    def _log_in(self, authentication: Authentication) -> Flow[None]:
+        try:
+            yield from authentication.prepare(self.clock(), self._send_for(authentication))
+        except (RemoteError, TransportError):
+            raise
+        except Exception as error:
+            # A login of another package, or a library that it uses.
+            name = type(authentication).__name__
+            raise UnexpectedReply(f"The login {name} failed: {type(error).__name__}.") from error
 
     def _is_authenticated(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
         """
@@ -388,6 +435,20 @@ class Client:
             raise failure
         yield Sleep(wait)
 
+    def _send_for(self, login: Authentication | None) -> Send:
+        """What a login sends its requests with, which go to the deployment or to its ``urls``."""
+
+        def send_for(request: Request) -> Flow[Response]:
+            if request.url and not (login and request.url in login.urls):
+                raise InvalidSettings(
+                    f"The login sends a request to {request.url!r}, which is none of its `urls`.",
+                    method=request.method,
+                    path=request.path,
+                )
+            return self._send_with_retries(request)
+
+        return send_for
+
     def _send_with_retries(self, request: Request) -> Flow[Response]:
         """
         Send a request, and retry it if that is safe.
@@ -404,7 +465,8 @@ class Client:
                 failure: TransientError = responses.unreachable(self.settings, request, error)
                 harmless = not error.sent
             else:
-                self._record_clock_skew(response)
+                if not request.url:
+                    self._record_clock_skew(response)
                 if response.status not in TRANSIENT_STATUSES:
                     responses.check_size(request, response)
                     if response.status >= 400 and len(response.body) > LARGE_JSON:

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from astronomer_remote.api.client.retry import retry_after_seconds
 from astronomer_remote.api.dialects.base import UNREADABLE, Dialect, Operation
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.auth import LOGIN_PATH
 from astronomer_remote.api.protocol.errors import (
     LONGEST_DETAIL,
     AccessDenied,
@@ -105,10 +104,11 @@ def detail(response: Response) -> str | None:
 def unreachable(settings: Settings, request: Request, error: TransportError) -> Unreachable:
     """The error for a request that got no reply."""
     by_way_of = f" through the proxy {error.proxy}" if error.proxy else ""
+    which = "URL for it" if request.url else "host"
     check = "the proxy, whether NO_PROXY must name the host, " if error.proxy else ""
     return Unreachable(
-        f"No reply from {settings.base_url}{by_way_of}: {error.reason}. Check the connection's host, {check}the "
-        "network between the two deployments, and whether the remote is up.",
+        f"No reply from {request.url or settings.base_url}{by_way_of}: {error.reason}. Check the connection's {which}, "
+        f"{check}the network between the two deployments, and whether the remote is up.",
         method=request.method,
         path=request.path,
     )
@@ -218,7 +218,7 @@ def refuses(error: RemoteError) -> bool:
     A refused login and an invalid connection concern every request, so they do not count.
     """
     if isinstance(error, AuthenticationFailed):
-        return error.path != LOGIN_PATH
+        return not error.at_login
     return isinstance(error, PermanentError) and not isinstance(error, InvalidSettings)
 
 

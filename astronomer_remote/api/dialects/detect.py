@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.dialects.experimental import ExperimentalDialect
@@ -17,6 +17,9 @@ from astronomer_remote.api.protocol.settings import Settings
 LONGEST_TYPE = 50
 """Characters that an error repeats of what a reply calls itself."""
 
+LOGIN_ATTEMPTS = 2
+"""How often a probe is sent with credentials: in another form, or with another token, after a refusal."""
+
 PROBES: Mapping[Generation, str] = {
     Generation.V2: "/api/v2/version",
     Generation.V1: "/api/v1/version",
@@ -24,13 +27,14 @@ PROBES: Mapping[Generation, str] = {
 }
 
 
-def dialect(settings: Settings, send: Send, static: Authentication | None) -> Flow[Dialect]:
+def dialect(settings: Settings, send: Send, login: Authentication | None, clock: Callable[[], float]) -> Flow[Dialect]:
     """
     The dialect of the remote.
 
     :param settings: with the generation, if the connection names it; then only its version is read.
-    :param static: a token or key of the connection. A gateway in front of a hosted deployment lets no request through
-        without it; it is sent only after a refusal.
+    :param login: a login that does not depend on the version. A gateway in front of a hosted deployment lets no
+        request through without it; it is used only after a refusal.
+    :param clock: seconds since the epoch.
     :raises RemoteError: with what answered instead of Airflow.
     """
     generations = [settings.generation] if settings.generation else list(PROBES)
@@ -40,10 +44,8 @@ def dialect(settings: Settings, send: Send, static: Authentication | None) -> Fl
     for generation in generations:
         request = Request("GET", PROBES[generation], authenticated=False)
         reply = yield from send(request)
-        while static and static.refused(reply):
-            reply = yield from send(request.with_headers(static.headers()))
-            if static.refused(reply) and not static.refresh():
-                break
+        if login and login.refused(reply):
+            reply = yield from _with_login(request, login, send, clock)
         found = _recognise(settings, generation, reply)
         # Airflow 2.0 may offer the experimental API too, so that what did not deny the newer one may be such.
         if found and not (
@@ -52,6 +54,15 @@ def dialect(settings: Settings, send: Send, static: Authentication | None) -> Fl
             return found
         answers[request.path] = reply
     raise _nothing_found(settings, answers)
+
+
+def _with_login(request: Request, login: Authentication, send: Send, clock: Callable[[], float]) -> Flow[Response]:
+    for _ in range(LOGIN_ATTEMPTS):
+        yield from login.prepare(clock(), send)
+        reply = yield from send(request.with_headers(login.headers()))
+        if not (login.refused(reply) and login.refresh()):
+            break
+    return reply
 
 
 def _recognise(settings: Settings, generation: Generation, reply: Response) -> Dialect | None:

@@ -92,7 +92,13 @@ class NotSupported(PermanentError):
 
 
 class AuthenticationFailed(PermanentError):
-    """The remote did not accept the credentials."""
+    """
+    The remote did not accept the credentials.
+
+    :param at_login: whether that was found while logging in, rather than in the reply to a request.
+    """
+
+    at_login = False
 
 
 class AccessDenied(PermanentError):

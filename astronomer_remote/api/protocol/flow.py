@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import quote, unquote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from astronomer_remote.api.protocol import untrusted
 
@@ -67,6 +67,7 @@ class Request:
         because many reads of this API are POSTs. Defaults to what HTTP says of the verb.
     :param reads: whether it changes nothing in the remote; by default what :func:`only_reads` says.
     :param largest_reply: how many bytes of the reply's body are read at most.
+    :param url: where to send it instead of the deployment, see :func:`request_to`.
     """
 
     method: str
@@ -79,6 +80,11 @@ class Request:
     repeatable: bool | None = None
     reads: bool | None = None
     largest_reply: int = LARGEST_ENTRY
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.url and self.authenticated:
+            raise ValueError("the deployment's credentials are sent to no other URL")
 
     @property
     def may_repeat(self) -> bool:
@@ -103,6 +109,40 @@ class Request:
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         return replace(self, headers={**self.headers, **headers})
+
+
+def request_to(
+    url: str,
+    *,
+    method: str = "POST",
+    body: Any = None,
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Request:
+    """
+    A request of a login to another URL than the deployment's, such as that of a token endpoint.
+
+    The client sends it only to a URL of :attr:`~astronomer_remote.api.protocol.auth.Authentication.urls`. It gets
+    neither the credentials, headers and client certificate of the connection nor more than 64 KiB of a reply. Its
+    certificate is always checked, and a redirect is not followed. It is retried like a read.
+
+    :param url: absolute URL.
+    :param method: HTTP verb in capitals, default ``POST``.
+    :param body: what to send as JSON.
+    :param form: what to send as an HTML form instead.
+    :param headers: headers of this request.
+    """
+    return Request(
+        method,
+        urlsplit(url).path or "/",
+        body=body,
+        form=form,
+        headers=headers or {},
+        authenticated=False,
+        repeatable=True,
+        largest_reply=LARGE_JSON,
+        url=url,
+    )
 
 
 def only_reads(method: str, path: str) -> bool:
@@ -330,9 +370,11 @@ class Compute:
     A calculation that may take long, made in a thread beside an event loop.
 
     :param work: what is calculated. Its exception is handed back like a result: only a transport may throw.
+    :param blocks: whether it mostly waits, so that several may run at a time.
     """
 
     work: Callable[[], Any]
+    blocks: bool = False
 
     def run(self) -> Any:
         """Calculate. :return: the result, or the exception."""
@@ -352,9 +394,18 @@ def send(request: Request) -> Flow[Response]:
     return response
 
 
-def compute(work: Callable[[], T]) -> Flow[T]:
+def blocking(work: Callable[[], T]) -> Flow[T]:
+    """
+    Call a library that blocks, in a thread beside an event loop. It has to limit its own time.
+
+    :raises: what it raises.
+    """
+    return (yield from compute(work, blocks=True))
+
+
+def compute(work: Callable[[], T], *, blocks: bool = False) -> Flow[T]:
     """Calculate beside an event loop what may take long. :raises: what the calculation raises."""
-    outcome = yield Compute(work)
+    outcome = yield Compute(work, blocks)
     if isinstance(outcome, Exception):
         raise outcome
     result: T = outcome

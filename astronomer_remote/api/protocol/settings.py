@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from astronomer_remote.api.protocol.auth import AUTO, NONE, Credentials, find, is_token_text
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import Generation
 
-AUTO = "auto"
 READABLE_IN_A_PATH = "/%:!$&'()*+,;=~"
 """Characters of a URL's path that stay as they are; what is quoted already is not quoted again."""
 
@@ -51,14 +51,6 @@ FRAMING = frozenset({"connection", "content-length", "transfer-encoding", "conte
 
 PROXIES = ("http", "https")
 
-AUTHENTICATIONS = (AUTO, "astro_token", "software_api_key", "basic", "airflow_login", "none")
-NEEDED_BY_AUTHENTICATION = {
-    "astro_token": ("password",),
-    "software_api_key": ("password",),
-    "basic": ("login", "password"),
-    "airflow_login": ("login", "password"),
-}
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -68,7 +60,9 @@ class Settings:
     :param base_url: the deployment's URL without a trailing slash and without the API's own path.
     :param login: user name.
     :param password: the user's password, or an API token or key.
-    :param authentication: one of :data:`AUTHENTICATIONS`.
+    :param authentication: one of :data:`~astronomer_remote.api.protocol.auth.AUTHENTICATIONS`, or the login of another
+        package.
+    :param login_fields: what the login reads of the connection's extra.
     :param generation: the API to speak; ``None`` finds it out.
     :param connect_timeout: seconds.
     :param read_timeout: seconds between two pieces of a reply.
@@ -85,6 +79,7 @@ class Settings:
     login: str | None = None
     password: str | None = field(default=None, repr=False)
     authentication: str = AUTO
+    login_fields: Mapping[str, str] = field(default_factory=dict, repr=False)
     generation: Generation | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
@@ -101,7 +96,13 @@ class Settings:
         """What must never be shown: the password, and the forms of it that requests carry."""
         pair = f"{self.login or ''}:{self.password or ''}".encode()
         basic = base64.b64encode(pair).decode() if self.password else None
-        return tuple(filter(None, (self.password, basic, *self._secrets_of_proxy(), *self.headers.values())))
+        fields = (self.login_fields.get(name) for name in find(self.authentication).secret_fields)
+        return tuple(filter(None, (self.password, basic, *fields, *self._secrets_of_proxy(), *self.headers.values())))
+
+    @property
+    def credentials(self) -> Credentials:
+        """What a login may read of them."""
+        return Credentials(self.base_url, self.login, self.password, self.login_fields)
 
     def _secrets_of_proxy(self) -> tuple[str, ...]:
         """The proxy's password: quoted as in the URL, plain, and encoded with the user name as the proxy gets it."""
@@ -138,12 +139,15 @@ class Settings:
             )
         given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
         proxy = _text(given, "proxy")
+        auth = str(given.get("auth", AUTO)).strip().lower()
+        login_class = find(auth)
         api = _choice(given, "api", (AUTO, *(generation.value for generation in Generation)))
         settings = cls(
             base_url=_base_url(host or "", schema or "", port),
             login=login or None,
             password=password or None,
-            authentication=_choice(given, "auth", AUTHENTICATIONS),
+            authentication=auth,
+            login_fields=_texts(given, (*login_class.fields, *login_class.secret_fields)),
             generation=None if api == AUTO else Generation(api),
             connect_timeout=_seconds(given, "connect_timeout", cls.connect_timeout),
             read_timeout=_seconds(given, "read_timeout", cls.read_timeout),
@@ -155,24 +159,24 @@ class Settings:
             headers=_headers(given, "secret_headers"),
             read_only=_boolean(given, "read_only", default=cls.read_only),
         )
-        for name in NEEDED_BY_AUTHENTICATION.get(settings.authentication, ()):
-            if not getattr(settings, name):
-                raise InvalidSettings(f"auth={settings.authentication!r} needs the connection's {name}.")
+        has = {"login": settings.login, "password": settings.password, **settings.login_fields}
+        for name in login_class.needs:
+            if not has.get(name):
+                raise InvalidSettings(f"auth={auth!r} needs the connection's {name}.")
         settings._check_token()
+        # Raises what else is wrong for this login.
+        login_class(settings.credentials)
         return settings
 
     def _check_token(self) -> None:
-        is_token = not self.login or self.authentication in ("astro_token", "software_api_key")
+        is_token = self.authentication in ("astro_token", "software_api_key") or (
+            self.authentication in (AUTO, NONE) and not self.login
+        )
         if self.password and is_token and not is_token_text(self.password):
             raise InvalidSettings(
                 "The connection's password is to be sent as a token, but holds a line break, a space, a control "
                 "character or a character beyond ASCII. Was it cut and pasted whole?"
             )
-
-
-def is_token_text(text: str) -> bool:
-    """Whether a text can be sent as a token: visible characters of ASCII alone."""
-    return text.isascii() and text.isprintable() and " " not in text and bool(text)
 
 
 def proxy_url(text: str, name: str) -> str:
@@ -315,6 +319,10 @@ def _text(given: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InvalidSettings(f"The connection's {name} must be text, not {type(value).__name__}.")
     return value.strip() if value else None
+
+
+def _texts(given: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
+    return {name: text for name in names if (text := _text(given, name))}
 
 
 def _headers(given: Mapping[str, Any], name: str) -> dict[str, str]:

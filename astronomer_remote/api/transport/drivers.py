@@ -17,16 +17,18 @@ import math
 import ssl
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import aiohttp
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import prepend_scheme_if_needed
 from yarl import URL
@@ -173,7 +175,7 @@ class SyncDriver:
                         break
                 content = body.end()
         except Exception as error:  # noqa: BLE001  # whatever a reply makes the libraries raise
-            return _failure(error, proxy_of(settings), (connect, read, longest))
+            return _failure(error, proxy_of(_settings_for(request, settings)), (connect, read, longest))
         return Response(
             reply.status_code,
             {name.lower(): text for name, text in reply.headers.items()},
@@ -182,18 +184,16 @@ class SyncDriver:
         )
 
     def _open(self, request: Request, timeout: tuple[float, float]) -> requests.Response:
-        session, url = self._session, self._settings.base_url + request.target
+        session, url = self._session, request.url or self._settings.base_url + request.target
         body, headers = _content(request, self._settings)
         prepared = session.prepare_request(requests.Request(request.method, url, headers=headers, data=body))
+        adapter = session.get_adapter(url)
+        verify, cert, proxies = True if session.verify is None else session.verify, session.cert, session.proxies
+        if request.url:
+            elsewhere = _settings_for(request, self._settings)
+            verify, cert, proxies = ca_file_of(elsewhere), None, _proxies(proxy_of(elsewhere), [adapter])
         # Not through the session: it would read the whole body of a redirect, and the address that it leads to.
-        return session.get_adapter(url).send(
-            prepared,
-            stream=True,
-            timeout=timeout,
-            verify=True if session.verify is None else session.verify,
-            cert=session.cert,
-            proxies=session.proxies,
-        )
+        return adapter.send(prepared, stream=True, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
 
 
 class AsyncDriver:
@@ -223,6 +223,7 @@ class AsyncDriver:
         self._sleep = sleep
         self._proxy = proxy_of(settings)
         self._tls = tls
+        self._tls_elsewhere: ssl.SSLContext | bool | None = None
         self.sent = 0
         """How many requests it has sent."""
 
@@ -243,22 +244,28 @@ class AsyncDriver:
         if isinstance(step, Sleep):
             return await self._sleep(step.seconds)
         if isinstance(step, Compute):
+            if step.blocks:
+                return await asyncio.to_thread(step.run)
             async with _one_at_a_time():
                 return await asyncio.to_thread(step.run)
         settings = await self._reload()
         if settings != self._settings:
+            self._tls_elsewhere = None
             self._tls = await asyncio.to_thread(tls_context, settings)
             self._settings, self._proxy = settings, proxy_of(settings)
         return settings
 
     async def _send(self, request: Request) -> Response | TransportError:
-        settings, proxy = self._settings, self._proxy
+        settings, proxy, tls = self._settings, self._proxy, self._tls
         body, headers = _content(request, settings)
         self.sent += 1
         try:
+            if request.url:
+                settings = _settings_for(request, settings)
+                proxy, tls = proxy_of(settings), await self._tls_for(settings)
             async with self._session.request(
                 request.method,
-                URL(settings.base_url + request.target, encoded=True),
+                URL(request.url or settings.base_url + request.target, encoded=True),
                 # Beyond a megabyte, aiohttp wants a file: it would hold up the event loop with the whole.
                 data=io.BytesIO(body) if isinstance(body, bytes) else body,
                 headers=headers,
@@ -269,7 +276,7 @@ class AsyncDriver:
                 ),
                 allow_redirects=False,
                 proxy=proxy.url if proxy else None,
-                ssl=self._tls,
+                ssl=tls,
             ) as reply:
                 received = Body(reply.headers.get("Content-Encoding"), _limit(request, reply.status))
                 async for chunk in reply.content.iter_chunked(CHUNK):
@@ -279,6 +286,12 @@ class AsyncDriver:
         except Exception as error:  # noqa: BLE001  # whatever a reply makes the library raise
             return _failure(error, proxy, (settings.connect_timeout, settings.read_timeout, LONGEST_REPLY))
         return Response(reply.status, named, content, received.truncated)
+
+    async def _tls_for(self, elsewhere: Settings) -> ssl.SSLContext | bool:
+        """How the certificate of another host than the deployment's is checked."""
+        if self._tls_elsewhere is None:
+            self._tls_elsewhere = await asyncio.to_thread(tls_context, replace(elsewhere, base_url="https:"))
+        return self._tls_elsewhere
 
 
 def configure(session: requests.Session, settings: Settings) -> requests.Session:
@@ -290,7 +303,6 @@ def configure(session: requests.Session, settings: Settings) -> requests.Session
     proxy = proxy_of(settings)
     # The environment's proxies are read here; what else ``requests`` would read there is ``.netrc``.
     session.trust_env = False
-    session.proxies = {"http": proxy.url, "https": proxy.url} if proxy else {}
     session.verify = ca_file_of(settings) if settings.verify else False
     session.cert = client_certificate_of(settings)
     session.headers.update(OWN_HEADERS)
@@ -298,11 +310,33 @@ def configure(session: requests.Session, settings: Settings) -> requests.Session
     for adapter in session.adapters.values():
         if isinstance(adapter, HTTPAdapter):
             limit(adapter.poolmanager)
-            if proxy:
-                # By the name that requests gives it, so that it is the one that requests will use.
-                name = prepend_scheme_if_needed(proxy.url, "http")  # type: ignore[no-untyped-call]  # so in its types
-                limit(adapter.proxy_manager_for(name))
+    session.proxies = _proxies(proxy, session.adapters.values())
     return session
+
+
+def _proxies(proxy: Proxy | None, adapters: Iterable[BaseAdapter]) -> dict[str, str]:
+    """A proxy as ``requests`` takes it, once its connections respect deadlines."""
+    for adapter in adapters if proxy else ():
+        if proxy and isinstance(adapter, HTTPAdapter):
+            # By the name that requests gives it, so that it is the one that requests will use.
+            name = prepend_scheme_if_needed(proxy.url, "http")  # type: ignore[no-untyped-call]  # so in its types
+            limit(adapter.proxy_manager_for(name))
+    return {"http": proxy.url, "https": proxy.url} if proxy else {}
+
+
+def _settings_for(request: Request, settings: Settings) -> Settings:
+    """How to reach the URL of a request: the deployment, or another host, which gets no secret of it."""
+    if not request.url:
+        return settings
+    url = urlsplit(request.url)
+    return replace(
+        settings,
+        base_url=f"{url.scheme}://{url.netloc}",
+        verify=True,
+        client_certificate=None,
+        client_key_file=None,
+        headers={},
+    )
 
 
 @asynccontextmanager
@@ -347,7 +381,7 @@ def _resume(flow: Flow[Any], outcome: Any) -> Step:
 def _content(request: Request, settings: Settings) -> tuple[Any, dict[str, str]]:
     """A request's body and all of its headers, which are looked at without regard to case."""
     headers: CaseInsensitiveDict[str] = CaseInsensitiveDict({**OWN_HEADERS})
-    headers.update(settings.headers)
+    headers.update(_settings_for(request, settings).headers)
     headers.update(request.headers)
     if request.form is not None:
         return dict(request.form), dict(headers)

@@ -1,0 +1,1 @@
+"""Logins: one class for each way to authenticate, found by its name in a connection."""
