@@ -401,7 +401,7 @@ class Deployment:
             if dialect.generation is not Generation.EXPERIMENTAL or isinstance(error, NotFound):
                 raise
             # It answers a path that it does not know with a page, as a gateway does that does not find it.
-            raise NotFound(error.message, status=error.status, method=error.method, path=error.path) from None
+            raise error.restated(NotFound, error.message) from None
 
     def describe(self) -> Flow[str]:
         """Describe the remote: its version, its health, and what the account may do. Changes nothing."""

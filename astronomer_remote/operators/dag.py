@@ -219,13 +219,10 @@ class RemoteDeleteDagRunOperator(_DagRunOperator):
             self.hook.delete_dag_run(self.external_dag_id, self.external_run_id)
         except DagRunNotFound as error:
             if self.if_missing == "fail":
-                raise DagRunNotFound(
+                raise error.restated(
+                    DagRunNotFound,
                     f"{error.message} An earlier try of this task may have deleted it; if_missing='skip' lets the task "
                     "succeed then.",
-                    status=error.status,
-                    method=error.method,
-                    path=error.path,
-                    detail=error.detail,
                 ) from None
             self.log.info("Run %s does not exist", self.external_run_id)
             return False

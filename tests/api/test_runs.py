@@ -101,14 +101,14 @@ def test_now_is_the_time_of_the_remote_which_does_not_start_runs_of_a_future_dat
     dated = ok(speech.run("seen"), date="Fri, 15 Jan 2027 07:59:00 GMT")
     remote.play(remote.deployment.get_dag_run("d", "seen"), Turn(speech.get_line("seen"), dated))
     # The remote sends whole seconds; the rest keeps the dates of runs apart that are triggered at the same time.
-    remote.clock.now += 0.25
+    remote.clock.now += 1.25
     remote.play(ensure(remote), speech.post())
-    assert remote.requests[-1].body["logical_date"] == "2027-01-15T07:58:59.250000Z"
-    dated = ok(speech.run("seen"), date="Fri, 15 Jan 2027 08:00:00 GMT")
+    assert remote.requests[-1].body["logical_date"] == "2027-01-15T07:59:00.250000Z"
+    dated = ok(speech.run("seen"), date="Fri, 15 Jan 2027 08:00:01 GMT")
     remote.play(remote.deployment.get_dag_run("d", "seen"), Turn(speech.get_line("seen"), dated))
     remote.clock.now += 0.5
     remote.play(ensure(remote), speech.post())
-    assert remote.requests[-1].body["logical_date"] == "2027-01-15T08:00:00.750000Z"
+    assert remote.requests[-1].body["logical_date"] == "2027-01-15T08:00:01.750000Z"
 
 
 def triggered(remote: ScriptedRemote, speech: Speech, **given: Any) -> Any:
@@ -329,6 +329,14 @@ def test_another_run_of_the_same_date_is_found_when_the_date_collides(version: s
         remote.play(ensure(remote, intent=DATED), speech.post(refusal), speech.get(other), speech.of_date(other))
     assert "in state success" in str(failure.value)
     assert "https://airflow.example.com/" in str(failure.value)
+
+
+@every_stable_version
+def test_our_own_run_is_found_even_if_the_remote_lists_others_of_its_date(version: str) -> None:
+    remote, speech = meet(version)
+    listed = speech.of_date(speech.run("other"), speech.run("r"))
+    triggered = remote.play(trigger(remote, DATED), speech.post(LOST), speech.get(), listed)
+    assert (triggered.run.run_id, triggered.existed) == ("r", False)
 
 
 @every_version
@@ -614,7 +622,21 @@ def test_a_run_is_marked_after_it_was_taken_over(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", NOTED)
-def test_a_run_that_cannot_be_marked_is_taken_over_all_the_same(version: str) -> None:
+def test_a_run_that_is_taken_over_keeps_its_note_and_gets_no_mark_that_does_not_fit(version: str) -> None:
+    remote, speech = meet(version)
+    taken = ensure(remote, replace(OF_TASK, reset=True), MARKED)
+    turns = [speech.get(speech.run(note="by hand")), clear_turn(speech), speech.get(speech.run(note="by hand"))]
+    (mark,) = note_turn(speech)
+    marked = f"by hand\n[astronomer_remote {MARK}]"
+    assert remote.play(taken, *turns, replace(mark, body={"note": marked})).run.note == marked
+    full = "x" * 1000
+    taken = ensure(remote, replace(OF_TASK, reset=True), MARKED)
+    turns = [speech.get(speech.run(note=full)), clear_turn(speech), speech.get(speech.run(note=full))]
+    assert remote.play(taken, *turns).run.note == full
+
+
+@pytest.mark.parametrize("version", NOTED)
+def test_a_run_that_cannot_be_marked_is_taken_over_all_the_same(version: str, caplog: pytest.LogCaptureFixture) -> None:
     remote, speech = meet(version)
     triggered = remote.play(
         ensure(remote, replace(OF_TASK, reset=True), MARKED),
@@ -624,6 +646,9 @@ def test_a_run_that_cannot_be_marked_is_taken_over_all_the_same(version: str) ->
         *note_turn(speech, reply=answer(403, {"detail": "Forbidden"})),
     )
     assert (triggered.run.state, triggered.run.note) == ("queued", None)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Run r could not be marked, so that a retry would clear it again: ")
+    assert "403" in record.getMessage()
 
 
 @every_stable_version
@@ -713,7 +738,7 @@ def test_a_run_id_of_odd_characters_that_breaks_airflow_2_is_named() -> None:
         remote.play(
             trigger(remote, intent), speech.post(page(500)), Turn(f"GET {speech.runs_path}/r%20%C3%B6", speech.no_run())
         )
-    assert (failure.value.status, failure.value.method) == (500, "POST")
+    assert (failure.value.status, failure.value.method, failure.value.path) == (500, "POST", speech.runs_path)
 
 
 def test_a_run_id_of_odd_characters_is_not_blamed_for_a_gateways_failure() -> None:
@@ -756,7 +781,7 @@ def test_a_conf_that_a_param_refuses_is_named_whenever_the_remote_first_breaks_o
     turns = [speech.post(plain(503, "")), speech.get(), speech.post(page(500)), unread]
     with pytest.raises(RequestRefused, match=r"Param 'n' has the value 'x'") as refused:
         remote.play(trigger(remote, TriggerIntent("d", "r", {"n": "x"})), *turns, details_turn(speech))
-    assert (refused.value.status, refused.value.method) == (500, "POST")
+    assert (refused.value.status, refused.value.method, refused.value.path) == (500, "POST", speech.runs_path)
 
 
 def test_params_are_read_once_however_often_the_remote_breaks() -> None:
@@ -849,7 +874,7 @@ def test_a_run_that_is_planned_for_later_is_not_the_newest(version: str) -> None
     assert remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(*planned)) is None
 
 
-@pytest.mark.parametrize("total", [1, 2, 250])
+@pytest.mark.parametrize("total", [1, 2, 10, 250])
 def test_airflow_2_0_cannot_order_runs_so_the_last_of_the_listing_is_requested(total: int) -> None:
     remote, speech = meet(V1_OLDEST)
     some = [speech.run(f"n{number}") for number in range(min(total, 10))]
@@ -898,6 +923,29 @@ def test_airflow_2_0_lists_them_from_its_end() -> None:
     newest = remote.play(remote.deployment.get_newest_dag_run("d"), *turns)
     assert newest is not None
     assert newest.run_id == "n9"
+
+
+def test_airflow_2_0_lists_them_to_the_first_that_was_made() -> None:
+    remote, speech = meet(V1_OLDEST)
+    oldest, planned = speech.run("oldest"), planned_runs(speech, 10)
+    newest = remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(oldest, planned[0]))
+    assert newest is not None
+    assert newest.run_id == "oldest"
+    first = speech.newest(oldest, *planned[:9], total=11)
+    turns = [
+        first,
+        further(speech, 1, *planned, total=11, limit=10),
+        first,
+        further(speech, 0, oldest, total=11, limit=1),
+    ]
+    newest = remote.play(remote.deployment.get_newest_dag_run("d"), *turns)
+    assert newest is not None
+    assert newest.run_id == "oldest"
+
+
+def test_nothing_more_is_read_of_a_dag_whose_runs_are_all_planned_for_later() -> None:
+    remote, speech = meet(V1)
+    assert remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest(*planned_runs(speech, 10))) is None
 
 
 def test_a_remote_that_plans_without_end_is_not_read_without_end() -> None:
@@ -956,8 +1004,9 @@ def test_a_missing_dag_does_not_hide_the_runs_of_others_that_ended_on_1_10() -> 
     remote, speech = meet(EXPERIMENTAL)
     missing = Turn("GET /api/experimental/dags/gone/dag_runs", answer(400, {"error": "Dag id gone not found"}))
     there = speech.get(speech.run("a", "success"), speech.run("b", "running"), speech.run("c", "failed"))
-    ended = remote.deployment.runs.ended(["gone", "d"], since=0.0, bound=0.0)
-    assert [run.run_id for run in remote.play(ended, missing, there)] == ["a", "c"]
+    other = Turn("GET /api/experimental/dags/e/dag_runs", ok([speech.run("f", "failed") | {"dag_id": "e"}]))
+    ended = remote.deployment.runs.ended(["d", "gone", "e"], since=0.0, bound=0.0)
+    assert [run.run_id for run in remote.play(ended, there, missing, other)] == ["a", "c", "f"]
 
 
 CANCELLING = [version for version in STABLE if version != V1_OLDEST]
@@ -1052,6 +1101,16 @@ def test_a_run_that_was_cleared_is_not_read_as_it_was_before(version: str) -> No
     # One of which nothing was cleared stays as it is.
     cleared = remote.deployment.clear_dag_run("d", "r")
     assert remote.play(cleared, before, clear_turn(speech), *[before] * 4).state == "success"
+
+
+@every_stable_version
+def test_a_run_that_runs_is_cleared_without_a_pause(version: str) -> None:
+    remote, speech = meet(version)
+    running = speech.get(speech.run())
+    assert (
+        remote.play(remote.deployment.clear_dag_run("d", "r"), running, clear_turn(speech), running).state == "running"
+    )
+    assert remote.sleeps == []
 
 
 @every_stable_version

@@ -280,7 +280,7 @@ def test_a_task_group_is_everything_below_its_name() -> None:
 
 def test_a_task_of_a_run_that_is_not_there_yet_is_nothing_found() -> None:
     remote, speech = meet(V2)
-    assert look(remote, WaitTarget("d", run_id="r", task_ids=("a",)), speech.get()).states == {"run r, task a": []}
+    assert look(remote, WaitTarget("d", run_id="r", task_ids=("a",)), speech.get()) == Snapshot({"run r, task a": []})
 
 
 @pytest.mark.parametrize("version", STABLE)
@@ -293,6 +293,11 @@ def test_a_task_that_is_not_mapped_is_read_alone_however_many_instances_its_run_
     target = WaitTarget("d", run_id="r", task_ids=("m",))
     look(remote, target, speech.get(speech.run()), instance_turn(speech, "m"), mapped)
     assert look(remote, target, speech.get(speech.run()), mapped).states == {"run r, task m": ["success"]}
+    # Not of others that came in the same listing.
+    target = WaitTarget("d", run_id="r", task_ids=("a", "late"))
+    turns = [speech.get(speech.run()), instance_turn(speech, "a", instance("a", "running"))]
+    look(remote, target, *turns, instance_turn(speech, "late"), instances_turn(speech, instance("a", "running")))
+    look(remote, target, *turns, instance_turn(speech, "late", instance("late")))
 
 
 def test_of_how_many_tasks_it_is_remembered_that_they_are_mapped_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -589,6 +594,10 @@ def test_a_deadline_ends_the_wait_to_the_second(version: str) -> None:
     assert outcome.status is WaitStatus.TIMEOUT
     assert outcome.summary == "run r: running"
     assert remote.sleeps == [10, 5]
+    assert outcome.run is not None
+    assert outcome.run.state == "running"
+    remote.play(wait(remote, TARGET, remote.clock.now + 10.5), *[speech.get(speech.run())] * 3)
+    assert remote.sleeps[2:] == [10, 0.5]
 
 
 def test_a_deadline_that_has_passed_still_lets_us_look_once() -> None:

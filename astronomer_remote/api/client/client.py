@@ -372,14 +372,8 @@ class Client:
         return settings != before
 
     def _refusal(self, request: Request, response: Response) -> AuthenticationFailed:
-        detail = responses.detail(response)
-        return AuthenticationFailed(
-            responses.authentication_advice(self.settings, response, self._dialect),
-            status=response.status,
-            method=request.method,
-            path=request.path,
-            detail=detail,
-        )
+        advice = responses.authentication_advice(self.settings, response, self._dialect)
+        return responses.error_of(AuthenticationFailed, advice, request, response)
 
     def _retrying(self, flow: Callable[[], Flow[T]]) -> Flow[T]:
         return (yield from self.with_retry_budget(self._retry_unexpected(flow)))

@@ -27,6 +27,7 @@ from astronomer_remote.api.protocol.models import Generation
 from astronomer_remote.api.protocol.settings import Settings
 
 T = TypeVar("T")
+E = TypeVar("E", bound=RemoteError)
 
 CAUSES: dict[int, type[RemoteError]] = {403: AccessDenied, 409: Conflict}
 
@@ -54,7 +55,12 @@ def check(operation: Operation[T], response: Response) -> None:
         missing = response.status == operation.missing_status
         cause = operation.missing if missing else CAUSES.get(response.status, RequestRefused)
         why = f"Could not {action}{_advice(404 if missing else response.status, operation, said)}"
-    raise cause(why, status=response.status, method=request.method, path=request.path, detail=said)
+    raise error_of(cause, why, request, response)
+
+
+def error_of(kind: type[E], message: str, request: Request, response: Response) -> E:
+    """An error with what is known of the request and the reply."""
+    return kind(message, status=response.status, method=request.method, path=request.path, detail=detail(response))
 
 
 def read(operation: Operation[T], response: Response) -> T:
@@ -116,13 +122,8 @@ def unreachable(settings: Settings, request: Request, error: TransportError) -> 
 
 def unavailable(request: Request, response: Response, now: datetime) -> RemoteUnavailable:
     """The error for a remote that is overloaded or broken for now. :param now: the local time."""
-    error = RemoteUnavailable(
-        f"The remote could not answer now (HTTP {response.status}).",
-        status=response.status,
-        method=request.method,
-        path=request.path,
-        detail=detail(response),
-    )
+    why = f"The remote could not answer now (HTTP {response.status})."
+    error = error_of(RemoteUnavailable, why, request, response)
     error.retry_after = retry_after_seconds(response.headers, now)
     return error
 

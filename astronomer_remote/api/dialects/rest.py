@@ -51,6 +51,7 @@ from astronomer_remote.api.protocol.models import (
     Pool,
     TaskInstance,
     TriggerIntent,
+    Version,
 )
 
 T = TypeVar("T")
@@ -74,6 +75,7 @@ BARE_FIELDS = (
 class RestDialect(Dialect):
     """The stable REST API; subclasses hold what differs."""
 
+    version: Version
     health_path = "/health"
     config_section = "webserver"
     """Where the remote's own configuration says whether it may be read."""
@@ -429,6 +431,11 @@ class RestDialect(Dialect):
             "Op",
             hint=f"Let it set [{self.config_section}] expose_config to True or non-sensitive-only.",
         )
+
+    def _need(self, version: tuple[int, int], action: str) -> None:
+        """:raises NotSupported: before this version of Airflow."""
+        if not self.version >= version:
+            raise self.cannot(action, f"Airflow {'.'.join(map(str, version))} and later can.")
 
     def _listing(
         self, request: Request, key: str, item: Callable[[Any], T], action: str, least_role: str = "Viewer"

@@ -28,7 +28,6 @@ class V1Dialect(RestDialect):
     """The first stable REST API, which grew with each minor version."""
 
     generation = Generation.V1
-    version: Version
 
     # 2.11 answers both with 403 and no detail.
     distinguishes_bad_credentials = False
@@ -164,9 +163,5 @@ class V1Dialect(RestDialect):
     def event_fields(self, asset: Asset, intent: AssetEventIntent) -> dict[str, Any]:
         self._need((2, 9), "register a dataset event through its API")
         if intent.partition_key is not None:
-            raise self.cannot("register a dataset event with partition_key", "Airflow 3.2 and later can.")
+            self._need((3, 2), "register a dataset event with partition_key")
         return {"dataset_uri": asset.uri}
-
-    def _need(self, version: tuple[int, int], action: str) -> None:
-        if not self.version >= version:
-            raise self.cannot(action, f"Airflow {'.'.join(map(str, version))} and later can.")

@@ -27,7 +27,6 @@ class V2Dialect(RestDialect):
     """The second stable REST API, which refuses unknown fields of a body and ignores unknown ones of a query."""
 
     generation = Generation.V2
-    version: Version
     health_path = "/monitor/health"
     config_section = "api"
     date_field = "logical_date"
@@ -69,8 +68,7 @@ class V2Dialect(RestDialect):
         if intent.note is not None:
             fields["note"] = intent.note
         if intent.partition_key is not None:
-            if not self.version >= (3, 2):
-                raise self.cannot("trigger with partition_key", "Airflow 3.2 and later can.")
+            self._need((3, 2), "trigger with partition_key")
             fields["partition_key"] = intent.partition_key
         return fields
 
@@ -91,8 +89,7 @@ class V2Dialect(RestDialect):
     def event_fields(self, asset: Asset, intent: AssetEventIntent) -> dict[str, Any]:
         fields: dict[str, Any] = {"asset_id": asset.asset_id}
         if intent.partition_key is not None:
-            if not self.version >= (3, 2):
-                raise self.cannot("register an asset event with partition_key", "Airflow 3.2 and later can.")
+            self._need((3, 2), "register an asset event with partition_key")
             fields["partition_key"] = intent.partition_key
         return fields
 
@@ -101,8 +98,7 @@ class V2Dialect(RestDialect):
         fields = {"description": pool.description or "", "include_deferred": bool(pool.include_deferred)}
         if pool.team_name is None:
             return fields
-        if not self.version >= (3, 2):
-            raise self.cannot("give a pool to a team", "Airflow 3.2 and later can.")
+        self._need((3, 2), "give a pool to a team")
         return {**fields, "team_name": pool.team_name}
 
     def update_pool(self, pool: Pool, changed: frozenset[str]) -> Operation[Pool]:

@@ -30,7 +30,11 @@ Each error has what is known of the request and the reply; its text says what ha
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from astronomer_remote.api.protocol import untrusted
+
+E = TypeVar("E", bound="RemoteError")
 
 LONGEST_MESSAGE = 4000
 """Characters of an error's text."""
@@ -67,6 +71,10 @@ class RemoteError(Exception):
         self.method = method
         self.path = path
         self.detail = None if detail is None else untrusted.sentence(detail, LONGEST_DETAIL)
+
+    def restated(self, kind: type[E], message: str) -> E:
+        """What is known of the same request and reply, as another error."""
+        return kind(message, status=self.status, method=self.method, path=self.path, detail=self.detail)
 
     @staticmethod
     def _readable(message: str) -> str:

@@ -131,13 +131,10 @@ class Dags:
         if failures:
             named = "; ".join(_last_line(failure) for failure in failures[:MOST_IMPORT_ERRORS])
             remark = f"It could not import {reader.total} DAG file(s), and the DAG may be in one of them: {named}"
-        return DagNotFound(
+        return error.restated(
+            DagNotFound,
             f"The remote knows no DAG {dag_id!r}, or does not show it to this account. {remark}. A new DAG file may "
             "not be parsed yet.",
-            status=error.status,
-            method=error.method,
-            path=error.path,
-            detail=error.detail,
         )
 
 

@@ -271,12 +271,8 @@ def _nothing(target: WaitTarget) -> dict[str, DagRun | None]:
 
 
 def _vanished(target: WaitTarget, error: RemoteError) -> DagRunVanished:
-    return DagRunVanished(
-        f"Run {target.run_id!r} of DAG {target.dag_id!r} no longer exists: it was deleted in the remote.",
-        status=error.status,
-        method=error.method,
-        path=error.path,
-    )
+    message = f"Run {target.run_id!r} of DAG {target.dag_id!r} no longer exists: it was deleted in the remote."
+    return error.restated(DagRunVanished, message)
 
 
 def _lines_only(on_line: Callable[[str], None]) -> Callable[[Update], None]:

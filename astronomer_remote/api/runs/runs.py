@@ -288,7 +288,7 @@ class Runs:
         ended: list[DagRun] = []
         for dag_id in dag_ids:
             try:
-                runs = yield from self.list_all(dag_id, bare=True)
+                runs = yield from self.list_all(dag_id)
             except DagNotFound:
                 # A DAG that does not exist (yet) must not hide what ended in the others.
                 continue
@@ -421,12 +421,8 @@ class Runs:
         """:raises RequestRefused: if the remote broke on a conf that a param of its DAG refuses."""
         refused = yield from self._dags.refused_param(intent.dag_id, intent.conf)
         if refused:
-            raise RequestRefused(
-                f"The remote broke on the conf for DAG {intent.dag_id!r}. {refused}",
-                status=failure.status,
-                method=failure.method,
-                path=failure.path,
-            ) from failure
+            message = f"The remote broke on the conf for DAG {intent.dag_id!r}. {refused}"
+            raise failure.restated(RequestRefused, message) from failure
 
     def _dated(self, intent: TriggerIntent, dialect: Dialect) -> TriggerIntent:
         """The intent with the date of a run for now."""
@@ -511,12 +507,10 @@ def _in_the_way(run: DagRun, *, retrying: bool) -> DagRunAlreadyExists:
 def _check_run_id(run_id: str, failure: TransientError) -> None:
     """Airflow 2.6.3 to 2.11 answer a run id of a form they do not allow with an error page of status 500."""
     if failure.status == 500 and UNSAFE_IN_RUN_ID.search(run_id):
-        raise RequestRefused(
+        raise failure.restated(
+            RequestRefused,
             f"The remote broke on trigger_run_id={run_id!r}, which holds characters that Airflow refuses by default. "
             "Use letters, digits and _.~:+- only.",
-            status=failure.status,
-            method=failure.method,
-            path=failure.path,
         ) from failure
 
 
