@@ -23,6 +23,7 @@ What a DAG author catches.
         │   ├── RemoteUnavailable       408, 425, 429, 5xx
         │   ├── PoolIsOccupied          tasks occupy slots of a pool that is to be deleted
         │   ├── ListingChanged          a listing changed each time it was read
+        │   ├── DeploymentChanged       the connection points to another deployment since the task began
         │   └── UnexpectedReply         not a reply of Airflow: an HTML page, a redirect, a cut body
         │       └── ReplyTooLarge       larger than this package reads
         ├── DagRunFailed                the remote run failed; Airflow's retries apply
@@ -54,6 +55,7 @@ __all__ = [
     "DagRunFailed",
     "DagRunNotFound",
     "DagRunVanished",
+    "DeploymentChanged",
     "InvalidSettings",
     "ListingChanged",
     "NotFound",
@@ -128,6 +130,9 @@ class PoolIsOccupied(errors.PoolIsOccupied, TransientError): ...
 class ListingChanged(errors.ListingChanged, TransientError): ...
 
 
+class DeploymentChanged(errors.DeploymentChanged, TransientError): ...
+
+
 class UnexpectedReply(errors.UnexpectedReply, TransientError): ...
 
 
@@ -169,6 +174,7 @@ BY_NAME: dict[str, type[RemoteError]] = {
         RemoteUnavailable,
         PoolIsOccupied,
         ListingChanged,
+        DeploymentChanged,
         UnexpectedReply,
         ReplyTooLarge,
     )

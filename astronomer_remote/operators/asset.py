@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.protocol.flow import Flow
+    from astronomer_remote.api.protocol.models import AssetNumber
 
 __all__ = ["RemoteAssetEventOperator", "RemoteMaterializeAssetOperator"]
 
@@ -149,6 +150,6 @@ class RemoteMaterializeAssetOperator(RemoteTriggerDagRunOperator):
             check_asset(asset, uri)
         self.check_values()
 
-    def _choose_dag(self, deployment: Deployment) -> Flow[int | None]:
-        self.trigger_dag_id, asset_id = yield from deployment.assets.producer(asset_ref(self.asset, self.uri))
-        return asset_id
+    def _choose_dag(self, deployment: Deployment) -> Flow[AssetNumber | None]:
+        self.trigger_dag_id, number = yield from deployment.assets.producer(asset_ref(self.asset, self.uri))
+        return number

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.protocol.flow import Flow
+    from astronomer_remote.api.protocol.models import AssetNumber
 
 __all__ = ["RemoteTriggerDagRunOperator"]
 
@@ -277,7 +278,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
 
     def _trigger(self, deployment: Deployment, context: Context) -> Flow[Triggered]:
         """Trigger the run, or find the one that an earlier try triggered, once the remote is known to support it."""
-        asset_id = yield from self._choose_dag(deployment)
+        asset = yield from self._choose_dag(deployment)
         conf = dict(self.conf)
         if self.prevent_loops:
             local_conf = getattr(context["dag_run"], "conf", None)
@@ -304,7 +305,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
             # TriggerDagRunOperator has the same rule.
             dated_now=self.logical_date is NOTSET and self.run_after is NOTSET and not self.partition_key,
             mark=digest if self.trigger_run_id else None,
-            asset_id=asset_id,
+            asset=asset,
         )
         if_exists = IfExists(
             generated_id=not self.trigger_run_id,
@@ -317,11 +318,11 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         )
         return (yield from deployment.runs.ensure(intent, if_exists))
 
-    def _choose_dag(self, deployment: Deployment) -> Flow[int | None]:
+    def _choose_dag(self, deployment: Deployment) -> Flow[AssetNumber | None]:
         """
         Set ``trigger_dag_id``, where the remote decides which DAG it is.
 
-        :return: number of the asset that the DAG is triggered for, if the remote is to get it.
+        :return: the asset that the DAG is triggered for, if the remote is to get its number.
         """
         yield from ()
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -23,6 +24,7 @@ from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
     DagRunAlreadyExists,
+    DeploymentChanged,
     InvalidSettings,
     ListingChanged,
     NotFound,
@@ -332,6 +334,54 @@ def test_a_connection_that_points_elsewhere_takes_no_number_along() -> None:
     second = replace(intent(), mark="second")
     drive(deployment.assets.register_event(second), handle, clock=before.clock, reload=lambda: moved)
     assert [(event["extra"][INTENT_KEY], event["uri"]) for event in after.fake.asset_events()] == [("second", URI)]
+
+
+def moving(before: ScriptedRemote, at: Callable[[Request], bool]) -> tuple[ScriptedRemote, Any, Settings]:
+    """
+    A connection that points to another deployment from one of its requests on, where the numbers of assets differ.
+
+    :param at: whether it is this request.
+    :return: the other deployment, what answers each request, and the connection as it is then.
+    """
+    after = ScriptedRemote()
+    first = after.fake._contents.assets
+    first[0], first[1] = replace(first[0], asset_id=2), replace(first[1], asset_id=1)
+    moved = Settings("http://elsewhere", password="key", authentication="software_api_key")
+    deployment = before.deployment
+
+    def handle(request: Request) -> Response | TransportError:
+        if deployment.client.settings is moved:
+            return after.handle(request)
+        if at(request):
+            before.fake.change_secret("another")
+        return before.handle(request)
+
+    return after, handle, moved
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_connection_that_moves_meanwhile_takes_no_number_along(method: str, in_doubt: bool) -> None:
+    before = ScriptedRemote()
+    deployment = before.deployment
+    after, handle, moved = moving(
+        before, lambda request: request.method == method and request.path.endswith("/assets/events")
+    )
+    given = intent(first_attempt=before.clock() if in_doubt else None)
+    drive(deployment.assets.register_event(given), handle, clock=before.clock, reload=lambda: moved)
+    shown = after if method == "POST" or in_doubt else before
+    assert [event["uri"] for event in shown.fake.asset_events()] == [URI]
+    assert len(before.fake.asset_events()) + len(after.fake.asset_events()) == 1
+
+
+def test_a_connection_that_moves_meanwhile_materializes_no_other_asset() -> None:
+    before = ScriptedRemote()
+    deployment = before.deployment
+    after, handle, moved = moving(before, lambda request: request.path.endswith("/materialize"))
+    with pytest.raises(DeploymentChanged, match="points to http://elsewhere now"):
+        drive(deployment.materialize_asset(URI), handle, clock=before.clock, reload=lambda: moved)
+    assert not any(remote.fake.runs(dag_id) for remote in (before, after) for dag_id in ("load", "report"))
+    assert drive(deployment.materialize_asset(URI), handle, clock=before.clock).dag_id == "load"
 
 
 @pytest.mark.parametrize("kind", ["unreadable", "repeated"])

@@ -13,6 +13,7 @@ from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.models import (
     Asset,
     AssetEventIntent,
+    AssetNumber,
     AssetRef,
     DagRun,
     Pool,
@@ -36,7 +37,9 @@ def _materialize(to: Dialect) -> Operation[DagRun]:
     """Only where it is a request of its own, rather than a trigger."""
     if not to.materializes_with_body:
         raise to.cannot("materialize an asset with a conf")
-    return to.trigger(TriggerIntent("produces_asset", "roles-materialize", asset_id=ASSET.asset_id))
+    return to.trigger(
+        TriggerIntent("produces_asset", "roles-materialize", asset=AssetNumber(ASSET.asset_id, to.base_url))
+    )
 
 
 # In this order: what is read, changed and deleted here was made by the lines before.

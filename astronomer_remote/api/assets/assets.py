@@ -24,6 +24,7 @@ from astronomer_remote.api.protocol.models import (
     Asset,
     AssetEvent,
     AssetEventIntent,
+    AssetNumber,
     AssetRef,
     TriggerIntent,
     parse_date,
@@ -213,6 +214,7 @@ class Assets:
         while True:
             try:
                 asset = yield from self.get(intent.asset, once=True)
+                known_at = self._client.settings.base_url
                 there = (yield from self._own_event(asset, intent.mark, began, due)) if in_doubt else None
             except TransientError as error:
                 yield from self._back_off(error, lost)
@@ -223,7 +225,7 @@ class Assets:
             # Its credentials may have been refused meanwhile, and its connection read again.
             dialect = yield from self._client.dialect()
             try:
-                event = yield from self._client.request(dialect.create_asset_event(asset, intent))
+                event = yield from self._client.request(dialect.create_asset_event(asset, intent).only_at(known_at))
             except NotFound:
                 if missed:
                     raise
@@ -305,25 +307,27 @@ class Assets:
         :raises NotFound: for an unknown asset, or one that no DAG produces.
         :raises Conflict: if several DAGs produce it; it names them.
         """
-        dag_id, asset_id = yield from self.producer(ref)
-        return (yield from self._runs.ensure(replace(intent, dag_id=dag_id, asset_id=asset_id), if_exists))
+        dag_id, asset = yield from self.producer(ref)
+        return (yield from self._runs.ensure(replace(intent, dag_id=dag_id, asset=asset), if_exists))
 
-    def producer(self, ref: AssetRef) -> Flow[tuple[str, int | None]]:
+    def producer(self, ref: AssetRef) -> Flow[tuple[str, AssetNumber | None]]:
         """
         Find the one DAG that produces an asset.
 
-        :return: the DAG, and the number of the asset if the remote triggers the DAG by it.
+        :return: the DAG, and the asset if the remote triggers the DAG by its number.
         :raises NotFound: for an unknown asset, or one that no DAG produces.
         :raises Conflict: if several DAGs produce it; it names them.
         """
-        dialect = yield from self._client.dialect()
         asset = yield from self.get(ref)
+        # Its connection may have been read again meanwhile.
+        dialect = yield from self._client.dialect()
         if not asset.producing_dag_ids:
             raise NotFound(f"No DAG of the remote produces asset {ref}: none has a task with it as an outlet.")
         if len(asset.producing_dag_ids) > 1:
             names = ", ".join(map(repr, sorted(asset.producing_dag_ids)))
             raise Conflict(f"Several DAGs of the remote produce asset {ref}: {names}. Trigger one of them by its id.")
-        return asset.producing_dag_ids[0], asset.asset_id if dialect.materializes_with_body else None
+        number = AssetNumber(asset.asset_id, dialect.base_url) if dialect.materializes_with_body else None
+        return asset.producing_dag_ids[0], number
 
 
 def _older_than(since: str | None) -> Callable[[AssetEvent], bool]:

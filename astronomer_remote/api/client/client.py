@@ -36,6 +36,7 @@ from astronomer_remote.api.protocol.auth import Authentication, Send
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
+    DeploymentChanged,
     InvalidSettings,
     ListingChanged,
     NotSupported,
@@ -283,6 +284,7 @@ class Client:
             authentication = yield from self._authenticate()
             # Again, since the connection may have been read again.
             self._check_read_only(request, f"send {request.method} {request.path}")
+            self._check_deployment(request)
             shown = authentication.headers()
             response = yield from self._send_with_retries(request.with_headers(shown))
             if not authentication.refused(response) or (yield from self._is_authenticated(response, shown)):
@@ -301,6 +303,15 @@ class Client:
             raise AccessDenied(
                 f"Could not {action}: the connection is read_only, so that nothing is sent that may change something. "
                 "Use a connection without read_only for it.",
+                method=request.method,
+                path=request.path,
+            )
+
+    def _check_deployment(self, request: Request) -> None:
+        if request.only_at not in (None, self.settings.base_url):
+            raise DeploymentChanged(
+                f"The connection points to {self.settings.base_url} now. This request was made for {request.only_at} "
+                "and was not sent, since it contains numbers of that deployment.",
                 method=request.method,
                 path=request.path,
             )

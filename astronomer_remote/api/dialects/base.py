@@ -94,6 +94,10 @@ class Operation(Generic[T]):
         """The same without retries, for a caller that can do without the reply."""
         return replace(self, request=replace(self.request, repeatable=False))
 
+    def only_at(self, base_url: str) -> Operation[T]:
+        """The same for one deployment: it contains numbers that mean something else in another one."""
+        return replace(self, request=replace(self.request, only_at=base_url))
+
 
 @dataclass(frozen=True)
 class Page(Generic[T]):

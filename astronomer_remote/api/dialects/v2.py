@@ -51,10 +51,10 @@ class V2Dialect(RestDialect):
 
     def trigger(self, intent: TriggerIntent) -> Operation[DagRun]:
         operation = super().trigger(intent)
-        if intent.asset_id is None:
+        if intent.asset is None:
             return operation
-        where = self.at("assets", str(intent.asset_id), "materialize")
-        request = replace(operation.request, path=where)
+        where = self.at("assets", str(intent.asset.number), "materialize")
+        request = replace(operation.request, path=where, only_at=intent.asset.base_url)
         action = f"materialize an asset with DAG {intent.dag_id!r}"
         return replace(operation, request=request, action=action, least_role=self.creator_of_events)
 

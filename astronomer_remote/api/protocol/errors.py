@@ -171,6 +171,10 @@ class ListingChanged(TransientError):
     """A listing of several pages changed each time it was read, so that some of it may be missing."""
 
 
+class DeploymentChanged(TransientError):
+    """The connection points to another deployment than the one that the request was made for; it was not sent."""
+
+
 class UnexpectedReply(TransientError):
     """The reply is not what an Airflow answers."""
 

@@ -68,6 +68,8 @@ class Request:
     :param reads: whether it changes nothing in the remote; by default what :func:`only_reads` says.
     :param largest_reply: how many bytes of the reply's body are read at most.
     :param url: where to send it instead of the deployment, see :func:`request_to`.
+    :param only_at: URL of the deployment whose numbers it contains: it is not sent to another one. ``None`` if it
+        contains none.
     """
 
     method: str
@@ -81,6 +83,7 @@ class Request:
     reads: bool | None = None
     largest_reply: int = LARGEST_ENTRY
     url: str | None = None
+    only_at: str | None = None
 
     def __post_init__(self) -> None:
         if self.url and self.authenticated:

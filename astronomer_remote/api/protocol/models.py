@@ -156,6 +156,18 @@ class DatedRun:
 
 
 @dataclass(frozen=True)
+class AssetNumber:
+    """
+    An asset by its number in the database of one deployment; another one has another asset of that number.
+
+    :param base_url: URL of the deployment.
+    """
+
+    number: int
+    base_url: str
+
+
+@dataclass(frozen=True)
 class TriggerIntent:
     """
     What one task wants to trigger once: a DAG run.
@@ -171,7 +183,7 @@ class TriggerIntent:
     :param note: note for the run; Airflow 2.5 and later.
     :param partition_key: Airflow 3.2 and later.
     :param mark: digest of the intent, which the run has in its note or date where its id does not identify it.
-    :param asset_id: asset that the run materializes; Airflow 3.3.
+    :param asset: asset that the run materializes; Airflow 3.3.
     """
 
     dag_id: str
@@ -184,7 +196,7 @@ class TriggerIntent:
     partition_key: str | None = None
     dated_now: bool = True
     mark: str | None = None
-    asset_id: int | None = None
+    asset: AssetNumber | None = None
 
 
 @dataclass(frozen=True)

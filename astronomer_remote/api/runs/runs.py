@@ -15,6 +15,7 @@ from astronomer_remote.api.protocol.errors import (
     DagNotFound,
     DagRunAlreadyExists,
     DagRunNotFound,
+    DeploymentChanged,
     RemoteError,
     ReplyTooLarge,
     RequestRefused,
@@ -193,7 +194,8 @@ class Runs:
             except DagNotFound as error:
                 raise (yield from self._dags.explain_missing(intent.dag_id, error)) from None
             except RemoteError as error:
-                if not (isinstance(error, TransientError) or dialect.says_it_exists(error)):
+                may_be_made = isinstance(error, TransientError) and not isinstance(error, DeploymentChanged)
+                if not (may_be_made or dialect.says_it_exists(error)):
                     raise
                 failure = error
             uncertain = uncertain or isinstance(failure, TransientError)
