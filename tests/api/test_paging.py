@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.client.paging import LISTING_ATTEMPTS, MOST_ENTRIES, MOST_PAGES
+from astronomer_remote.api.client.paging import LISTING_ATTEMPTS, MOST_ENTRIES, MOST_PAGES, PageReader
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.dialects.base import Operation, Page, page_of
 from astronomer_remote.api.protocol import flow as wire
@@ -122,6 +122,19 @@ def test_a_listing_that_claims_to_be_endless_is_refused_at_once() -> None:
     with pytest.raises(NotSupported, match=f"there are 1000000000 entries, and {MOST_ENTRIES} are the most"):
         read(lambda offset, limit: {**rows(list(range(200)), offset, limit), "total": 10**9}, remote)
     assert sum(request.path == "/listing" for request in remote.requests) == 1
+
+
+def test_a_listing_of_as_many_entries_as_are_read_is_not_too_long() -> None:
+    reader: PageReader[int] = PageReader(page_at, lambda n: n)
+    reader.add(Page([], MOST_ENTRIES))
+    assert not reader.too_long
+    reader.add(Page([], MOST_ENTRIES + 1))
+    assert reader.too_long
+
+
+def test_of_which_only_some_are_read_no_larger_page_is_requested() -> None:
+    reader: PageReader[int] = PageReader(page_at, lambda n: n, most=10)
+    assert reader.next().request.query == {"offset": 0, "limit": 10}
 
 
 def test_pages_of_one_entry_each_end_as_well() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryPolicy, retry_after_seconds
+from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryBudget, RetryPolicy, retry_after_seconds
 from astronomer_remote.api.protocol.errors import RemoteUnavailable, Unreachable
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from tests.api.script import LOST, UNSENT, V1, V2, ScriptedRemote, Turn, answer, ok, page, plain
@@ -86,6 +86,26 @@ def test_a_retry_after_date_is_compared_with_the_remotes_clock_not_with_ours() -
         "retry-after": format_datetime(remote_now + timedelta(seconds=20), usegmt=True),
     }
     assert retry_after_seconds(headers, NOW) == 20
+
+
+def test_a_date_of_any_zone_is_read() -> None:
+    assert retry_after_seconds({"retry-after": "Sun, 22 Nov 2026 09:00:05 +0200"}, NOW) == 5
+
+
+def test_a_budget_that_only_the_time_limits_ends_with_no_number_of_attempts() -> None:
+    budget = RetryBudget(RetryPolicy(attempts=2, total_seconds=100.0), 1000.0)
+    assert [budget.wait(1000.0, 0.0, None, by_time=True) for _ in range(5)] == [0.5] * 5
+    assert budget.wait(1000.0, 0.0, None, by_time=False) is None
+
+
+def test_of_the_time_of_a_part_only_that_with_failures_counts() -> None:
+    budget = RetryBudget(RetryPolicy(total_seconds=100.0), 1000.0)
+    budget.advance(2000.0)
+    assert budget.wait(2050.0, 0.0, None, by_time=False) == 0.5
+    budget.advance(2060.0)
+    # Of the second part, 60 seconds; of the third, 39.
+    assert budget.wait(2099.0, 0.0, None, by_time=False) == 0.5
+    assert budget.wait(2100.0, 0.0, None, by_time=False) is None
 
 
 def test_a_date_without_a_zone_is_universal_time() -> None:

@@ -9,8 +9,9 @@ from datetime import datetime, timezone
 import pytest
 
 from astronomer_remote.api.dialects.logs import LogPart
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunVanished, UnexpectedReply, Unreachable
-from astronomer_remote.api.protocol.models import DagRun, TaskInstance
+from astronomer_remote.api.protocol.models import FINISHED_TASK_STATES, DagRun, TaskInstance
 from astronomer_remote.api.waiting.log_stream import (
     LARGE_REPLY,
     LINES_PER_POLL,
@@ -20,8 +21,14 @@ from astronomer_remote.api.waiting.log_stream import (
     progress_line,
 )
 from astronomer_remote.api.waiting.schedule import MOST_REFUSALS, OVERLAP, OVERLAPPING, Cursor, Refusals
-from astronomer_remote.api.waiting.target import WaitTarget
-from astronomer_remote.api.waiting.waiter import Waiter
+from astronomer_remote.api.waiting.target import (
+    BY_DATA_INTERVAL_END,
+    Snapshot,
+    WaitResult,
+    WaitStatus,
+    WaitTarget,
+)
+from astronomer_remote.api.waiting.waiter import ConditionWaiter, Waiter
 
 NOW = 1_800_000_000.0
 INTERVAL = 10.0
@@ -90,6 +97,9 @@ def test_credentials_count_as_refused_only_after_enough_reads() -> None:
         refused.end(AuthenticationFailed("no"))
         refusals.record(refused)
     assert refusals.of_all is refused.ended
+    # One that is accepted shows that they are good for something.
+    refusals.record(waiter())
+    assert refusals.of_all is None
 
 
 def test_a_target_is_written_as_lists_and_read_back() -> None:
@@ -107,6 +117,65 @@ def test_an_unknown_field_of_a_target_is_named() -> None:
 def test_a_target_that_has_found_its_run_is_no_longer_the_newest_one() -> None:
     target = WaitTarget("d", newest=True).of(DagRun("d", "r", "running"))
     assert (target.newest, target.run_id, target.exists) == (False, "r", True)
+
+
+def test_a_run_by_the_end_of_its_data_interval_has_no_known_logical_date() -> None:
+    target = WaitTarget("d", logical_dates=("2027-01-15T07:00:00Z",))
+    assert target.dates_of_runs == target.logical_dates
+    assert replace(target, match_by=BY_DATA_INTERVAL_END).dates_of_runs == ()
+
+
+@pytest.mark.parametrize("state", [None, "up_for_retry"])
+def test_only_states_at_which_a_task_ends_come_in_a_listing_of_ended_tasks(state: str | None) -> None:
+    target = WaitTarget("d", run_id="r", task_ids=("t",), allowed_states=tuple(FINISHED_TASK_STATES))
+    if state:
+        target = replace(target, failed_states=(state,))
+    assert target.ends_with_tasks == (state is None)
+
+
+def test_a_result_is_written_as_json_and_read_back_with_what_identifies_the_run() -> None:
+    run = DagRun("d", "r", "failed", logical_date="2027-01-15T07:00:00Z", conf={"k": 1}, note="n", url="https://a/b")
+    result = WaitResult(WaitStatus.FAILED, "run r:\nfailed", run)
+    written = result.as_dict()
+    assert written == json.loads(json.dumps(written))
+    assert written["summary"] == r"run r:\nfailed"
+    assert WaitResult.parse(written) == replace(
+        result, summary=r"run r:\nfailed", run=replace(run, conf=None, note=None)
+    )
+    # An earlier version wrote more of the run.
+    assert WaitResult.parse({**written, "run": {**written["run"], "note": "n"}}) == WaitResult.parse(written)
+
+
+def test_a_result_without_a_run_is_written_and_read_back() -> None:
+    result = WaitResult(WaitStatus.TIMEOUT, "no run yet")
+    assert result.as_dict() == {"status": "timeout", "summary": "no run yet", "run": None, "error": None}
+    assert WaitResult.parse(result.as_dict()) == result
+
+
+def test_an_error_that_ends_a_wait_is_written_by_its_class_and_its_text() -> None:
+    failed = WaitResult.of_error(DagRunVanished("gone"))
+    assert failed == WaitResult(None, "gone", error="DagRunVanished")
+    assert WaitResult.parse(failed.as_dict()) == failed
+    assert WaitResult.of_error(DagRunVanished("gone"), "where it stood").summary == "where it stood"
+
+
+@pytest.mark.parametrize("event", [None, [], {}, {"status": "lost", "summary": "", "run": None, "error": None}])
+def test_an_event_that_is_no_result_is_shown(event: object) -> None:
+    with pytest.raises(UnexpectedReply, match="sent an event that is not one of this package: ") as failure:
+        WaitResult.parse(event)
+    assert str(failure.value).endswith(repr(event))
+
+
+def test_the_end_of_one_run_comes_with_the_run() -> None:
+    run = DagRun("d", "r", "success")
+    assert Snapshot.of_run(run) == Snapshot({"run r": ["success"]}, run)
+
+
+def test_a_condition_that_is_overdue_is_polled_at_once() -> None:
+    waiting: ConditionWaiter[object] = ConditionWaiter(
+        PoolTarget("p", 1), INTERVAL, NOW + 3, lambda line: None, clock=lambda: NOW, monotonic=lambda: NOW
+    )
+    assert [waiting.seconds_to_next_poll(age) for age in (0.0, 8.5, 10.0, 20.0)] == [3.0, 1.5, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("more", [0, 1])

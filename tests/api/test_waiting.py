@@ -22,7 +22,15 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.waiting.schedule import SECONDS_BETWEEN_WIDE_POLLS
-from astronomer_remote.api.waiting.target import NO_SUCH_DAG, Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
+from astronomer_remote.api.waiting.target import (
+    BY_DATA_INTERVAL_END,
+    NO_SUCH_DAG,
+    Snapshot,
+    WaitResult,
+    WaitStatus,
+    WaitTarget,
+    evaluate,
+)
 from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_DELETED, UNREACHABLE_TIMEOUT
 from astronomer_remote.testing import VirtualClock
 from tests.api.script import (
@@ -137,6 +145,10 @@ def test_a_target_survives_being_stored_as_json(
         (WaitTarget("d", run_id="r"), "run 'r' of DAG 'd'"),
         (WaitTarget("d", newest=True), "the newest run of DAG 'd'"),
         (WaitTarget("d", logical_dates=("a", "b"), task_ids=("t", "u")), "task(s) t, u in the runs of a, b of DAG 'd'"),
+        (
+            WaitTarget("d", logical_dates=("a",), match_by=BY_DATA_INTERVAL_END),
+            "the runs whose data interval ends at a of DAG 'd'",
+        ),
         (WaitTarget("d", run_id="r", task_group_id="g"), "task group 'g' in run 'r' of DAG 'd'"),
     ],
 )

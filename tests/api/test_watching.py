@@ -24,6 +24,7 @@ from astronomer_remote.api.waiting.schedule import (
     PollPlan,
     plan,
     seconds_to_next_poll,
+    spread,
 )
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter, seconds_of
@@ -214,6 +215,23 @@ def test_many_runs_of_an_old_date_are_listed_all_the_same() -> None:
     assert len(planned.served) == OUTLIERS + 2
 
 
+def test_the_older_of_two_runs_does_not_widen_the_listing_of_the_other() -> None:
+    old, new = waiter("old", date="2001-01-01T00:00:00Z"), waiter("new")
+    planned = poll(old, new)
+    assert (planned.individually, planned.served) == ([old], [new])
+
+
+def test_the_absence_of_one_run_is_explained_in_each_poll() -> None:
+    dated = {"run_id": None, "exists": False, "date": None, "logical_dates": (TODAY,), "since": NOW - 3600}
+    absent = [waiter(**dated) for _ in range(3)]  # type: ignore[arg-type]
+    assert poll(*absent).individually == absent[:1]
+
+
+def test_reads_come_in_turn_for_each_dag() -> None:
+    many, few = [waiter(f"r{number}") for number in range(3)], [waiter(f"r{number}", dag_id="e") for number in range(2)]
+    assert spread([*many, *few]) == [many[0], few[0], many[1], few[1], many[2]]
+
+
 def test_some_of_those_the_listing_serves_are_checked_in_turn() -> None:
     first, second, third = waiter("a"), waiter("b"), waiter("c")
     first.due, second.due, third.due = 1.0, 2.0, 3.0
@@ -268,6 +286,29 @@ def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_li
     assert waiting.target.exists
 
 
+def test_the_date_of_the_newest_run_is_known_once_it_was_seen() -> None:
+    waiting = waiter(run_id=None, exists=False, date=None, newest=True)  # type: ignore[arg-type]
+    assert (waiting.date, waiting.keys) == (None, frozenset())
+    waiting.record_snapshot(Snapshot({"run n": ["running"]}, run("n", "running")), NOW)
+    assert (waiting.date, waiting.keys) == (seconds_of(TODAY), {("d", "n")})
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "found"),
+    [
+        (Snapshot({"run r, task a": []}), False),
+        (Snapshot({"run r, task a": []}, run("r", "running")), True),
+        (Snapshot({"run of a": ["running"], "run of b": []}), True),
+    ],
+)
+def test_anything_that_was_there_once_needs_no_explanation_of_its_absence(snapshot: Snapshot, found: bool) -> None:
+    waiting = waiter(exists=False)
+    waiting.record_snapshot(snapshot, NOW)
+    waiting.record_snapshot(Snapshot({}), NOW)
+    assert waiting.found == found
+    assert waiting.should_explain_absence(NOW + 3600) == (not found)
+
+
 def test_an_unreachable_remote_is_tolerated_until_the_timeout() -> None:
     waiting, error = waiter(), Unreachable("down")
     waiting.record_failure(error, NOW + 599)
@@ -308,6 +349,12 @@ def test_a_remote_that_is_down_is_polled_less_and_less_but_at_least_every_minute
     ]
     assert pauses[:4] == pytest.approx([20.0, 40.0, 60.0, 60.0])
     assert set(pauses[2:]) == {pauses[2]}
+    quick = waiter()
+    quick.poke_interval = 2.0
+    pauses = [
+        seconds_to_next_poll([quick], now=NOW, took=took, failures=failures, jitter=0.5) for failures in range(1, 6)
+    ]
+    assert pauses == pytest.approx([4.0, 8.0, 16.0, 32.0, 60.0])
 
 
 def test_an_interval_longer_than_five_minutes_is_kept() -> None:

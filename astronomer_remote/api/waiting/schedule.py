@@ -234,7 +234,7 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor
     individually = [waiter for waiter in rest if waiter.due - early <= now]
     # One at a time, since it takes a few requests.
     individually += [waiter for waiter in listed if waiter.should_explain_absence(now)][:1]
-    checked = sorted(listed, key=lambda waiter: waiter.due)[:checks] if checks else []
+    checked = sorted(listed, key=lambda waiter: waiter.due)[:checks]
     return PollPlan(
         dag_ids=sorted({waiter.target.dag_id for waiter in served}),
         since=runs.since(served, clock),
