@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from astronomer_remote.api.client import responses
 from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.dialects.base import Operation
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
+    AuthenticationFailed,
     Conflict,
     DagNotFound,
     DagRunNotFound,
@@ -64,6 +66,7 @@ def get_run(reply: Response) -> Any:
         (Response(404, {"content-type": "application/json"}, b"{detail"), UnexpectedReply, "not Airflow's came back"),
         (Response(418, {"content-type": "text/html"}, b"tea"), UnexpectedReply, "(without a title)"),
         (page(302, location="https://id.example.com/login?next=s3cret"), UnexpectedReply, "login'; redirects are not"),
+        (plain(300, ""), UnexpectedReply, "to 'nowhere'"),
         (plain(301, ""), UnexpectedReply, "to 'nowhere'"),
         (Response(200, {"content-type": "application/json"}, b'{"dag_id": "d", "dag_'), UnexpectedReply, "not JSON."),
         (Response(200, {}, b"[" * 100_000), UnexpectedReply, "the reply is not JSON."),
@@ -129,7 +132,88 @@ def test_a_total_beyond_all_numbers_is_an_unexpected_reply() -> None:
 def test_a_body_larger_than_the_limit_is_refused() -> None:
     with pytest.raises(UnexpectedReply, match="larger than this package reads") as failure:
         get_run(Response(200, {"content-type": "application/json"}, b'{"dag', truncated=True))
-    assert failure.value.status == 200
+    assert (failure.value.status, failure.value.method) == (200, "GET")
+    assert failure.value.path == "/api/v2/dags/d/dagRuns/r"
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "said", "message"),
+    [
+        ({}, 403, "Forbidden", "Could not do it: the account behind the connection lacks the permission."),
+        (
+            {"least_role": "Op"},
+            403,
+            None,
+            "Could not do it: the account behind the connection lacks the permission; of Airflow's own roles, Op is "
+            "the least that may.",
+        ),
+        ({}, 403, "Hidden", "Could not do it: the remote does not allow it."),
+        ({"hint": "Allow it."}, 403, "Hidden", "Could not do it: the remote does not allow it. Allow it."),
+        ({}, 404, "no", "Could not do it: there is no such thing, or the account may not see it."),
+        ({"missing_status": 400}, 400, "no", "Could not do it: there is no such thing, or the account may not see it."),
+        ({}, 405, "no", "Could not do it: this version of Airflow does not offer it."),
+        ({}, 409, "no", "Could not do it: it conflicts with what is there."),
+        ({}, 422, "no", "Could not do it: the remote refused the request."),
+    ],
+)
+def test_the_error_of_a_refusal_says_what_was_refused_and_what_to_do(
+    changes: dict[str, Any], status: int, said: str | None, message: str
+) -> None:
+    operation: Operation[None] = Operation(Request("GET", "/x"), lambda body: None, "do it", **changes)
+    with pytest.raises(PermanentError) as failure:
+        responses.check(operation, answer(status, {"detail": said}))
+    assert failure.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("path", "reply", "error"),
+    [
+        ("/api/experimental/pools", plain(401, "Unauthorized"), RequestRefused),
+        ("/api/experimental/pools", plain(403, "Forbidden"), AccessDenied),
+        ("/api/experimental/pools", plain(404, "Not Found"), UnexpectedReply),
+        ("/api/experimental/pools", page(403), UnexpectedReply),
+        ("/api/v1/pools", plain(403, "Forbidden"), UnexpectedReply),
+    ],
+)
+def test_only_1_10_refuses_in_a_word_of_plain_text(path: str, reply: Response, error: type[RemoteError]) -> None:
+    with pytest.raises(error):
+        responses.check(Operation(Request("GET", path), lambda body: None, "do it"), reply)
+
+
+@pytest.mark.parametrize(
+    ("settings", "version", "status", "message"),
+    [
+        (
+            Settings(URL),
+            V2,
+            401,
+            "The remote wants credentials, and the connection holds none: give it login and password, or a token.",
+        ),
+        (
+            Settings(URL, password="s3cret", authentication="auto"),
+            V2,
+            401,
+            "The remote did not accept the connection's token or key. Check the connection's login, password and "
+            "authentication; a token may have expired.",
+        ),
+        (
+            Settings(URL, login="me", password="s3cret", authentication="basic"),
+            V1,
+            403,
+            "The remote did not accept the connection's login 'me', or the account lacks every permission: Airflow "
+            "2.11 answers both with 403 and no reason. Check the connection's login, password and authentication; a "
+            "token may have expired.",
+        ),
+    ],
+)
+def test_the_error_of_refused_credentials_says_which_and_has_the_servers_words(
+    settings: Settings, version: str, status: int, message: str
+) -> None:
+    remote = ScriptedRemote(settings, version)
+    refusal = answer(status, {"detail": None, "title": "Forbidden"})
+    with pytest.raises(AuthenticationFailed) as failure:
+        remote.drive(remote.deployment.get_dag_run("d", "r"), lambda request: refusal, lambda: settings)
+    assert (failure.value.message, failure.value.detail, failure.value.status) == (message, "Forbidden", status)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +334,13 @@ def test_no_secret_shows_in_any_error_of_a_client(version: str) -> None:
                 lambda: settings,
             )
         assert "s3cret" not in str(failure.value) + repr(failure.value) + repr(vars(failure.value))
+
+
+def test_no_reply_names_no_proxy_if_none_was_used() -> None:
+    assert responses.unreachable(Settings(URL), Request("GET", "/x"), TransportError("reset")).message == (
+        f"No reply from {URL}: reset. Check the connection's host, the network between the two deployments, and "
+        "whether the remote is up."
+    )
 
 
 def test_no_reply_names_the_proxy_that_was_used() -> None:
