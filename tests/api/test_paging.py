@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from astronomer_remote.api.client.paging import LISTING_ATTEMPTS, MOST_ENTRIES, MOST_PAGES, PageReader
 from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.dialects.base import Operation, Page, page_of
 from astronomer_remote.api.protocol import flow as wire
 from astronomer_remote.api.protocol.errors import (
+    DagNotFound,
     ListingChanged,
     NotSupported,
     RemoteError,
@@ -27,11 +29,16 @@ from astronomer_remote.api.protocol.flow import (
     LARGEST_ENTRY,
     LARGEST_PAGE,
     UNPARSED,
+    Flow,
     Request,
     Response,
     TransportError,
     json_in_steps,
 )
+from astronomer_remote.api.protocol.models import DagRun
+from astronomer_remote.api.waiting.target import WaitTarget
+from astronomer_remote.api.waiting.waiter import Waiter
+from astronomer_remote.testing import FakeDeployment, drive
 from tests.api.script import V1, V2, ScriptedRemote, answer, ok
 
 Lines = Callable[[int, int], dict[str, Any]]
@@ -165,6 +172,64 @@ def test_a_reply_that_is_too_large_is_requested_in_smaller_pages(sizes: list[int
     limits: list[int] = []
     assert read(heavy(sizes, limits)) == list(range(len(sizes)))
     assert limits[-1] == min(100, max(limits)) or len(sizes) <= 100
+
+
+def of_each_listing(remote: Deployment) -> dict[str, Flow[int]]:
+    """How many entries each flow that reads a listing finds in a deployment with 20 of everything."""
+    run = DagRun("d", "r0", "failed")
+    waiter = Waiter(WaitTarget("d", run_id="r0", progress=True, stream=("t0",)), 60.0, lambda update: None, 0.0)
+
+    def count(flow: Flow[Any]) -> Flow[int]:
+        return len((yield from flow))
+
+    def failures() -> Flow[int]:
+        return (yield from remote.failures.report(run, log_lines=0)).failed_count or 0
+
+    def broken_files() -> Flow[int]:
+        error = yield from remote.dags.explain_missing("d", DagNotFound(""))
+        return int(error.message.partition("could not import ")[2].partition(" ")[0])
+
+    def followed() -> Flow[int]:
+        yield from remote.follower.follow(waiter)
+        return int(waiter.progress.partition("/")[2].partition(" ")[0])
+
+    return {
+        "runs": count(remote.list_dag_runs("d")),
+        "ended runs": count(remote.runs.ended(["d"], since=0.0, bound=0.0)),
+        "ended tasks": count(remote.poller.ended_tasks([("d", "r0")], since=0.0)),
+        "task instances": count(remote.list_task_instances("d", "r0")),
+        "failed tasks": failures(),
+        "broken DAG files": broken_files(),
+        "tasks whose progress is shown": followed(),
+        "pools": count(remote.list_pools()),
+    }
+
+
+LISTINGS = list(of_each_listing(FakeDeployment(V2).deployment()))
+
+
+@pytest.mark.parametrize("version", [V1, V2])
+@pytest.mark.parametrize("largest", [100, 7])
+@pytest.mark.parametrize("listing", LISTINGS)
+def test_each_listing_is_read_in_smaller_pages_if_the_usual_ones_are_too_large(
+    version: str, listing: str, largest: int
+) -> None:
+    fake = FakeDeployment(version, login=None)
+    names = [f"t{number}" for number in range(20)]
+    fake.add_dag("d", tasks=names, ends="failed", task_ends=dict.fromkeys(names, "failed"))
+    for number in range(20):
+        fake.add_run("d", f"r{number}", state="failed", logical_date=f"2026-05-{number + 1:02}T00:00:00Z")
+        fake.add_import_error(f"{number}.py", "Traceback")
+        if number:
+            fake.add_pool(f"p{number}", 1)
+
+    def handle(request: Request) -> Response:
+        limit = request.query.get("limit") or (request.body or {}).get("page_limit") or 0
+        if limit > largest:
+            return Response(200, {"content-type": "application/json"}, b"[", truncated=True)
+        return fake.handle(request)
+
+    assert drive(of_each_listing(fake.deployment())[listing], handle, clock=fake.clock) == 20
 
 
 def test_an_entry_that_is_too_large_by_itself_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:

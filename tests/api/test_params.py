@@ -37,6 +37,11 @@ def test_no_schema_of_a_remote_raises_anything(schema: dict[str, Any], value: An
     refused_param({"p": {"schema": schema, "value": value}, "q": schema, "r": value}, {})
 
 
+def test_a_param_without_a_schema_does_not_hide_the_others() -> None:
+    params = {"odd": 1, "bare": {"value": 1}, "p": {"schema": {"type": "integer"}}}
+    assert refused_param(params, {"p": "x"}) == "Param 'p' has the value 'x', and its schema wants type 'integer'."
+
+
 @pytest.mark.parametrize(
     ("conf", "said"),
     [

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from astronomer_remote.api.protocol.models import TaskInstance
+from astronomer_remote.api.protocol.flow import Response
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs import follow as follower
-from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, progress_line
+from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, SECONDS_BETWEEN_PROGRESS, progress_line
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
+from astronomer_remote.api.waiting.waiter import Waiter
 from astronomer_remote.api.watch import watcher
 from astronomer_remote.api.watch.watcher import watch
 from astronomer_remote.testing import FakeDeployment
@@ -67,6 +71,29 @@ def test_it_is_logged_when_it_changes(version: str) -> None:
         *[running, progress(version, "success", "running"), over],
     )
     assert lines == ["0/2 tasks done, running: t0", "1/2 tasks done, running: t1"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "pause"),
+    [(answer(403, {"detail": "Forbidden"}), math.inf), (answer(503), 10 * SECONDS_BETWEEN_PROGRESS)],
+)
+def test_what_cannot_be_read_for_now_is_read_later_and_what_is_refused_no_more(reply: Response, pause: float) -> None:
+    remote = ScriptedRemote(version=V2)
+    target = WaitTarget("d", run_id="r", exists=True, progress=True)
+    waiting = Waiter(target, 60.0, lambda update: None, answered_at=remote.clock.now)
+    remote.play(remote.deployment.follower.follow(waiting), replace(progress(V2), reply=reply))
+    assert waiting.follow_due == remote.clock.now + pause
+
+
+def test_last_lines_that_are_refused_are_a_warning() -> None:
+    remote = ScriptedRemote(version=V2)
+    lines: list[Any] = []
+    waiting = Waiter(WaitTarget("d", run_id="r", stream=("t",)), 60.0, lines.append, answered_at=remote.clock.now)
+    waiting.run = DagRun("d", "r", "success")
+    refused = replace(progress(V2), reply=answer(403, {"detail": "Forbidden"}))
+    remote.play(remote.deployment.follower.report_last_lines(waiting), refused)
+    (line,) = lines
+    assert line.startswith("Could not read all logs of the remote tasks: ")
 
 
 def test_it_is_polled_at_a_slower_pace_than_the_run() -> None:

@@ -83,6 +83,22 @@ def test_what_failed_first_comes_first_with_the_end_of_its_log(version: str) -> 
     ]
 
 
+def test_what_does_not_say_when_it_failed_comes_last() -> None:
+    unknown, known = instance("a"), instance("b", end_date="2026-11-22T07:01:00Z")
+    found = report(V2, listing(V2, unknown, known), counting(V2), log_lines=0)
+    assert [task.instance.name for task in found.tasks] == ["b", "a"]
+
+
+def test_one_line_of_a_log_may_be_enough() -> None:
+    found = report(V2, listing(V2, instance()), counting(V2), log(V2, "boom"), log_lines=1)
+    assert found.tasks[0].log == ("boom",)
+
+
+def test_a_task_that_was_never_started_has_no_log_and_does_not_hide_the_rest() -> None:
+    found = report(V2, listing(V2, instance("a", try_number=0), instance("b")), counting(V2), log(V2, "boom", "b"))
+    assert [(task.log, task.log_missing) for task in found.tasks] == [((), "it was never started"), (("boom",), None)]
+
+
 def test_a_log_is_requested_in_the_form_whose_end_can_be_found() -> None:
     for version, form in ((V1, "text/plain"), (V2, "application/x-ndjson")):
         remote = ScriptedRemote(version=version)

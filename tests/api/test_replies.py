@@ -304,6 +304,23 @@ def test_json_of_the_wrong_shape_is_an_unexpected_reply_and_nothing_worse(versio
 # Errors as such
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RemoteUnavailable("", status=501), True),
+        (RemoteUnavailable("", status=502), False),
+        (UnexpectedReply("", status=300), True),
+        (UnexpectedReply("", status=499), True),
+        (UnexpectedReply("", status=299), False),
+        (UnexpectedReply("", status=500), False),
+        (UnexpectedReply(""), False),
+        (RequestRefused("", status=400), False),
+    ],
+)
+def test_a_gateway_may_block_one_request_but_not_for_now(error: RemoteError, expected: bool) -> None:
+    assert responses.may_refuse(error) == expected
+
+
 @pytest.mark.parametrize("error", [DagNotFound, DagRunNotFound, AccessDenied, Conflict])
 def test_permanent_errors_are_distinguished_from_passing_ones(error: type[RemoteError]) -> None:
     assert issubclass(error, PermanentError)
@@ -385,6 +402,9 @@ def test_no_page_takes_long_to_read(body: bytes, status: int) -> None:
         (b"</title>", "without a title"),
         (b"<title", "without a title"),
         ("<title>İ</title>".encode(), "titled 'İ'"),
+        (b"</title><title>a</title>b</title>", "titled 'a'"),
+        (b"<title>a</title><title>b</title>", "titled 'a'"),
+        (b"<title>\xff</title>", "titled '\ufffd'"),
     ],
 )
 def test_the_title_of_a_page_is_found(body: bytes, title: str) -> None:

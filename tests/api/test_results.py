@@ -87,17 +87,26 @@ def test_what_is_a_sequence_becomes_a_list(kind: str) -> None:
     [
         (V2, {"__classname__": "datetime.timedelta", "__version__": 2, "__data__": 5.0}, "datetime.timedelta"),
         (V2, [{"__classname__": "builtins.tuple", "__data__": None}], "builtins.tuple"),
+        (V2, {"__classname__": "a.Vector", "__version__": 1, "__data__": [1, 2]}, "a.Vector"),
         (V1, "datetime.timedelta@version=2(5.0)", "datetime.timedelta"),
         (V1, [float("nan")], "nan"),
         (V1, {"x": float("inf")}, "inf"),
         (V1, float("-inf"), "-inf"),
         (V2, {"x": [2**63]}, "an integer of more than 64 bits"),
         (V2, json.loads("[" * 65 + "]" * 65), "nested more than 64 times"),
+        (V2, json.loads('{"a":' * 65 + "1" + "}" * 65), "nested more than 64 times"),
     ],
 )
 def test_a_value_that_is_no_json_is_named_and_not_mangled(version: str, value: Any, said: str) -> None:
-    with pytest.raises(NotSupported, match=f"XCom 'return_value' of task 't' in run 'r' is not JSON, but {said}"):
+    with pytest.raises(
+        NotSupported, match=f"XCom 'return_value' of task 't' in run 'r' is not JSON, but {said}[.] Let the"
+    ):
         results(version, xcom(version, value))
+
+
+def test_a_value_may_be_nested_64_times() -> None:
+    for deep in (json.loads("[" * 64 + "]" * 64), json.loads('{"a":' * 64 + "1" + "}" * 64)):
+        assert results(V2, xcom(V2, deep)) == {"t": deep}
 
 
 def test_in_texts_what_no_database_can_hold_is_replaced() -> None:
@@ -111,7 +120,9 @@ def test_results_that_are_too_large_are_refused() -> None:
 
 @pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, "2.9.3"])
 def test_a_remote_that_sends_no_types_fails_before_any_request(version: str) -> None:
-    with pytest.raises(NotSupported, match=r"2\.10 and later can"):
+    with pytest.raises(
+        NotSupported, match=r"cannot return XCom values with their types\. Airflow 2\.10 and later can\.$"
+    ):
         results(version)
 
 
@@ -147,7 +158,9 @@ def test_the_reply_to_another_request_does_not_pass_for_skipped_tasks(version: s
 
 
 @pytest.mark.parametrize("version", [V1_OLDEST, V1, V2])
-@pytest.mark.parametrize(("tasks", "skipped", "all_of_them"), [(3, 3, True), (3, 2, False), (0, 0, False)])
+@pytest.mark.parametrize(
+    ("tasks", "skipped", "all_of_them"), [(3, 3, True), (3, 2, False), (3, 1, False), (1, 1, True), (0, 0, False)]
+)
 def test_a_run_is_skipped_if_it_has_tasks_and_all_of_them_are(
     version: str, tasks: int, skipped: int, all_of_them: bool
 ) -> None:

@@ -24,6 +24,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
 from astronomer_remote.api.protocol.ids import marked_note
 from astronomer_remote.api.protocol.models import TriggerIntent, utc_text
+from astronomer_remote.api.runs.dags import PAGES_OF_IMPORT_ERRORS
 from astronomer_remote.api.runs.runs import IfExists, Triggered
 from tests.api.script import (
     DATE,
@@ -710,15 +711,31 @@ def test_the_error_of_an_unknown_dag_names_the_broken_dag_files(version: str) ->
     lines = "The remote does not list broken DAG files"
     if not speech.experimental:
         lines = "could not import 5 DAG file(s), and the DAG may be in one of them: x.py (SyntaxError: invalid syntax)"
-        assert str(failure.value).count("no reason given") == 2
+        assert "; other_0.py (no reason given); other_1.py (no reason given). A new DAG file" in str(failure.value)
     assert lines in str(failure.value)
-    assert failure.value.status == 404
+    assert (failure.value.status, failure.value.method, failure.value.path) == (404, "POST", speech.runs_path)
+    assert failure.value.detail
 
 
 def test_an_unknown_dag_without_broken_files_says_so() -> None:
     remote, speech = meet(V2)
-    with pytest.raises(DagNotFound, match="It reports no broken DAG file"):
+    with pytest.raises(DagNotFound, match=r"account\. It reports no broken DAG file\. A new"):
         remote.play(trigger(remote), speech.post(speech.no_dag()), *speech.import_errors())
+
+
+def test_only_so_many_pages_of_broken_dag_files_are_looked_through() -> None:
+    remote, speech = meet(V2)
+
+    def reply(request: Request) -> Response:
+        if request.method == "POST":
+            return speech.no_dag()
+        first = request.query.get("offset", 0)
+        files = [{"filename": f"f{first + number}.py", "stack_trace": "x"} for number in range(request.query["limit"])]
+        return ok({"import_errors": files, "total_entries": 10_000})
+
+    with pytest.raises(DagNotFound, match="could not import 10000 DAG file"):
+        remote.drive(trigger(remote), reply)
+    assert len(remote.requests) == 1 + PAGES_OF_IMPORT_ERRORS
 
 
 @pytest.mark.parametrize(

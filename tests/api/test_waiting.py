@@ -463,6 +463,23 @@ def test_removed_instances_do_not_count_unless_they_are_waited_for() -> None:
     assert gone.states == {"run r, task m": ["removed"]}
 
 
+def test_the_tasks_that_ended_in_very_many_runs_come_in_several_listings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("astronomer_remote.api.runs.poll.RUNS_AT_ONCE", 2)
+    remote, speech = meet(V2)
+
+    def turn(*run_ids: str) -> Turn:
+        body = {"dag_ids": ["d"], "dag_run_ids": [*run_ids], "end_date_gte": "2027-01-15T08:00:00Z"}
+        found = [{**instance("a"), "dag_id": "d", "dag_run_id": run_id} for run_id in run_ids]
+        reply = ok({"task_instances": found, "total_entries": len(found)})
+        line = f"POST {speech.base}/dags/~/dagRuns/~/taskInstances/list"
+        return Turn(line, reply, {**body, "page_limit": 100, "page_offset": 0})
+
+    runs = [("d", run_id) for run_id in ("b", "a", "c", "b")]
+    ended = remote.deployment.poller.ended_tasks(runs, since=remote.clock.now)
+    found = remote.play(ended, turn("a", "b"), turn("c"))
+    assert [task.run_id for task in found] == ["a", "b", "c"]
+
+
 def test_task_instances_of_a_run_are_listed() -> None:
     remote, speech = meet(V1)
     known = instance("a", "running") | {"try_number": 2, "duration": 1.5, "start_date": DATE, "end_date": None}
