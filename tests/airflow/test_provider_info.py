@@ -21,7 +21,7 @@ from airflow.providers.common.compat.sdk import BaseHook, BaseOperator, BaseSens
 from airflow.triggers.base import BaseTrigger
 
 from astronomer_remote import __version__, get_provider_info
-from astronomer_remote.api.protocol.auth import AUTHENTICATIONS, AUTO
+from astronomer_remote.api.protocol.auth import AUTHENTICATIONS, AUTO, BUILT_IN, find
 from astronomer_remote.api.protocol.models import Generation
 from astronomer_remote.api.protocol.settings import Settings
 
@@ -72,7 +72,8 @@ def test_the_form_has_the_fields_that_are_read_from_a_connection() -> None:
         return {"authentication": "auth", "generation": "api", "headers": "secret_headers"}.get(setting, setting)
 
     elsewhere = {"base_url", "login", "password", "login_fields"}
-    assert set(CONN_FIELDS) == {name_of(field.name) for field in fields(Settings)} - elsewhere
+    of_logins = {name for login in BUILT_IN for name in (*find(login).fields, *find(login).secret_fields)}
+    assert set(CONN_FIELDS) == {name_of(field.name) for field in fields(Settings)} - elsewhere | of_logins
     assert CONN_FIELDS["auth"]["schema"]["enum"] == list(AUTHENTICATIONS)
     assert CONN_FIELDS["api"]["schema"]["enum"] == [AUTO, *(generation.value for generation in Generation)]
 

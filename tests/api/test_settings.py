@@ -259,11 +259,12 @@ def test_each_bad_extra_field_is_named_with_what_would_be_right(name: str, given
 
 @pytest.mark.parametrize("authentication", AUTHENTICATIONS)
 def test_each_way_of_authentication_says_what_it_needs(authentication: str) -> None:
-    extra = {"auth": authentication}
+    extra = {"auth": authentication, "token_url": "https://login.example.com/token"}
     assert Settings.parse(host=HOST, login="me", password="p", extra=extra).authentication == authentication
-    needed = {"astro_token": "password", "software_api_key": "password", "basic": "login", "airflow_login": "login"}
-    if authentication in needed:
-        with pytest.raises(InvalidSettings, match=f"needs the connection's {needed[authentication]}"):
+    of_a_key = ("astro_token", "software_api_key")
+    if authentication not in ("auto", "none"):
+        needed = "password" if authentication in of_a_key else "login"
+        with pytest.raises(InvalidSettings, match=f"needs the connection's {needed}"):
             Settings.parse(host=HOST, extra=extra)
     else:
         assert Settings.parse(host=HOST, extra=extra).password is None

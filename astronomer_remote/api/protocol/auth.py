@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from astronomer_remote.api.protocol.errors import InvalidSettings, UnexpectedReply
@@ -38,6 +38,8 @@ BUILT_IN: Mapping[str, str] = {
     "software_api_key": "astronomer_remote.api.logins.token:SoftwareApiKey",
     "basic": "astronomer_remote.api.logins.basic:Basic",
     "airflow_login": "astronomer_remote.api.logins.airflow_login:AirflowLogin",
+    "oauth2": "astronomer_remote.api.logins.oauth2:OAuth2",
+    "keycloak_client": "astronomer_remote.api.logins.keycloak:KeycloakClient",
 }
 """The logins of this package. No other package can replace them."""
 
@@ -306,11 +308,30 @@ def _detail(response: Response) -> object:
 
 
 def _expiry(token: str) -> float | None:
-    """When a JSON Web Token expires."""
+    """
+    When a JSON Web Token expires.
+
+    One of Airflow's Keycloak auth manager contains a token of Keycloak, which usually expires earlier. Airflow then
+    answers with 403, as if a permission were missing (its ``_is_authorized``).
+    """
+    claims = _claims(token)
+    inner = claims.get("access_token")
+    both = [_date(each.get("exp")) for each in (claims, _claims(inner) if isinstance(inner, str) else {})]
+    return min((expires for expires in both if expires is not None), default=None)
+
+
+def _claims(token: str) -> dict[str, Any]:
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        expires = float(claims["exp"])
-    except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
+    except (LookupError, ValueError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _date(value: Any) -> float | None:
+    try:
+        date = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return expires if math.isfinite(expires) else None
+    return date if math.isfinite(date) else None

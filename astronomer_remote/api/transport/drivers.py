@@ -316,12 +316,13 @@ def configure(session: requests.Session, settings: Settings) -> requests.Session
 
 def _proxies(proxy: Proxy | None, adapters: Iterable[BaseAdapter]) -> dict[str, str]:
     """A proxy as ``requests`` takes it, once its connections respect deadlines."""
-    for adapter in adapters if proxy else ():
-        if proxy and isinstance(adapter, HTTPAdapter):
-            # By the name that requests gives it, so that it is the one that requests will use.
-            name = prepend_scheme_if_needed(proxy.url, "http")  # type: ignore[no-untyped-call]  # so in its types
-            limit(adapter.proxy_manager_for(name))
-    return {"http": proxy.url, "https": proxy.url} if proxy else {}
+    if proxy is None:
+        return {}
+    # By the name that requests gives it, so that it is the one that requests will use.
+    name = prepend_scheme_if_needed(proxy.url, "http")  # type: ignore[no-untyped-call]  # so in its types
+    for adapter in (each for each in adapters if isinstance(each, HTTPAdapter)):
+        limit(adapter.proxy_manager_for(name))
+    return {"http": proxy.url, "https": proxy.url}
 
 
 def _settings_for(request: Request, settings: Settings) -> Settings:
