@@ -72,7 +72,7 @@ venv: .venv/.ready ## create .venv with the tools, Airflow and this package
 
 .venv/.ready: pyproject.toml
 	@$(BEGIN) venv .venv uv 'apache-airflow==$(NEWEST)' --group lint --group test --group docs --group package \
-	  --group browser --project
+	  --group browser --group live --project
 	@touch $@
 
 format: venv ## format the code and fix what `make lint` can fix

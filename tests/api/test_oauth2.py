@@ -83,6 +83,21 @@ def test_a_token_that_is_refused_is_replaced(refused: Response) -> None:
     remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(token="next-t0ken-issued"))
 
 
+def test_a_token_that_expires_between_two_retries_is_refreshed_before_the_next() -> None:
+    remote = ScriptedRemote(settings(), V2)
+    remote.play(remote.deployment.get_pool("p"), token_turn(expires_in=300), pool_turn())
+    busy = answer(503, {}, retry_after="20")
+    # It was refused and replaced before, which does not count for the token after it.
+    turns = [
+        pool_turn(page(401)),
+        token_turn(token="short-lived-t0ken", expires_in=10),
+        pool_turn(busy, token="short-lived-t0ken"),
+        token_turn(token="last-t0ken-issued", expires_in=300),
+        pool_turn(token="last-t0ken-issued"),
+    ]
+    assert remote.play(remote.deployment.get_pool("p"), *turns).name == "p"
+
+
 def test_a_refused_refresh_reads_the_rotated_secret_from_the_connection() -> None:
     remote = ScriptedRemote(settings(client_auth="body"), V2)
     remote.play(remote.deployment.get_pool("p"), token_turn(expires_in=300), pool_turn())

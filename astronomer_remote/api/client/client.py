@@ -281,12 +281,7 @@ class Client:
             return (yield from self._send_with_retries(request))
         refreshed = reloaded = False
         while True:
-            authentication = yield from self._authenticate()
-            # Again, since the connection may have been read again.
-            self._check_read_only(request, f"send {request.method} {request.path}")
-            self._check_deployment(request)
-            shown = authentication.headers()
-            response = yield from self._send_with_retries(request.with_headers(shown))
+            authentication, shown, response = yield from self._send_with_login(request)
             if not authentication.refused(response) or (yield from self._is_authenticated(response, shown)):
                 return response
             # Another flow of this client may have met the same refusal and refreshed the login.
@@ -297,6 +292,18 @@ class Client:
                 raise self._refusal(request, response)
             else:
                 refreshed, reloaded = False, True
+
+    def _send_with_login(self, request: Request) -> Flow[tuple[Authentication, Mapping[str, str], Response]]:
+        """Send a request with the login as it is at each retry: a token may expire during the pauses between them."""
+        while True:
+            authentication = yield from self._authenticate()
+            # Again, since the connection may have been read again.
+            self._check_read_only(request, f"send {request.method} {request.path}")
+            shown = authentication.headers()
+            outcome = yield from self._attempt(request.with_headers(shown))
+            if isinstance(outcome, Response):
+                return authentication, shown, outcome
+            yield from self.back_off(outcome)
 
     def _check_read_only(self, request: Request, action: str) -> None:
         if self.settings.read_only and not request.only_reads:
@@ -455,33 +462,43 @@ class Client:
         return send_for
 
     def _send_with_retries(self, request: Request) -> Flow[Response]:
+        """Send a request as it is, and retry it if that is safe."""
+        while True:
+            outcome = yield from self._attempt(request)
+            if isinstance(outcome, Response):
+                return outcome
+            yield from self.back_off(outcome)
+
+    def _attempt(self, request: Request) -> Flow[Response | TransientError]:
         """
-        Send a request, and retry it if that is safe.
+        Send a request once.
 
         A request that may not be repeated is retried only if it certainly did nothing: it never left, or the remote
         answered 429.
+
+        :return: the reply, or the failure after which a retry is safe.
+        :raises TransientError: the failure after which it is not.
         """
-        while True:
-            try:
-                response = self._redacted(request, (yield from send(request)))
-            except TransportError as error:
-                # A proxy's refusal may repeat the credentials that the proxy got.
-                error.reason = self.redact(error.reason)
-                failure: TransientError = responses.unreachable(self.settings, request, error)
-                harmless = not error.sent
-            else:
-                if not request.url:
-                    self._record_clock_skew(response)
-                if response.status not in TRANSIENT_STATUSES:
-                    responses.check_size(request, response)
-                    if response.status >= 400 and len(response.body) > LARGE_JSON:
-                        response = yield from compute(response.parse)
-                    return response
-                failure = responses.unavailable(request, response, datetime.fromtimestamp(self.clock(), timezone.utc))
-                harmless = response.status == 429
-            if not (request.may_repeat or harmless):
-                raise failure
-            yield from self.back_off(failure)
+        try:
+            response = self._redacted(request, (yield from send(request)))
+        except TransportError as error:
+            # A proxy's refusal may repeat the credentials that the proxy got.
+            error.reason = self.redact(error.reason)
+            failure: TransientError = responses.unreachable(self.settings, request, error)
+            harmless = not error.sent
+        else:
+            if not request.url:
+                self._record_clock_skew(response)
+            if response.status not in TRANSIENT_STATUSES:
+                responses.check_size(request, response)
+                if response.status >= 400 and len(response.body) > LARGE_JSON:
+                    response = yield from compute(response.parse)
+                return response
+            failure = responses.unavailable(request, response, datetime.fromtimestamp(self.clock(), timezone.utc))
+            harmless = response.status == 429
+        if not (request.may_repeat or harmless):
+            raise failure
+        return failure
 
     def _redacted(self, request: Request, response: Response) -> Response:
         """A reply whose secrets are masked before a person or a database gets it."""
