@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -21,7 +22,7 @@ from astronomer_remote.api.waiting import waiter
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
 from astronomer_remote.api.watch import watcher as module
-from astronomer_remote.api.watch.watcher import Watcher, watch
+from astronomer_remote.api.watch.watcher import Metrics, Watcher, watch
 from astronomer_remote.testing import FakeDeployment
 
 VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")
@@ -134,6 +135,43 @@ class Heard:
         self.lines.setdefault(stat.removeprefix("astronomer_remote."), []).append(value)
 
     gauge = incr = timing = add
+
+
+class Recorder:
+    """Airflow's ``Stats``, which keeps each call."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def gauge(self, stat: str, value: float, *, tags: dict[str, str]) -> None:
+        self.calls.append(("gauge", stat, value, tags))
+
+    def incr(self, stat: str, count: int = 1, *, tags: dict[str, str]) -> None:
+        self.calls.append(("incr", stat, count, tags))
+
+    def timing(self, stat: str, dt: timedelta, *, tags: dict[str, str]) -> None:
+        self.calls.append(("timing", stat, dt, tags))
+
+
+def test_each_metric_has_a_name_a_value_and_the_host_of_the_remote() -> None:
+    recorder, tags = Recorder(), {"host": "airflow.example.com:8080"}
+    metrics = Metrics(Settings("https://airflow.example.com:8080/team"), recorder)
+    metrics.poll(waiting=3, requests=5, failed=False, took=0.5)
+    polled = [
+        ("gauge", "astronomer_remote.waiting", 3, tags),
+        ("incr", "astronomer_remote.requests", 5, tags),
+        ("timing", "astronomer_remote.poll", timedelta(seconds=0.5), tags),
+    ]
+    assert recorder.calls == polled
+    metrics.poll(waiting=3, requests=5, failed=True, took=0.5)
+    assert recorder.calls == [*polled, *polled, ("incr", "astronomer_remote.errors", 1, tags)]
+    recorder.calls.clear()
+    ended = DagRun("d", "r", "success", end_date="2027-01-15T08:00:00Z")
+    metrics.seen([ended, DagRun("d", "without an end")], now=1_800_000_002.5)
+    # The remote's clock is known to a second, so that an end may seem to lie ahead.
+    metrics.seen([ended], now=1_799_999_999.0)
+    lags = [timedelta(seconds=2.5), timedelta()]
+    assert recorder.calls == [("timing", "astronomer_remote.lag", lag, tags) for lag in lags]
 
 
 def test_the_metrics_have_how_many_wait_what_it_costs_and_how_late_it_is(remote: WatchedRemote) -> None:
@@ -330,6 +368,8 @@ def test_a_deadline_ends_one_wait_and_reports_the_last_states(remote: WatchedRem
     )
     assert outcome.status is WaitStatus.TIMEOUT
     assert "t: running" in outcome.summary
+    assert outcome.run is not None
+    assert outcome.run.run_id == run.run_id
 
 
 def test_a_deleted_run_ends_its_wait_alone(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -489,6 +529,7 @@ def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.Monk
 
     class Ended:
         def join(self, waiter: Waiter) -> None:
+            assert waiter.queued_since == pytest.approx(time.time(), abs=60)
             waiter.summary, waiter.ended = "run r: running", ended
             waiter.notify("a line")
             waiter.notify(ended)
@@ -512,6 +553,27 @@ def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.Monk
         )
     assert outcome is ended
     assert lines == ["a line", "the last line"]
+
+
+def test_a_wait_whose_deadline_has_passed_has_time_for_its_first_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float | None] = []
+
+    class Silent:
+        def join(self, waiter: Waiter) -> None: ...
+
+        def leave(self, waiter: Waiter) -> None: ...
+
+    async def never(found: Awaitable[Any], timeout: float | None) -> Any:
+        cast("Any", found).close()
+        timeouts.append(timeout)
+        raise asyncio.TimeoutError
+
+    monkeypatch.setattr(module.Watcher, "of", lambda *_: Silent())
+    monkeypatch.setattr(asyncio, "wait_for", never)
+    with FakeDeployment() as fake:
+        passed = WatchedRemote(fake).watch(WaitTarget("d", "r"), deadline=time.time() - 60)
+        assert asyncio.run(as_coroutine(passed)) == WaitResult(WaitStatus.TIMEOUT, "")
+    assert timeouts == [module.SECONDS_FOR_FIRST_POLL]
 
 
 async def as_coroutine(found: Awaitable[WaitResult]) -> WaitResult:
