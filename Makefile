@@ -161,7 +161,7 @@ matrix: venv ## run the live tests for each pair of versions; takes hours; write
 
 mutants: venv ## change the code of api, one place at a time, and list the changes that no test noticed; takes hours
 	$(BIN)/python -m dev.uv pip install --quiet --python $(BIN)/python --group mutants
-	$(BIN)/mutmut run $(MUTANTS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dev.mutants run $(MUTANTS)
 	$(BIN)/mutmut results
 
 bench: venv ## measure what waits and triggers cost a real remote; needs PostgreSQL, takes most of an hour
