@@ -230,15 +230,15 @@ class Watcher:
                 waiter.end(error)
 
     async def _poll_loop(self, driver: AsyncDriver) -> None:
-        number = failures = counted = 0
+        failures = counted = 0
         while True:
             started = time.monotonic()
-            waiting, answered = len(self._waiters), await self._poll(driver, number)
+            waiting, answered = len(self._waiters), await self._poll(driver)
             took = time.monotonic() - started
             sent, counted = driver.sent - counted, driver.sent
-            failures, number = 0 if answered else failures + 1, number + 1
+            failures = 0 if answered else failures + 1
             self._metrics.poll(waiting=waiting, requests=sent, failed=not answered, took=took)
-            log.debug("Poll %d for %d waits: %d requests in %.3f s", number, waiting, sent, took)
+            log.debug("A poll for %d waits: %d requests in %.3f s", waiting, sent, took)
             await self._pause(took, failures)
 
     async def _pause(self, took: float, failures: int) -> None:
@@ -252,7 +252,7 @@ class Watcher:
             except asyncio.TimeoutError:
                 return
 
-    async def _poll(self, driver: AsyncDriver, number: int) -> bool:
+    async def _poll(self, driver: AsyncDriver) -> bool:
         """Poll once. :return: whether the remote answered."""
         client = self._deployment.client
         try:
