@@ -172,7 +172,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors.dag_run", "sensors.pool", "sensors.asset"),
         "triggers": _modules("triggers.wait", "triggers.pool", "triggers.asset"),
         # Taken by Airflow 3.2 and later; earlier ones have the console script.
-        "cli": ["astronomer_remote.cli.get_commands"],
+        "cli": ["astronomer_remote.cli.airflow_commands.get_commands"],
         # Airflow 2 follows a stored link only to classes that are named here.
         "extra-links": ["astronomer_remote.links.RemoteDagRunLink"],
     }

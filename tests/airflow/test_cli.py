@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from airflow import __version__ as airflow_version
 
 from astronomer_remote.api.protocol.untrusted import UNSAFE
-from astronomer_remote.cli import get_commands, main
+from astronomer_remote.cli.airflow_commands import get_commands
+from astronomer_remote.cli.main import main
 from astronomer_remote.testing import FakeDeployment
 
 Start = Callable[..., FakeDeployment]
@@ -32,9 +34,15 @@ def declare(tmp_path: Path) -> Callable[[Any], str]:
     return write
 
 
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    yield
+    logging.disable(logging.NOTSET)
+
+
 def run(*arguments: str) -> int:
     try:
-        main(arguments)
+        main(["pools", *arguments])
     except SystemExit as end:
         return int(end.code or 0)
     return 0
@@ -69,9 +77,9 @@ def test_the_exit_code_says_whether_anything_differs(
     any_remote: FakeDeployment, declare: Callable[[Any], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = declare({"p": 3})
-    assert run("diff", "--file", path) == 2
+    assert run("diff", "--file", path) == 1
     assert "create  p" in capsys.readouterr().out
-    assert run("sync", "--file", path, "--dry-run") == 2
+    assert run("sync", "--file", path, "--dry-run") == 1
     assert any_remote.pools() == {"default_pool": 128}
     assert run("sync", "--file", path) == 0
     assert any_remote.pools() == {"default_pool": 128, "p": 3}
@@ -90,7 +98,7 @@ def test_another_deployment_can_be_the_declaration(start: Start) -> None:
     assert run("sync", "--conn-id", "production", "--source-conn-id", "staging", "--fields", "slots") == 0
     assert remote.pools() == {"default_pool": 128, "p": 3}
     assert run("diff", "--conn-id", "production", "--source-conn-id", "staging", "--fields", "slots") == 0
-    assert run("diff", "--conn-id", "production", "--source-conn-id", "staging") == 2
+    assert run("diff", "--conn-id", "production", "--source-conn-id", "staging") == 1
 
 
 def test_an_error_is_one_line_and_another_exit_code(
@@ -100,7 +108,7 @@ def test_an_error_is_one_line_and_another_exit_code(
     calls = {
         ("diff",): "either --file or --source-conn-id",
         ("diff", "--file", "x", "--source-conn-id", "y"): "either --file or --source-conn-id",
-        ("diff", "--source-conn-id", "astronomer_default"): "are both 'astronomer_default'",
+        ("diff", "--source-conn-id", "astronomer_default"): "is the same deployment",
         ("diff", "--file", "missing.json"): "cannot be read",
         ("diff", "--file", declare({"p": 1}), "--fields", "size"): "fields holds size",
         ("list", "--conn-id", "unknown"): "unknown",
@@ -108,12 +116,12 @@ def test_an_error_is_one_line_and_another_exit_code(
         ("fly",): "invalid choice: 'fly'",
     }
     for call, words in calls.items():
-        assert run(*call) == 1, call
+        assert run(*call) == 2, call
         said = capsys.readouterr()
         assert words in said.err, call
         assert "Traceback" not in said.err
     remote.disturb(400, times=1, method="POST")
-    assert run("sync", "--file", declare({"a": 1, "b": 1}), "-o", "json") == 1
+    assert run("sync", "--file", declare({"a": 1, "b": 1}), "-o", "json") == 4
     said = capsys.readouterr()
     assert [each["outcome"] for each in json.loads(said.out)["changes"]] == ["failed", "not done"]
     assert "RequestRefused: " in said.err
@@ -121,7 +129,9 @@ def test_an_error_is_one_line_and_another_exit_code(
 
 def test_airflow_takes_the_commands_as_they_are() -> None:
     (group,) = get_commands()
-    assert (group.name, [command.name for command in group.subcommands]) == ("remote-pools", ["list", "diff", "sync"])
+    assert group.name == "remote"
+    pools = next(each for each in group.subcommands if each.name == "pools")
+    assert [command.name for command in pools.subcommands] == ["list", "diff", "sync"]
 
 
 @pytest.mark.skipif(AIRFLOW < (3, 2), reason="this Airflow takes no commands from providers")
@@ -133,7 +143,7 @@ def test_airflow_s_own_command_line_has_them(database: None, start: Start, decla
     airflow = [sys.executable, "-m", "airflow"]
     stored = [*airflow, "connections", "add", "stored", "--conn-json", connection]
     subprocess.run(stored, env=env, check=True, capture_output=True)
-    command = [*airflow, "remote-pools", "sync", "--conn-id", "stored", "--file", declare({"p": 3}), "-o", "json"]
+    command = [*airflow, "remote", "pools", "sync", "--conn-id", "stored", "--file", declare({"p": 3}), "-o", "json"]
     done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert remote.pools() == {"default_pool": 128, "p": 3}

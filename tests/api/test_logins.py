@@ -348,7 +348,7 @@ def test_no_other_package_can_replace_a_login_of_this_one(install: Install) -> N
         "os:system",
         "os",
         "subprocess:run",
-        "astronomer_remote.cli:main",
+        "astronomer_remote.cli.main:main",
         "astronomer_remote.api.logins.basic:Basic",
         "../../tmp/evil",
         "evil.py",

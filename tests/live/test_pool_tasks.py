@@ -158,7 +158,7 @@ def test_dags_and_runs_are_switched(both: Both) -> None:
 
 def test_the_command_line_shows_what_differs_and_fixes_it(both: Both, tmp_path: Path) -> None:
     newer = both.local.deployment.generation == "v2"
-    ways: list[tuple[str, ...]] = [("astronomer-remote-pools",), *([("airflow", "remote-pools")] if newer else [])]
+    ways: list[tuple[str, ...]] = [("astronomer-remote-pools",), *([("airflow", "remote", "pools")] if newer else [])]
     login, password = both.remote.deployment.users["admin"]
     both.local.add_connection("stored", host=both.remote.url, login=login, password=password)
     declared = tmp_path / "pools.json"
@@ -170,10 +170,10 @@ def test_the_command_line_shows_what_differs_and_fixes_it(both: Both, tmp_path: 
             return both.command(*way, *arguments, "--conn-id", "stored")
 
         done = run("diff", "--file", str(declared))
-        assert (done.returncode, f"create  {name}" in done.stdout) == (2, True), done
+        assert (done.returncode, f"create  {name}" in done.stdout) == (1, True), done
         assert both.remote.slots(name) is None
         done = run("diff", "--file", str(declared), "--output", "json")
-        assert (done.returncode, json.loads(done.stdout)["changes"][0]["pool"]) == (2, name), done
+        assert (done.returncode, json.loads(done.stdout)["changes"][0]["pool"]) == (1, name), done
         done = run("sync", "--file", str(declared), "--output", "json")
         assert (done.returncode, json.loads(done.stdout)["changes"][0]["outcome"]) == (0, "done"), done
         assert both.remote.slots(name) == 3
@@ -184,6 +184,6 @@ def test_the_command_line_shows_what_differs_and_fixes_it(both: Both, tmp_path: 
         assert name in run("list").stdout
         for wrong in (("diff", "--file", "missing.json"), ("diff",), ("list", "--conn-id", "unknown")):
             done = both.command(*way, *wrong)
-            assert done.returncode == 1, done
+            assert done.returncode == 2, done
             assert "Traceback" not in done.stderr, done
-        assert both.command(*way, "list", "--colour").returncode == (2 if way[0] == "airflow" else 1)
+        assert both.command(*way, "list", "--colour").returncode == 2

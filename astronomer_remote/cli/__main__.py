@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from astronomer_remote.cli.main import main
+
+main()

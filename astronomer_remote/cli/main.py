@@ -1,0 +1,129 @@
+"""The entry points: the parser, and what every command has in common around it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import InvalidSettings, PermanentError, PoolIsOccupied, RemoteError
+from astronomer_remote.cli.commands import Command, Exit, Group
+from astronomer_remote.cli.registry import COMMANDS
+
+PROGRAM = "astronomer-remote"
+HELP = "Trigger, monitor and manage work in another Airflow deployment"
+
+CLOSED_PIPE = 128 + signal.SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run ``astronomer-remote``."""
+    parser = parser_of(COMMANDS, PROGRAM, HELP)
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    arguments = parser.parse_args(argv)
+    guarded(arguments.function)(arguments)
+
+
+def pools_main() -> None:
+    """Run ``astronomer-remote-pools``, another name of ``astronomer-remote pools``."""
+    main(["pools", *sys.argv[1:]])
+
+
+def parser_of(commands: Sequence[Command | Group], program: str, description: str) -> argparse.ArgumentParser:
+    """The parser of some commands."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    _add(parser, commands)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in commands:
+        subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
+        if isinstance(command, Group):
+            _add(subparser, command.commands)
+            continue
+        for argument in command.arguments:
+            subparser.add_argument(*argument.flags, **argument.options)
+        subparser.set_defaults(function=command.function)
+
+
+def guarded(function: Callable[[argparse.Namespace], Exit | None]) -> Callable[[argparse.Namespace], None]:
+    """A command that ends with its exit code, and prints an error of the remote in one line."""
+
+    def run(arguments: argparse.Namespace) -> None:
+        try:
+            with _signals():
+                code = int(_reported(function, arguments))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader, such as `head`, has seen enough. Python would write the rest when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = CLOSED_PIPE
+        if code:
+            raise SystemExit(code)
+
+    return run
+
+
+def _reported(function: Callable[[argparse.Namespace], Exit | None], arguments: argparse.Namespace) -> int:
+    try:
+        return function(arguments) or Exit.SUCCESS
+    except RemoteError as error:
+        _complain(type(error).__name__, error)
+        return exit_of(error)
+    except Interrupted as interrupt:
+        return 128 + interrupt.number
+    except Exception as error:
+        # An unknown connection, for example. Airflow is imported only if the command has used it.
+        airflow = sys.modules.get("airflow.exceptions")
+        if airflow is None or not isinstance(error, airflow.AirflowException):
+            raise
+        _complain(type(error).__name__, error)
+        return Exit.USAGE
+
+
+def exit_of(error: RemoteError) -> Exit:
+    """The exit code of an error."""
+    if isinstance(error, InvalidSettings):
+        return Exit.USAGE
+    return Exit.REFUSED if isinstance(error, (PermanentError, PoolIsOccupied)) else Exit.UNREACHABLE
+
+
+def _complain(kind: str, error: Exception) -> None:
+    print(f"{kind}: {untrusted.readable(str(error), 8000)}", file=sys.stderr)
+
+
+class Interrupted(KeyboardInterrupt):
+    """
+    Ctrl-C, or the request of a CI server to end.
+
+    :param number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Within it, SIGINT and SIGTERM raise :class:`Interrupted`."""
+
+    def interrupt(number: int, _: Any) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,8 @@
+"""All commands."""
+
+from __future__ import annotations
+
+from astronomer_remote.cli import pools
+from astronomer_remote.cli.commands import Command, Group
+
+COMMANDS: tuple[Command | Group, ...] = (*pools.COMMANDS,)
