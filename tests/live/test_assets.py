@@ -1,9 +1,10 @@
-"""Tasks of a real local Airflow register events of assets of a real remote, exactly once each, and wait for events."""
+"""Tasks of a real local Airflow register asset events in a real remote, materialize assets, and wait for events."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from dev.deployments import Airflow
 from dev.faults import Fault, Rule
 from dev.proxy import Proxy
 from tests.live.local import LocalAirflow
+from tests.live.plan import Pair
 from tests.live.remote import RemoteAirflow, RemoteApi
 from tests.live.stage import HEARTBEATS, LOCAL
 from tests.waiting import wait_until
@@ -25,8 +27,11 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 
 HERE = Path(__file__).parent
-LOCAL_VERSION = "3.3.2"
+PAIRS = [
+    Pair(local, remote) for local in ("2.11.2", "3.3.2") for remote in ("2.10.5", "2.11.2", "3.0.6", "3.1.8", "3.3.2")
+]
 EVENTS = r"/(assets|datasets)/events"
+RUNS = r"/(dagRuns|materialize)$"
 KEY = "astronomer_remote_intent"
 
 FAULTS: dict[str, Fault] = {
@@ -43,7 +48,10 @@ FAULTS: dict[str, Fault] = {
     "504_after": faults.status(504, after=True),
     "page_after": faults.page(200, after=True),
 }
-"""What the first request that registers an event meets, by the name of the case."""
+"""What the first request that registers an event, or triggers a run, meets, by the name of the case."""
+
+POSTS = {"emit": EVENTS, "materialize": RUNS}
+"""The request that meets it, by the first word of the local DAG's id."""
 
 SENT_TWICE = {"reset_before", "500_before", "503_before"}
 """Cases in which the first request does not reach the remote, so that another one is sent."""
@@ -63,6 +71,15 @@ class Shop:
         table = "asset_event" if self.remote.version >= (3, 0) else "dataset_event"
         extras = [json.loads(extra) for (extra,) in self.remote.query(f"SELECT extra FROM {table} ORDER BY id")]
         return [extra for extra in extras if extra.get("case") == case]
+
+    def materialized(self, case: str) -> list[str]:
+        """Ids of the runs of a case, from the remote's database."""
+        return [run.run_id for run in self.remote.runs(f"materialize_{case}.")]
+
+    def made(self, dag_id: str) -> int:
+        """How many events or runs a local DAG has made."""
+        kind, case = dag_id.split("_", 1)
+        return len(self.events(case) if kind == "emit" else self.materialized(case))
 
     def state(self, dag_id: str) -> str | None:
         """State of the one task of a local DAG."""
@@ -95,17 +112,19 @@ class Shop:
         os.kill(int(pid), signal.SIGKILL)
 
 
-@pytest.fixture(scope="module", params=["2.11.2", "3.3.2"])
+@pytest.fixture(scope="module", params=PAIRS, ids=str)
 def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
     with ExitStack() as stack:
-        remote = stack.enter_context(Airflow(request.param, name="remote", dags=HERE / "remote_dags"))
+        remote = stack.enter_context(Airflow(request.param.remote, name="remote", dags=HERE / "remote_dags"))
         login, password = remote.users["admin"]
         proxies: dict[str, Proxy] = {}
-        env = LOCAL | HEARTBEATS["v2"]
+        env = LOCAL | HEARTBEATS["v1" if request.param.local.startswith("2.") else "v2"]
         for case, fault in FAULTS.items():
-            rules = [Rule([(case, fault)], "POST", EVENTS, nth=[1])]
-            proxies[f"emit_{case}"] = stack.enter_context(Proxy(remote.url, rules))
-        proxies["sense"] = stack.enter_context(Proxy(remote.url))
+            for kind, path in POSTS.items():
+                rules = [Rule([(case, fault)], "POST", path, nth=[1])]
+                proxies[f"{kind}_{case}"] = stack.enter_context(Proxy(remote.url, rules))
+        for conn_id in ("sense", "wait"):
+            proxies[conn_id] = stack.enter_context(Proxy(remote.url))
         for conn_id, proxy in proxies.items():
             fields: dict[str, Any] = {
                 "conn_type": "astronomer",
@@ -113,30 +132,36 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
                 "login": login,
                 "password": password,
             }
-            if conn_id == "emit_worker_killed":
+            if conn_id.endswith("_worker_killed"):
                 fields["extra"] = {"read_timeout": 300}
             env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
         env["ASSET_CASES"] = json.dumps([*FAULTS])
-        local = Airflow(LOCAL_VERSION, name="local", project=True, dags=HERE / "asset_dags", env=env)
+        local = Airflow(request.param.local, name="local", project=True, dags=HERE / "asset_dags", env=env)
         stack.enter_context(local)
         yield Shop(local, remote, proxies)
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_whatever_the_request_meets_one_event_is_registered(shop: Shop, case: str) -> None:
-    dag_id = f"emit_{case}"
-    proxy = shop.proxies[dag_id]
+@pytest.mark.parametrize("kind", POSTS)
+def test_whatever_the_request_meets_there_is_one_event_or_run(shop: Shop, kind: str, case: str) -> None:
+    dag_id = f"{kind}_{case}"
+    proxy, path = shop.proxies[dag_id], POSTS[kind]
     if case == "worker_killed":
-        wait_until(lambda: len(shop.events(case)) == 1, lambda: shop.log(dag_id))
+        wait_until(lambda: shop.made(dag_id) == 1, lambda: f"{proxy.passed}\n{shop.log(dag_id)}", timeout=200)
         shop.kill_worker(dag_id)
     shop.until(dag_id, "success", "failed")
     assert shop.state(dag_id) == "success", shop.log(dag_id)
-    (extra,) = shop.events(case)
-    assert shop.returned(dag_id)["extra"] == extra
-    # The fault happened, and the remote got one request.
-    passed = [f"{each.method} {each.target} {each.fault} {each.status}" for each in proxy.passed]
-    assert proxy.requests("POST", EVENTS) == (2 if case in SENT_TWICE else 1), passed
-    assert proxy.requests("POST", EVENTS, forwarded=True) == 1
+    if kind == "emit":
+        (extra,) = shop.events(case)
+        assert shop.returned(dag_id)["extra"] == extra
+    else:
+        assert shop.materialized(case) == [shop.returned(dag_id)]
+    posts = [each for each in proxy.passed if each.method == "POST" and re.search(path, each.target)]
+    # SQLite makes a remote answer with 500 after five seconds if others write to its database all that time.
+    locked = [each for each in posts if each.remote_status == 500]
+    assert len([each for each in posts if each.forwarded]) == 1 + len(locked), posts
+    # The fault happened.
+    assert len(posts) == (2 if case in SENT_TWICE else 1) + len(locked), posts
     tries = max(task["try_number"] for task in shop.local.tasks(dag_id))
     assert tries == (2 if case == "worker_killed" else 1)
 
@@ -146,7 +171,13 @@ def test_a_clear_registers_another_event(shop: Shop) -> None:
     shop.until(dag_id, "success")
     run = shop.local.run(dag_id)
     assert run
-    body = {"dag_run_id": run["dag_run_id"], "task_ids": ["emit"], "dry_run": False, "only_failed": False}
+    body = {
+        "dag_run_id": run["dag_run_id"],
+        "task_ids": ["emit"],
+        "dry_run": False,
+        "only_failed": False,
+        "reset_dag_runs": True,
+    }
     shop.local.request("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
     wait_until(lambda: len(shop.events("none")) == 2, lambda: shop.log(dag_id), timeout=200)
     shop.until(dag_id, "success")
@@ -180,14 +211,20 @@ def test_sensors_wait_in_every_mode(shop: Shop) -> None:
     assert before > 0
 
 
-def test_a_remote_materializes_an_asset(shop: Shop) -> None:
-    run = shop.api.run(shop.api.remote.materialize_asset(uri="s3://contract/orders", conf={"k": "v"}))
-    newer = shop.remote.version >= (3, 3)
-    assert (run.dag_id, run.conf, run.run_type) == (
+@pytest.mark.parametrize("mode", ["sync", "deferred"])
+def test_a_run_that_produces_an_asset_is_waited_for(shop: Shop, mode: str) -> None:
+    dag_id = f"wait_{mode}"
+    shop.until(dag_id, "success", "failed")
+    assert shop.state(dag_id) == "success", shop.log(dag_id)
+    run = shop.returned(dag_id)
+    by_asset = shop.remote.version >= (3, 3)
+    assert (run["dag_id"], run["state"], run["conf"]["mode"], run["run_type"]) == (
         "produces_asset",
-        {"k": "v"},
-        "asset_materialization" if newer else "manual",
+        "success",
+        mode,
+        "asset_materialization" if by_asset else "manual",
     )
-    wait_until(lambda: shop.api.run(shop.api.remote.get_dag_run(run.dag_id, run.run_id)).state == "success", str)
-    events = shop.api.run(shop.api.remote.list_asset_events(uri="s3://contract/orders", limit=1))
-    assert (events[0].source_dag_id, events[0].source_run_id) == (run.dag_id, run.run_id)
+    events = shop.api.run(shop.api.remote.list_asset_events(uri="s3://contract/orders"))
+    assert [each.source_dag_id for each in events if each.source_run_id == run["run_id"]] == ["produces_asset"]
+    path = r"/materialize$" if by_asset else r"/produces_asset/dagRuns$"
+    assert shop.proxies["wait"].requests("POST", RUNS) == shop.proxies["wait"].requests("POST", path) > 0

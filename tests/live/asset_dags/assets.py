@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
-from astronomer_remote.operators.asset import RemoteAssetEventOperator
+from astronomer_remote.operators.asset import RemoteAssetEventOperator, RemoteMaterializeAssetOperator
 from astronomer_remote.sensors.asset import RemoteAssetSensor
 
 # The test has a connection, and a proxy with faults, for each of these.
@@ -34,6 +34,25 @@ for case in CASES:
     with once(f"emit_{case}") as dag:
         RemoteAssetEventOperator(
             task_id="emit", astronomer_conn_id=f"emit_{case}", uri="s3://contract/orders", extra={"case": case}
+        )
+    globals()[dag.dag_id] = dag
+
+    with once(f"materialize_{case}") as dag:
+        RemoteMaterializeAssetOperator(
+            task_id="materialize", astronomer_conn_id=f"materialize_{case}", uri="s3://contract/orders"
+        )
+    globals()[dag.dag_id] = dag
+
+for name in ("sync", "deferred"):
+    with once(f"wait_{name}") as dag:
+        RemoteMaterializeAssetOperator(
+            task_id="wait",
+            astronomer_conn_id="wait",
+            uri="s3://contract/orders",
+            conf={"mode": name},
+            wait_for_completion=True,
+            poke_interval=2,
+            deferrable=name == "deferred",
         )
     globals()[dag.dag_id] = dag
 
