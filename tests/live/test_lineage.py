@@ -12,6 +12,7 @@ import pytest
 
 from dev.deployments import Airflow
 from tests.live.local import LocalAirflow
+from tests.live.plan import Pair
 from tests.live.remote import RemoteAirflow
 from tests.live.stage import LOCAL
 from tests.waiting import wait_until
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 
 DAGS = Path(__file__).parent / "lineage_dags"
 PROVIDER = ("apache-airflow-providers-openlineage",)
-LOCAL_VERSION = "3.3.2"
+PAIRS = [Pair("3.3.2", "2.11.2"), Pair("3.3.2", "3.3.2"), Pair("2.11.2", "3.3.2")]
 START = "START"
 
 Event = dict[str, Any]
@@ -51,7 +52,7 @@ class Deployments:
         return f"{sorted(path.name for path in self._files.iterdir())}\n{local}"
 
 
-@pytest.fixture(scope="module", params=["2.11.2", "3.3.2"])
+@pytest.fixture(scope="module", params=PAIRS, ids=str)
 def deployments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployments]:
     files = tmp_path_factory.mktemp("lineage")
 
@@ -65,12 +66,12 @@ def deployments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
     with ExitStack() as stack:
         remote = stack.enter_context(
-            Airflow(request.param, name="remote", dags=DAGS / "remote", extras=PROVIDER, env=options("remote"))
+            Airflow(request.param.remote, name="remote", dags=DAGS / "remote", extras=PROVIDER, env=options("remote"))
         )
         login, password = remote.users["admin"]
         connection = {"conn_type": "astronomer", "host": remote.url, "login": login, "password": password}
         env = LOCAL | options("local") | {"AIRFLOW_CONN_ASTRONOMER_DEFAULT": json.dumps(connection)}
-        local = Airflow(LOCAL_VERSION, name="local", project=True, dags=DAGS / "local", extras=PROVIDER, env=env)
+        local = Airflow(request.param.local, name="local", project=True, dags=DAGS / "local", extras=PROVIDER, env=env)
         stack.enter_context(local)
         yield Deployments(local, remote, files)
 
