@@ -24,9 +24,10 @@ UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract test
 FAULTS := test_faults.py test_kills.py test_old_remotes.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 ASSETS := test_assets.py test_lineage.py
+AUTH := test_auth.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
-LONG := $(FAULTS) $(TASKS) $(ASSETS) $(SOAK) $(HOSTILE)
+LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(SOAK) $(HOSTILE)
 NOT_LIVE := -m 'not live and not matrix and not browser'
 # One process per core; PYTEST_ARGS='-n 0' for a debugger.
 PARALLEL := --numprocesses auto --dist worksteal
@@ -42,7 +43,7 @@ export PYTHONUNBUFFERED := 1
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
 .PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults fuzz
-.PHONY: tasks assets soak hostile matrix mutants pictures chromium bench dist release clean
+.PHONY: tasks assets auth soak hostile matrix mutants pictures chromium bench dist release clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +116,9 @@ tasks: venv ## run the operators for pools and DAGs in tasks of real deployments
 
 assets: venv ## register asset events through faults and killed workers, wait for them, and compare lineage, in real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(ASSETS:%=tests/live/%)
+
+auth: venv ## wait behind a gateway while OAuth2 tokens expire and the secret is rotated, in real deployments
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(AUTH:%=tests/live/%)
 
 fuzz: venv ## run every operation and task with randomly changed replies; FUZZ_CASES, FUZZ_SEED
 	$(BIN)/python -m pytest -rP -m fuzz $(PARALLEL) tests/fuzz --fuzz-cases $(FUZZ_CASES) --fuzz-seed $(FUZZ_SEED) $(PYTEST_ARGS)
