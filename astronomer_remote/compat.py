@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.util import find_spec
@@ -38,6 +39,12 @@ except ImportError:
     from airflow.utils.log.secrets_masker import mask_secret  # type: ignore[no-redef,import-not-found]
 
 try:
+    from airflow.triggers.base import BaseEventTrigger
+except ImportError:
+    # Airflow 2 has none. The triggers that need it can be imported, but not made.
+    BaseEventTrigger = BaseTrigger  # type: ignore[misc,assignment]
+
+try:
     # Airflow 3.2 moved it.
     from airflow.sdk.exceptions import TaskDeferralError
 except ImportError:
@@ -48,6 +55,7 @@ __all__ = [
     "NOTSET",
     "TRIGGERS_HAVE_ON_KILL",
     "ArgNotSet",
+    "BaseEventTrigger",
     "LocalState",
     "TaskDeferralError",
     "connection_of_a_command",
@@ -65,6 +73,9 @@ __all__ = [
     "parts_of_tested_connection",
     "polls_before_reschedule",
     "publish_try",
+    "require_watchers",
+    "store_state",
+    "stored_state",
     "task_page",
     "triggerer_stats",
     "try_number",
@@ -84,6 +95,54 @@ AIRFLOW_3 = find_spec("airflow.sdk") is not None
 
 TRIGGERS_HAVE_ON_KILL = hasattr(BaseTrigger, "on_kill")
 """Whether Airflow calls a trigger's ``on_kill`` when a person ends its task; from 3.3 on."""
+
+
+def require_watchers() -> None:
+    """:raises ImportError: in Airflow 2, whose assets have no watchers."""
+    if not AIRFLOW_3:
+        raise ImportError(
+            "Watching a remote in order to schedule local DAGs needs Airflow 3. In Airflow 2, use a DAG with "
+            "RemoteAssetSensor or RemoteDagRunSensor whose task has the dataset as an outlet."
+        )
+
+
+async def stored_state(trigger: Any, key: str) -> Any:
+    """
+    What a watcher's trigger has stored under a key, ``None`` if nothing.
+
+    Airflow 3.3 has a store for each asset. Earlier versions let a trigger read and write only Airflow's variables, and
+    so does 3.3 for a trigger of several assets, and for what an earlier version has stored.
+    """
+    store = getattr(trigger, "asset_state_store", None)
+    if store is not None:
+        # It raises ValueError if it is for several assets.
+        with suppress(ValueError):
+            found = await store.aget(key)
+            if found is not None:
+                return found
+    from airflow.sdk.execution_time import comms, task_runner
+
+    reply = await task_runner.SUPERVISOR_COMMS.asend(comms.GetVariable(key=key))
+    if isinstance(reply, comms.VariableResult):
+        return json.loads(reply.value or "null")
+    if isinstance(reply, comms.ErrorResponse) and reply.error.value == "VARIABLE_NOT_FOUND":
+        return None
+    raise RuntimeError(f"Could not read variable {key}: {reply}")
+
+
+async def store_state(trigger: Any, key: str, value: Any) -> None:
+    """Store a JSON value for :func:`stored_state`."""
+    store = getattr(trigger, "asset_state_store", None)
+    if store is not None:
+        with suppress(ValueError):
+            await store.aset(key, value)
+            return
+    from airflow.sdk.execution_time import comms, task_runner
+
+    message = comms.PutVariable(
+        key=key, value=json.dumps(value), description="Which events of a remote were passed on. Kept by a watcher."
+    )
+    await task_runner.SUPERVISOR_COMMS.asend(message)
 
 
 def empty_operator(task_id: str) -> BaseOperator:

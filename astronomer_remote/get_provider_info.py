@@ -170,7 +170,7 @@ def get_provider_info() -> dict[str, Any]:
             "operators.dag_run", "operators.dag", "operators.pool", "operators.pool_loan", "operators.asset"
         ),
         "sensors": _modules("sensors.dag_run", "sensors.pool", "sensors.asset"),
-        "triggers": _modules("triggers.wait", "triggers.pool", "triggers.asset"),
+        "triggers": _modules("triggers.wait", "triggers.pool", "triggers.asset", "triggers.event"),
         # Taken by Airflow 3.2 and later; earlier ones have the console script.
         "cli": ["astronomer_remote.cli.airflow_commands.get_commands"],
         # Airflow 2 follows a stored link only to classes that are named here.

@@ -242,6 +242,7 @@ class FakeDeployment:
         state: str = "success",
         logical_date: str | None = None,
         data_interval: tuple[str, str] | None = None,
+        conf: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """
         Add a DAG run that nobody triggered through the API.
@@ -250,12 +251,14 @@ class FakeDeployment:
         :param state: its state; an unfinished run continues like the DAG's other runs.
         :param logical_date: ISO 8601 with a time zone; by default none in Airflow 3, else now.
         :param data_interval: start and end, ISO 8601 with a time zone; by default none.
+        :param conf: its conf.
         :return: the run, as in :meth:`runs`.
         """
         date = moment(logical_date) if logical_date else None
         if date is None and not isinstance(self._api, V2Api):
             date = self._contents.now()
         run = FakeRun(dag_id, run_id, state, self._contents.now(), logical_date=date)
+        run.conf = dict(conf or {})
         if data_interval:
             run.data_interval_start, run.data_interval_end = map(moment, data_interval)
         self._api.add_run(run)

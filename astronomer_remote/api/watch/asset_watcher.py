@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from weakref import WeakSet
 
@@ -84,6 +85,12 @@ class Subscriber:
         """Whether the past events of its asset are to be read. :param settings: where events are read now."""
         return self._asset is None or settings != self._settings or time.monotonic() >= self._read_until
 
+    def advance(self, since: float) -> None:
+        """Drop the events before a moment, and take no more of them. :param since: in seconds since the epoch."""
+        self.target = replace(self.target, since=utc_text_of(since))
+        self._since = since
+        self.found = {key: event for key, event in self.found.items() if seconds_of(event.timestamp) >= since}
+
     def restart(self) -> None:
         """Let the past events be read again."""
         self._asset = None
@@ -108,6 +115,11 @@ class EventFeed(Shared):
         """When the last listing began that was read, in seconds since the epoch by the remote's clock."""
         self._polled_at = time.monotonic()
         self._failure: TransientError | AuthenticationFailed | None = None
+
+    @property
+    def listed_at(self) -> float:
+        """When the last listing was requested, in seconds since the epoch by the remote's clock."""
+        return self._cursor or 0.0
 
     def age(self) -> float:
         """Seconds since the last listing, or the last failure."""

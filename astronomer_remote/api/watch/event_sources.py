@@ -1,0 +1,205 @@
+"""
+Where the events come from that become events of local assets.
+
+A source reads the events of one asset, or the ends of the runs of one DAG. All sources of one event loop that concern
+the same deployment with the same credentials share one listing per poll.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Protocol
+from weakref import WeakSet
+
+from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
+from astronomer_remote.api.assets.target import AssetTarget
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunNotFound, NotSupported, TransientError
+from astronomer_remote.api.protocol.flow import Flow
+from astronomer_remote.api.protocol.models import DagRun, utc_text_of
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE, RemoteEvent
+from astronomer_remote.api.waiting.waiter import seconds_of
+from astronomer_remote.api.watch.asset_watcher import EventFeed, Subscriber
+from astronomer_remote.api.watch.shared import ReloadSettings, Shared
+
+
+@dataclass(frozen=True)
+class Found:
+    """
+    What a poll found.
+
+    :param events: events since a moment, some of which may have been found before.
+    :param listed_at: when the listing was requested, in seconds since the epoch by the remote's clock.
+    """
+
+    events: list[RemoteEvent]
+    listed_at: float
+
+
+class EventSource(Protocol):
+    """What a trigger polls."""
+
+    async def poll(self, since: float, seconds: float) -> Found:
+        """Read the events since a moment. :param seconds: how old the last listing may be."""
+
+    def age(self) -> float:
+        """Seconds since the last listing."""
+
+
+class AssetEvents:
+    """
+    The events of an asset.
+
+    :param target: which asset, and which extra an event must have.
+    :param on_line: is called with a line if events were left out.
+    """
+
+    def __init__(
+        self, target: AssetTarget, settings: Settings, reload: ReloadSettings, on_line: Callable[[str], None]
+    ) -> None:
+        self._feed = EventFeed.of(settings, reload)
+        self._subscriber = Subscriber(target)
+        self._on_line = on_line
+
+    def age(self) -> float:
+        return self._feed.age()
+
+    async def poll(self, since: float, seconds: float) -> Found:
+        self._subscriber.advance(since)
+        events = await self._feed.events(self._subscriber, seconds)
+        if len(events) >= MOST_EVENTS:
+            self._on_line(
+                f"The asset has at least {MOST_EVENTS} events since {utc_text_of(since)}, which is the most that is "
+                "read. Older ones are left out."
+            )
+        found = [
+            RemoteEvent(
+                f"{event.event_id}@{event.timestamp}",
+                seconds_of(event.timestamp),
+                {"kind": "asset_event", **event.as_dict()},
+            )
+            for event in events
+        ]
+        return Found(found, self._feed.listed_at)
+
+
+class RunFeed(Shared):
+    """The runs that ended in several DAGs of a deployment, read once for all that watch them."""
+
+    def __init__(self, settings: Settings, reload: ReloadSettings) -> None:
+        super().__init__(settings, reload)
+        self._watching: WeakSet[EndedRuns] = WeakSet()
+        self._polled_at: float | None = None
+        self._failure: TransientError | AuthenticationFailed | None = None
+        self.listed_at = 0.0
+
+    def age(self) -> float:
+        """Seconds since the last listing, or the last failure."""
+        return 0.0 if self._polled_at is None else time.monotonic() - self._polled_at
+
+    async def read(self, source: EndedRuns, seconds: float) -> None:
+        """Hand the runs that ended to all that watch, unless the last listing was for this one and is recent."""
+        # Before the lock: the listing that another one is about to request is then for this one, too.
+        self._watching.add(source)
+        async with self._lock:
+            is_recent = self._polled_at is not None and self.age() < seconds
+            if is_recent and self._failure:
+                # Raising changes it, and it may be raised many times.
+                raise copy.copy(self._failure)
+            if is_recent and source.is_listed:
+                return
+            try:
+                await self._list()
+            except (TransientError, AuthenticationFailed) as error:
+                self._failure, self._polled_at = error, time.monotonic()
+                raise
+            self._failure = None
+
+    async def _list(self) -> None:
+        watching = list(self._watching)
+        dag_ids = sorted({source.dag_id for source in watching})
+        client = self._deployment.client
+
+        def flow() -> Flow[tuple[list[DagRun], float]]:
+            dialect = yield from client.dialect()
+            if not dialect.lists_ended_runs:
+                raise NotSupported("Airflow 1.10 does not report when a run ended. Watch DAGs of Airflow 2 and later.")
+            began = client.remote_clock()
+            since = min([began - SECONDS_OF_OVERLAP, *(source.next_since for source in watching)])
+            # A run of an old date may end today.
+            return (yield from self._deployment.runs.ended(dag_ids, since=since, bound=0.0)), began
+
+        runs, began = await self._run(flow())
+        self.listed_at, self._polled_at = began, time.monotonic()
+        for source in watching:
+            source.offer([run for run in runs if run.dag_id == source.dag_id], began)
+
+    async def whole(self, run: DagRun) -> DagRun:
+        """The same run with its conf and note; as it is, if it was deleted meanwhile."""
+        try:
+            return await self._run(self._deployment.runs.get(run.dag_id, run.run_id))
+        except DagRunNotFound:
+            return run
+
+
+class EndedRuns:
+    """
+    The ends of the runs of a DAG.
+
+    A run that is cleared and ends again has another end.
+
+    :param dag_id: DAG of the remote.
+    :param states: only runs count that ended in one of these states.
+    """
+
+    def __init__(self, dag_id: str, states: Collection[str], settings: Settings, reload: ReloadSettings) -> None:
+        self._feed = RunFeed.of(settings, reload)
+        self.dag_id = dag_id
+        self._states = frozenset(states)
+        self._since = 0.0
+        self._found: dict[str, DagRun] = {}
+        self._whole: dict[str, DagRun] = {}
+        self._wide_at: float | None = None
+        self._listed_at: float | None = None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a listing was for this one."""
+        return self._listed_at is not None
+
+    @property
+    def next_since(self) -> float:
+        """From when on the next listing has to read, by the remote's clock."""
+        is_wide = self._wide_at is None or time.monotonic() - self._wide_at >= SECONDS_SHOWN_LATE / 2
+        return self._since if is_wide or self._listed_at is None else self._listed_at - SECONDS_OF_OVERLAP
+
+    def offer(self, runs: list[DagRun], listed_at: float) -> None:
+        """Take the runs that ended. A few may have been offered before."""
+        if self.next_since == self._since:
+            self._wide_at = time.monotonic()
+        self._listed_at = listed_at
+        self._found |= {f"{run.run_id}@{run.end_date}": run for run in runs if run.end_date}
+
+    def age(self) -> float:
+        return self._feed.age()
+
+    async def poll(self, since: float, seconds: float) -> Found:
+        self._since = since
+        await self._feed.read(self, seconds)
+        for kept in (self._found, self._whole):
+            for key in [key for key, run in kept.items() if seconds_of(run.end_date or "") < since]:
+                del kept[key]
+        found = []
+        for key, run in self._found.items():
+            if run.state not in self._states:
+                continue
+            if key not in self._whole:
+                read = await self._feed.whole(run)
+                # It may be running again by now; what counts is how it ended.
+                self._whole[key] = replace(read, state=run.state, start_date=run.start_date, end_date=run.end_date)
+            payload = {"kind": "dag_run", **self._whole[key].as_dict()}
+            found.append(RemoteEvent(key, seconds_of(run.end_date or ""), payload))
+        return Found(found, self._feed.listed_at)

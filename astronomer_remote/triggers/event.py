@@ -1,0 +1,250 @@
+"""
+Triggers for asset watchers of Airflow 3: what happens in a remote deployment becomes an event of a local asset.
+
+:mod:`astronomer_remote.assets` makes assets with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Collection, Mapping
+from datetime import datetime
+from hashlib import sha256
+from importlib import import_module
+from json import dumps
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import TriggerEvent
+
+from astronomer_remote.api.assets.target import AssetTarget
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import InvalidSettings, TransientError
+from astronomer_remote.api.protocol.models import FINISHED_RUN_STATES, asset_ref, utc_text, utc_text_of
+from astronomer_remote.api.waiting.event_cursor import EventCursor, RemoteEvent
+from astronomer_remote.api.waiting.waiter import seconds_of
+from astronomer_remote.arguments import asset_or_text, check_asset, date, json_object, required_id, seconds, states
+from astronomer_remote.compat import BaseEventTrigger, require_watchers, store_state, stored_state
+from astronomer_remote.exceptions import airflow_exceptions
+
+if TYPE_CHECKING:
+    from astronomer_remote.api.watch.event_sources import EventSource
+    from astronomer_remote.hooks.astronomer import AstronomerHook
+
+__all__ = ["RemoteAssetEventTrigger", "RemoteDagRunTrigger"]
+
+LONGEST_PAUSE = 300.0
+"""Seconds between two attempts at most while the remote cannot be read."""
+
+SECONDS_BETWEEN_SAVES = 300.0
+"""How far the cursor advances without events before it is stored."""
+
+TURNS_TO_SETTLE = 12
+SECONDS_PER_TURN = 0.25
+"""
+An event is registered by Airflow after the trigger has sent it: once a second, the triggerer's event loop hands over
+what its triggers have sent. Many short pauses rather than a long one, since something may block the event loop.
+"""
+
+
+class RemoteEventTrigger(BaseEventTrigger):
+    """
+    Passes events of a remote on to a local asset, and never ends.
+
+    :param astronomer_conn_id: connection of type ``astronomer``.
+    :param since: from when on events count at the first start, ISO 8601; default: from the first start on. Later starts
+        continue where the last one stopped.
+    :param poke_interval: seconds between two polls.
+    :param cursor_name: what the stored cursor is named after; default: after the arguments that say what is watched.
+        Two local assets that watch the same need different ones before Airflow 3.3.
+    """
+
+    def __init__(
+        self,
+        *,
+        astronomer_conn_id: str = "astronomer_default",
+        since: str | datetime | None = None,
+        poke_interval: float = 30.0,
+        cursor_name: str | None = None,
+    ) -> None:
+        require_watchers()
+        super().__init__()  # type: ignore[no-untyped-call]  # so in Airflow
+        with airflow_exceptions():
+            self.astronomer_conn_id = required_id(astronomer_conn_id, "astronomer_conn_id")
+            self.since = date(since, "since")
+            self.poke_interval = seconds(poke_interval, "poke_interval")
+        self.cursor_name = cursor_name
+
+    @abstractmethod
+    def watched(self) -> dict[str, Any]:
+        """The arguments that say what is watched."""
+
+    @abstractmethod
+    async def open(self, hook: AstronomerHook) -> EventSource:
+        """What is polled."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        arguments = {
+            "astronomer_conn_id": self.astronomer_conn_id,
+            "since": self.since,
+            "poke_interval": self.poke_interval,
+            "cursor_name": self.cursor_name,
+            **self.watched(),
+        }
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
+
+    @property
+    def cursor_key(self) -> str:
+        """Key of the stored cursor, in the asset's state store or in Airflow's variables."""
+        what = self.cursor_name or [self.astronomer_conn_id, self.since, self.watched()]
+        digest = sha256(dumps([type(self).__name__, what], sort_keys=True).encode()).hexdigest()
+        return f"astronomer_remote_cursor_{digest[:24]}"
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """
+        Poll the remote, for ever. :return: an event for each one there.
+
+        The cursor is stored after Airflow has registered the events. So none is lost, and those that were registered
+        right before a crash may be repeated.
+        """
+        source: EventSource | None = None
+        cursor: EventCursor | None = None
+        saved = 0.0
+        failures = 0
+        while True:
+            try:
+                cursor = await self._cursor(cursor)
+                source = source or await self._source()
+                found = await source.poll(cursor.since, self.poke_interval)
+                # Another triggerer may have passed some on while this one did not run.
+                cursor = await self._cursor(cursor)
+                fresh = cursor.fresh(found.events)
+            except Exception as error:  # noqa: BLE001  # Airflow would start a trigger that ends again, without a pause
+                failures += 1
+                pause = min(self.poke_interval * 2.0 ** min(failures - 1, 8), max(LONGEST_PAUSE, self.poke_interval))
+                text = untrusted.readable(f"{type(error).__name__}: {error}")
+                self.log.warning("Could not poll the remote, will try again in %.0f s: %s", pause, text)
+                if not isinstance(error, TransientError):
+                    # The connection is read again.
+                    source = None
+                await asyncio.sleep(pause)
+                continue
+            failures = 0
+            for event in fresh:
+                yield TriggerEvent(event.payload)  # type: ignore[no-untyped-call]  # so in Airflow 2
+            cursor = cursor.after(fresh, found.listed_at)
+            if fresh or cursor.since - saved >= SECONDS_BETWEEN_SAVES:
+                saved = await self._save(cursor, fresh)
+            await asyncio.sleep(max(SECONDS_PER_TURN, self.poke_interval - source.age()))
+
+    async def _source(self) -> EventSource:
+        # It imports HTTP libraries, which takes about a second: in a thread, as all triggers share this event loop.
+        await asyncio.to_thread(import_module, "astronomer_remote.hooks.astronomer")
+        from astronomer_remote.hooks.astronomer import AstronomerHook
+
+        return await self.open(AstronomerHook(self.astronomer_conn_id))
+
+    async def _cursor(self, known: EventCursor | None) -> EventCursor:
+        """The cursor, as far as it is known or stored."""
+        stored = EventCursor.parse(await stored_state(self, self.cursor_key))
+        if known and stored:
+            return known.merged(stored)
+        if known or stored:
+            return known or stored  # type: ignore[return-value]  # one of them is there
+        first = EventCursor(seconds_of(self.since) if self.since else time.time())
+        # At once, so that a restart before the first event does not skip events.
+        await store_state(self, self.cursor_key, first.as_dict())
+        self.log.info("Watching for the first time: events since %s", utc_text_of(first.since))
+        return first
+
+    async def _save(self, cursor: EventCursor, fresh: list[RemoteEvent]) -> float:
+        """Store the cursor once Airflow has registered the events. :return: from when on it is."""
+        try:
+            if fresh:
+                self.log.info("Passed on %d events", len(fresh))
+                for _ in range(TURNS_TO_SETTLE):
+                    await asyncio.sleep(SECONDS_PER_TURN)
+                # Airflow handles what it gets in order: once it has answered twice, it has registered the events.
+                for _ in range(2):
+                    await stored_state(self, self.cursor_key)
+            await store_state(self, self.cursor_key, cursor.as_dict())
+        except Exception as error:  # noqa: BLE001  # it is stored after the next poll
+            self.log.warning("Could not store which events were passed on: %s", untrusted.readable(str(error)))
+            return 0.0
+        return cursor.since
+
+
+class RemoteAssetEventTrigger(RemoteEventTrigger):
+    """
+    Makes each event of an asset of a remote deployment an event of a local asset. Remote: Airflow 2.4 and later.
+
+    :param asset: the remote asset: its URI or name, or an ``Asset`` of Airflow.
+    :param uri: the URI of the remote asset, instead.
+    :param name: the name of the remote asset, besides ``uri``.
+    :param extra: only events count whose extra has these keys with these values.
+    :param kwargs: those of :class:`RemoteEventTrigger`: ``astronomer_conn_id``, ``since``, ``poke_interval``,
+        ``cursor_name``.
+    """
+
+    def __init__(
+        self,
+        *,
+        asset: Any = None,
+        uri: str | None = None,
+        name: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        with airflow_exceptions():
+            if asset is not None or name is None:
+                check_asset(asset, uri)
+                ref = asset_ref(asset_or_text(asset, "asset"), uri)
+                uri, name = ref.uri, ref.name
+            self.extra = json_object(extra, "extra")
+        self.uri = uri
+        self.name = name
+
+    def watched(self) -> dict[str, Any]:
+        return {"uri": self.uri, "name": self.name, "extra": self.extra}
+
+    async def open(self, hook: AstronomerHook) -> EventSource:
+        from astronomer_remote.api.watch.event_sources import AssetEvents
+
+        target = AssetTarget(self.uri, self.name, utc_text("1970-01-01T00:00:00Z", "since"), 1, self.extra)
+        return AssetEvents(target, await hook.async_settings(), hook.async_settings, self.log.warning)
+
+
+class RemoteDagRunTrigger(RemoteEventTrigger):
+    """
+    Makes the end of each run of a DAG of a remote deployment an event of a local asset. Remote: Airflow 2 and later.
+
+    A run that is cleared and ends again is another event.
+
+    :param dag_id: DAG of the remote.
+    :param states: only runs count that ended in one of these states, default ``success``; ``failed`` is the other one.
+    :param kwargs: those of :class:`RemoteEventTrigger`: ``astronomer_conn_id``, ``since``, ``poke_interval``,
+        ``cursor_name``.
+    """
+
+    def __init__(self, *, dag_id: str, states: Collection[Any] = ("success",), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        with airflow_exceptions():
+            self.dag_id = required_id(dag_id, "dag_id")
+            self.states = sorted(_states(states))
+
+    def watched(self) -> dict[str, Any]:
+        return {"dag_id": self.dag_id, "states": self.states}
+
+    async def open(self, hook: AstronomerHook) -> EventSource:
+        from astronomer_remote.api.watch.event_sources import EndedRuns
+
+        return EndedRuns(self.dag_id, self.states, await hook.async_settings(), hook.async_settings)
+
+
+def _states(given: Collection[Any]) -> tuple[str, ...]:
+    plain = states(given, "states", tuple(sorted(FINISHED_RUN_STATES)))
+    if not plain:
+        raise InvalidSettings("states must contain success, failed, or both.")
+    return plain

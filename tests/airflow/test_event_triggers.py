@@ -1,0 +1,337 @@
+"""Triggers of asset watchers: each event of a remote is passed on once, and what was passed on is stored."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from astronomer_remote.compat import AIRFLOW_3, store_state, stored_state
+from astronomer_remote.exceptions import InvalidSettings
+from astronomer_remote.testing import FakeDeployment
+
+Start = Callable[..., FakeDeployment]
+
+if not AIRFLOW_3:
+
+    def test_airflow_2_has_no_watchers() -> None:
+        with pytest.raises(ImportError, match="In Airflow 2, use a DAG with RemoteAssetSensor"):
+            import astronomer_remote.assets  # noqa: F401  # only for the error
+        from astronomer_remote.triggers.event import RemoteDagRunTrigger
+
+        with pytest.raises(ImportError, match="needs Airflow 3"):
+            RemoteDagRunTrigger(dag_id="load")
+
+    pytest.skip("the rest needs Airflow 3", allow_module_level=True)
+
+from airflow.sdk import Asset  # noqa: E402  # Airflow 3 only
+from airflow.triggers.base import BaseEventTrigger  # noqa: E402  # Airflow 3 only
+
+from astronomer_remote.assets import remote_asset, remote_dag_asset  # noqa: E402  # Airflow 3 only
+from astronomer_remote.triggers import event as event_triggers  # noqa: E402  # Airflow 3 only
+from astronomer_remote.triggers.event import RemoteAssetEventTrigger, RemoteDagRunTrigger  # noqa: E402  # Airflow 3 only
+
+URI = "s3://shop/orders"
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+class Store:
+    """The asset's state store of Airflow 3.3. :param several: whether the trigger has several assets."""
+
+    def __init__(self, *, several: bool = False) -> None:
+        self.values: dict[str, Any] = {}
+        self.several = several
+        self.failures = 0
+
+    def _check(self) -> None:
+        if self.several:
+            raise ValueError("several assets")
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("the database is locked")
+
+    async def aget(self, key: str) -> Any:
+        self._check()
+        return json.loads(json.dumps(self.values.get(key)))
+
+    async def aset(self, key: str, value: Any) -> None:
+        self._check()
+        self.values[key] = value
+
+
+class Supervisor:
+    """What a triggerer lets its triggers read and write before Airflow 3.3: variables."""
+
+    def __init__(self) -> None:
+        self.variables: dict[str, str] = {}
+
+    async def asend(self, message: Any) -> Any:
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time import comms
+
+        if isinstance(message, comms.PutVariable):
+            self.variables[message.key] = str(message.value)
+            return None
+        if message.key == "forbidden":
+            return comms.ErrorResponse(error=ErrorType.PERMISSION_DENIED)
+        if message.key not in self.variables:
+            return comms.ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+        return comms.VariableResult(key=message.key, value=self.variables[message.key])
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    from airflow.sdk.execution_time import task_runner
+
+    found = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", found, raising=False)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor) -> None:
+    monkeypatch.setattr(event_triggers, "SECONDS_PER_TURN", 0.01)
+
+
+@pytest.fixture(params=["2.11.2", "3.3.2"])
+def shop(request: pytest.FixtureRequest, start: Start) -> FakeDeployment:
+    remote = start(request.param)
+    remote.add_asset(URI)
+    remote.add_dag("load")
+    return remote
+
+
+def trigger(store: Store | None, kind: type[Any] = RemoteAssetEventTrigger, **arguments: Any) -> Any:
+    """A trigger as a triggerer makes it."""
+    if kind is RemoteAssetEventTrigger:
+        arguments = {"uri": URI, **arguments}
+    path, kwargs = kind(**{"poke_interval": 0.05, "since": LONG_AGO, **arguments}).serialize()
+    assert path == f"{kind.__module__}.{kind.__name__}"
+    made = kind(**json.loads(json.dumps(kwargs)))
+    made.asset_state_store = store
+    return made
+
+
+def passed_on(made: Any, *, seconds: float = 15.0, until: int | None = None) -> list[dict[str, Any]]:
+    """What a trigger passes on, until its triggerer is killed: a while after the last event."""
+    found: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        async for event in made.run():
+            found.append(json.loads(json.dumps(event.payload)))
+            if until is not None and len(found) >= until:
+                return
+
+    async def kill() -> None:
+        running = asyncio.create_task(run())
+        known, since, began = 0, time.monotonic(), time.monotonic()
+        while not running.done() and time.monotonic() < began + seconds:
+            await asyncio.sleep(0.05)
+            if len(found) > known:
+                known, since = len(found), time.monotonic()
+            if found and time.monotonic() > since + 1:
+                break
+        running.cancel()
+
+    asyncio.run(kill())
+    return found
+
+
+def trigger_of(asset: Asset) -> Any:
+    return asset.watchers[0].trigger
+
+
+def numbers(found: list[dict[str, Any]]) -> list[int]:
+    return [payload["extra"]["n"] for payload in found]
+
+
+def test_events_are_passed_on_once_over_restarts(shop: FakeDeployment) -> None:
+    store = Store()
+    for n in range(3):
+        shop.add_asset_event(URI, {"n": n})
+    assert numbers(passed_on(trigger(store))) == [0, 1, 2]
+    shop.add_asset_event(URI, {"n": 3})
+    assert numbers(passed_on(trigger(store))) == [3]
+    assert passed_on(trigger(store), seconds=1) == []
+
+
+def test_events_that_were_not_registered_are_passed_on_again(shop: FakeDeployment) -> None:
+    store = Store()
+    for n in range(3):
+        shop.add_asset_event(URI, {"n": n})
+    # Killed before Airflow has registered them.
+    assert numbers(passed_on(trigger(store), until=2)) == [0, 1]
+    assert numbers(passed_on(trigger(store))) == [0, 1, 2]
+
+
+def test_the_first_start_begins_now_and_is_remembered(shop: FakeDeployment) -> None:
+    shop.add_asset_event(URI, {"n": 0})
+    store = Store()
+    assert passed_on(trigger(store, since=None), seconds=0.5) == []
+    shop.add_asset_event(URI, {"n": 1})
+    assert numbers(passed_on(trigger(store, since=None))) == [1]
+
+
+def test_what_another_triggerer_passed_on_is_not_repeated(shop: FakeDeployment) -> None:
+    store = Store()
+    shop.add_asset_event(URI, {"n": 0})
+
+    async def run() -> list[Any]:
+        first, second = trigger(store).run(), trigger(store).run()
+        one = await anext(first)
+        # It stores that, and polls again.
+        waiting = asyncio.create_task(anext(first))
+        await asyncio.sleep(0.5)
+        other = asyncio.create_task(anext(second))
+        await asyncio.sleep(0.5)
+        assert not other.done()
+        shop.add_asset_event(URI, {"n": 1})
+        return [one, await waiting]
+
+    found = asyncio.run(run())
+    assert numbers([event.payload for event in found]) == [0, 1]
+
+
+def test_before_3_3_the_cursor_is_a_variable(shop: FakeDeployment, supervisor: Supervisor) -> None:
+    shop.add_asset_event(URI, {"n": 0})
+    assert numbers(passed_on(trigger(None))) == [0]
+    (key,) = supervisor.variables
+    assert key == trigger(None).cursor_key
+    assert len(json.loads(supervisor.variables[key])["seen"]) == 1
+    assert passed_on(trigger(None), seconds=0.5) == []
+    # Airflow is upgraded.
+    store = Store()
+    assert passed_on(trigger(store), seconds=0.5) == []
+
+
+def test_a_trigger_of_several_assets_uses_a_variable(supervisor: Supervisor) -> None:
+    made = trigger(Store(several=True))
+
+    async def both() -> Any:
+        await store_state(made, "k", {"a": 1})
+        return await stored_state(made, "k")
+
+    assert asyncio.run(both()) == {"a": 1}
+    assert supervisor.variables == {"k": '{"a": 1}'}
+
+
+def test_a_variable_that_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="Could not read variable forbidden"):
+        asyncio.run(stored_state(trigger(None), "forbidden"))
+
+
+def test_a_trigger_survives_whatever_fails(shop: FakeDeployment, capfd: pytest.CaptureFixture[str]) -> None:
+    shop.add_asset_event(URI, {"n": 0})
+    store = Store()
+    store.failures = 2
+    shop.disturb(401, times=3, path="events")
+    assert numbers(passed_on(trigger(store), seconds=8, until=1)) == [0]
+    assert "Could not poll the remote, will try again in 0 s" in "".join(capfd.readouterr())
+
+
+def test_an_unknown_asset_is_waited_for(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    remote = start("3.3.2")
+
+    async def run() -> Any:
+        waiting = asyncio.create_task(anext(trigger(Store()).run()))
+        await asyncio.sleep(0.5)
+        remote.add_asset(URI)
+        remote.add_asset_event(URI, {"n": 0})
+        return (await waiting).payload
+
+    assert numbers([asyncio.run(run())]) == [0]
+    assert "has no asset" in "".join(capfd.readouterr())
+
+
+def test_a_cursor_that_cannot_be_stored_is_stored_later(
+    shop: FakeDeployment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shop.add_asset_event(URI, {"n": 0})
+    store = Store()
+
+    async def run() -> None:
+        events = trigger(store).run()
+        await anext(events)
+        store.failures = 1
+        more = asyncio.create_task(anext(events))
+        await asyncio.sleep(1)
+        more.cancel()
+
+    asyncio.run(run())
+    assert "Could not store which events were passed on: the database is locked" in "".join(capfd.readouterr())
+    assert passed_on(trigger(store), seconds=0.5) == []
+
+
+def test_the_end_of_a_run_is_passed_on(shop: FakeDeployment) -> None:
+    store = Store()
+    shop.add_run("load", "r1", conf={"k": 1})
+    shop.add_run("load", "r2", state="failed")
+    (payload,) = passed_on(trigger(store, RemoteDagRunTrigger, dag_id="load"))
+    assert (payload["kind"], payload["run_id"], payload["state"], payload["conf"]) == (
+        "dag_run",
+        "r1",
+        "success",
+        {"k": 1},
+    )
+    assert payload["url"].startswith(shop.url)
+    both = trigger(Store(), RemoteDagRunTrigger, dag_id="load", states=["failed", "success"])
+    assert sorted(payload["run_id"] for payload in passed_on(both)) == ["r1", "r2"]
+
+
+def test_local_assets_are_named_after_what_they_watch() -> None:
+    one, other = remote_asset(URI), remote_dag_asset("load", astronomer_conn_id="there")
+    assert (one.name, other.name) == (f"astronomer_default:{URI}", "there:load")
+    assert one.uri == "astronomer-remote://astronomer_default/asset/astronomer_default%3As3%3A%2F%2Fshop%2Forders"
+    assert other.uri == "astronomer-remote://there/dag/there%3Aload"
+    named = remote_asset(asset=Asset("orders", URI), extra={"k": 1}, name="mine")
+    assert named.name == "mine"
+    assert (trigger_of(named).uri, trigger_of(named).extra) == (URI, {"k": 1})
+    by_name = trigger_of(remote_asset(asset="orders"))
+    restored = type(by_name)(**by_name.serialize()[1])
+    assert (restored.name, restored.serialize()) == ("orders", by_name.serialize())
+
+
+def test_triggers_that_watch_the_same_are_one() -> None:
+    one, same, other = (trigger_of(remote_asset(URI, extra={"k": k})) for k in (1, 1, 2))
+    assert BaseEventTrigger.hash(*one.serialize()) == BaseEventTrigger.hash(*same.serialize())
+    assert BaseEventTrigger.hash(*one.serialize()) != BaseEventTrigger.hash(*other.serialize())
+    assert one.cursor_key == same.cursor_key != other.cursor_key
+    mine, plain = (trigger_of(remote_asset(URI, name=name)) for name in ("mine", None))
+    assert mine.cursor_key != plain.cursor_key
+
+
+def test_a_dag_with_a_watched_asset_can_be_serialized() -> None:
+    from airflow.sdk import DAG
+
+    try:
+        from airflow.serialization.serialized_objects import DagSerialization as Serialization
+    except ImportError:
+        # Airflow 3.0 and 3.1.
+        from airflow.serialization.serialized_objects import SerializedDAG as Serialization  # type: ignore[attr-defined,no-redef,assignment]
+
+    with DAG("watches", schedule=[remote_asset(URI), remote_dag_asset("load")]) as dag:
+        pass
+    text = json.dumps(Serialization.to_dict(dag))
+    assert "astronomer_remote.triggers.event.RemoteAssetEventTrigger" in text
+    assert "astronomer_remote.triggers.event.RemoteDagRunTrigger" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: remote_asset(), "uri"),
+        (lambda: remote_asset(URI, since="soon"), "since"),
+        (lambda: remote_asset(URI, poke_interval=0), "poke_interval"),
+        (lambda: remote_asset(URI, extra="no"), "extra"),
+        (lambda: remote_dag_asset(""), "dag_id"),
+        (lambda: remote_dag_asset("load", states=["running"]), "states contains 'running'"),
+        (lambda: remote_dag_asset("load", states=[]), "states must contain success, failed, or both"),
+    ],
+)
+def test_bad_arguments_fail_while_the_dag_is_parsed(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(InvalidSettings, match=message):
+        make()

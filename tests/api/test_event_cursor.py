@@ -1,0 +1,74 @@
+"""Which events of a remote were passed on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.waiting import event_cursor
+from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE, EventCursor, RemoteEvent
+
+
+def event(key: str, moment: float) -> RemoteEvent:
+    return RemoteEvent(key, moment, {})
+
+
+def keys(events: list[RemoteEvent]) -> list[str]:
+    return [each.key for each in events]
+
+
+def test_new_events_are_passed_on_oldest_first_and_once() -> None:
+    cursor = EventCursor(100)
+    found = [event("b", 120), event("a", 110), event("old", 99)]
+    assert keys(cursor.fresh(found)) == ["a", "b"]
+    cursor = cursor.after(cursor.fresh(found), listed_at=125)
+    assert keys(cursor.fresh([*found, event("c", 121)])) == ["c"]
+
+
+def test_an_event_that_is_shown_after_younger_ones_is_passed_on() -> None:
+    cursor = EventCursor(0).after([event("8", 5000)], listed_at=5001)
+    assert keys(cursor.fresh([event("7", 5000 - SECONDS_SHOWN_LATE + 10), event("8", 5000)])) == ["7"]
+    assert cursor.fresh([event("6", 5001 - SECONDS_SHOWN_LATE - 1)]) == []
+
+
+def test_keys_that_cannot_come_again_are_dropped() -> None:
+    cursor = EventCursor(0).after([event("a", 10)], listed_at=11)
+    assert cursor.seen == {"a": 10}
+    assert cursor.after([], listed_at=10 + SECONDS_SHOWN_LATE + 1).seen == {}
+
+
+def test_the_cursor_does_not_go_back() -> None:
+    assert EventCursor(5000).after([], listed_at=1).since == 5000
+
+
+def test_a_cursor_is_limited_and_repeats_nothing_that_it_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_cursor, "MOST_KEPT", 3)
+    events = [event(str(number), 1000.0 + number // 2) for number in range(8)]
+    cursor = EventCursor(900).after(events, listed_at=1010)
+    assert set(cursor.seen) == {"6", "7"}
+    assert cursor.fresh(events) == []
+
+
+def test_many_events_of_one_moment_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_cursor, "MOST_KEPT", 3)
+    events = [event(str(number), 1000.0) for number in range(8)]
+    cursor = EventCursor(900).after(events, listed_at=1010)
+    assert len(cursor.seen) == 8
+    assert cursor.fresh(events) == []
+
+
+def test_what_two_triggerers_passed_on_is_merged() -> None:
+    one, other = EventCursor(100, {"a": 110, "b": 120}), EventCursor(115, {"c": 130})
+    assert one.merged(other) == EventCursor(115, {"b": 120, "c": 130}) == other.merged(one)
+
+
+def test_a_cursor_is_plain_json() -> None:
+    cursor = EventCursor(100.5, {"a": 110.25})
+    assert EventCursor.parse(json.loads(json.dumps(cursor.as_dict()))) == cursor
+
+
+@pytest.mark.parametrize("value", [None, 7, "text", {}, {"since": "x", "seen": {}}, {"since": 1, "seen": []}])
+def test_anything_else_is_no_cursor(value: Any) -> None:
+    assert EventCursor.parse(value) is None

@@ -1,0 +1,210 @@
+"""Events of assets and ends of runs are read with one listing for all that watch a deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
+from astronomer_remote.api.assets.target import AssetTarget
+from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.protocol.errors import NotSupported, RemoteUnavailable
+from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.watch import event_sources, shared
+from astronomer_remote.api.watch.event_sources import AssetEvents, EndedRuns, Found
+from astronomer_remote.testing import FakeDeployment
+
+LONG_AGO = "1970-01-01T00:00:00Z"
+
+
+@pytest.fixture(params=["2.11.2", "3.3.2"])
+def remote(request: pytest.FixtureRequest) -> Iterator[FakeDeployment]:
+    with FakeDeployment(request.param, api_key="key") as remote:
+        remote.add_asset("s3://a")
+        for dag_id in ("first", "second"):
+            remote.add_dag(dag_id)
+        yield remote
+
+
+def settings_of(remote: FakeDeployment) -> Settings:
+    return Settings(remote.url, password="key", authentication="software_api_key")
+
+
+def runs_of(remote: FakeDeployment, dag_id: str = "first", states: tuple[str, ...] = ("success",)) -> EndedRuns:
+    settings = settings_of(remote)
+
+    async def reload() -> Settings:
+        return settings
+
+    return EndedRuns(dag_id, states, settings, reload)
+
+
+def events_of(remote: FakeDeployment, lines: list[str], extra: dict[str, Any] | None = None) -> AssetEvents:
+    settings = settings_of(remote)
+
+    async def reload() -> Settings:
+        return settings
+
+    return AssetEvents(AssetTarget("s3://a", None, LONG_AGO, 1, extra), settings, reload, lines.append)
+
+
+def ran(remote: FakeDeployment, run_id: str, state: str = "success", dag_id: str = "first", **facts: Any) -> None:
+    remote.add_run(dag_id, run_id, state=state, **facts)
+
+
+def run_ids(found: Found) -> list[str]:
+    return [event.payload["run_id"] for event in found.events]
+
+
+def listings(remote: FakeDeployment) -> int:
+    return sum(path.endswith("/dagRuns/list") for _, path in remote.requests)
+
+
+def test_events_of_an_asset_are_found_with_what_they_say(remote: FakeDeployment) -> None:
+    lines: list[str] = []
+
+    async def poll() -> None:
+        source = events_of(remote, lines, {"k": 1})
+        remote.add_asset_event("s3://a", {"k": 1, "rows": 5})
+        remote.add_asset_event("s3://a", {"k": 2})
+        (event,) = (await source.poll(0, 60)).events
+        assert event.payload["kind"] == "asset_event"
+        assert event.payload["extra"] == {"k": 1, "rows": 5}
+        assert event.key == f"{event.payload['event_id']}@{event.payload['timestamp']}"
+        found = await source.poll(event.moment + 0.001, 60)
+        assert found.events == []
+        assert abs(found.listed_at - time.time()) < 5
+        assert source.age() < 5
+
+    asyncio.run(poll())
+    assert lines == []
+
+
+def test_more_events_than_are_read_are_reported(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_sources, "MOST_EVENTS", 2)
+    lines: list[str] = []
+    for _ in range(2):
+        remote.add_asset_event("s3://a")
+    asyncio.run(poll_once(remote, lines))
+    (line,) = lines
+    assert line.startswith("The asset has at least 2 events since 1970-01-01T00:00:00")
+
+
+async def poll_once(remote: FakeDeployment, lines: list[str]) -> Found:
+    return await events_of(remote, lines).poll(0, 60)
+
+
+def test_the_end_of_a_run_is_found_with_its_conf(remote: FakeDeployment) -> None:
+    ran(remote, "r1", conf={"k": 1})
+    ran(remote, "r2", "failed")
+    ran(remote, "r3", dag_id="second")
+
+    async def poll() -> None:
+        succeeded, ended = runs_of(remote), runs_of(remote, states=("failed", "success"))
+        found = await succeeded.poll(0, 60)
+        assert run_ids(found) == ["r1"]
+        payload = found.events[0].payload
+        assert (payload["kind"], payload["state"], payload["conf"]) == ("dag_run", "success", {"k": 1})
+        assert found.events[0].key == f"r1@{payload['end_date']}"
+        assert sorted(run_ids(await ended.poll(0, 60))) == ["r1", "r2"]
+        assert run_ids(await succeeded.poll(time.time() + 60, 60)) == []
+        assert ended.age() < 5
+
+    asyncio.run(poll())
+
+
+def test_a_run_that_ends_again_is_another_event(remote: FakeDeployment) -> None:
+    ran(remote, "r1")
+
+    async def poll() -> None:
+        source = runs_of(remote)
+        (first,) = (await source.poll(0, 0.01)).events
+        remote.clear("first", "r1")
+        await asyncio.sleep(0.05)
+        remote.finish("first", "r1")
+        keys = {event.key for event in (await source.poll(0, 0.01)).events}
+        assert first.key in keys
+        assert len(keys) == 2
+
+    asyncio.run(poll())
+
+
+def test_all_that_watch_runs_share_each_listing(remote: FakeDeployment) -> None:
+    async def poll() -> None:
+        sources = [runs_of(remote, "first" if number % 2 else "second") for number in range(50)]
+        await asyncio.gather(*(source.poll(0, 60) for source in sources))
+        assert 1 <= listings(remote) <= 2
+        ran(remote, "r1")
+        ran(remote, "r2", dag_id="second")
+        before = listings(remote)
+        sources[0]._feed._polled_at = time.monotonic() - 61
+        found = await asyncio.gather(*(source.poll(0, 60) for source in sources))
+        assert listings(remote) == before + 1
+        assert [run_ids(each) for each in found] == [["r1"] if number % 2 else ["r2"] for number in range(50)]
+
+    asyncio.run(poll())
+
+
+def test_a_listing_reaches_back_now_and_then(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def poll() -> None:
+        source = runs_of(remote)
+        assert source.next_since == 0
+        await source.poll(5, 0.01)
+        assert source.next_since == pytest.approx(time.time() - SECONDS_OF_OVERLAP, abs=5)
+        monkeypatch.setattr(event_sources, "SECONDS_SHOWN_LATE", 0.0)
+        assert source.next_since == 5
+
+    asyncio.run(poll())
+
+
+def test_a_run_that_was_deleted_meanwhile_is_reported_as_it_was_listed(remote: FakeDeployment) -> None:
+    ran(remote, "r1", conf={"k": 1})
+
+    async def poll() -> Found:
+        source = runs_of(remote)
+        whole = source._feed.whole
+
+        async def deleted(run: Any) -> Any:
+            remote.delete("first", "r1")
+            return await whole(run)
+
+        source._feed.whole = deleted  # type: ignore[method-assign]
+        return await source.poll(0, 60)
+
+    (event,) = asyncio.run(poll()).events
+    assert (event.payload["run_id"], event.payload["state"], event.payload["conf"]) == ("r1", "success", None)
+
+
+def test_one_failure_counts_for_all_that_watch(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "Deployment", partial(Deployment, retry=RetryPolicy(attempts=1)))
+
+    async def poll() -> None:
+        sources = [runs_of(remote) for _ in range(3)]
+        remote.disturb(503, path="dagRuns/list")
+        outcomes = await asyncio.gather(*(source.poll(0, 0.3) for source in sources), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [RemoteUnavailable] * 3
+        assert listings(remote) == 1
+        await asyncio.sleep(0.35)
+        assert run_ids(await sources[0].poll(0, 0.3)) == []
+
+    asyncio.run(poll())
+
+
+def test_a_remote_that_reports_no_ends_is_refused() -> None:
+    with FakeDeployment("1.10.15") as remote:
+        settings = Settings(remote.url)
+
+        async def reload() -> Settings:
+            return settings
+
+        async def poll() -> Found:
+            return await EndedRuns("first", ("success",), settings, reload).poll(0, 60)
+
+        with pytest.raises(NotSupported, match="when a run ended"):
+            asyncio.run(poll())
