@@ -31,7 +31,7 @@ class ConnectionTest:
         """
         dialect = yield from self._client.dialect()
         settings = self._client.settings
-        may_read = yield from self._may(dialect.proof())
+        may_read = yield from self.may(dialect.proof())
         rights = yield from self._rights(dialect, may_read=may_read)
         health = yield from self._health(dialect)
         who = f" as {settings.login}" if settings.login else " with the token or key" if settings.password else ""
@@ -52,12 +52,12 @@ class ConnectionTest:
         }
         found: dict[str, bool | None] = {"read DAGs": may_read}
         for name, operation in operations.items():
-            found[name] = yield from self._may(operation())
+            found[name] = yield from self.may(operation())
         openings = {True: "The account may", False: "It may not", None: "It is unknown whether it may"}
         sentences = {each: [name for name, may in found.items() if may is each] for each in openings}
         return " ".join(f"{openings[each]} {', '.join(names)}." for each, names in sentences.items() if names)
 
-    def _may(self, operation: Operation[Any]) -> Flow[bool | None]:
+    def may(self, operation: Operation[Any]) -> Flow[bool | None]:
         """Whether the account may do something; ``None`` if the reply does not show it."""
         try:
             yield from self._client.request(operation)

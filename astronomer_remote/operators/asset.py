@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from astronomer_remote.api.protocol.ids import digest_of_intent
 from astronomer_remote.api.protocol.models import AssetEventIntent, asset_ref
 from astronomer_remote.arguments import Readers, asset_or_text, check_asset, json_object, text
 from astronomer_remote.compat import intent_identity, map_index, try_number
+from astronomer_remote.dependencies import ASSET, Dependency
 from astronomer_remote.exceptions import airflow_exceptions
 from astronomer_remote.operators import lineage
 from astronomer_remote.operators.base import RemoteOperator
@@ -83,6 +84,10 @@ class RemoteAssetEventOperator(RemoteOperator):
             check_asset(asset, uri)
         self.check_values()
 
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency("registers events of", ASSET, task.uri if task.asset is None else task.asset),)
+
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
         with airflow_exceptions():
@@ -149,6 +154,11 @@ class RemoteMaterializeAssetOperator(RemoteTriggerDagRunOperator):
         with airflow_exceptions():
             check_asset(asset, uri)
         self.check_values()
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        waits = " and waits for" if task.wait_for_completion is True else ""
+        return (Dependency(f"materializes{waits}", ASSET, task.uri if task.asset is None else task.asset),)
 
     def _choose_dag(self, deployment: Deployment) -> Flow[AssetNumber | None]:
         self.trigger_dag_id, number = yield from deployment.assets.producer(asset_ref(self.asset, self.uri))

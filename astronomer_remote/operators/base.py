@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.arguments import Readers, is_plain, required, whole
+from astronomer_remote.dependencies import Dependency
 from astronomer_remote.exceptions import DagRunFailed, airflow_exceptions
 
 if TYPE_CHECKING:
@@ -70,6 +71,15 @@ class RemoteOperator(BaseOperator):
         with airflow_exceptions():
             for name, read in self.readers.items():
                 setattr(self, name, read(getattr(self, name), name))
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        """
+        What a task of this class depends on in remote deployments, for the map.
+
+        :param task: the task or, of a mapped one, an object with its arguments as attributes.
+        """
+        return ()
 
     @cached_property
     def hook(self) -> AstronomerHook:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.arguments import Readers, boolean, is_nothing, required_id
+from astronomer_remote.dependencies import DAG, Dependency
 from astronomer_remote.exceptions import DagRunNotFound, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run
 from astronomer_remote.operators.base import RemoteOperator, one_of
@@ -49,12 +50,18 @@ class _DagOperator(RemoteOperator):
 
     template_fields: Sequence[str] = ("external_dag_id", "astronomer_conn_id")
     readers: ClassVar[Readers] = {**RemoteOperator.readers, "external_dag_id": required_id}
+    how = "reads"
+    """What it does with the DAG, for the map."""
 
     def __init__(self, *, external_dag_id: str, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.external_dag_id = external_dag_id
         self.astronomer_conn_id = astronomer_conn_id
         self.check_values()
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency(cls.how, DAG, task.external_dag_id),)
 
     def _switch(self, *, paused: bool) -> bool:
         self.read_values()
@@ -94,6 +101,8 @@ class RemotePauseDagOperator(_DagOperator):
     :return: whether it was paused before.
     """
 
+    how = "pauses"
+
     def execute(self, context: Context) -> bool:
         return self._switch(paused=True)
 
@@ -106,6 +115,8 @@ class RemoteUnpauseDagOperator(_DagOperator):
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :return: whether it was paused before.
     """
+
+    how = "unpauses"
 
     def execute(self, context: Context) -> bool:
         return self._switch(paused=False)
@@ -122,6 +133,7 @@ class RemoteRestoreDagOperator(_DagOperator):
 
     template_fields: Sequence[str] = ("external_dag_id", "paused", "astronomer_conn_id")
     readers: ClassVar[Readers] = {**_DagOperator.readers, "paused": _was_paused}
+    how = "restores"
 
     def __init__(self, *, paused: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -168,6 +180,8 @@ class RemoteClearDagRunOperator(_DagRunOperator):
     :return: the run as a dict of plain JSON (see :class:`astronomer_remote.api.protocol.models.DagRun`).
     """
 
+    how = "clears runs of"
+
     def __init__(self, *, only_failed: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.only_failed = only_failed
@@ -190,6 +204,8 @@ class RemoteCancelDagRunOperator(_DagRunOperator):
     :return: the run as a dict of plain JSON (see :class:`astronomer_remote.api.protocol.models.DagRun`).
     """
 
+    how = "cancels runs of"
+
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
         return self._publish(context, self.hook.cancel_dag_run(self.external_dag_id, self.external_run_id))
@@ -206,6 +222,8 @@ class RemoteDeleteDagRunOperator(_DagRunOperator):
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :return: whether there was such a run.
     """
+
+    how = "deletes runs of"
 
     def __init__(self, *, if_missing: str = "skip", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,6 +45,7 @@ from astronomer_remote.compat import (
     was_given_up,
     was_stopped_by_a_person,
 )
+from astronomer_remote.dependencies import DAG, TASK, Dependency
 from astronomer_remote.exceptions import DagRunAlreadyExists, RemoteError, WaitTimeout, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run, publish_state
 from astronomer_remote.operators import lineage, trigger_loops
@@ -245,6 +246,14 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
             one_of(on_retry, "on_retry", ON_RETRY)
             self._check_combinations()
         self.check_values()
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        waits = " and waits for" if task.wait_for_completion is True else ""
+        yield Dependency(f"triggers{waits}", DAG, task.trigger_dag_id)
+        for how, names in (("reads results of", task.results), ("reads logs of", task.stream_logs)):
+            if isinstance(names, Collection) and names:
+                yield from Dependency(how, TASK, names, dag_id=task.trigger_dag_id).each()
 
     def _check_combinations(self) -> None:
         """Called again once the fields are rendered."""

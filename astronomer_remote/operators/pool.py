@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from astronomer_remote.api.pools.diff import MOST_LISTED, check_fields, check_slots
@@ -13,6 +13,7 @@ from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.api.protocol.pool_changes import FIELDS
 from astronomer_remote.arguments import Readers, boolean, description, is_nothing, required_pool, text, whole
+from astronomer_remote.dependencies import POOL, POOLS, Dependency
 from astronomer_remote.exceptions import NotFound, RemoteError, airflow_exceptions
 from astronomer_remote.operators.base import RemoteOperator, one_of
 
@@ -121,6 +122,10 @@ class RemoteCreatePoolOperator(_PoolOperator):
             one_of(if_exists, "if_exists", IF_EXISTS)
         self.check_values()
 
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency("creates", POOL, task.pool_name, optional=True),)
+
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
         pool = Pool(self.pool_name, self.slots, description=self.description, include_deferred=self.include_deferred)
@@ -169,6 +174,10 @@ class RemoteUpdatePoolOperator(_PoolOperator):
         self._check_change()
         self.check_values()
 
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency("updates", POOL, task.pool_name),)
+
     def _check_change(self) -> None:
         with airflow_exceptions():
             if self.slots is None and self.description is None and self.include_deferred is None:
@@ -216,6 +225,10 @@ class RemoteDeletePoolOperator(_PoolOperator):
             check_deletable(pool_name)
             one_of(if_missing, "if_missing", IF_MISSING)
         self.check_values()
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency("deletes", POOL, task.pool_name, optional=task.if_missing == "skip"),)
 
     def execute(self, context: Context) -> bool:
         self.read_values()
@@ -308,6 +321,17 @@ class RemoteSyncPoolsOperator(RemoteOperator):
             raise InvalidSettings("Give exactly one of pools, pools_file and source_conn_id.")
         if self.source_conn_id == self.astronomer_conn_id:
             raise InvalidSettings(f"source_conn_id and astronomer_conn_id are both {self.source_conn_id!r}.")
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        if task.source_conn_id is not None:
+            yield Dependency("copies", POOLS, "all", conn_id=task.source_conn_id)
+            yield Dependency("sets", POOLS, "all")
+        elif isinstance(task.pools, Mapping):
+            yield from Dependency("sets", POOL, task.pools, optional=True).each()
+        else:
+            # The worker's file, or a text, which is read when the task runs.
+            yield Dependency("sets", POOL, Ellipsis)
 
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()

@@ -8,7 +8,7 @@ retry of the second does not take the changed pool for the original one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ from astronomer_remote.api.protocol.models import Pool
 from astronomer_remote.arguments import Readers
 from astronomer_remote.arguments import description as text_of_description
 from astronomer_remote.compat import was_cleared
+from astronomer_remote.dependencies import POOL, Dependency
 from astronomer_remote.exceptions import airflow_exceptions
 from astronomer_remote.operators.base import RemoteOperator, one_of
 from astronomer_remote.operators.pool import _PoolOperator, size
@@ -75,6 +76,10 @@ class RemoteRecordPoolOperator(_PoolOperator):
         self.force = force
         self.check_values()
 
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency("reads", POOL, task.pool_name, optional=task.temporary is True),)
+
     def execute(self, context: Context) -> dict[str, Any]:
         self.read_values()
         target = Pool(self.pool_name, self.slots, description=self.description)
@@ -91,12 +96,20 @@ class RemoteRecordPoolOperator(_PoolOperator):
 class _LoanOperator(RemoteOperator):
     template_fields: Sequence[str] = ("loan", "astronomer_conn_id")
     readers: ClassVar[Readers] = {**RemoteOperator.readers, "loan": _loan_fields}
+    how: ClassVar[str]
+    """What it does with the pool, for the map."""
 
     def __init__(self, *, loan: Any, astronomer_conn_id: str = "astronomer_default", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.loan = loan
         self.astronomer_conn_id = astronomer_conn_id
         self.check_values()
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        # The task that recorded the pool names it.
+        recorded_by = getattr(task.loan, "operator", None)
+        return (Dependency(cls.how, POOL, getattr(recorded_by, "pool_name", task.loan), optional=True),)
 
 
 class RemoteBorrowPoolSlotsOperator(_LoanOperator):
@@ -109,6 +122,8 @@ class RemoteBorrowPoolSlotsOperator(_LoanOperator):
     :param astronomer_conn_id: connection of type ``astronomer``, default ``astronomer_default`` (templated).
     :raises Conflict: if the pool was changed since it was recorded.
     """
+
+    how = "borrows slots of"
 
     def execute(self, context: Context) -> None:
         self.read_values()
@@ -128,6 +143,8 @@ class RemoteReturnPoolSlotsOperator(_LoanOperator):
     :raises Conflict: if the pool was changed by others meanwhile, and ``if_changed`` is ``fail``.
     :raises PoolIsOccupied: if tasks hold slots of a temporary pool; Airflow's retries apply.
     """
+
+    how = "returns slots of"
 
     def __init__(self, *, if_changed: str = "fail", **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +16,7 @@ from astronomer_remote.api.protocol.models import AssetEvent, asset_ref, events_
 from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.arguments import Readers, asset_or_text, check_asset, date, json_object, text, whole
+from astronomer_remote.dependencies import ASSET, Dependency
 from astronomer_remote.exceptions import TransientError, airflow_exceptions
 from astronomer_remote.operators.base import RemoteOperator
 from astronomer_remote.sensors.base import DEADLINE, Limit, RemoteSensor
@@ -111,6 +112,10 @@ class RemoteAssetSensor(RemoteSensor):
             if predicate is not None and not callable(predicate):
                 raise InvalidSettings(f"predicate must be a function, not {type(predicate).__name__}.")
         self.check_values()
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency("waits for events of", ASSET, task.uri if task.asset is None else task.asset),)
 
     def result(self) -> list[dict[str, Any]]:
         return self._found

@@ -35,6 +35,7 @@ from astronomer_remote.arguments import (
     states,
 )
 from astronomer_remote.compat import data_interval_end, determine_kwargs, logical_date, polls_before_reschedule
+from astronomer_remote.dependencies import DAG, TASK, TASK_GROUP, Dependency
 from astronomer_remote.exceptions import DagRunFailed, DagRunVanished, TransientError, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run, publish_state
 from astronomer_remote.operators.base import RemoteOperator, check_failure_log_lines, one_of, run_failed
@@ -179,6 +180,19 @@ class RemoteDagRunSensor(RemoteSensor):
             one_of(match_by, "match_by", MATCH_BY)
             self._check_combinations()
         self.check_values()
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        parts = (
+            (TASK, task.external_task_id),
+            (TASK, task.external_task_ids),
+            (TASK_GROUP, task.external_task_group_id),
+        )
+        named = [(kind, names) for kind, names in parts if names]
+        for kind, names in named:
+            yield from Dependency("waits for", kind, names, dag_id=task.external_dag_id).each()
+        if not named:
+            yield Dependency("waits for", DAG, task.external_dag_id)
 
     def _check_combinations(self) -> None:
         """Called again once the fields are rendered."""

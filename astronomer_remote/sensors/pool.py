@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import conf as airflow_conf
@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import conf as airflow_conf
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.waiting.target import WaitStatus
 from astronomer_remote.arguments import Readers, boolean, required_pool, slots_to_wait_for
+from astronomer_remote.dependencies import POOL, Dependency
 from astronomer_remote.exceptions import TransientError
 from astronomer_remote.operators.base import RemoteOperator
 from astronomer_remote.sensors.base import RemoteSensor
@@ -69,6 +70,11 @@ class RemotePoolSlotSensor(RemoteSensor):
         self.astronomer_conn_id = astronomer_conn_id
         self.deferrable = deferrable
         self.check_values()
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        slots = 0 if task.empty is True else task.slots
+        return (Dependency("waits for slots of", POOL, task.pool_name, slots=slots),)
 
     def make_target(self, context: Context) -> PoolTarget:
         self.read_values()

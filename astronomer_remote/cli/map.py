@@ -1,0 +1,109 @@
+"""``astronomer-remote map``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import InvalidSettings, RemoteError, TransientError
+from astronomer_remote.cli.commands import VERBOSE, Command, Exit, argument
+from astronomer_remote.cli.remote import quiet, remote_of_connection
+
+if TYPE_CHECKING:
+    from astronomer_remote.map.model import Edge, Map
+
+SECONDS_PER_DEPLOYMENT = 120.0
+"""How long the check of one deployment may take."""
+
+FOLDERS = argument(
+    "folders",
+    nargs="+",
+    metavar="DAGS_FOLDER",
+    help="folder of DAG files; of several deployments, each as NAME=FOLDER or named after its folder",
+)
+OUTPUT = argument(
+    "--output",
+    "-o",
+    choices=("table", "mermaid", "dot", "json", "html"),
+    default="table",
+    help="format of the output (default: table)",
+)
+CHECK = argument(
+    "--check",
+    action="store_true",
+    help="read the other deployments, through Airflow connections: exit with 1 if something is missing, paused, broken "
+    "or not allowed there, and with 5 if one cannot be reached",
+)
+
+
+def map_folders(arguments: argparse.Namespace) -> Exit:
+    """Print the map of folders of DAG files, and check it."""
+    # They import Airflow.
+    from astronomer_remote.map.find import read_folders
+    from astronomer_remote.map.page import page
+    from astronomer_remote.map.writers import WRITERS
+
+    quiet(verbose=arguments.verbose)
+    found = read_folders(_named(arguments.folders))
+    if arguments.check:
+        check_all(found)
+    print(page(found) if arguments.output == "html" else WRITERS[arguments.output](found))
+    for file, error in found.import_errors.items():
+        print(untrusted.readable(f"{file} could not be read: {error}"), file=sys.stderr)
+    for conn_id, error in found.unreachable.items():
+        print(untrusted.readable(f"{conn_id} could not be checked: {error}"), file=sys.stderr)
+    if arguments.check and (found.broken or found.import_errors):
+        return Exit.FAILED
+    return Exit.UNREACHABLE if found.unreachable else Exit.SUCCESS
+
+
+def _named(folders: Sequence[str]) -> dict[str, Path]:
+    """The folders by the names of their deployments. :raises InvalidSettings: if two have the same name."""
+    named: dict[str, Path] = {}
+    for given in folders:
+        before, equals, after = given.partition("=")
+        folder = Path(after if equals else given)
+        full = folder.resolve()
+        name = before if equals else full.parent.name if full.name == "dags" else full.name
+        if name in named:
+            raise InvalidSettings(f"Two folders are named {name!r}; write them as NAME=FOLDER.")
+        named[name] = folder
+    return named
+
+
+def check_all(found: Map) -> None:
+    """Check the edges of each connection."""
+    found.checked = True
+    for conn_id, edges in found.by_connection():
+        if conn_id is not None:
+            _check_connection(found, conn_id, edges)
+
+
+def _check_connection(found: Map, conn_id: str, edges: Sequence[Edge]) -> None:
+    from airflow.providers.common.compat.sdk import AirflowException
+
+    from astronomer_remote.map.check import check
+
+    try:
+        remote = remote_of_connection(conn_id)
+        remote.run(lambda deployment: check(deployment, edges), total_seconds=SECONDS_PER_DEPLOYMENT)
+    except TransientError as error:
+        found.unreachable[conn_id] = error.message
+    except (RemoteError, AirflowException) as error:
+        # There is no such connection, it is incomplete, or its login is refused.
+        for edge in edges:
+            edge.break_(str(error))
+
+
+COMMANDS = (
+    Command(
+        "map",
+        "Show which local DAGs and tasks depend on what in other deployments",
+        map_folders,
+        (FOLDERS, CHECK, OUTPUT, VERBOSE),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Which local DAGs and tasks depend on what in which remote deployment."""
