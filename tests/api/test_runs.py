@@ -472,6 +472,17 @@ def test_every_attempt_with_a_chosen_id_adopts_the_run_with_its_mark(version: st
 STRANGE = [{}, {"note": "by hand"}, {"note": "[astronomer_remote fedcba9876543210]"}]
 
 
+@pytest.mark.parametrize("version", NOTED)
+def test_a_run_of_a_date_that_the_user_chose_is_ours_by_its_note_only(version: str) -> None:
+    dated = replace(MARKED, logical_date=DATE)
+    _, speech = meet(version)
+    without_mark = speech.get(speech.run())
+    for turns in ([without_mark], [speech.get(), speech.post(LOST), without_mark]):
+        remote, _ = meet(version)
+        with pytest.raises(DagRunAlreadyExists):
+            remote.play(ensure(remote, OF_TASK, dated), *turns)
+
+
 @pytest.mark.parametrize("attempt", [1, 2])
 @pytest.mark.parametrize("strange", STRANGE)
 @every_version
