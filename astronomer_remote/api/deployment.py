@@ -21,6 +21,7 @@ from astronomer_remote.api.pools.pools import Pools
 from astronomer_remote.api.pools.sync import PoolSync
 from astronomer_remote.api.protocol.errors import InvalidSettings, NotFound, UnexpectedReply
 from astronomer_remote.api.protocol.flow import LARGEST_REPLY, Flow, Request
+from astronomer_remote.api.protocol.ids import run_id_of_key
 from astronomer_remote.api.protocol.models import (
     Asset,
     AssetEvent,
@@ -94,6 +95,7 @@ class Deployment:
         dag_id: str,
         *,
         run_id: str | None = None,
+        key: str | None = None,
         conf: Mapping[str, Any] | None = None,
         logical_date: str | datetime | None = NOW,
         run_after: str | datetime | None = None,
@@ -107,6 +109,8 @@ class Deployment:
         :param dag_id: DAG of the remote.
         :param run_id: id of the run; by default a unique one. The note of a run with an id of your own gets a last
             line that shows whose it is, should its request arrive twice; Airflow 2.5 and later.
+        :param key: text such as a commit, from which the run id is derived instead: a second call with the same key
+            and DAG returns the run of the first, whatever its state.
         :param conf: JSON object for the run, default ``{}``.
         :param logical_date: datetime or ISO 8601 text, UTC if without a zone; by default the time of the
             request or, with ``run_after`` or ``partition_key``, none. ``None``: no date; only Airflow 3 has such
@@ -121,10 +125,13 @@ class Deployment:
         :raises DagRunAlreadyExists: naming the existing run, its state and link.
         :raises NotSupported: for what the remote's generation cannot do.
         """
+        if key is not None and run_id is not None:
+            raise InvalidSettings("Give only one of key and run_id.")
         given = logical_date if logical_date != NOW else None
+        generated = f"remote__{uuid4()}" if key is None else run_id_of_key(key, dag_id=dag_id)
         intent = TriggerIntent(
             dag_id=dag_id,
-            run_id=run_id if run_id is not None else f"remote__{uuid4()}",
+            run_id=run_id if run_id is not None else generated,
             conf=plain_json(dict(conf or {}), "conf"),
             logical_date=utc_text(given, "logical_date") if given else None,
             dated_now=logical_date == NOW and not run_after and partition_key is None,

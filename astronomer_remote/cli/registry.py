@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from astronomer_remote.cli import map as maps
-from astronomer_remote.cli import pools
+from astronomer_remote.cli import pools, runs
 from astronomer_remote.cli.commands import Command, Group
 
-COMMANDS: tuple[Command | Group, ...] = (*pools.COMMANDS, *maps.COMMANDS)
+COMMANDS: tuple[Command | Group, ...] = (*runs.COMMANDS, *pools.COMMANDS, *maps.COMMANDS)

@@ -261,6 +261,14 @@ def test_a_remote_that_was_down_is_polled_soon_and_not_too_often(
     assert simulation.most_under_way <= REQUESTS_AT_ONCE
 
 
+def test_a_remote_that_is_down_from_the_beginning_is_polled_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = simulate(Simulation(down=(0.0, 300.0)), monkeypatch)
+    simulation.add(ends=EPOCH + 10)
+    simulation.live(simulation.wait_for_all())
+    # Each poll sends two requests; they begin 10, 20, 40 and then 60 seconds apart.
+    assert len([at for at, _ in simulation.received if at < 300]) <= 2 * 8
+
+
 def test_a_slow_remote_is_left_alone_for_most_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     simulation = simulate(Simulation(latency=4.0), monkeypatch)
     for _ in range(50):

@@ -90,6 +90,20 @@ def run_id_of_intent(digest: str, *, dag_id: str, task_id: str, map_index: int) 
     return f"remote__{readable[: LONGEST_ID - 40]}__{digest}"
 
 
+def run_id_of_key(key: str, *, dag_id: str) -> str:
+    """
+    The run id for a key of the user's choice, the same whoever derives it.
+
+    :param key: any text that is not empty.
+    :param dag_id: the remote DAG.
+    :raises InvalidSettings: for an empty key.
+    """
+    if not isinstance(key, str) or not key.strip():
+        raise InvalidSettings(f"key must be a non-empty text, not {key!r}.")
+    digest = digest_of_intent(dag_id=dag_id, task_id=key, map_index=-1, identity=("key",))
+    return run_id_of_intent(digest, dag_id=dag_id, task_id=key, map_index=-1)
+
+
 def run_id_of_repetition(run_id: str, number: int) -> str:
     """The run id of the ``number``-th run of the same intent, after those before it failed; the first is 1."""
     return run_id if number == 1 else f"{run_id}.{number}"

@@ -1,0 +1,100 @@
+"""Waiting for a run: what is printed meanwhile, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import RemoteError
+from astronomer_remote.cli.commands import Exit, argument
+from astronomer_remote.cli.output import print_fields
+from astronomer_remote.cli.remote import Remote
+
+if TYPE_CHECKING:
+    from astronomer_remote.api.protocol.models import DagRun
+
+LOG_LINES = 20
+"""Last lines of each failed task's log that are shown."""
+
+SECONDS_TO_EXPLAIN = 60.0
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+WAITING = (
+    argument("--timeout", type=seconds, metavar="SECONDS", help="wait at most so long (default: no limit)"),
+    argument("--poll", type=seconds, default=10.0, metavar="SECONDS", help="pause between two polls (default: 10)"),
+    argument("--logs", nargs="+", default=(), metavar="TASK", help="print the logs of these tasks meanwhile"),
+    argument("--cancel-on-interrupt", action="store_true", help="cancel the run on Ctrl-C and SIGTERM"),
+)
+
+
+def wait_for(remote: Remote, run: DagRun, arguments: argparse.Namespace) -> Exit:
+    """Wait for the end of a run, print it, and return the exit code. Progress is printed on stderr."""
+    from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
+
+    began = time.time()
+    target = WaitTarget(
+        dag_id=run.dag_id, failed_states=("failed",), since=began, progress=True, stream=tuple(arguments.logs)
+    ).of(run)
+    deadline = None if arguments.timeout is None else began + arguments.timeout
+    try:
+        result = remote.run(
+            lambda deployment: deployment.poller.wait(
+                target, poke_interval=arguments.poll, deadline=deadline, on_line=say
+            )
+        )
+    except KeyboardInterrupt:
+        _interrupted(remote, run, cancel=arguments.cancel_on_interrupt)
+        raise
+    run = result.run or run
+    if result.status is WaitStatus.TIMEOUT:
+        say(f"Run {run.run_id} did not end within {arguments.timeout:g} s; it continues: {run.url}")
+    fields: dict[str, Any] = run.as_dict()
+    if result.status is WaitStatus.FAILED:
+        fields["failure"] = _explained(remote, run)
+    if arguments.output != "json":
+        fields.pop("failure", None)
+    print_fields(fields, arguments.output)
+    return {WaitStatus.SUCCESS: Exit.SUCCESS, WaitStatus.TIMEOUT: Exit.TIMEOUT}.get(
+        result.status or WaitStatus.FAILED, Exit.FAILED
+    )
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, where nothing of it acts on the terminal."""
+    print(untrusted.readable(line, 4000), file=sys.stderr, flush=True)
+
+
+def _explained(remote: Remote, run: DagRun) -> dict[str, Any] | None:
+    """Print why a run failed. :return: the same as JSON; ``None`` if the remote does not show it."""
+    try:
+        report = remote.run(
+            lambda deployment: deployment.failures.report(run, log_lines=LOG_LINES), total_seconds=SECONDS_TO_EXPLAIN
+        )
+    except RemoteError as error:
+        say(f"The failure report on run {run.run_id} could not be read: {error}")
+        return None
+    for line in str(report).splitlines():
+        say(line)
+    return report.as_dict()
+
+
+def _interrupted(remote: Remote, run: DagRun, *, cancel: bool) -> None:
+    if not cancel:
+        say(f"Interrupted. Run {run.run_id} continues: {run.url}")
+        return
+    try:
+        run = remote.run(lambda deployment: deployment.cancel_dag_run(run.dag_id, run.run_id))
+        say(f"Interrupted. Run {run.run_id} is now {run.state}: {run.url}")
+    except RemoteError as error:
+        say(f"Interrupted. Run {run.run_id} could not be cancelled: {error}")

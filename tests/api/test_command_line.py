@@ -1,0 +1,258 @@
+"""The command astronomer-remote against a fake deployment: what it prints, and the codes it ends with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.ids import run_id_of_key
+from astronomer_remote.api.protocol.untrusted import UNSAFE
+from astronomer_remote.cli.main import main
+from astronomer_remote.cli.remote import settings_of_url
+from astronomer_remote.testing import FakeDeployment
+
+COMMAND = (sys.executable, "-m", "astronomer_remote.cli")
+LOGIN = {"ASTRONOMER_REMOTE_USER": "admin", "ASTRONOMER_REMOTE_PASSWORD": "admin"}
+
+
+@pytest.fixture(params=["1.10.15", "2.11.2", "3.3.2"])
+def remote(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDeployment]:
+    with FakeDeployment(request.param) as started:
+        started.add_dag("quick", tasks=["hello"])
+        started.add_dag("bad", ends="failed", tasks=["hello"])
+        started.add_dag("slow", stays="running")
+        if request.param > "2":
+            for name, value in LOGIN.items():
+                monkeypatch.setenv(name, value)
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def run(remote: FakeDeployment, *arguments: str) -> int:
+    try:
+        main([*arguments, "--url", remote.url])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_each_exit_code(remote: FakeDeployment, capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = ("--wait", "--poll", "0.01")
+    calls = {
+        ("trigger", "quick", *waiting): 0,
+        ("trigger", "bad", *waiting): 1,
+        ("trigger", "quick", "--conf", "[1]"): 2,
+        ("trigger", "quick", "--conf", "{"): 2,
+        ("trigger", "quick", "--conf", "@missing.json"): 2,
+        ("trigger", "quick", "--logs", "hello"): 2,
+        ("trigger", "quick", "--key", "k", "--run-id", "r"): 2,
+        ("trigger", "quick", "--timeout", "-1"): 2,
+        ("trigger", "quick", "--key", " "): 2,
+        ("trigger", "slow", *waiting, "--timeout", "0.1"): 3,
+        ("trigger", "unknown"): 4,
+        ("wait", "quick", "unknown"): 4,
+    }
+    for call, code in calls.items():
+        assert run(remote, *call) == code, call
+        assert "Traceback" not in capsys.readouterr().err
+    remote.stop()
+    closed = ("trigger", "quick", "--url", "http://127.0.0.1:9")
+    with pytest.raises(SystemExit) as end:
+        main(closed)
+    assert end.value.code == 5
+
+
+def test_a_wrong_password_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASTRONOMER_REMOTE_USER", "admin")
+    monkeypatch.setenv("ASTRONOMER_REMOTE_PASSWORD", "very-secret")
+    with FakeDeployment() as remote:
+        assert run(remote, "runs", "quick") == 4
+    said = capsys.readouterr()
+    assert "AuthenticationFailed" in said.err
+    assert "very-secret" not in said.out + said.err
+
+
+def test_the_same_key_means_the_same_run(remote: FakeDeployment, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ("trigger", "bad", "--key", "commit abc", "--wait", "--poll", "0.01", "--output", "json")
+    assert [run(remote, *call) for _ in range(2)] == [1, 1]
+    (only,) = remote.runs("bad")
+    assert only["run_id"] == run_id_of_key("commit abc", dag_id="bad")
+    assert run(remote, "trigger", "bad", "--key", "another") == 0
+    assert len(remote.runs("bad")) == 2
+
+
+def test_the_same_key_twice_at_once_is_one_run(remote: FakeDeployment) -> None:
+    command = [*COMMAND, "trigger", "quick", "--key", "abc", "--output", "json", "--url", remote.url]
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True, check=True), range(3)))
+    assert len(remote.runs("quick")) == 1
+    assert len({json.loads(each.stdout)["run_id"] for each in done}) == 1
+
+
+@pytest.mark.parametrize(("option", "state"), [(None, "running"), ("--cancel-on-interrupt", "failed")])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_cancels_only_if_it_should(
+    option: str | None, state: str, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeDeployment() as remote:
+        remote.add_dag("slow", stays="running")
+        options = [option] if option else []
+        command = [*COMMAND, "trigger", "slow", "--key", "k", "--wait", "--url", remote.url, *options]
+        started = subprocess.Popen(
+            command, env={**os.environ, **LOGIN}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert "Run remote__slow.k__" in started.stderr.readline()
+            started.stderr.readline()
+            started.send_signal(number)
+            _, said = started.communicate(timeout=60)
+        finally:
+            started.kill()
+        assert started.returncode == 128 + number
+        assert "Traceback" not in said
+        assert ("is now failed" if option else "continues: http") in said
+        assert [each["state"] for each in remote.runs("slow")] == [state]
+        if not option:
+            for name, value in LOGIN.items():
+                monkeypatch.setenv(name, value)
+            remote.finish("slow", remote.runs("slow")[0]["run_id"])
+            assert run(remote, "trigger", "slow", "--key", "k", "--wait") == 0
+            assert len(remote.runs("slow")) == 1
+
+
+def test_runs_are_shown_cancelled_and_cleared(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
+    with FakeDeployment("2.11.2") as remote:
+        remote.add_dag("bad", ends="failed", tasks=["hello"])
+        remote.add_dag("slow", stays="running")
+        assert run(remote, "trigger", "bad", "--run-id", "r", "--wait", "--poll", "0.01", "-o", "json") == 1
+        failed = json.loads(capsys.readouterr().out)
+        assert (failed["run_id"], failed["failure"]["tasks"][0]["task_id"]) == ("r", "hello")
+        assert run(remote, "runs", "bad", "-o", "plain") == 0
+        assert capsys.readouterr().out.split("\t")[:2] == ["r", "failed"]
+        assert run(remote, "runs", "bad", "--state", "success", "-o", "json") == 0
+        assert json.loads(capsys.readouterr().out) == []
+        assert run(remote, "runs", "bad", "r", "-o", "json") == 0
+        assert json.loads(capsys.readouterr().out)["tasks"][0]["name"] == "hello"
+        assert run(remote, "runs", "bad", "r") == 0
+        assert "hello" in capsys.readouterr().out
+        assert run(remote, "clear", "bad", "r", "--only-failed") == 0
+        assert run(remote, "trigger", "slow", "--run-id", "s", "--conf", '{"a": 1}') == 0
+        assert run(remote, "cancel", "slow", "s") == 0
+        assert remote.runs("slow")[0]["state"] == "failed"
+        assert run(remote, "pause", "slow") == 0
+        assert run(remote, "call", "GET", "/dags/slow") == 0
+        assert '"is_paused": true' in capsys.readouterr().out
+        assert run(remote, "unpause", "slow") == 0
+
+
+def test_conf_comes_from_a_file(remote: FakeDeployment, tmp_path: Path) -> None:
+    file = tmp_path / "conf.json"
+    file.write_text('{"a": 1}')
+    assert run(remote, "trigger", "quick", "--conf", f"@{file}") == 0
+    assert remote.runs("quick")[0]["conf"] == {"a": 1}
+
+
+def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeDeployment() as remote:
+        remote.add_dag("many")
+        for number in range(3000):
+            remote.add_run("many", f"manual__{number}")
+        command = " ".join([*COMMAND, "runs", "many", "-o", "plain", "--url", remote.url])
+        # Without a terminal or any input, too.
+        script = f"{command} | head -1; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(
+            ["bash", "-c", script],
+            env={**os.environ, **LOGIN},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            start_new_session=True,
+        )
+    first, code = done.stdout.splitlines()
+    assert (first.split("\t")[0], code, done.stderr) == ("manual__0", "141", "")
+
+
+def test_a_remote_cannot_control_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
+    with FakeDeployment() as remote:
+        remote.add_dag("bad", ends="failed", tasks=["hello"], logs={"hello": ["\x1b]0;gone\x07"]})
+        for output in ("table", "plain", "json"):
+            note = "\x1b[2J[red]x[/red]"
+            assert run(remote, "trigger", "bad", "--note", note, "--wait", "--poll", "0.01", "-o", output) == 1
+            said = capsys.readouterr()
+            assert not UNSAFE.search((said.out + said.err).replace("\n", "").replace("\t", ""))
+            assert "[red]x[/red]" in said.out
+
+
+def test_nothing_but_the_command_itself_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = "import sys; from astronomer_remote.cli.main import main\n{}\nprint(sorted(sys.modules), file=sys.stderr)"
+    with FakeDeployment() as remote:
+        remote.add_dag("quick")
+        call = f"main(['trigger', 'quick', '--url', {remote.url!r}])"
+        helped = "try: main(['--help'])\nexcept SystemExit: pass"
+        for code in ("", helped, call):
+            done = subprocess.run(
+                [sys.executable, "-c", shown.format(code)],
+                env={**os.environ, **LOGIN},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            imported = done.stderr.splitlines()[-1]
+            assert "'airflow'" not in imported
+            assert ("'requests'" in imported) is (code == call)
+
+
+def test_the_login_comes_from_the_environment_only() -> None:
+    user, password, token = (f"ASTRONOMER_REMOTE_{name}" for name in ("USER", "PASSWORD", "TOKEN"))
+    assert settings_of_url("https://a", {token: "t"}).password == "t"
+    assert settings_of_url("https://a", {user: "u", password: "p"}).login == "u"
+    for wrong in ({user: "u"}, {password: "p"}, {token: "t", user: "u", password: "p"}):
+        with pytest.raises(InvalidSettings):
+            settings_of_url("https://a", wrong)
+
+
+def test_a_connection_of_the_environment_needs_no_airflow(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHELL", json.dumps(remote.connection(port="", extra="{}")))
+    main(["trigger", "quick", "--conn-id", "shell"])
+    assert len(remote.runs("quick")) == 1
+    assert run(remote, "trigger", "quick", "--conn-id", "shell") == 2
+    monkeypatch.setenv("AIRFLOW_CONN_SHELL", '{"password": "very-secret"')
+    with pytest.raises(SystemExit) as end:
+        main(["trigger", "quick", "--conn-id", "shell"])
+    assert end.value.code == 2
+    assert "very-secret" not in capsys.readouterr().err
+
+
+def test_the_run_id_of_a_key_depends_on_dag_and_key() -> None:
+    ids = {run_id_of_key(key, dag_id=dag) for key in ("a", "b", "a" * 500) for dag in ("x", "y")}
+    assert len(ids) == 6
+    assert all(len(each) <= 250 for each in ids)
+    assert run_id_of_key("a", dag_id="x") == run_id_of_key("a", dag_id="x")
