@@ -29,7 +29,13 @@ from astronomer_remote.api.protocol.auth import (
     names,
     read_token,
 )
-from astronomer_remote.api.protocol.errors import AuthenticationFailed, InvalidSettings, RemoteError, UnexpectedReply
+from astronomer_remote.api.protocol.errors import (
+    AuthenticationFailed,
+    InvalidSettings,
+    RemoteError,
+    RemoteUnavailable,
+    UnexpectedReply,
+)
 from astronomer_remote.api.protocol.flow import Compute, Flow, Request, Response, blocking, request_to
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import AsyncDriver
@@ -113,6 +119,15 @@ def test_a_gateway_before_the_deployment_lets_the_detection_through_with_the_tok
     refused = Turn("GET /api/v2/version", page(401), authorization=None)
     assert remote.play(remote.deployment.get_pool("p"), refused, grant(), version, pool_turn()).name == "p"
     assert remote.client.redact("Bearer t0ken-of-the-gateway") == "Bearer ***"
+
+
+def test_a_token_is_kept_for_the_next_detection_if_the_deployment_is_down(gateway: Settings) -> None:
+    remote = ScriptedRemote(gateway, retry=RetryPolicy(attempts=1))
+    refused, down = Turn("GET /api/v2/version", page(401)), Turn("GET /api/v2/version", answer(503, {}))
+    with pytest.raises(RemoteUnavailable):
+        remote.play(remote.deployment.get_version(), refused, grant(), down)
+    version = Turn("GET /api/v2/version", ok({"version": V2}), authorization="Bearer t0ken-of-the-gateway")
+    assert remote.play(remote.deployment.get_pool("p"), refused, version, pool_turn()).name == "p"
 
 
 def test_a_detection_that_is_refused_with_every_token_ends(gateway: Settings) -> None:
