@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from astronomer_remote.cli import doctor, pools, runs
 from astronomer_remote.cli import map as maps
-from astronomer_remote.cli import pools, runs
 from astronomer_remote.cli.commands import Command, Group
 
-COMMANDS: tuple[Command | Group, ...] = (*runs.COMMANDS, *pools.COMMANDS, *maps.COMMANDS)
+COMMANDS: tuple[Command | Group, ...] = (*runs.COMMANDS, *pools.COMMANDS, *maps.COMMANDS, *doctor.COMMANDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.connection_test import Checkup, ConnectionTest
 from astronomer_remote.api.protocol.errors import RemoteUnavailable
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import EXPERIMENTAL, OPEN, URL, V2, ScriptedRemote, Turn, answer, ok
@@ -77,3 +78,42 @@ def test_1_10_has_no_accounts() -> None:
     assert "knows no accounts" in said
     assert "Its health could not be read" in said
     assert "permission" in said
+
+
+def examined(status: int, health: object = HEALTH.reply) -> Checkup:
+    """What is known of an Airflow 3 that answers everything but its health with this status."""
+    remote = ScriptedRemote(OPEN, V2, retry=RetryPolicy(attempts=1))
+
+    def reply(request: object) -> object:
+        return health if getattr(request, "path", "").endswith("/health") else answer(status, {"detail": "said"})
+
+    test = ConnectionTest(remote.deployment.client)
+    return remote.drive(test.examine(), reply, lambda: OPEN)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("status", "word"), [(403, "no"), (404, "yes"), (409, "unknown"), (422, "unknown")])
+def test_each_permission_follows_from_a_reply(status: int, word: str) -> None:
+    found = examined(status)
+    assert set(found.may.values()) == {word}
+    assert (found.maximum_page_limit, found.api, found.is_healthy) == (None, "v2", False)
+    assert found.as_dict()["health"] == {"scheduler": "unhealthy", "dag_processor": None}
+
+
+def test_a_reply_that_shows_nothing_leaves_a_permission_unknown() -> None:
+    remote = ScriptedRemote(OPEN, V2, retry=RetryPolicy(attempts=1))
+    healthy = ok({"scheduler": {"status": "healthy"}, "triggerer": {"status": None}})
+
+    def reply(request: object) -> object:
+        path, method = getattr(request, "path", ""), getattr(request, "method", "")
+        if path.endswith("/health"):
+            return healthy
+        return answer(503) if method == "DELETE" else answer(404, {"detail": "none"})
+
+    found = remote.drive(ConnectionTest(remote.deployment.client).examine(), reply, lambda: OPEN)  # type: ignore[arg-type]
+    assert {name for name, word in found.may.items() if word == "unknown"} == {"delete DAG runs", "write pools"}
+    assert found.is_healthy
+
+
+def test_a_health_that_cannot_be_read_is_none() -> None:
+    found = examined(404, answer(503))
+    assert (found.health, found.is_healthy) == (None, False)
