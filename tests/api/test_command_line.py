@@ -256,3 +256,39 @@ def test_the_run_id_of_a_key_depends_on_dag_and_key() -> None:
     assert len(ids) == 6
     assert all(len(each) <= 250 for each in ids)
     assert run_id_of_key("a", dag_id="x") == run_id_of_key("a", dag_id="x")
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_assets_and_events_are_listed_and_registered(
+    version: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in LOGIN.items():
+        monkeypatch.setenv(name, value)
+    with FakeDeployment(version) as remote:
+        remote.add_asset("s3://b/a", producers=["load"])
+        assert run(remote, "assets", "register", "s3://b/a", "--extra", '{"k": 1}') == 0
+        assert remote.asset_events()[0]["extra"]["k"] == 1
+        capsys.readouterr()
+        assert run(remote, "assets", "list", "-o", "json") == 0
+        assert json.loads(capsys.readouterr().out)[0]["producing_dag_ids"] == ["load"]
+        assert run(remote, "assets", "events", "s3://b/a", "-o", "json") == 0
+        assert json.loads(capsys.readouterr().out)[0]["extra"]["k"] == 1
+        assert run(remote, "assets", "events", "unknown") == 4
+
+
+def test_bash_completes_the_commands(tmp_path: Path) -> None:
+    # Where a user's shell finds it: an executable on PATH.
+    script = tmp_path / "astronomer-remote"
+    script.write_text(f"#!{sys.executable}\nfrom astronomer_remote.cli.main import main\nmain()\n")
+    script.chmod(0o755)
+    line = "astronomer-remote tri"
+    code = f"""
+eval "$(astronomer-remote completion bash)"
+COMP_LINE={line!r} COMP_POINT={len(line)} COMP_TYPE=9 COMP_WORDS=(astronomer-remote tri) COMP_CWORD=1
+function=$(complete -p astronomer-remote | grep -o '[^ ]* astronomer-remote$' | cut -d' ' -f1)
+$function astronomer-remote tri astronomer-remote
+echo "${{COMPREPLY[@]}}"
+"""
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["trigger"], done.stderr
