@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
 from importlib import import_module
@@ -26,6 +26,7 @@ from astronomer_remote.api.waiting.event_cursor import EventCursor, RemoteEvent
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.arguments import asset_or_text, check_asset, date, json_object, required_id, seconds, states
 from astronomer_remote.compat import BaseEventTrigger, require_watchers, store_state, stored_state
+from astronomer_remote.dependencies import ASSET, DAG, Dependency
 from astronomer_remote.exceptions import airflow_exceptions
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ class RemoteEventTrigger(BaseEventTrigger):
     @abstractmethod
     def watched(self) -> dict[str, Any]:
         """The arguments that say what is watched."""
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        """What a trigger of this class depends on in the remote, for the map."""
+        return ()
 
     @abstractmethod
     async def open(self, hook: AstronomerHook) -> EventSource:
@@ -206,6 +212,10 @@ class RemoteAssetEventTrigger(RemoteEventTrigger):
         self.uri = uri
         self.name = name
 
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency("waits for events of", ASSET, task.uri or task.name),)
+
     def watched(self) -> dict[str, Any]:
         return {"uri": self.uri, "name": self.name, "extra": self.extra}
 
@@ -233,6 +243,10 @@ class RemoteDagRunTrigger(RemoteEventTrigger):
         with airflow_exceptions():
             self.dag_id = required_id(dag_id, "dag_id")
             self.states = sorted(_states(states))
+
+    @classmethod
+    def remote_dependencies(cls, task: Any) -> Iterable[Dependency]:
+        return (Dependency("waits for", DAG, task.dag_id),)
 
     def watched(self) -> dict[str, Any]:
         return {"dag_id": self.dag_id, "states": self.states}

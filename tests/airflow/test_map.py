@@ -389,28 +389,18 @@ def test_mapped_tasks_subclasses_and_groups_are_found() -> None:
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers")
 def test_the_triggers_of_asset_watchers_are_found() -> None:
     from airflow.sdk import Asset, AssetAll, AssetWatcher
-    from airflow.triggers.base import BaseEventTrigger
 
-    from astronomer_remote.dependencies import ASSET, Dependency
+    from astronomer_remote.triggers.event import RemoteAssetEventTrigger, RemoteDagRunTrigger
 
-    class Watches(BaseEventTrigger):
-        astronomer_conn_id = "one"
-
-        @classmethod
-        def remote_dependencies(cls, task: Any) -> list[Dependency]:
-            return [Dependency("waits for events of", ASSET, "s3://a")]
-
-        def serialize(self) -> tuple[str, dict[str, Any]]:
-            return "x.Watches", {}
-
-        async def run(self) -> Any:
-            yield
-
-    watched = Asset("local", watchers=[AssetWatcher(name="w", trigger=Watches())])
+    events = RemoteAssetEventTrigger(asset="s3://a", astronomer_conn_id="one")
+    runs = RemoteDagRunTrigger(dag_id="load", astronomer_conn_id="two")
+    watched = Asset("local", watchers=[AssetWatcher(name="a", trigger=events), AssetWatcher(name="b", trigger=runs)])
     with DAG("local", schedule=AssetAll(watched, Asset("other"))) as dag:
         pass
-    (edge,) = [Edge(local="here", **fields) for fields in edges_of(dag, "local.py")]
-    assert row(edge) == ("local", "(schedule)", "waits for events of", "one", "asset", "s3://a")
+    assert [row(Edge(local="here", **fields)) for fields in edges_of(dag, "local.py")] == [
+        ("local", "(schedule)", "waits for events of", "one", "asset", "s3://a"),
+        ("local", "(schedule)", "waits for", "two", "DAG", "load"),
+    ]
 
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(1)> " \\ \x1b[2J &amp; ]\n%%DATA%%'
