@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -38,33 +39,7 @@ from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
 from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from astronomer_remote.testing import FakeDeployment
 
-EIGHT = '''
-"""Eight dependencies of two deployments."""
-from datetime import datetime
-import helper_of_this_folder
-from airflow.providers.common.compat.sdk import DAG
-from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
-from astronomer_remote.operators.pool import RemoteUpdatePoolOperator
-from astronomer_remote.operators.asset import RemoteAssetEventOperator
-from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
-from astronomer_remote.sensors.pool import RemotePoolSlotSensor
-
-print("DAG files may print")
-with DAG("sales", schedule=None, start_date=datetime(2026, 1, 1)):
-    RemoteTriggerDagRunOperator(
-        task_id="load", trigger_dag_id="load_sales", astronomer_conn_id="one", wait_for_completion=True
-    )
-    RemoteTriggerDagRunOperator(task_id="missing", trigger_dag_id="no_such_dag", astronomer_conn_id="one")
-    RemotePoolSlotSensor(task_id="room", pool_name="warehouse", slots=8, astronomer_conn_id="one")
-    RemoteDagRunSensor(
-        task_id="rows", external_dag_id="load_sales", external_task_id="rows", astronomer_conn_id="one"
-    )
-with DAG("reports", schedule=None, start_date=datetime(2026, 1, 1)):
-    RemoteDagRunSensor(task_id="upstream", external_dag_id="publish", astronomer_conn_id="two")
-    RemoteUpdatePoolOperator(task_id="enlarge", pool_name="reports", slots=4, astronomer_conn_id="two")
-    RemoteAssetEventOperator(task_id="announce", asset="s3://lake/reports", astronomer_conn_id="two")
-    RemoteTriggerDagRunOperator(task_id="later", trigger_dag_id="{{ params.dag }}", astronomer_conn_id="two")
-'''
+LOCAL_DAGS = Path(__file__).parents[1] / "live" / "map_dags" / "local"
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +54,7 @@ def logging_as_before() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("team_a") / "dags"
-    made.mkdir()
-    (made / "eight.py").write_text(EIGHT)
-    (made / "helper_of_this_folder.py").write_text("VALUE = 1\n")
+    shutil.copytree(LOCAL_DAGS, made, ignore=shutil.ignore_patterns("__pycache__"))
     (made / "broken.py").write_text('from airflow import DAG\nraise ValueError("this \\x1b[31m DAG file is broken")\n')
     return made
 
