@@ -39,7 +39,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Compute, Flow, Request, Response, blocking, request_to
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import AsyncDriver
-from tests.api.script import URL, V1, V2, ScriptedRemote, Turn, answer, ok, page
+from tests.api.script import URL, V1, V2, ScriptedRemote, Turn, answer, ok, page, plain
 
 PAGE = Path(__file__).parents[2] / "docs" / "connect" / "own_login.md"
 TOKEN_URL = "https://login.example.com/token"
@@ -283,6 +283,83 @@ def test_many_flows_that_wait_cause_one_refresh(gateway: Settings) -> None:
     assert {pool.name for pool in asyncio.run(run())} == {"p"}
     # The first token of all, and the one after its refusal.
     assert counted == {"tokens": 2, "pools": counted["pools"]}
+
+
+class Network(AsyncDriver):
+    """Answers without a network, after a moment in which other flows run."""
+
+    def __init__(self, settings: Settings, reply: Callable[[Request], Response], rotated: Settings) -> None:
+        async def reload() -> Settings:
+            await asyncio.sleep(0.02)
+            return rotated
+
+        super().__init__(None, settings, reload=reload)  # type: ignore[arg-type]  # it sends nothing
+        self._reply = reply
+
+    async def _send(self, request: Request) -> Response:
+        await asyncio.sleep(0.01)
+        return self._reply(request)
+
+
+def test_a_rotated_password_ends_no_flow_of_those_that_run_at_once() -> None:
+    old, new = (Settings.parse(host=URL, login="u", password=f"{age}-password") for age in ("old", "new"))
+    logins: list[str] = []
+
+    def reply(request: Request) -> Response:
+        if request.path == "/auth/token":
+            logins.append(request.body["password"])
+            return (
+                answer(201, {"access_token": "t0ken-of-the-user"})
+                if request.body["password"] == "new-password"
+                else answer(401, {"detail": "Invalid credentials"})
+            )
+        return answer(200, {"version": "3.1.0"}) if request.path.endswith("version") else FOUND
+
+    async def run() -> list[Any]:
+        deployment, driver = Deployment(old, client=Client(old)), Network(old, reply, new)
+        return await asyncio.gather(*(driver.run(deployment.get_pool("p")) for _ in range(20)))
+
+    assert {pool.name for pool in asyncio.run(run())} == {"p"}
+    assert logins == ["old-password", "new-password"]
+
+
+def test_flows_that_start_at_once_behind_a_gateway_log_in_once() -> None:
+    settings = Settings.parse(
+        host=URL, login="c", password="s3cret-of-c", extra={"auth": "oauth2", "token_url": TOKEN_URL}
+    )
+    tokens: list[Request] = []
+
+    def reply(request: Request) -> Response:
+        if request.url == TOKEN_URL:
+            tokens.append(request)
+            return answer(200, {"access_token": "t0ken-of-the-client"})
+        if "Authorization" not in request.headers:
+            return page(401)
+        return answer(200, {"version": "3.1.0"}) if request.path.endswith("version") else FOUND
+
+    async def run() -> list[Any]:
+        deployment, driver = Deployment(settings, client=Client(settings)), Network(settings, reply, settings)
+        return await asyncio.gather(*(driver.run(deployment.get_pool("p")) for _ in range(50)))
+
+    assert {pool.name for pool in asyncio.run(run())} == {"p"}
+    assert len(tokens) == 1
+
+
+def test_a_token_that_a_gateway_repeats_during_the_detection_is_masked() -> None:
+    settings = Settings.parse(
+        host=URL, login="c", password="s3cret-of-c", extra={"auth": "oauth2", "token_url": TOKEN_URL}
+    )
+    token = "abcdefghijklmnopqrstuvwxyz.0123456789"
+    remote = ScriptedRemote(settings, retry=RetryPolicy(attempts=1))
+    with pytest.raises(RemoteError) as raised:
+        remote.play(
+            remote.deployment.get_version(),
+            Turn("GET /api/v2/version", page(401)),
+            Turn("POST /token", ok({"access_token": token})),
+            Turn("GET /api/v2/version", plain(503, f"bad header Authorization: Bearer {token}")),
+        )
+    assert "bad header" in str(raised.value)
+    assert token not in str(raised.value)
 
 
 def test_libraries_that_block_run_beside_the_event_loop_and_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

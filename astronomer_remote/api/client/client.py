@@ -133,14 +133,13 @@ class Client:
             self._authentication = before_detection(self.settings)
         login = self._authentication
         try:
-            found = yield from detect.dialect(self.settings, self._send_for(login), login, self.clock)
+            found = yield from detect.dialect(self.settings, self._send_with_retries, login, self._prepare)
         except UnexpectedReply:
             # A gateway that is broken for now refuses each form of a token.
             self._authentication = None
             raise
         if login:
             login.remote_is(found.generation, found.version)
-            self._redaction.add(login.issued)
         return found
 
     def request(self, operation: Operation[T], attempts_if_missing: int | None = None) -> Flow[T]:
@@ -299,6 +298,7 @@ class Client:
             authentication = yield from self._authenticate()
             # Again, since the connection may have been read again.
             self._check_read_only(request, f"send {request.method} {request.path}")
+            self._check_deployment(request)
             shown = authentication.headers()
             outcome = yield from self._attempt(request.with_headers(shown))
             if isinstance(outcome, Response):
@@ -340,17 +340,23 @@ class Client:
                 yield from self._prepare(authentication)
             except AuthenticationFailed as error:
                 error.at_login = True
+                if authentication is not self._authentication:
+                    # Another flow has read the connection again meanwhile.
+                    continue
                 if reloaded or not (yield from self._reload()):
                     raise
                 reloaded = True
             else:
-                self._redaction.add(authentication.issued)
-                return authentication
+                if authentication is self._authentication:
+                    return authentication
 
     def _prepare(self, authentication: Authentication) -> Flow[None]:
         """Log in, once for all flows of this client that need it at the same time."""
         while self._logging_in:
             yield Sleep(LOGIN_POLL)
+        if authentication is not self._authentication:
+            # Another flow was refused and reads the connection again.
+            return
         self._logging_in = True
         try:
             yield from self._retrying(partial(self._log_in, authentication))
@@ -358,8 +364,11 @@ class Client:
             self._logging_in = False
 
     def _log_in(self, authentication: Authentication) -> Flow[None]:
+        # What it sends to get a token may be repeated by the reply.
+        self._redaction.add(authentication.issued)
         try:
             yield from authentication.prepare(self.clock(), self._send_for(authentication))
+            self._redaction.add(authentication.issued)
         except (RemoteError, TransportError):
             raise
         except Exception as error:

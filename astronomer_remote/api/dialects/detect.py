@@ -20,6 +20,8 @@ LONGEST_TYPE = 50
 LOGIN_ATTEMPTS = 2
 """How often a probe is sent with credentials: in another form, or with another token, after a refusal."""
 
+Prepare = Callable[[Authentication], Flow[None]]
+
 PROBES: Mapping[Generation, str] = {
     Generation.V2: "/api/v2/version",
     Generation.V1: "/api/v1/version",
@@ -27,14 +29,14 @@ PROBES: Mapping[Generation, str] = {
 }
 
 
-def dialect(settings: Settings, send: Send, login: Authentication | None, clock: Callable[[], float]) -> Flow[Dialect]:
+def dialect(settings: Settings, send: Send, login: Authentication | None, prepare: Prepare) -> Flow[Dialect]:
     """
     The dialect of the remote.
 
     :param settings: with the generation, if the connection names it; then only its version is read.
     :param login: a login that does not depend on the version. A gateway in front of a hosted deployment lets no
         request through without it; it is used only after a refusal.
-    :param clock: seconds since the epoch.
+    :param prepare: gets the login ready.
     :raises RemoteError: with what answered instead of Airflow.
     """
     generations = [settings.generation] if settings.generation else list(PROBES)
@@ -45,7 +47,7 @@ def dialect(settings: Settings, send: Send, login: Authentication | None, clock:
         request = Request("GET", PROBES[generation], authenticated=False)
         reply = yield from send(request)
         if login and login.refused(reply):
-            reply = yield from _with_login(request, login, send, clock)
+            reply = yield from _with_login(request, login, send, prepare)
         found = _recognise(settings, generation, reply)
         # Airflow 2.0 may offer the experimental API too, so that what did not deny the newer one may be such.
         if found and not (
@@ -56,9 +58,9 @@ def dialect(settings: Settings, send: Send, login: Authentication | None, clock:
     raise _nothing_found(settings, answers)
 
 
-def _with_login(request: Request, login: Authentication, send: Send, clock: Callable[[], float]) -> Flow[Response]:
+def _with_login(request: Request, login: Authentication, send: Send, prepare: Prepare) -> Flow[Response]:
     for _ in range(LOGIN_ATTEMPTS):
-        yield from login.prepare(clock(), send)
+        yield from prepare(login)
         reply = yield from send(request.with_headers(login.headers()))
         if not (login.refused(reply) and login.refresh()):
             break
