@@ -24,7 +24,7 @@ UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract test
 FAULTS := test_faults.py test_kills.py test_old_remotes.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 ASSETS := test_assets.py test_lineage.py
-AUTH := test_auth.py
+AUTH := test_auth.py test_keycloak.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
 LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(SOAK) $(HOSTILE)
@@ -117,7 +117,7 @@ tasks: venv ## run the operators for pools and DAGs in tasks of real deployments
 assets: venv ## register asset events through faults and killed workers, wait for them, and compare lineage, in real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(ASSETS:%=tests/live/%)
 
-auth: venv ## wait behind a gateway while OAuth2 tokens expire and the secret is rotated, in real deployments
+auth: venv ## wait while OAuth2 tokens expire and the secret is rotated, and use the Keycloak auth manager, in real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(AUTH:%=tests/live/%)
 
 fuzz: venv ## run every operation and task with randomly changed replies; FUZZ_CASES, FUZZ_SEED
