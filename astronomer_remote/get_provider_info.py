@@ -7,6 +7,7 @@ Airflow reads the form in two shapes: 3.2 and later from the provider info, with
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
@@ -228,8 +229,14 @@ def _conn_field(field: Field) -> dict[str, Any]:
 
 def _choices(field: Field) -> list[str]:
     """The choices of a field; for the authentication, with the logins that other packages bring."""
-    further = sorted(entry_points(group="astronomer_remote.auth").names) if field.name == "auth" else []
-    return list(dict.fromkeys((*field.choices, *further)))
+    return list(dict.fromkeys((*field.choices, *(_further_logins() if field.name == "auth" else ()))))
+
+
+@cache
+def _further_logins() -> tuple[str, ...]:
+    """Read once, as Airflow may call :func:`get_provider_info` several times. ``auth`` is compared in lower case."""
+    names = entry_points(group="astronomer_remote.auth").names
+    return tuple(sorted(name for name in names if name == name.lower()))
 
 
 def _modules(*names: str) -> list[dict[str, Any]]:
