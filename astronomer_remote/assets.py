@@ -88,6 +88,8 @@ def remote_dag_asset(
 
 
 def _watched(kind: str, remote: str, name: str | None, trigger: RemoteEventTrigger) -> Asset:
+    uri = f"astronomer-remote://{quote(trigger.astronomer_conn_id, safe='')}/{kind}/{quote(remote, safe='')}"
+    if name:
+        uri += f"/{quote(name, safe='')}"
     name = name or f"{trigger.astronomer_conn_id}:{remote}"
-    uri = f"astronomer-remote://{quote(trigger.astronomer_conn_id, safe='')}/{kind}/{quote(name, safe='')}"
     return Asset(name=name, uri=uri, watchers=[AssetWatcher(name="remote", trigger=trigger)])

@@ -120,9 +120,9 @@ async def stored_state(trigger: Any, key: str) -> Any:
             found = await store.aget(key)
             if found is not None:
                 return found
-    from airflow.sdk.execution_time import comms, task_runner
+    from airflow.sdk.execution_time import comms
 
-    reply = await task_runner.SUPERVISOR_COMMS.asend(comms.GetVariable(key=key))
+    reply = await _send_to_supervisor(comms.GetVariable(key=key))
     if isinstance(reply, comms.VariableResult):
         return json.loads(reply.value or "null")
     if isinstance(reply, comms.ErrorResponse) and reply.error.value == "VARIABLE_NOT_FOUND":
@@ -137,12 +137,20 @@ async def store_state(trigger: Any, key: str, value: Any) -> None:
         with suppress(ValueError):
             await store.aset(key, value)
             return
-    from airflow.sdk.execution_time import comms, task_runner
+    from airflow.sdk.execution_time import comms
 
-    message = comms.PutVariable(
-        key=key, value=json.dumps(value), description="Which events of a remote were passed on. Kept by a watcher."
+    await _send_to_supervisor(
+        comms.PutVariable(
+            key=key, value=json.dumps(value), description="Which events of a remote were passed on. Kept by a watcher."
+        )
     )
-    await task_runner.SUPERVISOR_COMMS.asend(message)
+
+
+async def _send_to_supervisor(message: Any) -> Any:
+    from airflow.sdk.execution_time import task_runner
+
+    # The reply must be read even if the trigger is cancelled: before 3.3, an unread reply ends the triggerer.
+    return await asyncio.shield(task_runner.SUPERVISOR_COMMS.asend(message))
 
 
 def empty_operator(task_id: str) -> BaseOperator:

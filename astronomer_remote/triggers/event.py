@@ -22,7 +22,7 @@ from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings, TransientError
 from astronomer_remote.api.protocol.models import FINISHED_RUN_STATES, asset_ref, utc_text, utc_text_of
-from astronomer_remote.api.waiting.event_cursor import EventCursor, RemoteEvent
+from astronomer_remote.api.waiting.event_cursor import EventCursor
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.arguments import asset_or_text, check_asset, date, json_object, required_id, seconds, states
 from astronomer_remote.compat import BaseEventTrigger, require_watchers, store_state, stored_state
@@ -40,6 +40,9 @@ LONGEST_PAUSE = 300.0
 
 SECONDS_BETWEEN_SAVES = 300.0
 """How far the cursor advances without events before it is stored."""
+
+EVENTS_AT_ONCE = 200
+"""After so many events the cursor is stored, so that a crash repeats no more of them."""
 
 TURNS_TO_SETTLE = 12
 SECONDS_PER_TURN = 0.25
@@ -103,7 +106,7 @@ class RemoteEventTrigger(BaseEventTrigger):
     @property
     def cursor_key(self) -> str:
         """Key of the stored cursor, in the asset's state store or in Airflow's variables."""
-        what = self.cursor_name or [self.astronomer_conn_id, self.since, self.watched()]
+        what = [self.cursor_name, self.astronomer_conn_id, self.watched()]
         digest = sha256(dumps([type(self).__name__, what], sort_keys=True).encode()).hexdigest()
         return f"astronomer_remote_cursor_{digest[:24]}"
 
@@ -117,14 +120,16 @@ class RemoteEventTrigger(BaseEventTrigger):
         source: EventSource | None = None
         cursor: EventCursor | None = None
         saved = 0.0
+        unsaved = False
         failures = 0
         while True:
             try:
-                cursor = await self._cursor(cursor)
+                cursor = cursor or await self._cursor(None)
                 source = source or await self._source()
                 found = await source.poll(cursor.since, self.poke_interval)
-                # Another triggerer may have passed some on while this one did not run.
-                cursor = await self._cursor(cursor)
+                if cursor.fresh(found.events):
+                    # Another triggerer may have passed some on while this one did not run.
+                    cursor = await self._cursor(cursor)
                 fresh = cursor.fresh(found.events)
             except Exception as error:  # noqa: BLE001  # Airflow would start a trigger that ends again, without a pause
                 failures += 1
@@ -137,11 +142,17 @@ class RemoteEventTrigger(BaseEventTrigger):
                 await asyncio.sleep(pause)
                 continue
             failures = 0
-            for event in fresh:
-                yield TriggerEvent(event.payload)  # type: ignore[no-untyped-call]  # so in Airflow 2
-            cursor = cursor.after(fresh, found.listed_at)
-            if fresh or cursor.since - saved >= SECONDS_BETWEEN_SAVES:
-                saved = await self._save(cursor, fresh)
+            for first in range(0, len(fresh), EVENTS_AT_ONCE):
+                some = fresh[first : first + EVENTS_AT_ONCE]
+                for event in some:
+                    yield TriggerEvent(event.payload)  # type: ignore[no-untyped-call]  # so in Airflow 2
+                self.log.info("Passed on %d events", len(some))
+                cursor = cursor.passed(some)
+                unsaved = not await self._save(cursor, settle=True)
+            cursor = cursor.after(found.listed_at)
+            if unsaved or cursor.since - saved >= SECONDS_BETWEEN_SAVES:
+                stored = await self._save(cursor, settle=unsaved)
+                unsaved, saved = unsaved and not stored, cursor.since if stored else saved
             await asyncio.sleep(max(SECONDS_PER_TURN, self.poke_interval - source.age()))
 
     async def _source(self) -> EventSource:
@@ -164,21 +175,28 @@ class RemoteEventTrigger(BaseEventTrigger):
         self.log.info("Watching for the first time: events since %s", utc_text_of(first.since))
         return first
 
-    async def _save(self, cursor: EventCursor, fresh: list[RemoteEvent]) -> float:
-        """Store the cursor once Airflow has registered the events. :return: from when on it is."""
+    async def _save(self, cursor: EventCursor, *, settle: bool) -> bool:
+        """
+        Store the cursor.
+
+        :param settle: whether to wait until Airflow has registered the events that were sent before.
+        :return: whether it is stored; if not, that is tried again after the next poll.
+        """
         try:
-            if fresh:
-                self.log.info("Passed on %d events", len(fresh))
+            if settle:
+                # Airflow handles what it gets in order. The first answer means that no earlier message is in its way,
+                # such as other triggers' events, so that within the pause ours are handed over; the answers after the
+                # pause mean that they are registered.
+                await stored_state(self, self.cursor_key)
                 for _ in range(TURNS_TO_SETTLE):
                     await asyncio.sleep(SECONDS_PER_TURN)
-                # Airflow handles what it gets in order: once it has answered twice, it has registered the events.
                 for _ in range(2):
                     await stored_state(self, self.cursor_key)
             await store_state(self, self.cursor_key, cursor.as_dict())
         except Exception as error:  # noqa: BLE001  # it is stored after the next poll
             self.log.warning("Could not store which events were passed on: %s", untrusted.readable(str(error)))
-            return 0.0
-        return cursor.since
+            return False
+        return True
 
 
 class RemoteAssetEventTrigger(RemoteEventTrigger):

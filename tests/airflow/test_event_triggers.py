@@ -285,10 +285,11 @@ def test_the_end_of_a_run_is_passed_on(shop: FakeDeployment) -> None:
 def test_local_assets_are_named_after_what_they_watch() -> None:
     one, other = remote_asset(URI), remote_dag_asset("load", astronomer_conn_id="there")
     assert (one.name, other.name) == (f"astronomer_default:{URI}", "there:load")
-    assert one.uri == "astronomer-remote://astronomer_default/asset/astronomer_default%3As3%3A%2F%2Fshop%2Forders"
-    assert other.uri == "astronomer-remote://there/dag/there%3Aload"
+    assert one.uri == "astronomer-remote://astronomer_default/asset/s3%3A%2F%2Fshop%2Forders"
+    assert other.uri == "astronomer-remote://there/dag/load"
     named = remote_asset(asset=Asset("orders", URI), extra={"k": 1}, name="mine")
     assert named.name == "mine"
+    assert named.uri == "astronomer-remote://astronomer_default/asset/s3%3A%2F%2Fshop%2Forders/mine"
     assert (trigger_of(named).uri, trigger_of(named).extra) == (URI, {"k": 1})
     by_name = trigger_of(remote_asset(asset="orders"))
     restored = type(by_name)(**by_name.serialize()[1])
@@ -335,3 +336,117 @@ def test_a_dag_with_a_watched_asset_can_be_serialized() -> None:
 def test_bad_arguments_fail_while_the_dag_is_parsed(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(InvalidSettings, match=message):
         make()
+
+
+class BusyTriggerer(Store):
+    """
+    Handles one message after the other: what its triggers have sent, every 0.05 s, and their reads and writes.
+
+    When the first event is sent, it is busy with earlier ones, for longer than a trigger pauses.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+        self._sent: list[Any] = []
+        self._lock = asyncio.Lock()
+        self._busy = asyncio.Event()
+        self._handing_over: asyncio.Task[None] | None = None
+
+    async def send(self, event: Any) -> None:
+        self._handing_over = self._handing_over or asyncio.create_task(self._hand_over())
+        await self._busy.wait()
+        self._sent.append(event)
+
+    async def _hand_over(self) -> None:
+        seconds = 0.6
+        while True:
+            async with self._lock:
+                taken = list(self._sent)
+                self._busy.set()
+                await asyncio.sleep(seconds)
+                self.order += ["registered"] * len(taken)
+                del self._sent[: len(taken)]
+            seconds = 0.0
+            await asyncio.sleep(0.05)
+
+    async def aget(self, key: str) -> Any:
+        async with self._lock:
+            return await super().aget(key)
+
+    async def aset(self, key: str, value: Any) -> None:
+        async with self._lock:
+            self.order += ["stored"] * bool(value["seen"])
+            await super().aset(key, value)
+
+
+def test_the_cursor_is_stored_after_the_events_however_busy_the_triggerer_is(shop: FakeDeployment) -> None:
+    shop.add_asset_event(URI, {"n": 0})
+
+    async def run() -> list[str]:
+        triggerer = BusyTriggerer()
+
+        async def watch() -> None:
+            async for event in trigger(triggerer).run():
+                await triggerer.send(event)
+
+        watching = asyncio.create_task(watch())
+        for _ in range(300):
+            await asyncio.sleep(0.05)
+            if "stored" in triggerer.order:
+                break
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        return triggerer.order
+
+    assert asyncio.run(run())[:2] == ["registered", "stored"]
+
+
+def test_a_cancelled_trigger_reads_the_answer_of_its_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.execution_time import task_runner
+
+    from astronomer_remote.compat import stored_state
+
+    read: list[Any] = []
+
+    class Slow(Supervisor):
+        async def asend(self, message: Any) -> Any:
+            await asyncio.sleep(0.05)
+            read.append(message)
+            return await super().asend(message)
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Slow(), raising=False)
+
+    async def cancel() -> None:
+        reading = asyncio.create_task(stored_state(trigger(None), "key"))
+        await asyncio.sleep(0.01)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert read == []
+        await asyncio.sleep(0.1)
+        assert len(read) == 1
+
+    asyncio.run(cancel())
+
+
+def test_a_backlog_is_stored_piece_by_piece(monkeypatch: pytest.MonkeyPatch, shop: FakeDeployment) -> None:
+    monkeypatch.setattr(event_triggers, "EVENTS_AT_ONCE", 2)
+    for number in range(5):
+        shop.add_asset_event(URI, {"n": number})
+    store = Store()
+    sizes: list[int] = []
+    original = store.aset
+
+    async def aset(key: str, value: Any) -> None:
+        sizes.append(len(value["seen"]))
+        await original(key, value)
+
+    monkeypatch.setattr(store, "aset", aset)
+    assert numbers(passed_on(trigger(store), until=None)) == [0, 1, 2, 3, 4]
+    assert [size for size in sizes if size][:3] == [2, 4, 5]
+
+
+def test_a_dag_that_does_not_exist_is_logged(shop: FakeDeployment, capfd: pytest.CaptureFixture[str]) -> None:
+    made = trigger(Store(), RemoteDagRunTrigger, dag_id="lod")
+    assert passed_on(made, seconds=1.0) == []
+    assert "'lod'" in "".join(capfd.readouterr())

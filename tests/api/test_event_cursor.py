@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.waiting import event_cursor
-from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE, EventCursor, RemoteEvent
+from astronomer_remote.api.waiting.event_cursor import SECONDS_KEPT, SECONDS_SHOWN_LATE, EventCursor, RemoteEvent
 
 
 def event(key: str, moment: float) -> RemoteEvent:
@@ -23,30 +23,41 @@ def test_new_events_are_passed_on_oldest_first_and_once() -> None:
     cursor = EventCursor(100)
     found = [event("b", 120), event("a", 110), event("old", 99)]
     assert keys(cursor.fresh(found)) == ["a", "b"]
-    cursor = cursor.after(cursor.fresh(found), listed_at=125)
+    cursor = cursor.passed(cursor.fresh(found)).after(listed_at=125)
     assert keys(cursor.fresh([*found, event("c", 121)])) == ["c"]
 
 
 def test_an_event_that_is_shown_after_younger_ones_is_passed_on() -> None:
-    cursor = EventCursor(0).after([event("8", 5000)], listed_at=5001)
-    assert keys(cursor.fresh([event("7", 5000 - SECONDS_SHOWN_LATE + 10), event("8", 5000)])) == ["7"]
-    assert cursor.fresh([event("6", 5001 - SECONDS_SHOWN_LATE - 1)]) == []
+    cursor = EventCursor(0).passed([event("8", 5000)]).after(listed_at=5001)
+    assert keys(cursor.fresh([event("7", 5000 - SECONDS_KEPT + 10), event("8", 5000)])) == ["7"]
+    assert cursor.fresh([event("6", 5001 - SECONDS_KEPT - 1)]) == []
+
+
+def test_an_event_is_found_however_the_listings_that_reach_back_fall() -> None:
+    between = SECONDS_SHOWN_LATE / 2
+    for phase in range(0, int(between), 10):
+        shown_at = 10_000 + SECONDS_SHOWN_LATE
+        # The last listing before the event is shown was a moment ago; the next that reaches back may be minutes away.
+        cursor = EventCursor(0).after(listed_at=shown_at - 1)
+        for listed_at in range(int(shown_at), int(shown_at) + phase, 30):
+            cursor = cursor.after(listed_at=listed_at)
+        assert keys(cursor.fresh([event("late", 10_000)])) == ["late"], phase
 
 
 def test_keys_that_cannot_come_again_are_dropped() -> None:
-    cursor = EventCursor(0).after([event("a", 10)], listed_at=11)
+    cursor = EventCursor(0).passed([event("a", 10)]).after(listed_at=11)
     assert cursor.seen == {"a": 10}
-    assert cursor.after([], listed_at=10 + SECONDS_SHOWN_LATE + 1).seen == {}
+    assert cursor.after(listed_at=10 + SECONDS_KEPT + 1).seen == {}
 
 
 def test_the_cursor_does_not_go_back() -> None:
-    assert EventCursor(5000).after([], listed_at=1).since == 5000
+    assert EventCursor(5000).after(listed_at=1).since == 5000
 
 
 def test_a_cursor_is_limited_and_repeats_nothing_that_it_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_cursor, "MOST_KEPT", 3)
     events = [event(str(number), 1000.0 + number // 2) for number in range(8)]
-    cursor = EventCursor(900).after(events, listed_at=1010)
+    cursor = EventCursor(900).passed(events).after(listed_at=1010)
     assert set(cursor.seen) == {"6", "7"}
     assert cursor.fresh(events) == []
 
@@ -54,7 +65,7 @@ def test_a_cursor_is_limited_and_repeats_nothing_that_it_dropped(monkeypatch: py
 def test_many_events_of_one_moment_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_cursor, "MOST_KEPT", 3)
     events = [event(str(number), 1000.0) for number in range(8)]
-    cursor = EventCursor(900).after(events, listed_at=1010)
+    cursor = EventCursor(900).passed(events).after(listed_at=1010)
     assert len(cursor.seen) == 8
     assert cursor.fresh(events) == []
 

@@ -9,8 +9,11 @@ from typing import Any
 SECONDS_SHOWN_LATE = 600.0
 """How long after its timestamp an event may be shown by the remote, and is still passed on."""
 
-MOST_KEPT = 1_000
-"""Keys of events that a cursor contains at most."""
+SECONDS_KEPT = SECONDS_SHOWN_LATE * 1.5
+"""How far a cursor reaches back: a listing that does is requested only every few minutes."""
+
+MOST_KEPT = 500
+"""Keys of events that a cursor contains at most; Airflow 3.3 recommends less than 64 KiB for a stored value."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,17 @@ class EventCursor:
         found = {event.key: event for event in events if event.moment >= self.since and event.key not in self.seen}
         return sorted(found.values(), key=lambda event: event.moment)
 
-    def after(self, events: Iterable[RemoteEvent], listed_at: float) -> EventCursor:
-        """
-        The cursor after events were passed on.
+    def passed(self, events: Iterable[RemoteEvent]) -> EventCursor:
+        """The cursor after events were passed on; the next ones are not older."""
+        return _cursor(self.since, {**self.seen, **{event.key: event.moment for event in events}})
 
-        :param listed_at: when the listing that they are from was requested, by the remote's clock.
+    def after(self, listed_at: float) -> EventCursor:
         """
-        seen = {**self.seen, **{event.key: event.moment for event in events}}
-        return _cursor(max(self.since, listed_at - SECONDS_SHOWN_LATE), seen)
+        The cursor after all events of a listing were passed on.
+
+        :param listed_at: when the listing was requested, by the remote's clock.
+        """
+        return _cursor(max(self.since, listed_at - SECONDS_KEPT), self.seen)
 
     def merged(self, other: EventCursor) -> EventCursor:
         """What was passed on according to either."""

@@ -8,6 +8,7 @@ the same deployment with the same credentials share one listing per poll.
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -16,7 +17,14 @@ from weakref import WeakSet
 
 from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
-from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunNotFound, NotSupported, TransientError
+from astronomer_remote.api.protocol.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    DagRunNotFound,
+    NotSupported,
+    ReplyTooLarge,
+    TransientError,
+)
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, utc_text_of
 from astronomer_remote.api.protocol.settings import Settings
@@ -24,6 +32,8 @@ from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE, Remot
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.api.watch.asset_watcher import EventFeed, Subscriber
 from astronomer_remote.api.watch.shared import ReloadSettings, Shared
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,12 @@ class EventSource(Protocol):
     """What a trigger polls."""
 
     async def poll(self, since: float, seconds: float) -> Found:
-        """Read the events since a moment. :param seconds: how old the last listing may be."""
+        """
+        Read the events since a moment.
+
+        :param seconds: how old the last listing may be.
+        :raises NotFound: if the remote has nothing of that name.
+        """
 
     def age(self) -> float:
         """Seconds since the last listing."""
@@ -137,11 +152,16 @@ class RunFeed(Shared):
         for source in watching:
             source.offer([run for run in runs if run.dag_id == source.dag_id], began)
 
+    async def check(self, dag_id: str) -> None:
+        """:raises DagNotFound: if the remote has no such DAG, or does not show it to this account."""
+        await self._run(self._deployment.dags.get(dag_id))
+
     async def whole(self, run: DagRun) -> DagRun:
-        """The same run with its conf and note; as it is, if it was deleted meanwhile."""
+        """The same run with its conf and note; as it is, if it was deleted meanwhile or cannot be read."""
         try:
             return await self._run(self._deployment.runs.get(run.dag_id, run.run_id))
-        except DagRunNotFound:
+        except (DagRunNotFound, AccessDenied, ReplyTooLarge) as error:
+            log.warning("Run %s of DAG %s is passed on without its conf: %s", run.run_id, run.dag_id, error)
             return run
 
 
@@ -164,6 +184,7 @@ class EndedRuns:
         self._whole: dict[str, DagRun] = {}
         self._wide_at: float | None = None
         self._listed_at: float | None = None
+        self._exists = False
 
     @property
     def is_listed(self) -> bool:
@@ -189,6 +210,10 @@ class EndedRuns:
     async def poll(self, since: float, seconds: float) -> Found:
         self._since = since
         await self._feed.read(self, seconds)
+        if not self._exists:
+            # A listing of a DAG that does not exist is just empty.
+            await self._feed.check(self.dag_id)
+            self._exists = True
         for kept in (self._found, self._whole):
             for key in [key for key, run in kept.items() if seconds_of(run.end_date or "") < since]:
                 del kept[key]
