@@ -23,7 +23,7 @@ UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract test
 # These have their own targets.
 FAULTS := test_faults.py test_kills.py test_old_remotes.py
 TASKS := test_pool_tasks.py test_dag_switches.py
-ASSETS := test_assets.py test_lineage.py
+ASSETS := test_assets.py test_lineage.py test_watchers.py
 AUTH := test_auth.py test_keycloak.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py

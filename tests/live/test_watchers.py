@@ -1,0 +1,141 @@
+"""What happens in a real remote becomes events of local assets, while triggerers are killed and requests fail."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.deployments import Airflow
+from dev.faults import AT_RANDOM, Rule
+from dev.proxy import Proxy
+from tests.live.local import LocalAirflow
+from tests.live.remote import RemoteAirflow, RemoteApi
+from tests.live.stage import LOCAL
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
+
+HERE = Path(__file__).parent
+EVENTS = 200
+KILLS = {60: ("triggerer", signal.SIGKILL), 130: ("another-triggerer", signal.SIGTERM)}
+"""After which event which triggerer is ended, and how."""
+
+SHARE = 0.2
+URI = "s3://contract/orphans"
+
+
+class Bridge:
+    """A local and a remote deployment."""
+
+    def __init__(self, local: Airflow, remote: Airflow, faulty: Proxy, many: Proxy) -> None:
+        self.local = LocalAirflow(local)
+        self.remote = RemoteAirflow(remote)
+        self.api = RemoteApi(remote)
+        self.faulty, self.many = faulty, many
+
+    def emit(self, **extra: Any) -> None:
+        """Make an event in the remote."""
+        self.api.run(self.api.remote.create_asset_event(uri=URI, extra=extra))
+
+    def payloads(self, name: str) -> list[dict[str, Any]]:
+        """What the events of a local asset say, from the local database."""
+        sql = "SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = ? ORDER BY e.id"
+        return [json.loads(extra)["payload"] for (extra,) in self.local.deployment.database.query(sql, name)]
+
+    def triggerer_logs(self) -> str:
+        names = self.local.deployment.processes
+        return "\n".join(self.local.deployment.log(name, 60) for name in names if "triggerer" in name)
+
+    def watching(self) -> int:
+        """How many triggers a triggerer runs."""
+        sql = "SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL"
+        return int(self.local.deployment.database.query(sql)[0][0])
+
+
+@pytest.fixture(scope="module", params=[("3.3.2", "3.3.2"), ("3.0.6", "2.11.2")], ids="-".join)
+def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
+    local_version, remote_version = request.param
+    with ExitStack() as stack:
+        remote = stack.enter_context(Airflow(remote_version, name="remote", dags=HERE / "remote_dags"))
+        login, password = remote.users["admin"]
+        faulty = stack.enter_context(Proxy(remote.url, [Rule(AT_RANDOM, share=SHARE)], seed=7))
+        many = stack.enter_context(Proxy(remote.url))
+        env = dict(LOCAL)
+        for conn_id, proxy in {"faulty": faulty, "many": many}.items():
+            fields = {"conn_type": "astronomer", "host": proxy.url, "login": login, "password": password}
+            env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
+        local = Airflow(local_version, name="local", project=True, dags=HERE / "watcher_dags", env=env)
+        stack.enter_context(local)
+        local.start_another_triggerer()
+        bridge = Bridge(local, remote, faulty, many)
+        wait_until(lambda: bridge.watching() >= 52, bridge.triggerer_logs, timeout=200)
+        # Each trigger stores where it starts.
+        wait_until(lambda: has_started(bridge), bridge.triggerer_logs, timeout=200)
+        yield bridge
+
+
+def has_started(bridge: Bridge) -> bool:
+    table = "asset_state_store" if bridge.local.deployment.version >= "3.3" else "variable"
+    sql = f"SELECT count(*) FROM {table} WHERE key LIKE 'astronomer_remote_cursor_%'"
+    return int(bridge.local.deployment.database.query(sql)[0][0]) >= 52
+
+
+def test_fifty_watchers_share_one_request_per_poll(bridge: Bridge) -> None:
+    # Each one first reads the past events of its asset.
+    time.sleep(20)
+    listings = r"/(assets|datasets)/events\?(?!.*(asset|dataset)_id)"
+    own = r"/(assets|datasets)/events\?.*(asset|dataset)_id"
+    before, past, began = bridge.many.requests("GET", listings), bridge.many.requests("GET", own), time.monotonic()
+    time.sleep(40)
+    took = time.monotonic() - began
+    polls, again = bridge.many.requests("GET", listings) - before, bridge.many.requests("GET", own) - past
+    print(f"{polls} listings and {again} readings of past events in {took:.0f} s, by two triggerers, every 5 s")
+    assert 5 <= polls <= 2 * (took / 5 + 2)
+    assert again == 0
+    bridge.emit(many=7)
+    wait_until(lambda: len(bridge.payloads("many_7")) == 1, bridge.triggerer_logs, timeout=60)
+    assert not bridge.payloads("many_8")
+
+
+def test_no_event_is_lost_while_triggerers_are_killed(bridge: Bridge) -> None:
+    local = bridge.local.deployment
+    for number in range(EVENTS):
+        bridge.emit(of="stream", number=number)
+        if number in KILLS:
+            name, sig = KILLS[number]
+            local.stop_component(name, sig)
+            local.start_component("triggerer") if name == "triggerer" else local.start_another_triggerer()
+        time.sleep(0.25)
+
+    def missing() -> set[int]:
+        return set(range(EVENTS)) - {payload["extra"]["number"] for payload in bridge.payloads("stream")}
+
+    wait_until(lambda: not missing(), lambda: f"{missing()}\n{bridge.triggerer_logs()}", timeout=300)
+    numbers = Counter(payload["extra"]["number"] for payload in bridge.payloads("stream"))
+    repeated = sum(numbers.values()) - EVENTS
+    failed = sum(each.fault is not None for each in bridge.faulty.passed)
+    print(f"{local.version}: {len(numbers)} of {EVENTS} events, {repeated} repeated; {failed} requests failed")
+    assert len(numbers) == EVENTS
+    # A batch that was registered right before each kill.
+    assert repeated < EVENTS / 2
+    runs = local.database.query("SELECT count(*) FROM dag_run WHERE dag_id = 'on_stream'")[0][0]
+    assert 1 <= runs <= sum(numbers.values())
+
+
+def test_the_end_of_a_run_schedules_a_local_dag(bridge: Bridge) -> None:
+    run = bridge.api.run(bridge.api.remote.trigger_dag_run("produces_asset", conf={"of": "a test"}))
+    wait_until(lambda: len(bridge.payloads("runs")) >= 1, bridge.triggerer_logs, timeout=200)
+    payload = bridge.payloads("runs")[-1]
+    assert (payload["kind"], payload["dag_id"], payload["run_id"]) == ("dag_run", "produces_asset", run.run_id)
+    assert (payload["state"], payload["conf"]) == ("success", {"of": "a test"})
+    assert payload["url"].startswith("http")
+    sql = "SELECT count(*) FROM dag_run WHERE dag_id = 'on_runs'"
+    wait_until(lambda: bridge.local.deployment.database.query(sql)[0][0] >= 1, bridge.triggerer_logs, timeout=100)

@@ -1,0 +1,25 @@
+"""Local DAGs that are scheduled on what happens in a remote."""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import DAG
+
+from astronomer_remote.assets import remote_asset, remote_dag_asset
+from astronomer_remote.compat import empty_operator
+
+URI = "s3://contract/orphans"
+
+WATCHED = {
+    "stream": remote_asset(URI, extra={"of": "stream"}, astronomer_conn_id="faulty", poke_interval=3, name="stream"),
+    "runs": remote_dag_asset("produces_asset", astronomer_conn_id="faulty", poke_interval=3, name="runs"),
+    **{
+        f"many_{number}": remote_asset(
+            URI, extra={"many": number}, astronomer_conn_id="many", poke_interval=5, name=f"many_{number}"
+        )
+        for number in range(50)
+    },
+}
+
+for name, asset in WATCHED.items():
+    with DAG(f"on_{name}", schedule=[asset]):
+        empty_operator("run")
