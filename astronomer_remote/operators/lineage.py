@@ -53,14 +53,19 @@ def _identifiers(ti: Any) -> dict[str, str]:
     # Imported here: it takes time, and no DAG file needs it to be parsed.
     try:
         from airflow.providers.openlineage.conf import is_disabled
+
+        if is_disabled():
+            return {}
+        # Takes about a second.
         from airflow.providers.openlineage.plugins.listener import get_openlineage_listener
     except ImportError:
         return {}
-    if is_disabled() or not get_openlineage_listener():
+    if not get_openlineage_listener():
         return {}
     from airflow.providers.common.compat.openlineage.check import require_openlineage_version
 
-    return dict(require_openlineage_version(provider_min_version=OLDEST_PROVIDER)(_read)(ti))
+    parent = require_openlineage_version(provider_min_version=OLDEST_PROVIDER)(_read)(ti)
+    return {name: str(value) for name, value in parent.items()}
 
 
 def _read(ti: Any) -> dict[str, str]:

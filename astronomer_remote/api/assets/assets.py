@@ -325,7 +325,10 @@ class Assets:
             raise NotFound(f"No DAG of the remote produces asset {ref}: none has a task with it as an outlet.")
         if len(asset.producing_dag_ids) > 1:
             names = ", ".join(map(repr, sorted(asset.producing_dag_ids)))
-            raise Conflict(f"Several DAGs of the remote produce asset {ref}: {names}. Trigger one of them by its id.")
+            raise Conflict(
+                f"Several DAGs of the remote produce asset {ref}: {names}. Trigger one of them by its id. A DAG whose "
+                "file was removed counts until it is deleted in the remote."
+            )
         number = AssetNumber(asset.asset_id, dialect.base_url) if dialect.materializes_with_body else None
         return asset.producing_dag_ids[0], number
 
