@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any, cast
 
 import pytest
@@ -198,13 +199,36 @@ def test_the_metrics_have_how_many_wait_what_it_costs_and_how_late_it_is(remote:
     assert all(0 <= lag.total_seconds() < 30 for lag in heard.lines["lag"])
 
 
-def test_a_poll_that_fails_is_counted_as_an_error(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "POLL_RETRY", RetryPolicy(attempts=1))
-    run, heard = remote.trigger(), Heard()
+def test_each_request_is_counted_once_with_the_poll_that_sent_it(remote: WatchedRemote) -> None:
+    run, counted, received = remote.trigger(), list[int](), list[int]()
+    before = len(remote.fake.requests)
+
+    class Counting(Recorder):
+        def incr(self, stat: str, count: int = 1, *, tags: dict[str, str]) -> None:
+            counted.append(count)
+            received.append(len(remote.fake.requests) - before)
 
     async def main() -> None:
-        wait = asyncio.ensure_future(remote.watch(run, stats=heard))
-        await until(lambda: remote.listings() >= 1)
+        wait = asyncio.ensure_future(remote.watch(run, stats=Counting()))
+        await until(lambda: len(counted) >= 3)
+        remote.fake.finish("d", run.run_id, "success")
+        await wait
+
+    asyncio.run(main())
+    assert list(accumulate(counted)) == received
+
+
+@pytest.mark.parametrize("of", ["dagRuns", "taskInstances"])
+def test_a_poll_that_fails_is_counted_as_an_error(
+    remote: WatchedRemote, of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_RETRY", RetryPolicy(attempts=1))
+    run, heard = remote.trigger(), Heard()
+    target = run if of == "dagRuns" else of_tasks(run)
+
+    async def main() -> None:
+        wait = asyncio.ensure_future(remote.watch(target, stats=heard))
+        await until(lambda: remote.listings(of) >= 1)
         remote.fake.disturb(503, times=1, method="POST")
         await until(lambda: heard.lines.get("errors"))
         remote.fake.finish("d", run.run_id, "success")
@@ -241,7 +265,9 @@ def test_many_waits_for_tasks_cost_one_listing_per_poll(remote: WatchedRemote, p
 
 
 @pytest.mark.parametrize("version", ["1.10.15", "2.2.5"])
-def test_tasks_are_polled_by_themselves_where_no_listing_shows_which_ended(version: str) -> None:
+def test_tasks_are_polled_by_themselves_where_no_listing_shows_which_ended(
+    version: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with FakeDeployment(version) as fake:
         remote = WatchedRemote(fake)
         run = remote.trigger()
@@ -254,6 +280,22 @@ def test_tasks_are_polled_by_themselves_where_no_listing_shows_which_ended(versi
 
         assert asyncio.run(main()).status is WaitStatus.SUCCESS
         assert not remote.listings("taskInstances")
+        # Nothing was refused: such a version has no such listing.
+        assert "does not list" not in caplog.text
+
+
+def test_a_run_that_is_read_individually_is_read_without_its_conf_and_note() -> None:
+    with FakeDeployment("2.11.2") as fake:
+        remote = WatchedRemote(fake)
+        run = remote.trigger()
+        fake.set_task_state("d", run.run_id, "t", "success")
+        assert asyncio.run(_result(remote.watch(of_tasks(run)))).status is WaitStatus.SUCCESS
+        reads = [each for each in fake.received if (each.method, each.path.endswith(run.run_id)) == ("GET", True)]
+    assert reads
+    for read in reads:
+        fields = ",".join(read.query["fields"]).split(",")
+        assert "state" in fields
+        assert not {"conf", "note"}.intersection(fields)
 
 
 @pytest.mark.parametrize("status", [403, 404, 405, 503])

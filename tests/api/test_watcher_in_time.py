@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -86,6 +87,21 @@ def test_a_clock_that_is_five_minutes_off_delays_nothing(monkeypatch: pytest.Mon
     simulation.live(simulation.wait_for_all())
     assert simulation.lags()[-1] <= LONGEST + OVERHEAD
     assert len(simulation.reads()) <= 1 + len(simulation.listings()) / 6
+
+
+@pytest.mark.parametrize("skew", [-300.0, 0.0, 300.0])
+def test_an_end_before_the_triggerer_began_to_wait_is_noticed_at_once(
+    monkeypatch: pytest.MonkeyPatch, skew: float
+) -> None:
+    simulation = simulate(Simulation(skew=skew), monkeypatch)
+    run = simulation.add(ends=EPOCH + 20)
+
+    async def main() -> None:
+        await asyncio.sleep(30)
+        await simulation.wait_for(run, since=EPOCH)
+
+    simulation.live(main())
+    assert simulation.noticed[run.run_id] <= EPOCH + 31
 
 
 def test_very_many_that_end_at_the_same_moment_are_all_noticed(simulation: Simulation) -> None:
@@ -194,7 +210,7 @@ def test_where_only_the_listing_fails_each_is_read_individually_until_it_works_a
         waits = asyncio.ensure_future(simulation.wait_for_all())
         await asyncio.sleep(650)
         # Two requests in each of three polls, and in one of each five minutes after that.
-        assert len(simulation.listings()) <= 2 * (FAILURES_BEFORE_PROBE + 2)
+        assert len(simulation.listings()) == 2 * (FAILURES_BEFORE_PROBE + 2)
         assert set(simulation.reads(since=600.0)) == set(simulation.runs)
         simulation.listing = None
         await waits
@@ -203,6 +219,38 @@ def test_where_only_the_listing_fails_each_is_read_individually_until_it_works_a
     assert simulation.lags()[-1] <= LONGEST + OVERHEAD
     # It works again, so that most runs are not read at all.
     assert len(simulation.reads(since=910.0)) <= 10
+
+
+def test_where_only_the_listing_of_tasks_fails_it_is_seldom_requested(simulation: Simulation) -> None:
+    simulation.fake.add_dag("d", tasks=["t"], stays="running")
+    run = simulation.add()
+    whole, requested = simulation._answer, list[float]()
+
+    def reply(request: Request) -> Response:
+        if not request.path.endswith("/taskInstances/list"):
+            return whole(request)
+        requested.append(simulation.loop.now)
+        return answer(500, {"detail": "statement timeout"})
+
+    simulation._answer = reply  # type: ignore[method-assign]
+
+    async def main() -> None:
+        wait = asyncio.ensure_future(simulation.wait_for(run, task_ids=("t",)))
+        await asyncio.sleep(650)
+        # As for runs: two requests in each of three polls, and in one of each five minutes after that.
+        assert len(requested) == 2 * (FAILURES_BEFORE_PROBE + 2)
+        simulation.fake.set_task_state("d", run.run_id, "t", "success")
+        await wait
+
+    simulation.live(main())
+    assert simulation.loop.now - 650 <= LONGEST + OVERHEAD
+
+
+def test_where_the_listing_is_refused_a_run_is_read_in_the_same_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = simulate(Simulation(listing=answer(405, {"detail": "no"})), monkeypatch)
+    run = simulation.add(ends=EPOCH)
+    simulation.live(simulation.wait_for(run))
+    assert simulation.lags()[-1] < 1
 
 
 def test_a_wait_ends_when_its_own_read_is_refused_and_no_other_does(simulation: Simulation) -> None:
@@ -265,8 +313,11 @@ def test_a_remote_that_is_down_from_the_beginning_is_polled_less_and_less(monkey
     simulation = simulate(Simulation(down=(0.0, 300.0)), monkeypatch)
     simulation.add(ends=EPOCH + 10)
     simulation.live(simulation.wait_for_all())
-    # Each poll sends two requests; they begin 10, 20, 40 and then 60 seconds apart.
-    assert len([at for at, _ in simulation.received if at < 300]) <= 2 * 8
+    # Each poll sends two requests within two seconds. Pauses vary by a tenth.
+    polls = [at for at, _ in simulation.received if at < 300][::2]
+    pauses = [10, 20, 40, *[LONGEST_PAUSE_WHILE_UNREACHABLE] * 3]
+    for pause, (poll, following) in zip(pauses, pairwise(polls), strict=True):
+        assert 0.9 * pause <= following - poll <= 1.1 * pause + 2
 
 
 def test_a_slow_remote_is_left_alone_for_most_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
