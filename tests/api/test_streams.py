@@ -20,6 +20,7 @@ from astronomer_remote.api.runs import follow as follower
 from astronomer_remote.api.runs.follow import MOST_REPLIES, PAGES_OF_TASKS, SECONDS_FOR_LAST_LINES
 from astronomer_remote.api.transport.drivers import AsyncDriver
 from astronomer_remote.api.waiting.log_stream import (
+    FOLLOWED_AT_ONCE,
     LARGE_REPLY,
     LINES_PER_POLL,
     MOST_STREAMS,
@@ -545,6 +546,58 @@ def test_the_end_of_the_wait_does_not_overtake_what_is_being_read(monkeypatch: p
         "report_last_lines ends",
         "follow begins",
     ]
+
+
+def test_what_is_read_for_a_run_is_decided_by_its_wait_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str | None] = []
+
+    def follow(self: Any, waiter: Waiter) -> Flow[None]:
+        read.append(waiter.target.run_id)
+        return (yield from ())
+
+    monkeypatch.setattr(follower.RunFollower, "follow", follow)
+
+    async def run(flow: Flow[None]) -> None:
+        assert list(flow) == []
+
+    def waiter(run_id: str, due: float = 0.0, **shown: Any) -> Waiter:
+        made = Waiter(WaitTarget("d", run_id=run_id, **shown), 5, lambda update: None, answered_at=0.0)
+        made.follow_due = due
+        return made
+
+    async def play() -> None:
+        at = watcher.FollowLoop(ScriptedRemote(version=V2).deployment.follower, run)
+        plain = [waiter(f"plain{number}") for number in range(FOLLOWED_AT_ONCE)]
+        progress = [waiter(f"progress{number}", 1.0 + number, progress=True) for number in range(2)]
+        at.follow([*plain, *progress, waiter("log", 3.0, stream=("t",))], 10.0)
+        await asyncio.sleep(0)
+        await at.close()
+
+    asyncio.run(play())
+    # One that shows nothing takes no turn, and one whose progress has to wait holds up no log.
+    assert read == ["progress0", "log"]
+
+
+def test_once_a_loop_is_closed_nothing_uses_its_session() -> None:
+    order: list[str] = []
+
+    async def run(flow: Flow[None]) -> None:
+        flow.close()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            order.append("stopped")
+
+    async def play() -> None:
+        at = watcher.FollowLoop(ScriptedRemote(version=V2).deployment.follower, run)
+        at.follow([Waiter(WaitTarget("d", run_id="r", stream=("t",)), 5, lambda update: None, answered_at=0.0)], 0.0)
+        await asyncio.sleep(0)
+        await at.close()
+        order.append("closed")
+
+    asyncio.run(play())
+    assert order == ["stopped", "closed"]
 
 
 def test_an_error_that_is_not_the_remotes_ends_no_wait() -> None:
