@@ -9,24 +9,27 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
 
+from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP, Assets
 from astronomer_remote.api.assets.target import AssetTarget
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AccessDenied, AuthenticationFailed, NotFound, UnexpectedReply
-from astronomer_remote.api.protocol.models import AssetEvent, utc_text
+from astronomer_remote.api.protocol.models import Asset, AssetEvent, utc_text, utc_text_of
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.api.watch import asset_watcher, shared
-from astronomer_remote.api.watch.asset_watcher import EventFeed, watch_asset
+from astronomer_remote.api.watch.asset_watcher import EventFeed, Subscriber, watch_asset
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Reply
 
 INTERVAL = 0.3
-START = "2026-01-01T00:00:00Z"
+START, BEFORE_START = "2026-01-01T00:00:00Z", "2025-12-31T23:59:59.999999Z"
 
 
 @pytest.fixture(params=["2.11.2", "3.3.2"])
@@ -168,6 +171,42 @@ def test_events_before_the_moment_do_not_count(remote: FakeDeployment) -> None:
         return await waits
 
     assert asyncio.run(later()).status is WaitStatus.SUCCESS
+
+
+def test_an_event_of_the_very_moment_counts() -> None:
+    subscriber = Subscriber(target())
+    at_the_moment, before = (AssetEvent(number, 1, moment) for number, moment in ((1, START), (2, BEFORE_START)))
+    subscriber.start(Asset(1, "s3://a"), [at_the_moment, before], Settings("https://airflow.example.com"), 0.0)
+    assert [*subscriber.found] == [1]
+
+
+def test_past_events_are_read_from_the_moment_on_and_new_ones_from_when_the_past_ones_were_read(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.time()
+    # A second passes between two readings of the clock, however long the test takes.
+    clock = (began + seconds for seconds in count())
+    monkeypatch.setattr(Client, "remote_clock", lambda self: next(clock))
+    read: list[tuple[bool, str | None]] = []
+    list_events = Assets.list_events
+
+    def listed(self: Assets, asset: Asset | None = None, *, since: str | None = None, most: int) -> Any:
+        read.append((asset is not None, since))
+        return list_events(self, asset, since=since, most=most)
+
+    monkeypatch.setattr(Assets, "list_events", listed)
+
+    async def listed_thrice() -> WaitResult:
+        waits = asyncio.create_task(wait(remote, target()))
+        await until(lambda: len(read) >= 3)
+        remote.add_asset_event("s3://a")
+        return await waits
+
+    assert asyncio.run(listed_thrice()).status is WaitStatus.SUCCESS
+    past, first, second = read[:3]
+    assert past == (True, START)
+    assert first == (False, utc_text_of(began - SECONDS_OF_OVERLAP))
+    assert second == (False, utc_text_of(began + 1 - SECONDS_OF_OVERLAP))
 
 
 def test_more_new_events_than_are_read_make_each_wait_read_its_own(
