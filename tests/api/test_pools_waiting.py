@@ -30,10 +30,12 @@ from astronomer_remote.api.waiting import waiter as waiter_module
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.api.waiting.waiter import ConditionWaiter
 from astronomer_remote.api.watch.pool_watcher import PoolListings, watch_pool
+from astronomer_remote.api.watch.shared import poll_until_met
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import Reply
 from tests.api.pool_remote import PoolRemote
 from tests.api.script import EXPERIMENTAL, VERSIONS
+from tests.api.virtual import LeapingLoop
 
 INTERVAL = 0.3
 
@@ -184,6 +186,32 @@ def listings(remote: FakeDeployment) -> int:
     return remote.requests.count(("GET", "/api/v2/pools"))
 
 
+@pytest.mark.parametrize(("age", "every"), [(0.0, 0.3), (0.2, 0.1), (0.3, 0.01)])
+def test_a_short_interval_is_kept_and_polls_never_follow_without_a_pause(age: float, every: float) -> None:
+    loop, polled = LeapingLoop(), list[float]()
+
+    async def read() -> Pool:
+        polled.append(loop.time())
+        return FULL if len(polled) < 4 else FREE
+
+    try:
+        loop.run_until_complete(poll_until_met(pool_waiter([0.0], [], poke_interval=0.3), read, lambda: age))
+    finally:
+        loop.close()
+    assert polled == pytest.approx([0, every, 2 * every, 3 * every], abs=0.001)
+
+
+def test_a_remote_that_does_not_show_what_is_open_ends_the_wait_at_once() -> None:
+    with FakeDeployment("1.10.15") as remote:
+        watch = watching(remote)
+
+        async def wait() -> WaitResult:
+            return await watch(PoolTarget("default_pool"), deadline=0.0)
+
+        with pytest.raises(NotSupported, match="cannot show whether slots"):
+            asyncio.run(wait())
+
+
 def test_many_who_wait_share_one_listing_per_interval() -> None:
     async def wait() -> list[WaitResult]:
         tasks = [asyncio.create_task(watch(PoolTarget("p", 1 + number % 2))) for number in range(200)]
@@ -317,7 +345,7 @@ def test_what_every_request_meets_is_no_matter_of_the_listing(
         for name in ("p", "p", "another"):
             with pytest.raises(type(of_listing), match=of_listing.message):
                 await listings_of.pool(PoolTarget(name), 60)
-        assert listings_of.age("another") > 0
+        assert 0 < listings_of.age("another") < 60
 
     settings = Settings("http://127.0.0.1:9")
     monkeypatch.setattr(Pools, "list_all", fail("list", of_listing))
