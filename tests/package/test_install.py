@@ -37,7 +37,7 @@ def clean(request: pytest.FixtureRequest, tmp_path: Path, wheel: Path) -> Iterat
 
 def test_the_page_names_the_wheel_of_this_version() -> None:
     assert set(re.findall(r"airflow_provider_astronomer_remote-[^ `\n]+\.whl", PAGE)) == {WHEEL}
-    assert len(FLOORS) == 9
+    assert len(FLOORS) == 10
 
 
 @pytest.mark.parametrize("clean", ["3.3.2"], indirect=True)
