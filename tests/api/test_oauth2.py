@@ -73,14 +73,16 @@ def test_a_token_is_refreshed_before_it_expires() -> None:
     remote.clock.now += 239
     remote.play(get("p"), pool_turn())
     remote.clock.now += 2
-    remote.play(get("p"), token_turn(token="next-t0ken-issued"), pool_turn(token="next-t0ken-issued"))
+    turns = [token_turn(token="next-t0ken-issued"), pool_turn(token="next-t0ken-issued")]
+    assert remote.play(get("p"), *turns).name == "p"
 
 
 @pytest.mark.parametrize("refused", [answer(401, {"detail": "no"}), page(401), page(302), page(403)])
 def test_a_token_that_is_refused_is_replaced(refused: Response) -> None:
     remote = ScriptedRemote(settings(), V2)
     turns = [token_turn(), pool_turn(refused), token_turn(token="next-t0ken-issued")]
-    remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(token="next-t0ken-issued"))
+    pool = remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(token="next-t0ken-issued"))
+    assert pool.name == "p"
 
 
 def test_a_token_that_expires_between_two_retries_is_refreshed_before_the_next() -> None:
@@ -106,7 +108,8 @@ def test_a_refused_refresh_reads_the_rotated_secret_from_the_connection() -> Non
         host=URL, login="our client", password="rotated", extra={"auth": "oauth2", "token_url": TOKEN_URL}
     )
     turns = [token_turn(error("invalid_client", 401)), rotated, token_turn(token="next-t0ken-issued")]
-    remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(token="next-t0ken-issued"))
+    pool = remote.play(remote.deployment.get_pool("p"), *turns, pool_turn(token="next-t0ken-issued"))
+    assert pool.name == "p"
 
 
 @pytest.mark.parametrize("name", [*CLIENT_REFUSED, *REQUEST_REFUSED])
@@ -202,7 +205,7 @@ def test_the_client_of_the_keycloak_auth_manager_gets_a_token_of_airflow() -> No
     body = {"grant_type": "client_credentials", "client_id": "airflow", "client_secret": SECRET}
     token = jwt(sub="airflow")
     turns = [Turn("POST /auth/token", answer(201, {"access_token": token}), body=body), pool_turn(token=token)]
-    remote.play(remote.deployment.get_pool("p"), *turns)
+    assert remote.play(remote.deployment.get_pool("p"), *turns).name == "p"
 
 
 def test_a_client_that_keycloak_refuses_is_reported() -> None:

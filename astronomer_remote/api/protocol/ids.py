@@ -92,7 +92,7 @@ def run_id_of_intent(digest: str, *, dag_id: str, task_id: str, map_index: int) 
 
 def run_id_of_key(key: str, *, dag_id: str) -> str:
     """
-    The run id for a key of the user's choice, the same whoever derives it.
+    The run id for a key that the user chose. The same key and DAG always give the same id.
 
     :param key: any text that is not empty.
     :param dag_id: the remote DAG.
