@@ -38,6 +38,10 @@ class Dependency:
 
     def each(self) -> Iterator[Dependency]:
         """One for each name of a list or a mapping; itself if its names are not known."""
+        if isinstance(self.name, str) and self.name.lstrip().startswith(("[", "{")):
+            # A list as text, which is read when the task runs.
+            yield replace(self, name=Ellipsis)
+            return
         if not is_plain(self.name) or not isinstance(self.name, (list, tuple, set, frozenset, Mapping)):
             yield self
             return

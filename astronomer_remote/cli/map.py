@@ -52,8 +52,9 @@ def map_folders(arguments: argparse.Namespace) -> Exit:
     if arguments.check:
         check_all(found)
     print(page(found) if arguments.output == "html" else WRITERS[arguments.output](found))
-    for file, error in found.import_errors.items():
-        print(untrusted.readable(f"{file} could not be read: {error}"), file=sys.stderr)
+    for failed in found.import_errors:
+        label = f"{failed.local}: " if len(arguments.folders) > 1 else ""
+        print(untrusted.readable(f"{label}{failed.file} could not be read: {failed.error}"), file=sys.stderr)
     for conn_id, error in found.unreachable.items():
         print(untrusted.readable(f"{conn_id} could not be checked: {error}"), file=sys.stderr)
     if arguments.check and (found.broken or found.import_errors):

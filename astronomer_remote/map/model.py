@@ -81,19 +81,36 @@ class Edge:
         self.problems.append(untrusted.readable(problem))
 
 
+@dataclass(frozen=True)
+class ImportFailure:
+    """
+    A DAG file that could not be read.
+
+    :param local: name of its deployment.
+    :param file: below the folder.
+    :param error: why, in one line.
+    """
+
+    local: str
+    file: str
+    error: str
+
+
 @dataclass
 class Map:
     """
+    What local DAGs depend on.
+
     :param edges: in the order of deployment, DAG and task.
     :param dags: how many local DAGs were read.
-    :param import_errors: last line of the error of each DAG file that could not be read, by deployment and file.
+    :param import_errors: the DAG files that could not be read.
     :param unreachable: why a deployment could not be checked, by connection.
     :param checked: whether the remote deployments were read.
     """
 
     edges: list[Edge] = field(default_factory=list)
     dags: int = 0
-    import_errors: dict[str, str] = field(default_factory=dict)
+    import_errors: list[ImportFailure] = field(default_factory=list)
     unreachable: dict[str, str] = field(default_factory=dict)
     checked: bool = False
 
@@ -112,6 +129,6 @@ class Map:
             "dags": self.dags,
             "checked": self.checked,
             "edges": [{**asdict(edge), "status": edge.status.value} for edge in self.edges],
-            "import_errors": self.import_errors,
+            "import_errors": [asdict(each) for each in self.import_errors],
             "unreachable": self.unreachable,
         }

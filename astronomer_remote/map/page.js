@@ -16,7 +16,7 @@ const svg = (tag, attributes) => {
 
 const UNKNOWN = "(unknown)";
 const LEFT = 400, RIGHT = 420, GAP = 330, HEAD = 44, ROW = 32, SPACE = 22, MARGIN = 28;
-const several = new Set(map.edges.map((edge) => edge.local)).size > 1;
+const several = new Set([...map.edges, ...map.import_errors].map((each) => each.local)).size > 1;
 const tone = (how) => (/^(triggers|materializes)/.test(how) ? "starts" : /^(waits|reads|copies)/.test(how) ? "waits" : "changes");
 
 // Two columns of cards: local DAGs with their tasks, and connections with what is depended on.
@@ -302,7 +302,7 @@ const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const state = !map.checked ? "not checked" : broken ? count(broken, "problem") : "no problems";
 $("summary").textContent = `${count(edges.length, "dependency").replace("dependencys", "dependencies")} of ${count(left.length, "DAG")} on ${count(right.length, "connection")} · ${state}`;
 $("only").hidden = !broken;
-for (const [file, error] of Object.entries(map.import_errors)) $("notes").append(make("p", { text: `${file} could not be read: ${error}` }));
+for (const { local, file, error } of map.import_errors) $("notes").append(make("p", { text: `${several ? `${local}: ` : ""}${file} could not be read: ${error}` }));
 for (const [conn, error] of Object.entries(map.unreachable)) $("notes").append(make("p", { text: `${conn} was not checked: ${error}` }));
 if (!edges.length) {
   $("legend").hidden = true;

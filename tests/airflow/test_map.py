@@ -8,35 +8,21 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, TaskGroup
 
+from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.cli import map as command
 from astronomer_remote.cli.main import main
-from astronomer_remote.compat import AIRFLOW_3
-from astronomer_remote.map.find import edges_of, read_folders
-from astronomer_remote.map.model import Edge, Map, Status
+from astronomer_remote.map.find import cause, read_folders
+from astronomer_remote.map.model import Edge, ImportFailure, Map, Status
 from astronomer_remote.map.page import page
 from astronomer_remote.map.writers import WRITERS, graphviz, mermaid, table, to_json
-from astronomer_remote.operators.asset import RemoteMaterializeAssetOperator
-from astronomer_remote.operators.dag import RemoteClearDagRunOperator, RemoteDeleteDagRunOperator, dag_paused
-from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
-from astronomer_remote.operators.pool import (
-    RemoteCreatePoolOperator,
-    RemoteDeletePoolOperator,
-    RemoteSyncPoolsOperator,
-    RemoteUpdatePoolOperator,
-)
-from astronomer_remote.operators.pool_loan import borrowed_slots
-from astronomer_remote.sensors.asset import RemoteAssetSensor
-from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
-from astronomer_remote.sensors.pool import RemotePoolSlotSensor
 from astronomer_remote.testing import FakeDeployment
 
 LOCAL_DAGS = Path(__file__).parents[1] / "live" / "map_dags" / "local"
@@ -69,7 +55,7 @@ def found_once(folder: Path) -> str:
 def found(found_once: str) -> Map:
     read = json.loads(found_once)
     edges = [Edge(**{**edge, "status": Status(edge["status"])}) for edge in read["edges"]]
-    return Map(edges, read["dags"], read["import_errors"])
+    return Map(edges, read["dags"], [ImportFailure(**each) for each in read["import_errors"]])
 
 
 @pytest.fixture
@@ -81,14 +67,6 @@ def remotes(start: Callable[..., FakeDeployment]) -> tuple[FakeDeployment, FakeD
     two.add_pool("reports", 2)
     two.add_asset("s3://lake/reports")
     return one, two
-
-
-def in_a_dag(make: Callable[[], Any], **arguments: Any) -> list[tuple[Any, ...]]:
-    """Task, what it does, kind, what, and connection of each edge of a DAG."""
-    with DAG("local", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), **arguments) as dag:
-        make()
-    edges = [Edge(local="here", **fields) for fields in edges_of(dag, "local.py")]
-    return [(edge.source, edge.how, edge.kind, edge.target, edge.connection) for edge in edges]
 
 
 def row(edge: Edge) -> tuple[str, ...]:
@@ -110,9 +88,9 @@ DECLARED = [
 def test_a_folder_is_parsed_and_a_broken_file_hides_no_other(found: Map) -> None:
     assert [row(edge) for edge in found.edges] == DECLARED
     assert found.dags == 2
-    assert list(found.import_errors) == ["broken.py"]
-    assert "DAG file is broken" in found.import_errors["broken.py"]
-    assert "\x1b" not in found.import_errors["broken.py"]
+    (failed,) = found.import_errors
+    assert (failed.local, failed.file) == ("team_a", "broken.py")
+    assert failed.error == "ValueError: this \\x1b[31m DAG file is broken"
 
 
 def test_all_formats_agree_with_what_was_declared(found: Map) -> None:
@@ -270,110 +248,68 @@ def exit_code(*arguments: str) -> Any:
 
 
 def test_a_folder_that_ends_the_process_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "ends.py").write_text("import os\nfrom airflow import DAG\nos._exit(3)\n")
-    with pytest.raises(Exception, match="could not be parsed"):
+    (tmp_path / "ends.py").write_text("import os\nfrom airflow import DAG\nos.write(2, b'bye')\nos._exit(3)\n")
+    with pytest.raises(InvalidSettings, match=r"could not be parsed: their process ended with 3 after: .*bye"):
         read_folders({"x": tmp_path})
 
 
-def test_each_operator_and_sensor_states_what_it_depends_on() -> None:
-    def make() -> None:
-        with borrowed_slots("warehouse", slots=9):
-            RemoteDeletePoolOperator(task_id="drop", pool_name="old", astronomer_conn_id="b")
-        with dag_paused("load"):
-            RemoteSyncPoolsOperator(task_id="sync", pools={"x": 1, "y": {"slots": 2}})
-        RemoteSyncPoolsOperator(task_id="sync_copy", source_conn_id="b")
-        RemoteSyncPoolsOperator(task_id="sync_file", pools_file="pools.json")
-        RemoteCreatePoolOperator(task_id="t_create", pool_name="new", slots=1)
-        RemoteUpdatePoolOperator(task_id="t_update", pool_name="{{ x }}", slots=1)
-        RemoteMaterializeAssetOperator(task_id="u_make", uri="s3://a", wait_for_completion=True)
-        RemoteAssetSensor(task_id="u_wait", asset="s3://a")
-        RemoteClearDagRunOperator(task_id="v_clear", external_dag_id="load", external_run_id="x")
-        RemoteDeleteDagRunOperator(task_id="v_delete", external_dag_id="load", external_run_id="x")
-        RemoteDagRunSensor(task_id="w", external_dag_id="load", external_task_ids=["a", "b"])
-        RemoteDagRunSensor(task_id="w_group", external_dag_id="{{ x }}", external_task_group_id="g")
-        RemoteTriggerDagRunOperator(
-            task_id="x", trigger_dag_id="load", wait_for_completion=True, results={"a": ["k"]}, stream_logs=["b"]
-        )
-
-    default = "astronomer_default"
-    assert in_a_dag(make) == [
-        ("borrow_slots", "borrows slots of", "pool", "warehouse", default),
-        ("borrow_slots_record", "reads", "pool", "warehouse", default),
-        ("borrow_slots_return", "returns slots of", "pool", "warehouse", default),
-        ("drop", "deletes", "pool", "old", "b"),
-        ("pause_load", "pauses", "DAG", "load", default),
-        ("pause_load_record", "reads", "DAG", "load", default),
-        ("pause_load_restore", "restores", "DAG", "load", default),
-        ("sync", "sets", "pool", "x", default),
-        ("sync", "sets", "pool", "y", default),
-        ("sync_copy", "copies", "pools", "all", "b"),
-        ("sync_copy", "sets", "pools", "all", default),
-        ("sync_file", "sets", "pool", "(unknown)", default),
-        ("t_create", "creates", "pool", "new", default),
-        ("t_update", "updates", "pool", "(unknown)", default),
-        ("u_make", "materializes and waits for", "asset", "s3://a", default),
-        ("u_wait", "waits for events of", "asset", "s3://a", default),
-        ("v_clear", "clears runs of", "DAG", "load", default),
-        ("v_delete", "deletes runs of", "DAG", "load", default),
-        ("w", "waits for", "task", "load.a", default),
-        ("w", "waits for", "task", "load.b", default),
-        ("w_group", "waits for", "task group", "(unknown).g", default),
-        ("x", "triggers and waits for", "DAG", "load", default),
-        ("x", "reads results of", "task", "load.a", default),
-        ("x", "reads logs of", "task", "load.b", default),
-    ]
+FINE = """
+from datetime import datetime, timezone
+from airflow import DAG
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+with DAG("fine", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+    RemoteTriggerDagRunOperator(task_id="load", trigger_dag_id="load")
+"""
+READS = "from airflow import DAG\ninput()\n"
+LASTS = """
+import subprocess, sys, threading
+from airflow import DAG
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+threading.Thread(target=threading.Event().wait).start()
+"""
+TALKS = """
+import os, sys
+from airflow import DAG
+print("on stdout", flush=True)
+os.write(1, b"\\xff raw")
+sys.exit("ended")
+"""
+SEVERAL_LINES = 'from airflow import DAG\nraise ValueError("first line\\nsecond line")\n'
+RAISES = """
+from datetime import datetime, timezone
+from airflow import DAG
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+class Broken(RemoteTriggerDagRunOperator):
+    @classmethod
+    def remote_dependencies(cls, task):
+        return [task.no_such_field]
+with DAG("broken", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
+    Broken(task_id="load", trigger_dag_id="load")
+"""
 
 
-class ForRegion(RemoteTriggerDagRunOperator):
-    """A subclass with arguments of its own."""
-
-    def __init__(self, *, region: str, **kwargs: Any) -> None:
-        super().__init__(trigger_dag_id=f"load_{region}", **kwargs)
-
-
-def test_mapped_tasks_subclasses_and_groups_are_found() -> None:
-    def make() -> None:
-        with TaskGroup("group"):
-            RemoteTriggerDagRunOperator.partial(task_id="many", astronomer_conn_id="one").expand(
-                trigger_dag_id=["a", "b", "{{ c }}"]
-            )
-        ForRegion(task_id="region", region="eu")
-        ForRegion.partial(task_id="regions").expand(region=["eu", "us"])
-        listed = RemoteTriggerDagRunOperator.partial(task_id="kwargs", trigger_dag_id="c")
-        listed.expand_kwargs([{"conf": {}}, {"astronomer_conn_id": "two"}])
-        first = RemoteClearDagRunOperator(task_id="first", external_dag_id="a", external_run_id="r")
-        RemotePoolSlotSensor.partial(task_id="late").expand(pool_name=first.output)
-        RemotePoolSlotSensor.partial(task_id="later", pool_name="p").expand_kwargs(first.output)
-
-    assert in_a_dag(make, default_args={"astronomer_conn_id": "given"}) == [
-        ("first", "clears runs of", "DAG", "a", "given"),
-        ("group.many", "triggers", "DAG", "a", "one"),
-        ("group.many", "triggers", "DAG", "b", "one"),
-        ("group.many", "triggers", "DAG", "(unknown)", "one"),
-        ("kwargs", "triggers", "DAG", "c", "given"),
-        ("kwargs", "triggers", "DAG", "c", "two"),
-        ("late", "waits for slots of", "pool", "(unknown)", "given"),
-        ("later", "waits for slots of", "pool", "p", "given"),
-        ("region", "triggers", "DAG", "load_eu", "given"),
-        ("regions", "triggers", "DAG", "(unknown)", "given"),
-    ]
+def test_no_dag_file_can_keep_or_hide_what_the_others_hold(tmp_path: Path) -> None:
+    files = {"fine": FINE, "reads": READS, "lasts": LASTS, "talks": TALKS, "lines": SEVERAL_LINES, "raises": RAISES}
+    for name, text in files.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    began = time.monotonic()
+    found = read_folders({"x": tmp_path})
+    assert time.monotonic() - began < 45  # the process that a file started runs for 60 seconds
+    assert [(edge.dag_id, edge.file) for edge in found.edges] == [("fine", "fine.py")]
+    errors = {failed.file: failed.error for failed in found.import_errors}
+    assert list(errors) == ["lines.py", "raises.py", "reads.py", "talks.py"]
+    assert errors["lines.py"] == "ValueError: first line"
+    assert errors["raises.py"].startswith("The dependencies of DAG 'broken' are not known: AttributeError")
+    assert errors["reads.py"].startswith("EOFError")
+    assert errors["talks.py"] == "SystemExit: ended"
 
 
-@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 has no asset watchers")
-def test_the_triggers_of_asset_watchers_are_found() -> None:
-    from airflow.sdk import Asset, AssetAll, AssetWatcher
-
-    from astronomer_remote.triggers.event import RemoteAssetEventTrigger, RemoteDagRunTrigger
-
-    events = RemoteAssetEventTrigger(asset="s3://a", astronomer_conn_id="one")
-    runs = RemoteDagRunTrigger(dag_id="load", astronomer_conn_id="two")
-    watched = Asset("local", watchers=[AssetWatcher(name="a", trigger=events), AssetWatcher(name="b", trigger=runs)])
-    with DAG("local", schedule=AssetAll(watched, Asset("other"))) as dag:
-        pass
-    assert [row(Edge(local="here", **fields)) for fields in edges_of(dag, "local.py")] == [
-        ("local", "(schedule)", "waits for events of", "one", "asset", "s3://a"),
-        ("local", "(schedule)", "waits for", "two", "DAG", "load"),
-    ]
+def test_the_cause_of_an_import_error_is_one_line() -> None:
+    text = 'Traceback (most recent call last):\n  File "x.py", line 1\n    f(\nTimeout: too slow\n\n* see a page\n'
+    assert cause(text) == "Timeout: too slow"
+    assert cause("DAG 'x' is also in y.py") == "DAG 'x' is also in y.py"
+    assert cause("") == "no reason given"
+    assert cause("one\n  two") == "two"
 
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(1)> " \\ \x1b[2J &amp; ]\n%%DATA%%'
@@ -381,7 +317,7 @@ HOSTILE = '</script><script>alert(1)</script><img src=x onerror=alert(1)> " \\ \
 
 def test_no_name_acts_on_what_reads_the_map() -> None:
     edge = Edge("local", HOSTILE, HOSTILE, "O", "f", "waits for", HOSTILE, "pool", HOSTILE)
-    found = Map([edge], 1, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE})
+    found = Map([edge], 1, [ImportFailure(HOSTILE, HOSTILE, HOSTILE)], {HOSTILE: HOSTILE})
     html = page(found)
     assert html.count("<script") == 2
     assert "<img" not in html

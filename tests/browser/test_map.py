@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from astronomer_remote.map.model import Edge, Map, Status
+from astronomer_remote.map.model import Edge, ImportFailure, Map, Status
 from astronomer_remote.map.page import page as page_of
 
 WINDOW = ViewportSize(width=1280, height=720)
@@ -88,6 +88,15 @@ def test_a_click_shows_what_depends_on_what_and_why_it_is_broken(
     assert (background == "rgb(16, 20, 26)") is (scheme == "dark")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_frames_the_page_may_choose_its_colours(opened: Opened, scheme: Literal["light", "dark"]) -> None:
+    page = opened.show(example(), scheme)
+    other = "light" if scheme == "dark" else "dark"
+    page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", other)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == {"light": "rgb(246, 247, 249)", "dark": "rgb(16, 20, 26)"}[other]
+
+
 def test_the_map_is_searched_and_filtered(opened: Opened) -> None:
     page = opened.show(example())
     page.keyboard.press("/")
@@ -159,7 +168,7 @@ def test_a_hundred_edges_stay_readable(opened: Opened) -> None:
 def test_no_name_runs_as_a_script(opened: Opened) -> None:
     edge = Edge(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, "pool", HOSTILE)
     edge.break_(HOSTILE)
-    page = opened.show(Map([edge], 1, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE}, checked=True))
+    page = opened.show(Map([edge], 1, [ImportFailure(HOSTILE, HOSTILE, HOSTILE)], {HOSTILE: HOSTILE}, checked=True))
     page.locator(".row").first.click()
     expect(page.locator("#details")).to_contain_text("<img src=x")
     assert page.locator("img").count() == 0
