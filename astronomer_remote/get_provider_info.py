@@ -60,6 +60,23 @@ FIELDS = (
         choices=("basic", "body"),
     ),
     Field(
+        name="astro_organization_id",
+        label="Astro Organization ID",
+        description="Astro: id of the Organization, to read the Deployment's URL and status from the Astro API.",
+    ),
+    Field(
+        name="astro_deployment",
+        label="Astro Deployment",
+        description="Astro: name or id of the Deployment. With it, the Deployment URL may be left empty.",
+    ),
+    Field(
+        name="wake",
+        label="Wake the Deployment",
+        description="Astro: wake the Deployment if it hibernates, and wait for it.",
+        type="boolean",
+        default=False,
+    ),
+    Field(
         name="api",
         label="Airflow API",
         description="Airflow 1.10: 'experimental', 2: 'v1', 3: 'v2'. 'auto' finds out and remembers.",

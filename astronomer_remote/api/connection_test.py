@@ -97,7 +97,10 @@ class ConnectionTest:
         who = f" as {settings.login}" if settings.login else " with the token or key" if settings.password else ""
         label = self._client.redact(dialect.label)
         only = " The connection is read_only." if settings.read_only else ""
-        return untrusted.readable(f"{label} at {settings.base_url} answers{who}.{only} {rights} {health}", LONGEST)
+        astro = yield from self._client.astro_status()
+        return untrusted.readable(
+            f"{astro}{label} at {settings.base_url} answers{who}.{only} {rights} {health}", LONGEST
+        )
 
     def examine(self) -> Flow[Checkup]:
         """

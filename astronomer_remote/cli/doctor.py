@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from astronomer_remote.cli.commands import COMMON, Command, Exit
 from astronomer_remote.cli.output import print_fields, print_json
@@ -20,7 +21,8 @@ def doctor(arguments: argparse.Namespace) -> Exit:
     # A request that fails is a finding, too.
     once = RetryPolicy(attempts=1)
     checkup = remote_of(arguments).run(
-        lambda deployment: ConnectionTest(Client(deployment.settings, retry=once)).examine()
+        # It changes nothing, so it does not wake a Deployment.
+        lambda deployment: ConnectionTest(Client(replace(deployment.settings, wake=False), retry=once)).examine()
     )
     found = checkup.as_dict()
     if arguments.output == "json":

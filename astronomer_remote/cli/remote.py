@@ -37,8 +37,8 @@ class Remote:
         from astronomer_remote.api.deployment import Deployment
         from astronomer_remote.api.transport.drivers import configure
 
-        self._read = settings
-        self.deployment = Deployment(settings())
+        self._settings = settings
+        self.deployment = Deployment(self._read())
         self._session = configure(Session(), self.deployment.settings)
 
     def run(self, flow: Callable[[Deployment], Flow[T]], *, total_seconds: float | None = None) -> T:
@@ -52,6 +52,16 @@ class Remote:
         settings = self.deployment.settings
         driver = SyncDriver(self._session, settings, reload=self._read, total_seconds=total_seconds)
         return driver.run(flow(self.deployment))
+
+    def _read(self) -> Settings:
+        from astronomer_remote.api.client.client import Client
+        from astronomer_remote.api.client.places import SECONDS_AFTER_REFUSAL
+        from astronomer_remote.api.transport.drivers import run_once
+
+        settings = self._settings()
+        if settings.base_url:
+            return settings
+        return run_once(Client(settings).locate(SECONDS_AFTER_REFUSAL), settings)
 
 
 def remote_of(arguments: argparse.Namespace) -> Remote:

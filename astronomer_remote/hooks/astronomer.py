@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -13,13 +15,15 @@ from requests import PreparedRequest, Response, Session
 from requests.auth import AuthBase
 
 from astronomer_remote import get_provider_info as provider
+from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.places import SECONDS_AFTER_REFUSAL, SECONDS_REMEMBERED
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Flow, only_reads
 from astronomer_remote.api.protocol.ids import is_within
 from astronomer_remote.api.protocol.redaction import on_issued
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, async_driver, configure
+from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, async_driver, configure, run_once
 from astronomer_remote.compat import (
     connection_parts,
     issued_secrets_masked,
@@ -90,6 +94,7 @@ class AstronomerHook(HttpHook):
         self._deployment: Deployment | None = None
         self._session: Session | None = None
         self._session_pid = 0
+        self._was_read = False
 
     # The connection form of Airflow 2.11 to 3.1. Airflow looks for these in the class itself.
 
@@ -171,9 +176,11 @@ class AstronomerHook(HttpHook):
         """
         try:
             with airflow_exceptions():
-                settings = self._read_settings(parts_of_tested_connection)
+                ends = time.monotonic() + SECONDS_TO_TEST
+                # A test changes nothing, so it does not wake a Deployment.
+                settings = replace(self._read_settings(parts_of_tested_connection, SECONDS_TO_TEST), wake=False)
                 hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
-                return True, self._driver(settings, SECONDS_TO_TEST).run(hurried.describe())
+                return True, self._driver(settings, ends - time.monotonic()).run(hurried.describe())
         except RemoteError as error:
             # It is shown in a small box of the form: what is wrong and what to do, without the request.
             return False, error.message
@@ -233,12 +240,19 @@ class AstronomerHook(HttpHook):
             self._session, self._session_pid = self._new_session(settings), os.getpid()
         return SyncDriver(self._session, settings, reload=self._read_settings, total_seconds=total_seconds)
 
-    def _read_settings(self, parts: Callable[[Any], dict[str, Any]] = connection_parts) -> Settings:
+    def _read_settings(
+        self, parts: Callable[[Any], dict[str, Any]] = connection_parts, total_seconds: float | None = None
+    ) -> Settings:
         settings = Settings.parse(**parts(self.get_connection(self.astronomer_conn_id)))
         for value in settings.secrets:
             # Airflow masks the password and the extra as a whole, but neither single values in it nor encoded forms.
             mask_secret(value)
-        return settings
+        # It is read again after a refusal, for which the deployment may have moved.
+        oldest = SECONDS_AFTER_REFUSAL if self._was_read else SECONDS_REMEMBERED
+        self._was_read = True
+        if settings.base_url:
+            return settings
+        return run_once(Client(settings).locate(oldest), settings, total_seconds=total_seconds)
 
 
 class _Session(Session):

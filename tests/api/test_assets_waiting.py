@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -18,7 +17,6 @@ from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP, Assets
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
-from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AccessDenied, AuthenticationFailed, NotFound, UnexpectedReply
 from astronomer_remote.api.protocol.models import Asset, AssetEvent, utc_text, utc_text_of
 from astronomer_remote.api.protocol.settings import Settings
@@ -283,7 +281,7 @@ def test_a_connection_that_points_elsewhere_takes_no_numbers_along(remote: FakeD
 
 
 def test_a_remote_that_does_not_answer_is_polled_again(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "Deployment", partial(Deployment, retry=RetryPolicy(attempts=1)))
+    monkeypatch.setattr(shared, "RETRY", RetryPolicy(attempts=1))
     lines: list[str] = []
 
     async def down() -> list[WaitResult]:

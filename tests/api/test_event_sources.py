@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ import pytest
 from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.retry import RetryPolicy
-from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import NotSupported, RemoteUnavailable
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.watch import event_sources, shared
@@ -182,7 +180,7 @@ def test_a_run_that_was_deleted_meanwhile_is_reported_as_it_was_listed(remote: F
 
 
 def test_one_failure_counts_for_all_that_watch(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "Deployment", partial(Deployment, retry=RetryPolicy(attempts=1)))
+    monkeypatch.setattr(shared, "RETRY", RetryPolicy(attempts=1))
 
     async def poll() -> None:
         sources = [runs_of(remote) for _ in range(3)]

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.client.places import Place
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol import auth
@@ -39,6 +41,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Compute, Flow, Request, Response, blocking, request_to
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.drivers import AsyncDriver
+from astronomer_remote.testing import drive
 from tests.api.script import URL, V1, V2, ScriptedRemote, Turn, answer, ok, page, plain
 
 PAGE = Path(__file__).parents[2] / "docs" / "connect" / "own_login.md"
@@ -255,6 +258,31 @@ def test_a_login_without_a_way_to_get_a_token_says_so() -> None:
     with pytest.raises(NotImplementedError):
         next(TokenLogin(Credentials(URL)).fetch(0, lambda request: iter(())))  # type: ignore[arg-type, return-value]
     assert TokenLogin(Credentials(URL)).headers() == {}
+
+
+def test_a_login_may_find_the_deployment_by_a_name(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Place, "_all", {})
+    code = """
+        from astronomer_remote.auth import Authentication
+
+        class Placing(Authentication):
+            fields = ("environment",)
+            place = "environment"
+
+            def locate(self, send):
+                yield from ()
+                return f"https://{self.credentials.fields['environment']}.example.com"
+        """
+    install("placing", dedent(code), placing="placing:Placing")
+    settings = Settings.parse(host=None, extra={"auth": "placing", "environment": "e1"})
+    assert (settings.base_url, drive(Client(settings).locate(), lambda _: ok({})).base_url) == (
+        "",
+        "https://e1.example.com",
+    )
+    with pytest.raises(InvalidSettings, match="no host"):
+        Settings.parse(host=None, extra={"auth": "placing"})
+    with pytest.raises(NotImplementedError):
+        Authentication(Credentials("")).locate(lambda request: iter(()))  # type: ignore[arg-type, return-value]
 
 
 def test_many_flows_that_wait_cause_one_refresh(gateway: Settings) -> None:

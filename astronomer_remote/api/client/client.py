@@ -18,6 +18,7 @@ from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from astronomer_remote.api.client import responses
+from astronomer_remote.api.client.outages import OUTAGES, SECONDS_BETWEEN_ATTEMPTS, Outage
 from astronomer_remote.api.client.paging import (
     LARGEST_BARE_LISTING,
     LARGEST_LISTING,
@@ -27,12 +28,13 @@ from astronomer_remote.api.client.paging import (
     PageAt,
     PageReader,
 )
+from astronomer_remote.api.client.places import SECONDS_REMEMBERED, Place
 from astronomer_remote.api.client.responses import refuses
 from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryBudget, RetryPolicy, http_date
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
 from astronomer_remote.api.logins.choose import before_detection, choose
-from astronomer_remote.api.protocol.auth import Authentication, Send
+from astronomer_remote.api.protocol.auth import Authentication, Send, find
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -115,6 +117,23 @@ class Client:
     def remote_clock(self) -> float:
         """The remote's time in seconds since the epoch, to a second, from the ``Date`` of its replies."""
         return self.clock() + self._skew
+
+    def locate(self, oldest: float = SECONDS_REMEMBERED) -> Flow[Settings]:
+        """
+        The settings with the deployment's URL, which the login looks up if the connection has no host.
+
+        :param oldest: how many seconds ago it may have been looked up.
+        :raises RemoteError: if it is not found.
+        """
+        if self.settings.base_url:
+            return self.settings
+        login = find(self.settings.authentication)(self.settings.credentials)
+
+        def look_up() -> Flow[str]:
+            return (yield from self._retrying(lambda: login.locate(self._send_for(login))))
+
+        url = yield from Place.of(self.settings).find(look_up, self.clock, oldest)
+        return replace(self.settings, base_url=url)
 
     def dialect(self) -> Flow[Dialect]:
         """The dialect of the remote, detected once."""
@@ -451,6 +470,12 @@ class Client:
             failure.retry_after if isinstance(failure, RemoteUnavailable) else None,
             self._retry_budget,
         )
+        if budget and isinstance(failure, TransientError) and failure.waking:
+            if not self._retry.waits_for_wake:
+                raise failure
+            yield Sleep(SECONDS_BETWEEN_ATTEMPTS)
+            budget.exclude(SECONDS_BETWEEN_ATTEMPTS)
+            return
         wait = budget.wait(self.clock(), self._jitter(), retry_after, by_time=by_time) if budget else None
         if wait is None:
             raise failure
@@ -498,6 +523,7 @@ class Client:
         else:
             if not request.url:
                 self._record_clock_skew(response)
+                self._record_answer(response)
             if response.status not in TRANSIENT_STATUSES:
                 responses.check_size(request, response)
                 if response.status >= 400 and len(response.body) > LARGE_JSON:
@@ -505,9 +531,38 @@ class Client:
                 return response
             failure = responses.unavailable(request, response, datetime.fromtimestamp(self.clock(), timezone.utc))
             harmless = response.status == 429
+        yield from self._explain(request, failure)
         if not (request.may_repeat or harmless):
             raise failure
         return failure
+
+    def _send_once(self, request: Request) -> Flow[Response]:
+        """Send a request as it is, without retries."""
+        outcome = yield from self._attempt(request)
+        if isinstance(outcome, Response):
+            return outcome
+        raise outcome
+
+    def _explain(self, request: Request, failure: TransientError) -> Flow[None]:
+        """Add to a failure what Astro knows of its cause, and read the connection again if the Deployment has moved."""
+        outage = None if request.url or failure.status not in OUTAGES else Outage.of(self.settings)
+        if outage is None:
+            return
+        yield from outage.explain(failure, self.clock, self._send_once, wake=self.settings.wake)
+        if outage.url and Place.of(self.settings).move(self.settings.base_url, outage.url):
+            log.warning("The Deployment has moved from %s to %s", self.settings.base_url, outage.url)
+            yield from self._reload()
+
+    def astro_status(self) -> Flow[str]:
+        """A sentence on the Deployment from the Astro API; empty if the connection does not name one."""
+        outage = Outage.of(self.settings)
+        return (yield from outage.status(self._send_once)) if outage else ""
+
+    def _record_answer(self, response: Response) -> None:
+        """Record that a Deployment that was woken has answered."""
+        outage = Outage.of(self.settings) if self.settings.wake and response.status not in OUTAGES else None
+        if outage:
+            outage.answered()
 
     def _redacted(self, request: Request, response: Response) -> Response:
         """A reply whose secrets are masked before a person or a database gets it."""

@@ -29,6 +29,13 @@ from astronomer_remote.api.protocol.settings import Settings
 T = TypeVar("T")
 E = TypeVar("E", bound=RemoteError)
 
+ASTRO_REFUSALS = {
+    401: "It has expired or was deleted, or it has no access to this Deployment: Astro answers all of these alike.",
+    403: "It has no access to this Deployment, or the Organization has an IP access list without the address that the "
+    "request came from: of a Deployment on Astro, one of the external IPs in its details.",
+}
+"""What a refusal by Astro may mean, by its HTTP status."""
+
 CAUSES: dict[int, type[RemoteError]] = {403: AccessDenied, 409: Conflict}
 
 
@@ -147,6 +154,8 @@ def authentication_advice(settings: Settings, response: Response, dialect: Diale
     advice = f"The remote did not accept the connection's {who}"
     if response.status == 403 and dialect is not None and dialect.generation is Generation.V1:
         advice += ", or the account lacks every permission: Airflow 2.11 answers both with 403 and no reason"
+    if settings.authentication == "astro_token":
+        return f"{advice}. {ASTRO_REFUSALS.get(response.status, ASTRO_REFUSALS[401])}"
     return f"{advice}. Check the connection's login, password and authentication; a token may have expired."
 
 

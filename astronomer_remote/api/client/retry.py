@@ -20,6 +20,7 @@ class RetryPolicy:
     :param first_wait: seconds before the second attempt, doubled for each further one.
     :param longest_wait: cap of a wait.
     :param longest_retry_after: cap of a ``Retry-After`` header.
+    :param waits_for_wake: whether a request waits for a deployment that was woken; else it fails, which is not counted.
     """
 
     attempts: int = 6
@@ -27,6 +28,7 @@ class RetryPolicy:
     first_wait: float = 1.0
     longest_wait: float = 30.0
     longest_retry_after: float = 60.0
+    waits_for_wake: bool = True
 
     def wait(self, attempt: int, elapsed: float, jitter: float, retry_after: float | None = None) -> float | None:
         """
@@ -69,6 +71,10 @@ class RetryBudget:
         self._failures += 1
         number = min(self._failures, max(1, self._retry.attempts - 1)) if by_time else self._failures
         return self._retry.wait(number, self._lost + now - self._since, jitter, retry_after)
+
+    def exclude(self, seconds: float) -> None:
+        """Do not count a pause that is no retry. :param seconds: how long it was."""
+        self._since += seconds
 
     def advance(self, now: float) -> None:
         """Record that a part of a long flow is done: the time it took counts only as far as attempts failed."""

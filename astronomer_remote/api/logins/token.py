@@ -34,12 +34,6 @@ class AnyToken(Authentication):
         return True
 
 
-class AstroToken(AnyToken):
-    """An Astro API token."""
-
-    forms = ("Bearer {}".format,)
-
-
 class SoftwareApiKey(AnyToken):
     """The key of a service account of Astronomer Software."""
 

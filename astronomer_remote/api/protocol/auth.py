@@ -34,7 +34,7 @@ GROUP = "astronomer_remote.auth"
 AUTO, NONE = "auto", "none"
 
 BUILT_IN: Mapping[str, str] = {
-    "astro_token": "astronomer_remote.api.logins.token:AstroToken",
+    "astro_token": "astronomer_remote.api.logins.astro:AstroToken",
     "software_api_key": "astronomer_remote.api.logins.token:SoftwareApiKey",
     "basic": "astronomer_remote.api.logins.basic:Basic",
     "airflow_login": "astronomer_remote.api.logins.airflow_login:AirflowLogin",
@@ -59,7 +59,7 @@ class Credentials:
     """
     What a login may read of a connection.
 
-    :param base_url: the deployment's URL.
+    :param base_url: the deployment's URL; empty until :meth:`Authentication.locate` has found it.
     :param login: user name.
     :param password: the connection's password.
     :param fields: the fields of the connection's extra that the login has declared, without empty ones.
@@ -123,6 +123,9 @@ class Authentication:
     secret_fields: ClassVar[tuple[str, ...]] = ()
     """Names of further such fields, whose values are masked in logs and in what the remote sends back."""
 
+    place: ClassVar[str | None] = None
+    """Name of the field that names the deployment for :meth:`locate`, for connections without a host."""
+
     before_detection: ClassVar[bool] = True
     """Whether it can log in before the remote's version of Airflow is known. The detection sends its headers only if
     a request without them is refused."""
@@ -133,6 +136,17 @@ class Authentication:
 
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
+
+    def locate(self, send: Send) -> Flow[str]:
+        """
+        Find the deployment's URL by the field :attr:`place`, for a connection without a host.
+
+        The result is remembered for some minutes. It must be checked: the deployment's credentials are sent there.
+
+        :param send: sends a request.
+        :raises RemoteError: if it is not found.
+        """
+        raise NotImplementedError
 
     def remote_is(self, generation: Generation, version: Version | None) -> None:
         """Called once, before the first request that needs a login. :param version: ``None`` for Airflow 1.10."""

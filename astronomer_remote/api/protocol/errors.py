@@ -146,7 +146,13 @@ class RequestRefused(PermanentError):
 
 
 class TransientError(RemoteError):
-    """A retry may help."""
+    """
+    A retry may help.
+
+    :param waking: whether the deployment is about to answer, since it was woken: it does not count as a failure.
+    """
+
+    waking = False
 
 
 class Unreachable(TransientError):

@@ -57,7 +57,8 @@ class Settings:
     """
     Everything a connection says about a remote.
 
-    :param base_url: the deployment's URL without a trailing slash and without the API's own path.
+    :param base_url: the deployment's URL without a trailing slash and without the API's own path; empty if the login
+        finds it by a field of its own.
     :param login: user name.
     :param password: the user's password, or an API token or key.
     :param authentication: one of :data:`~astronomer_remote.api.protocol.auth.AUTHENTICATIONS`, or the login of another
@@ -73,6 +74,7 @@ class Settings:
     :param proxy: URL of a proxy.
     :param headers: additional headers of each request.
     :param read_only: whether to send only requests that change nothing.
+    :param wake: whether to wake a Deployment of Astro that hibernates.
     """
 
     base_url: str
@@ -90,6 +92,7 @@ class Settings:
     proxy: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     read_only: bool = False
+    wake: bool = False
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -140,10 +143,13 @@ class Settings:
         given = {key: value for key, value in (extra or {}).items() if value is not None and value != ""}
         proxy = _text(given, "proxy")
         auth = str(given.get("auth", AUTO)).strip().lower()
+        if auth == AUTO and "astro_deployment" in given:
+            auth = "astro_token"
         login_class = find(auth)
+        located = not (host or "").strip() and login_class.place in given
         api = _choice(given, "api", (AUTO, *(generation.value for generation in Generation)))
         settings = cls(
-            base_url=_base_url(host or "", schema or "", port),
+            base_url="" if located else _base_url(host or "", schema or "", port),
             login=login or None,
             password=password or None,
             authentication=auth,
@@ -158,15 +164,25 @@ class Settings:
             proxy=proxy_url(proxy, "The connection's proxy") if proxy else None,
             headers=_headers(given, "secret_headers"),
             read_only=_boolean(given, "read_only", default=cls.read_only),
+            wake=_boolean(given, "wake", default=cls.wake),
         )
         has = {"login": settings.login, "password": settings.password, **settings.login_fields}
         for name in login_class.needs:
             if not has.get(name):
                 raise InvalidSettings(f"auth={auth!r} needs the connection's {name}.")
         settings._check_token()
+        settings._check_wake()
         # Raises what else is wrong for this login.
         login_class(settings.credentials)
         return settings
+
+    def _check_wake(self) -> None:
+        if self.wake and not self.login_fields.get("astro_deployment"):
+            raise InvalidSettings(
+                "The connection's wake needs an Astro API token, astro_organization_id and astro_deployment."
+            )
+        if self.wake and self.read_only:
+            raise InvalidSettings("The connection's wake changes a Deployment, which read_only forbids. Set only one.")
 
     def _check_token(self) -> None:
         is_token = self.authentication in ("astro_token", "software_api_key") or (
@@ -241,7 +257,7 @@ def _base_url(host: str, schema: str, port: int | None) -> str:
         raise InvalidSettings(f"The connection's port={number} must be a number from 1 to 65535.")
     if number == {"http": 80, "https": 443}[url.scheme]:
         number = None
-    kept = _without_pages(url.path)
+    kept = without_pages(url.path)
     return f"{url.scheme}://{name}{f':{number}' if number else ''}{quote(kept, safe=READABLE_IN_A_PATH)}"
 
 
@@ -262,7 +278,7 @@ def _with_scheme_and_path(host: str, schema: str) -> str:
     return f"{scheme}://{name}/{path or ('' if is_scheme else schema.lstrip('/'))}"
 
 
-def _without_pages(path: str) -> str:
+def without_pages(path: str) -> str:
     """The path below which the API lies, of the path of any page of an Airflow."""
     segments = path.rstrip("/").split("/")
     for place, segment in enumerate(segments):

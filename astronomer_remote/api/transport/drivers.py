@@ -294,6 +294,17 @@ class AsyncDriver:
         return self._tls_elsewhere
 
 
+def run_once(flow: Flow[T], settings: Settings, *, total_seconds: float | None = None) -> T:
+    """
+    Run a flow on TCP connections of its own.
+
+    :param total_seconds: limit for all its requests together.
+    """
+    with requests.Session() as session:
+        configure(session, settings)
+        return SyncDriver(session, settings, reload=lambda: settings, total_seconds=total_seconds).run(flow)
+
+
 def configure(session: requests.Session, settings: Settings) -> requests.Session:
     """
     Make a ``requests`` session ready for a deployment, after its adapters are mounted and before its first request.

@@ -137,7 +137,7 @@ class Waiter:
     def record_failure(self, error: TransientError, now: float) -> None:
         """Record that the remote could not be polled, and fail after :data:`UNREACHABLE_TIMEOUT`."""
         self.due = now + self.interval(now)
-        if now - self.answered_at > UNREACHABLE_TIMEOUT:
+        if now - self.answered_at > UNREACHABLE_TIMEOUT and not error.waking:
             self.end(error)
         else:
             self.notify(f"Could not poll the remote, will keep waiting: {error}")
@@ -209,7 +209,7 @@ class ConditionWaiter(Generic[T]):
         """
         now = self.monotonic()
         if isinstance(outcome, TransientError):
-            if now - self.answered_at > UNREACHABLE_TIMEOUT:
+            if now - self.answered_at > UNREACHABLE_TIMEOUT and not outcome.waking:
                 raise outcome
             self.on_line(f"Could not poll the remote, will keep waiting: {outcome}")
         else:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import TransientError
 from astronomer_remote.api.protocol.flow import Flow
@@ -16,6 +17,9 @@ from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import ConditionWaiter
 
 ReloadSettings: TypeAlias = Callable[[], Awaitable[Settings]]
+
+RETRY = RetryPolicy(waits_for_wake=False)
+"""For a deployment that was woken, the polls wait: each task then logs it."""
 
 T = TypeVar("T")
 SharedT = TypeVar("SharedT", bound="Shared")
@@ -35,7 +39,7 @@ class Shared:
 
     def __init__(self, settings: Settings, reload: ReloadSettings) -> None:
         self._reload = reload
-        self._deployment = Deployment(settings)
+        self._deployment = Deployment(settings, retry=RETRY)
         self._lock = asyncio.Lock()
 
     @classmethod

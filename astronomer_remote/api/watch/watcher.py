@@ -99,8 +99,9 @@ SECONDS_FOR_FIRST_POLL = 30.0
 T = TypeVar("T")
 Ended = TypeVar("Ended", DagRun, TaskInstance)
 
-POLL_RETRY = RetryPolicy(attempts=2)
-"""The retries of a request within a poll: few, since the next poll is a retry, too."""
+POLL_RETRY = RetryPolicy(attempts=2, waits_for_wake=False)
+"""The retries of a request within a poll: few, since the next poll is a retry, too. For a deployment that was woken,
+the polls wait: each task then logs it."""
 
 REQUESTS_AT_ONCE = 4
 """How many requests a process has under way to one deployment at most."""
