@@ -43,6 +43,8 @@ PORT_TAKEN = re.compile("(address already|connection) in use", re.IGNORECASE)
 # A line of the access log as gunicorn writes it, and as Airflow 3 does.
 REQUEST = re.compile(r'"(?P<method>[A-Z]+) (?P<path>/\S*) HTTP|method=(?P<verb>[A-Z]+) path=(?P<where>/\S*)')
 LINKED = "my_dags"
+AIRFLOW_3_ONLY = "airflow_3"
+"""A folder of DAG files that an older Airflow cannot import."""
 POLL_SECONDS = 0.25
 
 
@@ -227,7 +229,8 @@ class Airflow:
         if self._source is None:
             self.dags.mkdir()
         else:
-            shutil.copytree(self._source, self.dags, ignore=shutil.ignore_patterns("__pycache__"))
+            unusable = [] if self.generation == "v2" else [AIRFLOW_3_ONLY]
+            shutil.copytree(self._source, self.dags, ignore=shutil.ignore_patterns("__pycache__", *unusable))
         if self._own_dags is not None:
             (self.dags / LINKED).symlink_to(self._own_dags.resolve(), target_is_directory=True)
 

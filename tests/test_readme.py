@@ -107,8 +107,8 @@ def test_a_link_leads_somewhere(text: str, target: str) -> None:
 
 def test_every_example_is_a_recipe() -> None:
     recipes = TEXT[TEXT.index("## Recipes") :]
-    for path in (ROOT / "example_dags").glob("*.py"):
-        assert f"(example_dags/{path.name})" in recipes
+    for path in (ROOT / "example_dags").rglob("*.py"):
+        assert f"({path.relative_to(ROOT).as_posix()})" in recipes
 
 
 def test_what_is_to_be_typed_exists() -> None:

@@ -85,6 +85,12 @@ if AIRFLOW >= (2, 4):
     ) as report_on_orders:
         PythonOperator(task_id="report", python_callable=work, outlets=[Asset("s3://sales/report")], **options(1))
 
+    # Another deployment registers the events of this asset.
+    with DAG(
+        "count_orders", start_date=datetime(2021, 1, 1), catchup=False, schedule=[Asset("s3://shop/orders")]
+    ) as count_orders:
+        PythonOperator(task_id="count", python_callable=work, **options(1))
+
     # Runs whenever the asset is materialized.
     with DAG("count_customers", start_date=datetime(2021, 1, 1), catchup=False, schedule=None) as count_customers:
         PythonOperator(task_id="count", python_callable=work, outlets=[Asset("s3://sales/customers")], **options(1))

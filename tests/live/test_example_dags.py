@@ -11,6 +11,7 @@ import pytest
 
 from dev.deployments import Airflow
 from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, REMOTE_DAGS, Caller, connection, furnish, pair, running
+from tests.waiting import wait_until
 
 EXAMPLES = sorted(path.stem for path in EXAMPLE_DAGS.glob("*.py"))
 RUN_ID = "by_hand"
@@ -111,6 +112,34 @@ def test_an_asset_was_materialized(examples: Examples) -> None:
     assert event.source_run_id == run["run_id"]
 
 
+def test_the_run_of_the_remote_runs_a_local_dag(examples: Examples) -> None:
+    mirrored = examples.xcom("trigger_and_wait", "load_sales")["run_id"]
+
+    def followed() -> set[str]:
+        runs = examples.local.do(examples.local.api.list_dag_runs("mirror_dag"))
+        ended = [run.run_id for run in runs if run.state == "success"]
+        return {run_id for each in ended for run_id in examples.xcom("mirror_dag", "run_ids", run_id=each)}
+
+    wait_until(lambda: mirrored in followed(), lambda: str(followed()), timeout=120)
+
+
+def test_an_event_of_a_local_asset_is_republished(examples: Examples) -> None:
+    examples.local.do(examples.local.api.create_asset_event(uri="s3://shop/orders", extra={"rows": 12}))
+
+    def republished() -> list[dict[str, Any]]:
+        events = examples.remote.do(examples.remote.api.list_asset_events("s3://shop/orders"))
+        return [dict(event.extra) for event in events]
+
+    wait_until(lambda: len(republished()) > 0, lambda: str(republished()), timeout=120)
+    (extra,) = republished()
+    assert extra["rows"] == 12
+    wait_until(
+        lambda: [state for state, _ in examples.runs("count_orders")] == ["success"],
+        lambda: str(examples.runs("count_orders")),
+        timeout=60,
+    )
+
+
 def test_a_run_was_triggered_for_now(examples: Examples) -> None:
     (run,) = examples.remote.do(examples.remote.api.list_dag_runs("refresh_dashboards"))
     assert examples.xcom("trigger_and_forget", "refresh_dashboards") == run.run_id
@@ -158,7 +187,7 @@ def test_the_old_airflow_was_driven_like_a_new_one(examples: Examples) -> None:
 
 def test_the_remote_side_of_the_examples_is_complete() -> None:
     text = "".join(path.read_text() for path in Path(REMOTE_DAGS).glob("*.py"))
-    for path in EXAMPLE_DAGS.glob("*.py"):
+    for path in EXAMPLE_DAGS.rglob("*.py"):
         for line in path.read_text().splitlines():
             if "trigger_dag_id=" in line or "external_dag_id=" in line:
                 assert line.split('_dag_id="')[1].split('"')[0] in text
