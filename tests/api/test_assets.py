@@ -23,6 +23,7 @@ from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     Conflict,
+    DagNotFound,
     DagRunAlreadyExists,
     DeploymentChanged,
     InvalidSettings,
@@ -724,6 +725,21 @@ def test_an_asset_without_a_producer_is_not_materialized() -> None:
     remote = ScriptedRemote()
     with pytest.raises(NotFound, match="No DAG of the remote produces asset 'refunds'"):
         remote.run(remote.deployment.materialize_asset("refunds"))
+
+
+def test_a_producer_that_is_removed_before_the_request_is_named() -> None:
+    remote = ScriptedRemote()
+    known = remote.fake._contents.assets
+
+    def handle(request: Request) -> Response | TransportError:
+        if request.path.endswith("/materialize"):
+            known[0] = replace(known[0], producers=())
+        return remote.handle(request)
+
+    with pytest.raises(NotFound, match="DAG 'load' of the remote no longer produces the asset") as error:
+        drive(remote.deployment.materialize_asset(URI), handle, clock=remote.clock)
+    assert not isinstance(error.value, DagNotFound)
+    assert "No Dag materializes asset with ID: 1" in str(error.value)
 
 
 def test_an_asset_of_several_producers_is_not_materialized() -> None:

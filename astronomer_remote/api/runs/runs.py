@@ -16,6 +16,7 @@ from astronomer_remote.api.protocol.errors import (
     DagRunAlreadyExists,
     DagRunNotFound,
     DeploymentChanged,
+    NotFound,
     RemoteError,
     ReplyTooLarge,
     RequestRefused,
@@ -192,7 +193,7 @@ class Runs:
                 run = yield from self._client.request(dialect.trigger(dated))
                 return Triggered(run, existed=False)
             except DagNotFound as error:
-                raise (yield from self._dags.explain_missing(intent.dag_id, error)) from None
+                raise (yield from self._explain_missing(intent, error)) from None
             except RemoteError as error:
                 may_be_made = isinstance(error, TransientError) and not isinstance(error, DeploymentChanged)
                 if not (may_be_made or dialect.says_it_exists(error)):
@@ -221,6 +222,13 @@ class Runs:
             if broken is failure:
                 failure.message = f"{failure.message} {MAYBE_THE_CONF}"
             yield from self._client.back_off(failure, by_time=transient)
+
+    def _explain_missing(self, intent: TriggerIntent, error: DagNotFound) -> Flow[NotFound]:
+        """The error for a request to trigger a DAG, or to materialize an asset, that the remote does not find."""
+        if intent.asset:
+            changed = f"DAG {intent.dag_id!r} of the remote no longer produces the asset. Materialize it again."
+            return error.restated(NotFound, changed)
+        return (yield from self._dags.explain_missing(intent.dag_id, error))
 
     @one_retry_budget
     def get(self, dag_id: str, run_id: str, *, bare: bool = False) -> Flow[DagRun]:
