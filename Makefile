@@ -95,6 +95,7 @@ unit-newest: venv
 	$(BIN)/coverage report --omit 'astronomer_remote/api/*' --fail-under 95
 
 # With the oldest dependencies that pyproject.toml allows, too: an untested lower bound does not stay true.
+# Without the tests that use neither Airflow nor one of these libraries.
 # `--extra pytest` makes this a separate environment from those of the deployments.
 unit-oldest: venv
 	@$(BIN)/python -m dev.bootstrap able unit-oldest && $(MAKE) --no-print-directory unit-oldest-now || [ $$? = 77 ]
@@ -103,7 +104,7 @@ unit-oldest-now:
 	set -e; env=$$($(BIN)/python -m dev env $(OLDEST) --project --extra pytest); \
 	  $(BIN)/python -m dev.uv pip install --quiet --python "$$env/bin/python" --resolution lowest-direct $(FLOORS:%=--upgrade-package %) \
 	    'apache-airflow==$(OLDEST)' --requirements pyproject.toml --group test; \
-	  "$$env/bin/python" -m pytest $(NOT_LIVE) $(PARALLEL) $(filter-out tests/fuzz tests/dev,$(UNIT)) $(PYTEST_ARGS)
+	  "$$env/bin/python" -m pytest $(NOT_LIVE) $(PARALLEL) $(filter-out tests/api tests/contract tests/fuzz tests/dev,$(UNIT)) $(PYTEST_ARGS)
 
 live: venv ## run operators, sensors, hook and examples with real deployments of Airflow 1.10, 2 and 3
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' tests/live tests/dev $(LONG:%=--ignore tests/live/%)
