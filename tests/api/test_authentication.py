@@ -126,6 +126,16 @@ def test_what_is_public_is_requested_without_credentials() -> None:
     assert [request.headers.get("Authorization") for request in remote.requests] == [None]
 
 
+@pytest.mark.parametrize("refusal", [page(401), page(302), answer(401, {"detail": "Unauthorized"})])
+def test_what_is_public_is_requested_with_credentials_behind_a_gateway(refusal: Response) -> None:
+    remote = ScriptedRemote(KEY, V2)
+    turns = [
+        Turn("GET /api/v2/monitor/health", refusal, authorization=None),
+        Turn("GET /api/v2/monitor/health", ok({"metadatabase": {"status": "healthy"}}), authorization="Bearer k3y"),
+    ]
+    assert remote.play(remote.deployment.get_health(), *turns).components == {"metadatabase": "healthy"}
+
+
 @pytest.mark.parametrize(
     ("settings", "headers"),
     [

@@ -34,7 +34,7 @@ from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryBudget, 
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
 from astronomer_remote.api.logins.choose import before_detection, choose
-from astronomer_remote.api.protocol.auth import Authentication, Send, find
+from astronomer_remote.api.protocol.auth import Authentication, Send, find, refused_by_gateway
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -296,7 +296,10 @@ class Client:
 
     def _send_authenticated(self, request: Request) -> Flow[Response]:
         if not request.authenticated:
-            return (yield from self._send_with_retries(request))
+            response = yield from self._send_with_retries(request)
+            # A gateway may require the login for what the deployment shows to everybody.
+            if not refused_by_gateway(response):
+                return response
         refreshed = reloaded = False
         while True:
             authentication, shown, response = yield from self._send_with_login(request)
