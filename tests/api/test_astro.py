@@ -16,6 +16,7 @@ from astronomer_remote.api.client.places import Place
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.logins.astro import API, TEST_API
+from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     AuthenticationFailed,
@@ -30,6 +31,8 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
 from astronomer_remote.api.protocol.models import parse_date
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting.target import WaitTarget
+from astronomer_remote.api.waiting.waiter import UNREACHABLE_TIMEOUT, ConditionWaiter, Waiter
 from astronomer_remote.testing import VirtualClock, drive
 from tests.api.script import LOST, UNSENT, answer, ok, page, plain
 from tests.astro import DEPLOYMENT_ID, NAME, ORGANIZATION, TOKEN, URL, FakeAstro, error
@@ -381,6 +384,14 @@ def test_a_failure_counts_for_all_that_waited_for_it() -> None:
     assert one.value is not two.value
 
 
+def test_a_search_that_never_ends_is_repeated() -> None:
+    astro = Astro(connection())
+    forked = astro.client.locate()
+    forked.send(None)
+    assert astro.locate() == URL
+    assert 290 < sum(astro.clock.sleeps) < 310
+
+
 def test_the_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("astronomer_remote.api.client.places.MOST_PLACES", 2)
     monkeypatch.setattr(outages, "MOST_DEPLOYMENTS", 2)
@@ -678,6 +689,25 @@ def test_a_poll_does_not_wait_for_it_and_its_failure_does_not_count() -> None:
     assert not astro.clock.sleeps
     astro.clock.now += 30
     assert astro.get_pool().name == "p"
+
+
+def test_a_wait_does_not_end_while_it_wakes_up() -> None:
+    failure = RemoteUnavailable("busy")
+    failure.waking = True
+    ended: list[Any] = []
+    waiter = Waiter(WaitTarget("d", run_id="r"), 5.0, ended.append, answered_at=0.0)
+    waiter.record_failure(failure, UNREACHABLE_TIMEOUT + 1)
+    lines: list[str] = []
+    clock = VirtualClock()
+    condition = ConditionWaiter(PoolTarget("p"), 5.0, None, lines.append, clock, clock)
+    clock.now += UNREACHABLE_TIMEOUT + 1
+    assert condition.record(failure) is None
+    assert [*ended, *lines] == ["Could not poll the remote, will keep waiting: busy"] * 2
+    failure.waking = False
+    with pytest.raises(RemoteUnavailable):
+        condition.record(failure)
+    waiter.record_failure(failure, UNREACHABLE_TIMEOUT + 2)
+    assert ended[-1] is failure
 
 
 # The Test button, and refusals of the Deployment itself

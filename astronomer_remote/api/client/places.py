@@ -22,6 +22,9 @@ MOST_PLACES = 1000
 POLL = 0.1
 """Seconds between two checks whether another flow has found it."""
 
+MOST_POLLS = 3000
+"""How many there are at most: a process may have been forked while it was looked up, which then never ends."""
+
 
 class Place:
     """Where a deployment is. Flows of several threads and event loops may share it."""
@@ -52,9 +55,9 @@ class Place:
         :param oldest: how many seconds ago it may have been looked up.
         :raises RemoteError: if it is not found; one failure counts for all that waited for it.
         """
-        waited = False
-        while self._under_way:
-            waited = True
+        waited = 0
+        while self._under_way and waited < MOST_POLLS:
+            waited += 1
             yield Sleep(POLL)
         if self._url and now() - self._found_at < oldest:
             return self._url
