@@ -25,9 +25,10 @@ FAULTS := test_faults.py test_kills.py test_old_remotes.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 ASSETS := test_assets.py test_lineage.py test_watchers.py
 AUTH := test_auth.py test_keycloak.py
+ASTRO := test_astro.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
-LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(SOAK) $(HOSTILE)
+LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(ASTRO) $(SOAK) $(HOSTILE)
 NOT_LIVE := -m 'not live and not matrix and not browser'
 # One process per core; PYTEST_ARGS='-n 0' for a debugger.
 PARALLEL := --numprocesses auto --dist worksteal
@@ -43,7 +44,7 @@ export PYTHONUNBUFFERED := 1
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
 .PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults fuzz
-.PHONY: tasks assets auth soak hostile matrix mutants pictures chromium bench dist release clean
+.PHONY: tasks assets auth astro soak hostile matrix mutants pictures chromium bench dist release clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -120,6 +121,9 @@ assets: venv ## register asset events through faults and killed workers, wait fo
 
 auth: venv ## wait while OAuth2 tokens expire and the secret is rotated, and use the Keycloak auth manager, in real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(AUTH:%=tests/live/%)
+
+astro: venv ## stop and wake a real deployment behind a stand-in for the Astro API, while forty tasks wait for it
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(ASTRO:%=tests/live/%)
 
 fuzz: venv ## run every operation and task with randomly changed replies; FUZZ_CASES, FUZZ_SEED
 	$(BIN)/python -m pytest -rP -m fuzz $(PARALLEL) tests/fuzz --fuzz-cases $(FUZZ_CASES) --fuzz-seed $(FUZZ_SEED) $(PYTEST_ARGS)

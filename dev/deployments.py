@@ -299,9 +299,10 @@ class Airflow:
         """Change environment variables of the components that are started from now on."""
         self._overrides |= settings
 
-    def start_component(self, name: str, timeout: float = 60.0) -> None:
-        """Start one component that was stopped, with the same port and home, and wait until it is up."""
-        self._launch(name)
+    def start_component(self, *names: str, timeout: float = 60.0) -> None:
+        """Start components that were stopped, with the same port and home, and wait until all are up."""
+        for name in names:
+            self._launch(name)
         self.wait_healthy(timeout=timeout)
 
     def start_another_triggerer(self) -> None:

@@ -505,6 +505,25 @@ def test_other_replies_are_not_explained(status: int) -> None:
     assert not astro.api.received
 
 
+def test_what_was_known_of_an_earlier_outage_is_not_used() -> None:
+    astro = Astro(connection(URL, wake=True), RetryPolicy(attempts=1))
+    astro.api.deployment["status"] = "UNHEALTHY"
+    astro.airflow = lambda request: SLEEPS
+    with pytest.raises(RemoteUnavailable, match="is unhealthy"):
+        astro.get_pool()
+    astro.clock.now += 3600
+    another = Client(astro.settings, clock=astro.clock).dialect()
+    step = another.send(None)
+    while isinstance(step, Request) and not step.url:
+        step = another.send(SLEEPS)
+    # While that flow reads the Astro API, nothing is known.
+    with pytest.raises(RemoteUnavailable) as error:
+        astro.get_pool()
+    assert error.value.message.startswith("The remote could not answer now")
+    assert len(astro.api.received) == 1
+    another.close()
+
+
 def test_a_deployment_that_has_moved_is_found() -> None:
     located = Astro(connection())
     located.locate()

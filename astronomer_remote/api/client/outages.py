@@ -118,7 +118,10 @@ class Outage:
     def _check(self, now: float, send: Send) -> Flow[None]:
         if now < self._next_check:
             return
-        # Other flows use what is known until this one is done.
+        if now >= self._next_check + SECONDS_BETWEEN_CHECKS:
+            # What was known is about an earlier outage.
+            self._deployment, self._problem = None, ""
+        # Until this one is done, other flows use what is known.
         self._next_check = now + SECONDS_BETWEEN_CHECKS
         try:
             self._deployment, self._problem = (yield from self._api.deployment(send)), ""
