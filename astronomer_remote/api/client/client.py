@@ -298,7 +298,7 @@ class Client:
         if not request.authenticated:
             response = yield from self._send_with_retries(request)
             # A gateway may require the login for what the deployment shows to everybody.
-            if not refused_by_gateway(response):
+            if not refused_by_gateway(response) or not (yield from self.authorization()):
                 return response
         refreshed = reloaded = False
         while True:
