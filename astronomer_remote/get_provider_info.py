@@ -42,6 +42,8 @@ FIELDS = (
             "airflow_login",
             "oauth2",
             "keycloak_client",
+            "mwaa",
+            "composer",
             "none",
         ),
     ),
@@ -75,6 +77,32 @@ FIELDS = (
         description="Astro: wake the Deployment if it hibernates, and wait for it.",
         type="boolean",
         default=False,
+    ),
+    Field(
+        name="mwaa_environment",
+        label="MWAA environment",
+        description="Amazon MWAA: name of the environment. With it, the Deployment URL may be left empty.",
+    ),
+    Field(
+        name="aws_region",
+        label="AWS region",
+        description="Amazon MWAA: region of the environment, if boto3 does not find it.",
+    ),
+    Field(
+        name="aws_profile",
+        label="AWS profile",
+        description="Amazon MWAA: profile in the AWS configuration of workers and triggerer.",
+    ),
+    Field(name="aws_role_arn", label="AWS role ARN", description="Amazon MWAA: role to assume."),
+    Field(
+        name="composer_environment",
+        label="Composer environment",
+        description="Composer: projects/.../locations/.../environments/... With it, the Deployment URL may be empty.",
+    ),
+    Field(
+        name="google_key_file",
+        label="Google key file",
+        description="Composer: path (workers, triggerer) of a service account's JSON key, if google-auth finds none.",
     ),
     Field(
         name="api",

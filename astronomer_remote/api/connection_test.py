@@ -94,7 +94,8 @@ class ConnectionTest:
         may_read = yield from self.may(dialect.proof())
         rights = yield from self._rights(dialect, may_read=may_read)
         health = yield from self._health(dialect)
-        who = f" as {settings.login}" if settings.login else " with the token or key" if settings.password else ""
+        account = self._client.account
+        who = f" as {account}" if account else " with the token or key" if settings.password else ""
         label = self._client.redact(dialect.label)
         only = " The connection is read_only." if settings.read_only else ""
         astro = yield from self._client.astro_status()

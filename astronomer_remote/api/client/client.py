@@ -135,6 +135,12 @@ class Client:
         url = yield from Place.of(self.settings).find(look_up, self.clock, oldest)
         return replace(self.settings, base_url=url)
 
+    @property
+    def account(self) -> str | None:
+        """Who requests are sent as, as far as it is known."""
+        found = self._authentication.account if self._authentication else None
+        return self.redact(found) if found else self.settings.login
+
     def dialect(self) -> Flow[Dialect]:
         """The dialect of the remote, detected once."""
         reloaded = False
@@ -494,6 +500,9 @@ class Client:
                     method=request.method,
                     path=request.path,
                 )
+            if login:
+                # A reply may repeat what a request contains.
+                self._redaction.add(login.issued)
             return self._send_with_retries(request)
 
         return send_for

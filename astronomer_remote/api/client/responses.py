@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from astronomer_remote.api.client.retry import retry_after_seconds
 from astronomer_remote.api.dialects.base import UNREADABLE, Dialect, Operation
 from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.auth import AUTO, NONE
 from astronomer_remote.api.protocol.errors import (
     LONGEST_DETAIL,
     AccessDenied,
@@ -149,6 +150,8 @@ def check_size(request: Request, response: Response) -> None:
 def authentication_advice(settings: Settings, response: Response, dialect: Dialect | None) -> str:
     """What to do about credentials that were refused."""
     who = f"login {settings.login!r}" if settings.login else "token or key" if settings.password else None
+    if who is None and settings.authentication not in (AUTO, NONE):
+        who = f"{settings.authentication} token"
     if who is None:
         return "The remote wants credentials, and the connection holds none: give it login and password, or a token."
     advice = f"The remote did not accept the connection's {who}"

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 
-from astronomer_remote.api.protocol.auth import LONGEST_TOKEN, Authentication, Credentials, Send, is_token_text
+from astronomer_remote.api.protocol.auth import (
+    LONGEST_TOKEN,
+    Authentication,
+    Credentials,
+    Send,
+    cookie_value,
+    is_token_text,
+)
 from astronomer_remote.api.protocol.errors import TransientError
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.protocol.models import Generation, Version
@@ -105,7 +111,5 @@ def _csrf_token(page: Response) -> str | None:
 
 
 def _session_cookie(response: Response) -> str | None:
-    # Several cookies may have been joined into one field, which http.cookies cannot take apart.
-    found = re.search(r"(?:^|[,;\s])(session=[^;,\s]+)", response.headers.get("set-cookie", ""))
-    cookie = found[1] if found else ""
-    return cookie if is_token_text(cookie) and len(cookie) <= LONGEST_TOKEN else None
+    value = cookie_value(response, "session")
+    return f"session={value}" if value else None

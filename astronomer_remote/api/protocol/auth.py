@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,6 +41,8 @@ BUILT_IN: Mapping[str, str] = {
     "airflow_login": "astronomer_remote.api.logins.airflow_login:AirflowLogin",
     "oauth2": "astronomer_remote.api.logins.oauth2:OAuth2",
     "keycloak_client": "astronomer_remote.api.logins.keycloak:KeycloakClient",
+    "mwaa": "astronomer_remote.api.logins.mwaa:Mwaa",
+    "composer": "astronomer_remote.api.logins.composer:Composer",
 }
 """The logins of this package. No other package can replace them."""
 
@@ -129,6 +132,9 @@ class Authentication:
     before_detection: ClassVar[bool] = True
     """Whether it can log in before the remote's version of Airflow is known. The detection sends its headers only if
     a request without them is refused."""
+
+    account: str | None = None
+    """Who its service says that the credentials belong to. The Test button shows it instead of the user name."""
 
     urls: tuple[str, ...] = ()
     """The URLs outside of the deployment that it sends requests to, from the connection's fields. Others are refused;
@@ -286,7 +292,15 @@ def read_token(reply: Response, now: float) -> Token:
             seconds = math.nan
         if math.isfinite(seconds) and seconds > 0:
             return Token(text, now + seconds)
-    return Token(text, _expiry(text))
+    return Token(text, expiry_of(text, now))
+
+
+def cookie_value(response: Response, name: str) -> str | None:
+    """The value of a cookie that a reply sets."""
+    # Several cookies may have been joined into one field, which http.cookies cannot take apart.
+    found = re.search(rf"(?:^|[,;\s]){re.escape(name)}=([^;,\s]+)", response.headers.get("set-cookie", ""))
+    value = found[1] if found else ""
+    return value if is_token_text(value) and len(value) <= LONGEST_TOKEN else None
 
 
 def is_token_text(text: str) -> bool:
@@ -321,17 +335,28 @@ def _detail(response: Response) -> object:
     return body.get("detail") if isinstance(body, dict) else body
 
 
-def _expiry(token: str) -> float | None:
+def expiry_of(token: str, now: float) -> float | None:
     """
-    When a JSON Web Token expires.
+    When a JSON Web Token expires, by the local clock; ``None`` for another token.
+
+    Its life is the time from ``iat`` to ``exp``, as the clocks of the two machines may differ.
 
     One of Airflow's Keycloak auth manager contains a token of Keycloak, which usually expires earlier. Airflow then
     answers with 403, as if a permission were missing (its ``_is_authorized``).
     """
     claims = _claims(token)
     inner = claims.get("access_token")
-    both = [_date(each.get("exp")) for each in (claims, _claims(inner) if isinstance(inner, str) else {})]
+    both = [_local_expiry(each, now) for each in (claims, _claims(inner) if isinstance(inner, str) else {})]
     return min((expires for expires in both if expires is not None), default=None)
+
+
+def _local_expiry(claims: Mapping[str, Any], now: float) -> float | None:
+    expires, issued = _date(claims.get("exp")), _date(claims.get("iat"))
+    if expires is None or issued is None or issued >= expires:
+        return expires
+    life = now + expires - issued
+    # A token may be older than the reply. One that has expired already is from a machine whose clock is behind.
+    return min(expires, life) if expires > now else life
 
 
 def _claims(token: str) -> dict[str, Any]:

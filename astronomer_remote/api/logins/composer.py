@@ -1,0 +1,176 @@
+"""
+An environment of Google Cloud Composer 2 or 3, for the credentials that google-auth finds.
+
+Composer accepts an OAuth2 access token of the scope ``cloud-platform``, see
+https://cloud.google.com/composer/docs/composer-3/access-airflow-api. Composer 1 has another login, which is not
+supported.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from astronomer_remote.api.logins.libraries import SECONDS_TO_REPLY, require, unlogged
+from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.auth import Credentials, Send, Token, TokenLogin
+from astronomer_remote.api.protocol.errors import (
+    LONGEST_DETAIL,
+    AuthenticationFailed,
+    InvalidSettings,
+    NotFound,
+    UnexpectedReply,
+)
+from astronomer_remote.api.protocol.flow import Flow, Response, blocking, request_to
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials as GoogleCredentials
+
+API = "https://composer.googleapis.com/v1"
+
+NAME = re.compile(
+    r"projects/(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/locations/[a-z0-9-]{1,40}/environments/[a-z][a-z0-9-]{0,62}",
+    re.ASCII,
+)
+
+AIRFLOW_URL = re.compile(r"https://(?:[a-z0-9-]{1,63}\.)+composer\.googleusercontent\.com", re.ASCII)
+"""URLs of environments: below Google's domain for them, without a port and a path."""
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+
+LOGGERS = ("google.auth.transport.requests", "google.auth.transport._helpers", "google.auth._helpers")
+
+
+class Composer(TokenLogin):
+    """
+    Application default credentials, or the key of a service account in the file ``google_key_file``.
+
+    Without a host, the Composer API is read for the URL of ``composer_environment``.
+    """
+
+    fields = ("composer_environment", "google_key_file")
+    place = "composer_environment"
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__(credentials)
+        if credentials.login or credentials.password:
+            raise InvalidSettings(
+                "auth='composer' takes no login and password: google-auth finds the credentials, or google_key_file "
+                "has them. Leave both empty."
+            )
+        name = credentials.fields.get("composer_environment")
+        if name is not None:
+            if not NAME.fullmatch(name):
+                raise InvalidSettings(
+                    f"The connection's composer_environment={name!r} must be the full name of an environment, such as "
+                    "projects/my-project/locations/europe-west1/environments/my-environment."
+                )
+            self.urls = (f"{API}/{name}",)
+        require("google.auth", "google")
+        self._shown = ""
+
+    def fetch(self, now: float, send: Send) -> Flow[Token]:
+        return (yield from blocking(self._access_token))
+
+    @property
+    def issued(self) -> tuple[str, ...]:
+        return (*super().issued, self._shown)
+
+    def locate(self, send: Send) -> Flow[str]:
+        token = yield from blocking(self._access_token)
+        self._shown = token.text
+        headers = {"Authorization": f"Bearer {token.text}"}
+        reply = yield from send(request_to(self.urls[0], method="GET", headers=headers))
+        if reply.status in (401, 403):
+            raise AuthenticationFailed(
+                f"The Composer API does not show the environment {self.urls[0].removeprefix(API)!r} to "
+                f"{self.account or 'these credentials'}. They need the role Composer User (roles/composer.user). Or "
+                "set the connection's host to the environment's URL.",
+                status=reply.status,
+            )
+        if reply.status == 404:
+            raise NotFound(
+                f"There is no environment {self.urls[0].removeprefix(API)!r}. Check the connection's "
+                "composer_environment.",
+                status=404,
+            )
+        return _airflow_url(reply)
+
+    def _access_token(self) -> Token:
+        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError, TransportError
+        from google.auth.transport.requests import Request
+
+        try:
+            with unlogged(*LOGGERS):
+                request: Any = partial(Request(), timeout=SECONDS_TO_REPLY)
+                found = self._found(request)
+                found.refresh(request)  # type: ignore[no-untyped-call]  # so in google-auth
+        except DefaultCredentialsError as error:
+            raise AuthenticationFailed(
+                f"google-auth found no credentials in workers or triggerer: {_text(error)} Give the connection a "
+                "google_key_file, or configure application default credentials."
+            ) from None
+        except TransportError as error:
+            raise UnexpectedReply(f"Google could not be reached: {_text(error)}") from None
+        except RefreshError as error:
+            why = f"Google issued no access token: {_text(error)}"
+            if error.retryable:
+                raise UnexpectedReply(why) from None
+            raise AuthenticationFailed(f"{why} Check the service account and its key.") from None
+        except GoogleAuthError as error:
+            raise AuthenticationFailed(f"google-auth could not get an access token: {_text(error)}") from None
+        if not isinstance(found.token, str):
+            raise UnexpectedReply("The reply of Google has no access token.")
+        self.account = getattr(found, "service_account_email", None)
+        expires = found.expiry.replace(tzinfo=timezone.utc).timestamp() if found.expiry else None
+        return Token(found.token, expires)
+
+    def _found(self, request: Any) -> GoogleCredentials:
+        path = self.credentials.fields.get("google_key_file")
+        if path is None:
+            import google.auth
+
+            credentials: GoogleCredentials = google.auth.default(scopes=SCOPES, request=request)[0]
+            return credentials
+        from google.oauth2 import service_account
+
+        try:
+            # Only the key of a service account: other kinds of files may name programs to run and hosts to call.
+            key: GoogleCredentials = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
+                path, scopes=SCOPES
+            )
+        except (OSError, ValueError) as error:
+            # The text of a ValueError may repeat what is in the file.
+            why = error.strerror if isinstance(error, OSError) else "it is not such a key"
+            raise InvalidSettings(
+                f"The connection's google_key_file {path!r} must be the JSON key of a service account, readable by "
+                f"workers and triggerer: {why}."
+            ) from None
+        return key
+
+
+def _airflow_url(reply: Response) -> str:
+    """The environment's URL in a reply of the Composer API."""
+    try:
+        config = reply.json().get("config") if reply.status == 200 else None
+    except (ValueError, AttributeError):
+        config = None
+    url = config.get("airflowUri") if isinstance(config, dict) else None
+    if not isinstance(url, str) or not url:
+        raise UnexpectedReply(
+            "The Composer API shows no URL of the environment; it may be under construction.", status=reply.status
+        )
+    if not AIRFLOW_URL.fullmatch(url.rstrip("/")):
+        raise InvalidSettings(
+            f"The Composer API names {reply.redact(url)!r} as the environment's URL, which is none of Composer 2 or 3: "
+            "no token is sent there. Set the connection's host if it is right."
+        )
+    return url.rstrip("/")
+
+
+def _text(error: Exception) -> str:
+    """What google-auth says, in one line; of an error with a reply only its summary."""
+    text = untrusted.sentence(str(error.args[0] if error.args else error), LONGEST_DETAIL)
+    return text if text.endswith(".") else f"{text}."
