@@ -726,6 +726,53 @@ def test_it_defers_with_plain_arguments_and_no_secret(start: Start) -> None:
         assert secret not in f"{arguments} {deferred.kwargs} {deferred.trigger!r}"
 
 
+def test_a_run_of_a_dag_whose_runs_are_short_is_waited_for_in_the_worker(any_remote: FakeDeployment) -> None:
+    any_remote.add_run("quick", "earlier")
+    any_remote.add_dag("quick", polls=2)
+    made = operator(wait_for_completion=True, deferrable=True)
+    context = local_task(made).context()
+    if any_remote.version == "1.10.15":
+        # It does not show when a run ended.
+        deferred_by(made, context)
+    else:
+        assert made.execute(context)["state"] == "success"
+
+
+@pytest.mark.parametrize(("ended", "running", "is_deferred"), [(0, 0, True), (1, 1, False), (2, 3, True)])
+def test_runs_count_as_short_if_half_of_the_newest_ones_have_ended_soon(
+    remote: FakeDeployment, ended: int, running: int, is_deferred: bool
+) -> None:
+    remote.add_dag("quick", polls=50)
+    for number in range(ended + running):
+        remote.add_run("quick", f"r{number}", state="success" if number < ended else "running")
+    remote.add_dag("quick", polls=1)
+    made = operator(wait_for_completion=True, deferrable=True)
+    context = local_task(made).context()
+    if is_deferred:
+        deferred_by(made, context)
+    else:
+        assert made.execute(context)["state"] == "success"
+
+
+@pytest.mark.parametrize("more", [{"stream_logs": ["load"]}, {"wait_timeout": 0.1}])
+def test_a_run_of_such_a_dag_is_waited_for_in_the_triggerer(remote: FakeDeployment, more: dict[str, Any]) -> None:
+    remote.add_run("quick", "earlier")
+    remote.add_dag("quick", stays="running")
+    deferred_by(made := operator(wait_for_completion=True, deferrable=True, **more), local_task(made).context())
+
+
+def test_a_run_that_takes_unusually_long_is_waited_for_in_the_triggerer(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dag_run, "SECONDS_IN_WORKER", 0.1)
+    remote.add_run("quick", "earlier")
+    remote.add_dag("quick", stays="running")
+    made = operator(wait_for_completion=True, deferrable=True, cancel_on_kill=True)
+    context = local_task(made).context()
+    assert deferred_by(made, context).trigger.serialize()[1]["cancel_on_kill"] is True
+    assert [run["state"] for run in remote.runs("quick")] == ["success", "running"]
+
+
 def test_deferred_it_returns_what_it_returns_otherwise(any_remote: FakeDeployment) -> None:
     any_remote.add_dag("slow", polls=2)
     made = operator(trigger_dag_id="slow", wait_for_completion=True, deferrable=True)
@@ -839,7 +886,7 @@ def test_a_retry_starts_again_even_where_airflow_resumes_it_with_the_event_of_th
     remote.finish("bad", run["run_id"], "failed")
     event = {"status": "failed", "summary": "", "run": None, "error": None}
     again = operator(trigger_dag_id="bad", wait_for_completion=True, deferrable=True, retries=1)
-    with pytest.raises(TaskDeferred):
+    with pytest.raises(DagRunFailed):
         come_back(deferred, again, local_task(again, try_number=2).context(), event)
     assert len(remote.runs("bad")) == 2
 

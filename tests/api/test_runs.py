@@ -23,7 +23,7 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
 from astronomer_remote.api.protocol.ids import marked_note
-from astronomer_remote.api.protocol.models import TriggerIntent, utc_text
+from astronomer_remote.api.protocol.models import DagRun, TriggerIntent, parse_date, utc_text, utc_text_of
 from astronomer_remote.api.runs.dags import PAGES_OF_IMPORT_ERRORS
 from astronomer_remote.api.runs.runs import IfExists, Triggered
 from tests.api.script import (
@@ -987,6 +987,39 @@ def test_a_remote_that_plans_without_end_is_not_read_without_end() -> None:
 def test_a_dag_without_runs_has_no_newest_one(version: str) -> None:
     remote, speech = meet(version)
     assert remote.play(remote.deployment.get_newest_dag_run("d"), speech.newest()) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "short"),
+    [
+        ((15.0,), True),
+        ((15.5,), False),
+        ((15.5, 14.5), True),
+        ((1.0, 16.0, 16.0), False),
+        ((1.0, None), True),
+        ((), False),
+    ],
+)
+def test_runs_are_usually_short_if_at_least_half_of_the_others_were(
+    seconds: tuple[float | None, ...], short: bool
+) -> None:
+    remote, speech = meet(V2)
+    start = "2026-11-21T07:00:00Z"
+    ends = [each and utc_text_of(parse_date(start).timestamp() + each) for each in seconds]
+    runs = [speech.run(f"r{number}", start_date=start, end_date=end) for number, end in enumerate(ends)]
+    listing = Turn(speech.newest(clock=remote.clock).expected, runs_body(speech, speech.run(), *runs))
+    assert remote.play(remote.deployment.runs.are_usually_short(DagRun("d", "r"), 15), listing) is short
+
+
+def test_runs_do_not_count_as_short_if_the_remote_does_not_list_them() -> None:
+    remote, speech = meet(V2)
+    listing = Turn(speech.newest(clock=remote.clock).expected, answer(403, {"detail": "Forbidden"}))
+    assert remote.play(remote.deployment.runs.are_usually_short(DagRun("d", "r"), 15), listing) is False
+
+
+def test_airflow_1_10_does_not_show_how_long_runs_took() -> None:
+    remote, _ = meet(EXPERIMENTAL)
+    assert remote.play(remote.deployment.runs.are_usually_short(DagRun("d", "r"), 15)) is False
 
 
 def test_all_runs_are_listed_page_by_page() -> None:

@@ -629,6 +629,13 @@ def test_a_deadline_ends_the_wait_to_the_second(version: str) -> None:
     assert remote.sleeps[2:] == [10, 0.5]
 
 
+def test_a_wait_may_begin_with_short_pauses() -> None:
+    remote, speech = meet(V2)
+    flow = remote.deployment.poller.wait(TARGET, poke_interval=5, deadline=None, first_pause=1)
+    remote.play(flow, *[speech.get(speech.run())] * 7, speech.get(speech.run(state="success")))
+    assert remote.sleeps == [1, 1, 1, 1, 1, 1.25, 1.5625]
+
+
 def test_a_deadline_that_has_passed_still_lets_us_look_once() -> None:
     remote, speech = meet(V2)
     assert remote.play(wait(remote, TARGET, 0), speech.get(speech.run(state="success"))).status is WaitStatus.SUCCESS

@@ -32,6 +32,9 @@ from astronomer_remote.api.waiting.waiter import Update, Waiter
 
 log = logging.getLogger(__name__)
 
+PAUSE_PER_SECOND = 0.25
+"""By how much the pause between two polls grows with each second of a wait that begins with short ones."""
+
 SECONDS_QUEUED_BEFORE_EXPLAINING = 120.0
 """Seconds that a run may be queued before the log explains why."""
 
@@ -99,6 +102,7 @@ class Poller:
         poke_interval: float,
         deadline: float | None,
         on_line: Callable[[str], None] = log.info,
+        first_pause: float | None = None,
     ) -> Flow[WaitResult]:
         """
         Poll until the wait is over.
@@ -108,11 +112,13 @@ class Poller:
         :param poke_interval: seconds between two polls.
         :param deadline: when to give up, in seconds since the epoch.
         :param on_line: is called with a line whenever something changed.
+        :param first_pause: seconds between the first polls, from where the pause grows to ``poke_interval``.
         :raises TransientError: if the remote was unreachable for
             :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
         """
         clock = self._client.clock
-        waiter = Waiter(target, poke_interval, _lines_only(on_line), answered_at=clock(), queued_since=clock())
+        began = clock()
+        waiter = Waiter(target, poke_interval, _lines_only(on_line), answered_at=began, queued_since=began)
         while True:
             yield from self.poll(waiter)
             if isinstance(waiter.ended, Exception):
@@ -124,7 +130,8 @@ class Poller:
             left = deadline - clock() if deadline is not None else poke_interval
             if left <= 0:
                 return WaitResult(WaitStatus.TIMEOUT, waiter.summary, waiter.run)
-            yield Sleep(min(poke_interval, left))
+            pause = poke_interval if first_pause is None else max(first_pause, PAUSE_PER_SECOND * (clock() - began))
+            yield Sleep(min(pause, poke_interval, left))
 
     @one_retry_budget
     def poll(self, waiter: Waiter, *, bare: bool = False) -> Flow[None]:

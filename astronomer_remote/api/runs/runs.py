@@ -334,6 +334,28 @@ class Runs:
             limit = largest
         return None
 
+    @one_retry_budget
+    def are_usually_short(self, run: DagRun, seconds: float) -> Flow[bool]:
+        """
+        Whether the runs of a DAG usually take at most so many seconds: at least half of its newest ones did.
+
+        One that has not ended counts as longer. ``False`` also if the remote does not show it.
+
+        :param run: the newest run, which does not count.
+        """
+        dialect = yield from self._client.dialect()
+        if not dialect.lists_ended_runs:
+            return False
+        now = self._client.remote_clock() + SECONDS_PLANNED
+        try:
+            page = yield from self._newest_ones(run.dag_id, dialect, now, FIRST_PAGE, 0, bare=True)
+        except RemoteError as error:
+            log.debug("Could not read how long runs of DAG %s take: %s", run.dag_id, error)
+            return False
+        others = [each for each in page.items if each.run_id != run.run_id]
+        short = sum(_took_at_most(seconds, each) for each in others)
+        return 0 < len(others) <= 2 * short
+
     def _newest_ones(
         self, dag_id: str, dialect: Dialect, now: float, limit: int, offset: int, *, bare: bool
     ) -> Flow[Page[DagRun]]:
@@ -475,6 +497,13 @@ def _is_planned(run: DagRun, now: float) -> bool:
     """Whether a run is for later, and has not begun."""
     due = run.run_after or run.logical_date
     return run.start_date is None and not run.finished and due is not None and seconds_of(due) > now
+
+
+def _took_at_most(seconds: float, run: DagRun) -> bool:
+    """Whether a run has ended within a time."""
+    if not (run.start_date and run.end_date):
+        return False
+    return seconds_of(run.end_date) - seconds_of(run.start_date) <= seconds
 
 
 def _chooses_date(intent: TriggerIntent, dialect: Dialect) -> bool:
