@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from astronomer_remote.api.protocol.models import AssetEvent
 from dev.deployments import Airflow
 from dev.pair import CONNECTION_ID, EXAMPLE_DAGS, REMOTE_DAGS, Caller, connection, furnish, pair, running
 from tests.waiting import wait_until
@@ -42,6 +43,10 @@ class Examples(NamedTuple):
         """State and conf of each run of a DAG in the remote of Airflow 2."""
         return [(run.state, run.conf) for run in self.remote.do(self.remote.api.list_dag_runs(dag_id))]
 
+    def republished(self) -> list[AssetEvent]:
+        """Events of the asset whose local events are republished, in the remote of Airflow 2."""
+        return self.remote.do(self.remote.api.list_asset_events("s3://shop/orders"))
+
     def run(self, *names: str, run_id: str = RUN_ID) -> None:
         """Run examples at the same time, until the last has ended; nothing is given to them but an id."""
         for name in names:
@@ -72,6 +77,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
         paste("trigger_and_wait", OWN_DAG, own_dags / "local")
         ran.run(*(name for name in EXAMPLES if name != TOUR))
         both.local.wait_dags([OWN_DAG])
+        # Before the connection points to another remote.
+        ran.local.do(ran.local.api.create_asset_event(uri="s3://shop/orders", extra={"rows": 12}))
+        wait_until(lambda: len(ran.republished()) > 0, timeout=120)
         # It resizes the pool that another example resizes.
         ran.run(TOUR, OWN_DAG)
         body = {"connection_id": CONNECTION_ID, "conn_type": "astronomer", **connection(legacy)}
@@ -123,16 +131,9 @@ def test_the_run_of_the_remote_runs_a_local_dag(examples: Examples) -> None:
     wait_until(lambda: mirrored in followed(), lambda: str(followed()), timeout=120)
 
 
-def test_an_event_of_a_local_asset_is_republished(examples: Examples) -> None:
-    examples.local.do(examples.local.api.create_asset_event(uri="s3://shop/orders", extra={"rows": 12}))
-
-    def republished() -> list[dict[str, Any]]:
-        events = examples.remote.do(examples.remote.api.list_asset_events("s3://shop/orders"))
-        return [dict(event.extra) for event in events]
-
-    wait_until(lambda: len(republished()) > 0, lambda: str(republished()), timeout=120)
-    (extra,) = republished()
-    assert extra["rows"] == 12
+def test_an_event_of_a_local_asset_was_republished(examples: Examples) -> None:
+    (event,) = examples.republished()
+    assert event.extra["rows"] == 12
     wait_until(
         lambda: [state for state, _ in examples.runs("count_orders")] == ["success"],
         lambda: str(examples.runs("count_orders")),
