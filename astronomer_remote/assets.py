@@ -25,6 +25,7 @@ def remote_asset(
     since: str | datetime | None = None,
     poke_interval: float = 30.0,
     name: str | None = None,
+    local_conn_id: str | None = None,
 ) -> Asset:
     """
     A local asset that gets an event for each event of an asset of another deployment.
@@ -39,6 +40,8 @@ def remote_asset(
     :param poke_interval: seconds between two polls, default 30.
     :param name: name of the local asset; default: the connection's id and the remote asset's URI or name, as in
         ``astronomer_default:s3://sales/orders``. Two local assets with different ``extra`` need different names.
+    :param local_conn_id: connection of type ``astronomer`` to the local deployment itself. With it, an event that was
+        registered right before a triggerer was killed is not registered again.
     :raises InvalidSettings: for an argument that cannot be.
     """
     trigger = RemoteAssetEventTrigger(
@@ -48,9 +51,8 @@ def remote_asset(
         astronomer_conn_id=astronomer_conn_id,
         since=since,
         poke_interval=poke_interval,
-        cursor_name=name,
     )
-    return _watched("asset", str(trigger.uri or trigger.name), name, trigger)
+    return _watched("asset", str(trigger.uri or trigger.name), name, trigger, local_conn_id)
 
 
 def remote_dag_asset(
@@ -61,6 +63,7 @@ def remote_dag_asset(
     since: str | datetime | None = None,
     poke_interval: float = 30.0,
     name: str | None = None,
+    local_conn_id: str | None = None,
 ) -> Asset:
     """
     A local asset that gets an event when a run of a DAG of another deployment ends.
@@ -74,6 +77,7 @@ def remote_dag_asset(
     :param poke_interval: seconds between two polls, default 30.
     :param name: name of the local asset; default: the connection's id and the DAG's, as in
         ``astronomer_default:load_sales``. Two local assets with different ``states`` need different names.
+    :param local_conn_id: as for :func:`remote_asset`.
     :raises InvalidSettings: for an argument that cannot be.
     """
     trigger = RemoteDagRunTrigger(
@@ -82,14 +86,14 @@ def remote_dag_asset(
         astronomer_conn_id=astronomer_conn_id,
         since=since,
         poke_interval=poke_interval,
-        cursor_name=name,
     )
-    return _watched("dag", trigger.dag_id, name, trigger)
+    return _watched("dag", trigger.dag_id, name, trigger, local_conn_id)
 
 
-def _watched(kind: str, remote: str, name: str | None, trigger: RemoteEventTrigger) -> Asset:
+def _watched(kind: str, remote: str, name: str | None, trigger: RemoteEventTrigger, local_conn_id: str | None) -> Asset:
     uri = f"astronomer-remote://{quote(trigger.astronomer_conn_id, safe='')}/{kind}/{quote(remote, safe='')}"
     if name:
         uri += f"/{quote(name, safe='')}"
     name = name or f"{trigger.astronomer_conn_id}:{remote}"
-    return Asset(name=name, uri=uri, watchers=[AssetWatcher(name="remote", trigger=trigger)])
+    arguments = {**trigger.serialize()[1], "local_asset": name, "local_conn_id": local_conn_id}
+    return Asset(name=name, uri=uri, watchers=[AssetWatcher(name="remote", trigger=type(trigger)(**arguments))])

@@ -7,7 +7,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.util import find_spec
@@ -108,23 +107,24 @@ def require_watchers() -> None:
 
 async def stored_state(trigger: Any, key: str) -> Any:
     """
-    What a watcher's trigger has stored under a key, ``None`` if nothing.
+    What a watcher's trigger has stored under a key, ``None`` if nothing; the text of a variable that is no JSON.
 
-    Airflow 3.3 has a store for each asset. Earlier versions let a trigger read and write only Airflow's variables, and
-    so does 3.3 for a trigger of several assets, and for what an earlier version has stored.
+    Airflow 3.3 has a store for each asset. Earlier versions let a trigger read and write only Airflow's variables. So
+    does 3.3 for a trigger that does not know its asset, and for what an earlier version has stored.
     """
-    store = getattr(trigger, "asset_state_store", None)
+    store = _asset_store(trigger)
     if store is not None:
-        # It raises ValueError if it is for several assets.
-        with suppress(ValueError):
-            found = await store.aget(key)
-            if found is not None:
-                return found
+        found = await store.aget(key)
+        if found is not None:
+            return found
     from airflow.sdk.execution_time import comms
 
     reply = await _send_to_supervisor(comms.GetVariable(key=key))
     if isinstance(reply, comms.VariableResult):
-        return json.loads(reply.value or "null")
+        try:
+            return json.loads(reply.value or "null")
+        except (ValueError, RecursionError):
+            return reply.value
     if isinstance(reply, comms.ErrorResponse) and reply.error.value == "VARIABLE_NOT_FOUND":
         return None
     raise RuntimeError(f"Could not read variable {key}: {reply}")
@@ -132,11 +132,10 @@ async def stored_state(trigger: Any, key: str) -> Any:
 
 async def store_state(trigger: Any, key: str, value: Any) -> None:
     """Store a JSON value for :func:`stored_state`."""
-    store = getattr(trigger, "asset_state_store", None)
+    store = _asset_store(trigger)
     if store is not None:
-        with suppress(ValueError):
-            await store.aset(key, value)
-            return
+        await store.aset(key, value)
+        return
     from airflow.sdk.execution_time import comms
 
     await _send_to_supervisor(
@@ -144,6 +143,21 @@ async def store_state(trigger: Any, key: str, value: Any) -> None:
             key=key, value=json.dumps(value), description="Which events of a remote were passed on. Kept by a watcher."
         )
     )
+
+
+def _asset_store(trigger: Any) -> Any:
+    """The store of a trigger's own asset. A trigger of several assets has a store for each, and cannot list them."""
+    stores = getattr(trigger, "asset_state_store", None)
+    if stores is None or trigger.local_asset is None:
+        return None
+    from airflow.sdk import Asset
+
+    try:
+        return stores[Asset.ref(name=trigger.local_asset)]
+    except KeyError:
+        raise ValueError(
+            f"local_asset is {trigger.local_asset!r}, which is none of the assets that have this trigger in a watcher."
+        ) from None
 
 
 async def _send_to_supervisor(message: Any) -> Any:

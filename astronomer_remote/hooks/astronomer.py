@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from airflow.providers.http.hooks.http import HttpHook
 from requests import PreparedRequest, Response, Session
@@ -43,6 +45,9 @@ DEFAULT_CONN_ID = "astronomer_default"
 
 if mask_issued_secret not in on_issued:
     on_issued.append(mask_issued_secret)
+
+_READS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Settings]]] = WeakKeyDictionary()
+"""Reads of connections in progress."""
 
 SECONDS_TO_TEST = 14.0
 """How long the Test button may take: it runs in a web server, which it must not block."""
@@ -159,7 +164,7 @@ class AstronomerHook(HttpHook):
     async def async_driver(self) -> AsyncIterator[tuple[Deployment, AsyncDriver]]:
         """The deployment and an open driver for it, for several flows over the same TCP connections."""
         if self._deployment is None:
-            self._deployment = Deployment(await self.async_settings())
+            self._deployment = Deployment(await self.shared_settings())
         async with async_driver(self._deployment.settings, self.async_settings) as driver:
             yield self._deployment, driver
         await issued_secrets_masked()
@@ -167,6 +172,29 @@ class AstronomerHook(HttpHook):
     async def async_settings(self) -> Settings:
         """Read the connection on an event loop."""
         return await off_the_loop(self._read_settings)
+
+    async def shared_settings(self) -> Settings:
+        """
+        :meth:`async_settings`, read once for all that read the same connection at the same time on this event loop.
+
+        A triggerer reads a connection with several messages to its supervisor, which handles one message at a time, and
+        queries its database after each.
+        """
+        loop = asyncio.get_running_loop()
+        reads = _READS.setdefault(loop, {})
+        reading = reads.get(self.astronomer_conn_id)
+        if reading is None:
+            reading = reads[self.astronomer_conn_id] = loop.create_task(self.async_settings())
+
+            def forget(done: asyncio.Task[Settings]) -> None:
+                del reads[self.astronomer_conn_id]
+                if not done.cancelled():
+                    # Those who wait for it may all have been cancelled; asyncio reports errors that nothing reads.
+                    done.exception()
+
+            reading.add_done_callback(forget)
+        # It must not be cancelled together with one of them.
+        return await asyncio.shield(reading)
 
     def test_connection(self) -> tuple[bool, str]:
         """

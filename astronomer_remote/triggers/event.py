@@ -18,13 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TriggerEvent
 
+from astronomer_remote.api.assets.assets import MOST_EVENTS
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings, TransientError
 from astronomer_remote.api.protocol.models import FINISHED_RUN_STATES, asset_ref, utc_text, utc_text_of
-from astronomer_remote.api.waiting.event_cursor import EventCursor
+from astronomer_remote.api.waiting.event_cursor import SECONDS_KEPT, SECONDS_SHOWN_LATE, EventCursor, RemoteEvent
 from astronomer_remote.api.waiting.waiter import seconds_of
-from astronomer_remote.arguments import asset_or_text, check_asset, date, json_object, required_id, seconds, states
+from astronomer_remote.arguments import (
+    asset_or_text,
+    check_asset,
+    date,
+    json_object,
+    optional_id,
+    required_id,
+    seconds,
+    states,
+    text,
+)
 from astronomer_remote.compat import BaseEventTrigger, require_watchers, store_state, stored_state
 from astronomer_remote.dependencies import ASSET, DAG, Dependency
 from astronomer_remote.exceptions import airflow_exceptions
@@ -37,6 +48,9 @@ __all__ = ["RemoteAssetEventTrigger", "RemoteDagRunTrigger"]
 
 LONGEST_PAUSE = 300.0
 """Seconds between two attempts at most while the remote cannot be read."""
+
+LONGEST_SHOWN = 200
+"""Characters of a stored value that are logged."""
 
 SECONDS_BETWEEN_SAVES = 300.0
 """How far the cursor advances without events before it is stored."""
@@ -60,8 +74,10 @@ class RemoteEventTrigger(BaseEventTrigger):
     :param since: from when on events count at the first start, ISO 8601; default: from the first start on. Later starts
         continue where the last one stopped.
     :param poke_interval: seconds between two polls.
-    :param cursor_name: what the stored cursor is named after; default: after the arguments that say what is watched.
-        Two local assets that watch the same need different ones before Airflow 3.3.
+    :param local_asset: the local asset that gets the events: its name, or an ``Asset``. In Airflow 3.3, the cursor is
+        then in its state store rather than in a variable. Two local assets that watch the same need it.
+    :param local_conn_id: connection of type ``astronomer`` to the local deployment itself. With it, events that the
+        local asset has already are not passed on again. Needs ``local_asset``.
     """
 
     def __init__(
@@ -70,7 +86,8 @@ class RemoteEventTrigger(BaseEventTrigger):
         astronomer_conn_id: str = "astronomer_default",
         since: str | datetime | None = None,
         poke_interval: float = 30.0,
-        cursor_name: str | None = None,
+        local_asset: Any = None,
+        local_conn_id: str | None = None,
     ) -> None:
         require_watchers()
         super().__init__()  # type: ignore[no-untyped-call]  # so in Airflow
@@ -78,7 +95,11 @@ class RemoteEventTrigger(BaseEventTrigger):
             self.astronomer_conn_id = required_id(astronomer_conn_id, "astronomer_conn_id")
             self.since = date(since, "since")
             self.poke_interval = seconds(poke_interval, "poke_interval")
-        self.cursor_name = cursor_name
+            self.local_asset = text(getattr(local_asset, "name", local_asset), "local_asset")
+            self.local_conn_id = optional_id(local_conn_id, "local_conn_id")
+            if self.local_conn_id and not self.local_asset:
+                raise InvalidSettings("local_conn_id needs local_asset, whose events are read there.")
+        self._local: AstronomerHook | None = None
 
     @abstractmethod
     def watched(self) -> dict[str, Any]:
@@ -98,7 +119,8 @@ class RemoteEventTrigger(BaseEventTrigger):
             "astronomer_conn_id": self.astronomer_conn_id,
             "since": self.since,
             "poke_interval": self.poke_interval,
-            "cursor_name": self.cursor_name,
+            "local_asset": self.local_asset,
+            "local_conn_id": self.local_conn_id,
             **self.watched(),
         }
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
@@ -106,7 +128,7 @@ class RemoteEventTrigger(BaseEventTrigger):
     @property
     def cursor_key(self) -> str:
         """Key of the stored cursor, in the asset's state store or in Airflow's variables."""
-        what = [self.cursor_name, self.astronomer_conn_id, self.watched()]
+        what = [self.local_asset, self.astronomer_conn_id, self.watched()]
         digest = sha256(dumps([type(self).__name__, what], sort_keys=True).encode()).hexdigest()
         return f"astronomer_remote_cursor_{digest[:24]}"
 
@@ -114,8 +136,8 @@ class RemoteEventTrigger(BaseEventTrigger):
         """
         Poll the remote, for ever. :return: an event for each one there.
 
-        The cursor is stored after Airflow has registered the events. So none is lost, and those that were registered
-        right before a crash may be repeated.
+        The cursor is stored after Airflow has registered the events, so none is lost. Those that were registered right
+        before a crash are repeated, unless they can be read from the local deployment.
         """
         source: EventSource | None = None
         cursor: EventCursor | None = None
@@ -124,13 +146,20 @@ class RemoteEventTrigger(BaseEventTrigger):
         failures = 0
         while True:
             try:
-                cursor = cursor or await self._cursor(None)
+                if cursor is None:
+                    cursor = await self._cursor(None)
+                    saved = 0.0 if cursor.by_local_clock else cursor.since
                 source = source or await self._source()
-                found = await source.poll(cursor.since, self.poke_interval)
+                if cursor.by_local_clock:
+                    cursor = cursor.by_remote_clock(await source.ahead())
+                found = await source.poll(cursor.since, self.poke_interval, cursor.seen)
                 if cursor.fresh(found.events):
                     # Another triggerer may have passed some on while this one did not run.
                     cursor = await self._cursor(cursor)
                 fresh = cursor.fresh(found.events)
+                registered = await self._registered(fresh, found.listed_at)
+                cursor, unsaved = cursor.passed(registered), unsaved or bool(registered)
+                fresh = cursor.fresh(fresh)
             except Exception as error:  # noqa: BLE001  # Airflow would start a trigger that ends again, without a pause
                 failures += 1
                 pause = min(self.poke_interval * 2.0 ** min(failures - 1, 8), max(LONGEST_PAUSE, self.poke_interval))
@@ -138,7 +167,7 @@ class RemoteEventTrigger(BaseEventTrigger):
                 self.log.warning("Could not poll the remote, will try again in %.0f s: %s", pause, text)
                 if not isinstance(error, TransientError):
                     # The connection is read again.
-                    source = None
+                    source = self._local = None
                 await asyncio.sleep(pause)
                 continue
             failures = 0
@@ -156,24 +185,51 @@ class RemoteEventTrigger(BaseEventTrigger):
             await asyncio.sleep(max(SECONDS_PER_TURN, self.poke_interval - source.age()))
 
     async def _source(self) -> EventSource:
+        return await self.open(await self._hook(self.astronomer_conn_id))
+
+    async def _hook(self, conn_id: str) -> AstronomerHook:
         # It imports HTTP libraries, which takes about a second: in a thread, as all triggers share this event loop.
         await asyncio.to_thread(import_module, "astronomer_remote.hooks.astronomer")
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
-        return await self.open(AstronomerHook(self.astronomer_conn_id))
+        return AstronomerHook(conn_id)
 
     async def _cursor(self, known: EventCursor | None) -> EventCursor:
         """The cursor, as far as it is known or stored."""
-        stored = EventCursor.parse(await stored_state(self, self.cursor_key))
+        value = await stored_state(self, self.cursor_key)
+        stored = EventCursor.parse(value, time.time())
         if known and stored:
             return known.merged(stored)
         if known or stored:
             return known or stored  # type: ignore[return-value]  # one of them is there
-        first = EventCursor(seconds_of(self.since) if self.since else time.time())
+        if value is not None:
+            shown = untrusted.readable(repr(value), LONGEST_SHOWN)
+            self.log.warning("The stored cursor %s cannot be read, starting over: %s", self.cursor_key, shown)
+        if self.since:
+            first = EventCursor(seconds_of(self.since))
+        else:
+            # Rather repeat events than lose some, if it was stored before.
+            first = EventCursor(time.time() - (0.0 if value is None else SECONDS_KEPT), by_local_clock=True)
         # At once, so that a restart before the first event does not skip events.
         await store_state(self, self.cursor_key, first.as_dict())
         self.log.info("Watching for the first time: events since %s", utc_text_of(first.since))
         return first
+
+    async def _registered(self, events: list[RemoteEvent], listed_at: float) -> list[RemoteEvent]:
+        """
+        Those of the events that the local asset has: they were registered right before a crash.
+
+        :param listed_at: when they were listed, by the remote's clock.
+        """
+        if not events or not self.local_conn_id:
+            return []
+        self._local = self._local or await self._hook(self.local_conn_id)
+        # An event was registered after it happened, which is known by the remote's clock.
+        age = listed_at - min(event.moment for event in events)
+        since = utc_text_of(max(0.0, time.time() - age - SECONDS_SHOWN_LATE))
+        local = await self._local.async_list_asset_events(self.local_asset, since=since, limit=MOST_EVENTS)
+        keys = {_key_in(event.extra) for event in local}
+        return [event for event in events if event.key in keys]
 
     async def _save(self, cursor: EventCursor, *, settle: bool) -> bool:
         """
@@ -208,7 +264,7 @@ class RemoteAssetEventTrigger(RemoteEventTrigger):
     :param name: the name of the remote asset, besides ``uri``.
     :param extra: only events count whose extra has these keys with these values.
     :param kwargs: those of :class:`RemoteEventTrigger`: ``astronomer_conn_id``, ``since``, ``poke_interval``,
-        ``cursor_name``.
+        ``local_asset``, ``local_conn_id``.
     """
 
     def __init__(
@@ -241,7 +297,7 @@ class RemoteAssetEventTrigger(RemoteEventTrigger):
         from astronomer_remote.api.watch.event_sources import AssetEvents
 
         target = AssetTarget(self.uri, self.name, utc_text("1970-01-01T00:00:00Z", "since"), 1, self.extra)
-        return AssetEvents(target, await hook.async_settings(), hook.async_settings, self.log.warning)
+        return AssetEvents(target, await hook.shared_settings(), hook.async_settings, self.log.warning)
 
 
 class RemoteDagRunTrigger(RemoteEventTrigger):
@@ -253,7 +309,7 @@ class RemoteDagRunTrigger(RemoteEventTrigger):
     :param dag_id: DAG of the remote.
     :param states: only runs count that ended in one of these states, default ``success``; ``failed`` is the other one.
     :param kwargs: those of :class:`RemoteEventTrigger`: ``astronomer_conn_id``, ``since``, ``poke_interval``,
-        ``cursor_name``.
+        ``local_asset``, ``local_conn_id``.
     """
 
     def __init__(self, *, dag_id: str, states: Collection[Any] = ("success",), **kwargs: Any) -> None:
@@ -272,7 +328,17 @@ class RemoteDagRunTrigger(RemoteEventTrigger):
     async def open(self, hook: AstronomerHook) -> EventSource:
         from astronomer_remote.api.watch.event_sources import EndedRuns
 
-        return EndedRuns(self.dag_id, self.states, await hook.async_settings(), hook.async_settings)
+        return EndedRuns(self.dag_id, self.states, await hook.shared_settings(), hook.async_settings)
+
+
+def _key_in(extra: Mapping[str, Any]) -> str | None:
+    """The key of the remote's event in the extra of a local event, ``None`` if it came from elsewhere."""
+    from astronomer_remote.api.watch.event_sources import key_of
+
+    try:
+        return key_of(extra["payload"])
+    except (KeyError, TypeError):
+        return None
 
 
 def _states(given: Collection[Any]) -> tuple[str, ...]:

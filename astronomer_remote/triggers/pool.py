@@ -28,7 +28,7 @@ class RemotePoolTrigger(RemoteTrigger):
 
         return await watch_pool(
             PoolTarget.from_dict(self.target),
-            settings=await hook.async_settings(),
+            settings=await hook.shared_settings(),
             reload=hook.async_settings,
             poke_interval=self.poke_interval,
             deadline=self.deadline,

@@ -52,7 +52,7 @@ class RemoteWaitTrigger(RemoteTrigger):
 
         result = await watch(
             WaitTarget.from_dict(self.target),
-            settings=await hook.async_settings(),
+            settings=await hook.shared_settings(),
             reload=hook.async_settings,
             poke_interval=self.poke_interval,
             deadline=self.deadline,

@@ -40,16 +40,17 @@ LONG_AGO = "2020-01-01T00:00:00Z"
 
 
 class Store:
-    """The asset's state store of Airflow 3.3. :param several: whether the trigger has several assets."""
+    """The state store of the asset "mine" of Airflow 3.3."""
 
-    def __init__(self, *, several: bool = False) -> None:
+    def __init__(self) -> None:
         self.values: dict[str, Any] = {}
-        self.several = several
         self.failures = 0
 
+    def __getitem__(self, asset: Any) -> Store:
+        assert asset.name == "mine"
+        return self
+
     def _check(self) -> None:
-        if self.several:
-            raise ValueError("several assets")
         if self.failures:
             self.failures -= 1
             raise RuntimeError("the database is locked")
@@ -64,15 +65,24 @@ class Store:
 
 
 class Supervisor:
-    """What a triggerer lets its triggers read and write before Airflow 3.3: variables."""
+    """What a triggerer lets its triggers read and write: variables and, in Airflow 3.3, the state stores of assets."""
 
     def __init__(self) -> None:
         self.variables: dict[str, str] = {}
+        self.stores: dict[str, dict[str, Any]] = {}
 
     async def asend(self, message: Any) -> Any:
         from airflow.sdk.exceptions import ErrorType
         from airflow.sdk.execution_time import comms
 
+        if message.type == "GetAssetStateStoreByName":
+            stored = self.stores.get(message.name, {})
+            if message.key not in stored:
+                return comms.ErrorResponse(error=ErrorType.ASSET_STORE_NOT_FOUND)
+            return comms.AssetStateStoreResult(value=stored[message.key])
+        if message.type == "SetAssetStateStoreByName":
+            self.stores.setdefault(message.name, {})[message.key] = message.value
+            return comms.OKResponse(ok=True)
         if isinstance(message, comms.PutVariable):
             self.variables[message.key] = str(message.value)
             return None
@@ -105,11 +115,12 @@ def shop(request: pytest.FixtureRequest, start: Start) -> FakeDeployment:
     return remote
 
 
-def trigger(store: Store | None, kind: type[Any] = RemoteAssetEventTrigger, **arguments: Any) -> Any:
+def trigger(store: Any, kind: type[Any] = RemoteAssetEventTrigger, **arguments: Any) -> Any:
     """A trigger as a triggerer makes it."""
     if kind is RemoteAssetEventTrigger:
         arguments = {"uri": URI, **arguments}
-    path, kwargs = kind(**{"poke_interval": 0.05, "since": LONG_AGO, **arguments}).serialize()
+    arguments = {"poke_interval": 0.05, "since": LONG_AGO, "local_asset": "mine", **arguments}
+    path, kwargs = kind(**arguments).serialize()
     assert path == f"{kind.__module__}.{kind.__name__}"
     made = kind(**json.loads(json.dumps(kwargs)))
     made.asset_state_store = store
@@ -168,12 +179,33 @@ def test_events_that_were_not_registered_are_passed_on_again(shop: FakeDeploymen
     assert numbers(passed_on(trigger(store))) == [0, 1, 2]
 
 
-def test_the_first_start_begins_now_and_is_remembered(shop: FakeDeployment) -> None:
-    shop.add_asset_event(URI, {"n": 0})
+@pytest.mark.parametrize("skew", [0, -3600, 3600])
+def test_the_first_start_begins_now_by_the_clock_of_the_remote(start: Start, skew: int) -> None:
+    ahead = [skew - 30]
+    remote = start("3.3.2", clock=lambda: time.time() + ahead[0])
+    remote.add_asset(URI)
+    remote.add_asset_event(URI, {"n": 0})
+    ahead[0] = skew
     store = Store()
     assert passed_on(trigger(store, since=None), seconds=0.5) == []
-    shop.add_asset_event(URI, {"n": 1})
+    (cursor,) = store.values.values()
+    assert cursor == {"since": pytest.approx(time.time() + skew, abs=5), "seen": {}}
+    remote.add_asset_event(URI, {"n": 1})
     assert numbers(passed_on(trigger(store, since=None))) == [1]
+
+
+def test_the_first_start_is_remembered_before_the_remote_answers(start: Start) -> None:
+    remote = start("3.3.2", clock=lambda: time.time() - 3600)
+    remote.add_asset(URI)
+    remote.disturb(503, times=1000)
+    store = Store()
+    assert passed_on(trigger(store, since=None), seconds=0.5) == []
+    (cursor,) = store.values.values()
+    assert cursor == {"since": pytest.approx(time.time(), abs=5), "seen": {}, "by_local_clock": True}
+    # It happens before the restart.
+    remote.add_asset_event(URI, {"n": 0})
+    remote._disturbances.clear()
+    assert numbers(passed_on(trigger(store, since=None))) == [0]
 
 
 def test_what_another_triggerer_passed_on_is_not_repeated(shop: FakeDeployment) -> None:
@@ -208,15 +240,130 @@ def test_before_3_3_the_cursor_is_a_variable(shop: FakeDeployment, supervisor: S
     assert passed_on(trigger(store), seconds=0.5) == []
 
 
-def test_a_trigger_of_several_assets_uses_a_variable(supervisor: Supervisor) -> None:
-    made = trigger(Store(several=True))
+async def stored_and_read(made: Any) -> Any:
+    await store_state(made, "k", {"a": 1})
+    return await stored_state(made, "k")
 
-    async def both() -> Any:
-        await store_state(made, "k", {"a": 1})
-        return await stored_state(made, "k")
 
-    assert asyncio.run(both()) == {"a": 1}
+def test_the_cursor_stays_where_it_is_when_the_trigger_gets_another_asset(supervisor: Supervisor) -> None:
+    context = pytest.importorskip("airflow.sdk.execution_time.context")
+    if not hasattr(context, "AssetStateStoreAccessors"):
+        pytest.skip("Airflow 3.3 only")
+    mine, other = Asset("mine"), Asset("other")
+    one, several = (trigger(context.AssetStateStoreAccessors(inlets=given)) for given in ([mine], [other, mine]))
+    assert asyncio.run(stored_and_read(one)) == {"a": 1}
+    assert supervisor.stores == {"mine": {"k": {"a": 1}}}
+    assert asyncio.run(stored_state(several, "k")) == {"a": 1}
+    assert asyncio.run(stored_and_read(several)) == {"a": 1}
+    assert (list(supervisor.stores), supervisor.variables) == (["mine"], {})
+    with pytest.raises(ValueError, match="local_asset is 'mine', which is none of the assets"):
+        asyncio.run(stored_state(trigger(context.AssetStateStoreAccessors(inlets=[other])), "k"))
+
+
+def test_a_trigger_that_does_not_know_its_asset_uses_a_variable(supervisor: Supervisor) -> None:
+    made = trigger(Store(), local_asset=None)
+    assert asyncio.run(stored_and_read(made)) == {"a": 1}
     assert supervisor.variables == {"k": '{"a": 1}'}
+
+
+@pytest.mark.parametrize("value", ["no JSON", "[1]", '{"since": "x"}', '{"since": 1e99, "seen": {}}', "[" * 20_000])
+@pytest.mark.parametrize("since", [None, LONG_AGO])
+def test_a_damaged_cursor_repeats_events_rather_than_none(
+    shop: FakeDeployment,
+    supervisor: Supervisor,
+    value: str,
+    since: str | None,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    made = trigger(None, since=since)
+    supervisor.variables[made.cursor_key] = value
+    shop.add_asset_event(URI, {"n": 0})
+    assert numbers(passed_on(made, until=1)) == [0]
+    assert f"The stored cursor {made.cursor_key} cannot be read, starting over" in "".join(capfd.readouterr())
+    assert json.loads(supervisor.variables[made.cursor_key])["seen"] == {}
+
+
+@pytest.fixture
+def home(start: Start) -> FakeDeployment:
+    """The local deployment, as its own API shows it."""
+    local = start("3.3.2", "home")
+    local.add_asset("astronomer-remote://mine", name="mine")
+    return local
+
+
+def register(home: FakeDeployment, payload: dict[str, Any]) -> None:
+    home.add_asset_event("astronomer-remote://mine", {"from_trigger": True, "payload": payload})
+
+
+def test_what_was_registered_before_a_crash_is_not_repeated(shop: FakeDeployment, home: FakeDeployment) -> None:
+    for n in range(3):
+        shop.add_asset_event(URI, {"n": n})
+    store = Store()
+    home.add_asset_event("astronomer-remote://mine", {"by": "a person"})
+    # Killed after two were registered, and before that was stored.
+    for payload in passed_on(trigger(store), until=2):
+        register(home, payload)
+    assert numbers(passed_on(trigger(store, local_conn_id="home"))) == [2]
+    (cursor,) = store.values.values()
+    assert len(cursor["seen"]) == 3
+    assert passed_on(trigger(store), seconds=0.5) == []
+
+
+def test_the_end_of_a_run_that_was_registered_is_not_repeated(shop: FakeDeployment, home: FakeDeployment) -> None:
+    shop.add_run("load", "r1")
+    store = Store()
+    (payload,) = passed_on(trigger(store, RemoteDagRunTrigger, dag_id="load"), until=1)
+    register(home, payload)
+    made = trigger(store, RemoteDagRunTrigger, dag_id="load", local_conn_id="home")
+    assert passed_on(made, seconds=0.5) == []
+    (cursor,) = store.values.values()
+    assert len(cursor["seen"]) == 1
+
+
+def test_what_was_registered_is_found_whatever_the_clock_of_the_remote_shows(
+    start: Start, home: FakeDeployment
+) -> None:
+    remote = start("3.3.2", clock=lambda: time.time() + 7200)
+    remote.add_asset(URI)
+    remote.add_asset_event(URI, {"n": 0})
+    store = Store()
+    (payload,) = passed_on(trigger(store), until=1)
+    register(home, payload)
+    assert passed_on(trigger(store, local_conn_id="home"), seconds=0.5) == []
+
+
+def test_no_event_is_passed_on_while_the_local_deployment_does_not_answer(
+    shop: FakeDeployment, home: FakeDeployment
+) -> None:
+    shop.add_asset_event(URI, {"n": 0})
+    home.disturb(403, times=1000)
+    store = Store()
+    assert passed_on(trigger(store, local_conn_id="home"), seconds=0.5) == []
+    home._disturbances.clear()
+    assert numbers(passed_on(trigger(store, local_conn_id="home"))) == [0]
+
+
+def test_many_triggers_read_their_connection_once(shop: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    from astronomer_remote.hooks.astronomer import AstronomerHook
+
+    reads: list[str] = []
+    read = AstronomerHook._read_settings
+
+    def counted(self: AstronomerHook, *parts: Any) -> Any:
+        reads.append(self.astronomer_conn_id)
+        time.sleep(0.2)
+        return read(self, *parts)
+
+    monkeypatch.setattr(AstronomerHook, "_read_settings", counted)
+    shop.add_asset_event(URI, {"n": 0})
+
+    async def run() -> None:
+        triggers = [trigger(None, local_asset=f"mine {number}") for number in range(50)]
+        running = [asyncio.create_task(anext(each.run())) for each in triggers]
+        assert numbers([event.payload for event in await asyncio.gather(*running)]) == [0] * 50
+
+    asyncio.run(run())
+    assert reads == ["astronomer_default"]
 
 
 def test_a_variable_that_cannot_be_read_is_an_error() -> None:
@@ -303,6 +450,9 @@ def test_triggers_that_watch_the_same_are_one() -> None:
     assert one.cursor_key == same.cursor_key != other.cursor_key
     mine, plain = (trigger_of(remote_asset(URI, name=name)) for name in ("mine", None))
     assert mine.cursor_key != plain.cursor_key
+    assert (mine.local_asset, plain.local_asset) == ("mine", f"astronomer_default:{URI}")
+    by_hand = RemoteAssetEventTrigger(uri=URI, local_asset=Asset("mine"))
+    assert by_hand.cursor_key == mine.cursor_key
 
 
 def test_a_dag_with_a_watched_asset_can_be_serialized() -> None:
@@ -328,6 +478,9 @@ def test_a_dag_with_a_watched_asset_can_be_serialized() -> None:
         (lambda: remote_asset(URI, since="soon"), "since"),
         (lambda: remote_asset(URI, poke_interval=0), "poke_interval"),
         (lambda: remote_asset(URI, extra="no"), "extra"),
+        (lambda: remote_asset(URI, local_conn_id="../x"), "local_conn_id"),
+        (lambda: RemoteAssetEventTrigger(uri=URI, local_conn_id="home"), "local_conn_id needs local_asset"),
+        (lambda: RemoteAssetEventTrigger(uri=URI, local_asset=7.5), "local_asset"),
         (lambda: remote_dag_asset(""), "dag_id"),
         (lambda: remote_dag_asset("load", states=["running"]), "states contains 'running'"),
         (lambda: remote_dag_asset("load", states=[]), "states must contain success, failed, or both"),

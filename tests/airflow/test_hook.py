@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -763,3 +764,44 @@ def test_netrc_does_not_replace_the_credentials(
     monkeypatch.setenv("NETRC", str(netrc))
     assert AstronomerHook().run("api/v2/pools").status_code == 200
     assert AstronomerHook().get_pool("default_pool").slots == 128
+
+
+def test_those_who_read_a_connection_at_the_same_time_share_the_read(
+    add_connection: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_connection("there", host="https://there.example.com", login="a", password="b")
+    reads: list[str] = []
+    read = AstronomerHook._read_settings
+
+    def counted(self: AstronomerHook, *parts: Any) -> Any:
+        reads.append(self.astronomer_conn_id)
+        time.sleep(0.1)
+        return read(self, *parts)
+
+    monkeypatch.setattr(AstronomerHook, "_read_settings", counted)
+
+    async def read_at_once(conn_id: str) -> list[Any]:
+        reading = [asyncio.create_task(AstronomerHook(conn_id).shared_settings()) for _ in range(5)]
+        await asyncio.sleep(0.02)
+        # The others get the settings nevertheless.
+        reading[0].cancel()
+        return await asyncio.gather(*reading, return_exceptions=True)
+
+    async def run() -> None:
+        cancelled, *found = await read_at_once("there")
+        assert isinstance(cancelled, asyncio.CancelledError)
+        assert [each.base_url for each in found] == ["https://there.example.com"] * 4
+        assert reads == ["there"]
+        # A later one is another read, and so is one of another connection.
+        await AstronomerHook("there").shared_settings()
+        assert reads == ["there", "there"]
+        _, *failed = await read_at_once("nowhere")
+        assert [type(each).__name__ for each in failed] == ["AirflowNotFoundException"] * 4
+        assert reads == ["there", "there", "nowhere"]
+        # All who wait are cancelled, and nothing reads the error.
+        alone = asyncio.create_task(AstronomerHook("nowhere").shared_settings())
+        await asyncio.sleep(0.02)
+        alone.cancel()
+        await asyncio.sleep(0.3)
+
+    asyncio.run(run())

@@ -75,11 +75,43 @@ def test_what_two_triggerers_passed_on_is_merged() -> None:
     assert one.merged(other) == EventCursor(115, {"b": 120, "c": 130}) == other.merged(one)
 
 
-def test_a_cursor_is_plain_json() -> None:
-    cursor = EventCursor(100.5, {"a": 110.25})
-    assert EventCursor.parse(json.loads(json.dumps(cursor.as_dict()))) == cursor
+def test_a_cursor_by_the_local_clock_is_corrected_once() -> None:
+    first = EventCursor(100, by_local_clock=True)
+    assert first.by_remote_clock(-30) == EventCursor(70)
+    assert first.by_remote_clock(-30).by_remote_clock(-30) == EventCursor(70)
+    # Another triggerer has stored where it starts, and not yet corrected it.
+    assert EventCursor(70).merged(EventCursor(101, by_local_clock=True)) == EventCursor(70)
 
 
-@pytest.mark.parametrize("value", [None, 7, "text", {}, {"since": "x", "seen": {}}, {"since": 1, "seen": []}])
+@pytest.mark.parametrize("cursor", [EventCursor(100.5, {"a": 110.25}), EventCursor(100, by_local_clock=True)])
+def test_a_cursor_is_plain_json(cursor: EventCursor) -> None:
+    assert EventCursor.parse(json.loads(json.dumps(cursor.as_dict())), now=200) == cursor
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 7, "text", {}, [], {"since": "x", "seen": {}}, {"since": True, "seen": {}}, {"since": -1, "seen": {}}),
+        *({"since": float(text), "seen": {}} for text in ("nan", "inf", "-inf", "1e12")),
+    ],
+)
 def test_anything_else_is_no_cursor(value: Any) -> None:
-    assert EventCursor.parse(value) is None
+    assert EventCursor.parse(value, now=200) is None
+
+
+@pytest.mark.parametrize("seen", [None, [], {"a": "x", "b": None, "c": float("nan"), "d": [1]}])
+def test_keys_that_cannot_be_read_are_left_out(seen: Any) -> None:
+    assert EventCursor.parse({"since": 100, "seen": seen}, now=200) == EventCursor(100)
+
+
+def test_a_cursor_of_another_version_is_read() -> None:
+    value = {"since": 100, "seen": {"a": 110, "b": "later"}, "format": 2, "by_local_clock": "later"}
+    assert EventCursor.parse(value, now=200) == EventCursor(100, {"a": 110})
+
+
+def test_a_stored_cursor_is_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_cursor, "MOST_KEPT", 3)
+    value = {"since": 100, "seen": {str(number): 1000 + number for number in range(8)}}
+    found = EventCursor.parse(value, now=2000)
+    assert found is not None
+    assert set(found.seen) == {"5", "6", "7"}

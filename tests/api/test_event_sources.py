@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import NotSupported, RemoteUnavailable
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE
 from astronomer_remote.api.watch import event_sources, shared
 from astronomer_remote.api.watch.event_sources import AssetEvents, EndedRuns, Found
 from astronomer_remote.testing import FakeDeployment
@@ -159,6 +161,71 @@ def test_a_listing_reaches_back_now_and_then(remote: FakeDeployment, monkeypatch
         assert source.next_since == 5
 
     asyncio.run(poll())
+
+
+def reads_of_runs(remote: FakeDeployment) -> int:
+    return sum("/dagRuns/r" in path for _, path in remote.requests)
+
+
+def test_each_run_is_read_once_for_all_that_watch_it(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        ran(remote, f"r{number}", conf={"n": number})
+
+    async def poll() -> None:
+        sources = [runs_of(remote) for _ in range(20)]
+        found = await asyncio.gather(*(source.poll(0, 60) for source in sources))
+        assert [run_ids(each) for each in found] == [["r0", "r1", "r2"]] * 20
+        assert reads_of_runs(remote) == 3
+        assert [event.payload["conf"] for event in found[-1].events] == [{"n": 0}, {"n": 1}, {"n": 2}]
+        monkeypatch.setattr(event_sources, "MOST_WHOLE_RUNS", 2)
+        for run_id in ("r3", "r4"):
+            ran(remote, run_id)
+        assert len((await sources[0].poll(0, 0.0)).events) == 5
+        assert len(sources[0]._feed._whole) == 2
+
+    asyncio.run(poll())
+
+
+def test_what_was_passed_on_is_not_read_again(remote: FakeDeployment) -> None:
+    ran(remote, "r1")
+    remote.add_asset_event("s3://a")
+
+    async def poll() -> None:
+        for make in (partial(runs_of, remote), partial(events_of, remote, [])):
+            (event,) = (await make().poll(0, 60)).events
+            # As after a restart.
+            assert (await make().poll(0, 60, {event.key: event.moment})).events == []
+        assert reads_of_runs(remote) == 1
+
+    asyncio.run(poll())
+
+
+def test_a_listing_that_reaches_back_does_so_for_all(remote: FakeDeployment) -> None:
+    async def poll() -> None:
+        late, early = runs_of(remote), runs_of(remote, "second")
+        await asyncio.gather(late.poll(5, 60), early.poll(5, 60))
+        # The next listing is to reach back for one of them, and so it does for the other.
+        late._wide_at = time.monotonic() - SECONDS_SHOWN_LATE
+        early._wide_at = time.monotonic() - SECONDS_SHOWN_LATE / 2 + 10
+        early._feed._polled_at = time.monotonic() - 61
+        await early.poll(5, 60)
+        for source in (late, early):
+            assert source._wide_at == pytest.approx(time.monotonic(), abs=5)
+        # One that does not reach back far enough for a source does not count for it.
+        early._wide_at = time.monotonic() - SECONDS_SHOWN_LATE
+        early.offer([], since=6, listed_at=time.time())
+        assert early.next_since == 5
+
+    asyncio.run(poll())
+
+
+def test_how_far_the_clock_of_the_remote_is_ahead() -> None:
+    with FakeDeployment("3.3.2", api_key="key", clock=lambda: time.time() - 3600) as remote:
+
+        async def ahead() -> list[float]:
+            return [await source.ahead() for source in (runs_of(remote), events_of(remote, []))]
+
+        assert asyncio.run(ahead()) == [pytest.approx(-3600, abs=5)] * 2
 
 
 def test_a_run_that_was_deleted_meanwhile_is_reported_as_it_was_listed(remote: FakeDeployment) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections import Counter
@@ -24,12 +25,16 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
 
 HERE = Path(__file__).parent
+PAIRS = [("3.3.2", "3.3.2"), ("3.0.6", "2.11.2")]
 EVENTS = 200
 KILLS = {60: ("triggerer", signal.SIGKILL), 130: ("another-triggerer", signal.SIGTERM)}
 """After which event which triggerer is ended, and how."""
 
 SHARE = 0.2
 URI = "s3://contract/orphans"
+WATCHERS = 53
+LISTINGS = r"/(assets|datasets)/events\?(?!.*(asset|dataset)_id)"
+OWN = r"/(assets|datasets)/events\?.*(asset|dataset)_id"
 
 
 class Bridge:
@@ -59,8 +64,13 @@ class Bridge:
         sql = "SELECT count(*) FROM trigger WHERE triggerer_id IS NOT NULL"
         return int(self.local.deployment.database.query(sql)[0][0])
 
+    def listings_in_access_log(self) -> int:
+        """How many listings of events the remote has answered, by its own log, from any client."""
+        logged = self.remote.deployment.logged_requests()
+        return sum(each.method == "GET" and bool(re.search("/(assets|datasets)/events", each.path)) for each in logged)
 
-@pytest.fixture(scope="module", params=[("3.3.2", "3.3.2"), ("3.0.6", "2.11.2")], ids="-".join)
+
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     local_version, remote_version = request.param
     with ExitStack() as stack:
@@ -76,30 +86,46 @@ def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
         stack.enter_context(local)
         local.start_another_triggerer()
         bridge = Bridge(local, remote, faulty, many)
-        wait_until(lambda: bridge.watching() >= 52, bridge.triggerer_logs, timeout=200)
+        login, password = local.users["admin"]
+        bridge.local.add_connection("home", host=local.url, login=login, password=password)
+        wait_until(lambda: bridge.watching() >= WATCHERS, bridge.triggerer_logs, timeout=200)
+        began = time.monotonic()
         # Each trigger stores where it starts.
         wait_until(lambda: has_started(bridge), bridge.triggerer_logs, timeout=200)
+        stored = time.monotonic()
+        wait_until(lambda: many.requests("GET", LISTINGS) >= 2, bridge.triggerer_logs, timeout=200)
+        polled = time.monotonic()
+        print(
+            f"{local_version}: cursors stored {stored - began:.0f} s, listings {polled - began:.0f} s after the start"
+        )
         yield bridge
 
 
 def has_started(bridge: Bridge) -> bool:
     table = "asset_state_store" if bridge.local.deployment.version >= "3.3" else "variable"
     sql = f"SELECT count(*) FROM {table} WHERE key LIKE 'astronomer_remote_cursor_%'"
-    return int(bridge.local.deployment.database.query(sql)[0][0]) >= 52
+    return int(bridge.local.deployment.database.query(sql)[0][0]) >= WATCHERS
 
 
 def test_fifty_watchers_share_one_request_per_poll(bridge: Bridge) -> None:
     # Each one first reads the past events of its asset.
     time.sleep(20)
-    listings = r"/(assets|datasets)/events\?(?!.*(asset|dataset)_id)"
-    own = r"/(assets|datasets)/events\?.*(asset|dataset)_id"
-    before, past, began = bridge.many.requests("GET", listings), bridge.many.requests("GET", own), time.monotonic()
+    many, faulty = bridge.many, bridge.faulty
+    before, past, began = many.requests("GET", LISTINGS), many.requests("GET", OWN), time.monotonic()
+    others, logged = faulty.requests("GET", "/events", forwarded=True), bridge.listings_in_access_log()
     time.sleep(40)
     took = time.monotonic() - began
-    polls, again = bridge.many.requests("GET", listings) - before, bridge.many.requests("GET", own) - past
-    print(f"{polls} listings and {again} readings of past events in {took:.0f} s, by two triggerers, every 5 s")
+    polls, again = many.requests("GET", LISTINGS) - before, many.requests("GET", OWN) - past
+    others = faulty.requests("GET", "/events", forwarded=True) - others
+    logged = bridge.listings_in_access_log() - logged
+    print(
+        f"{polls} listings and {again} readings of past events in {took:.0f} s, by two triggerers, every 5 s; "
+        f"{logged} in the access log of the remote, {others} of them from the other connection"
+    )
     assert 5 <= polls <= 2 * (took / 5 + 2)
     assert again == 0
+    # Some may be on their way.
+    assert abs(logged - polls - others) <= 2
     bridge.emit(many=7)
     wait_until(lambda: len(bridge.payloads("many_7")) == 1, bridge.triggerer_logs, timeout=60)
     assert not bridge.payloads("many_8")
@@ -115,19 +141,24 @@ def test_no_event_is_lost_while_triggerers_are_killed(bridge: Bridge) -> None:
             local.start_component("triggerer") if name == "triggerer" else local.start_another_triggerer()
         time.sleep(0.25)
 
+    def numbers(name: str) -> Counter[int]:
+        return Counter(payload["extra"]["number"] for payload in bridge.payloads(name))
+
     def missing() -> set[int]:
-        return set(range(EVENTS)) - {payload["extra"]["number"] for payload in bridge.payloads("stream")}
+        return set(range(EVENTS)) - (set(numbers("exact")) & set(numbers("plain")))
 
     wait_until(lambda: not missing(), lambda: f"{missing()}\n{bridge.triggerer_logs()}", timeout=300)
-    numbers = Counter(payload["extra"]["number"] for payload in bridge.payloads("stream"))
-    repeated = sum(numbers.values()) - EVENTS
+    # What was sent last may be sent again.
+    time.sleep(15)
     failed = sum(each.fault is not None for each in bridge.faulty.passed)
-    print(f"{local.version}: {len(numbers)} of {EVENTS} events, {repeated} repeated; {failed} requests failed")
-    assert len(numbers) == EVENTS
-    # A batch that was registered right before each kill.
-    assert repeated < EVENTS / 2
-    runs = local.database.query("SELECT count(*) FROM dag_run WHERE dag_id = 'on_stream'")[0][0]
-    assert 1 <= runs <= sum(numbers.values())
+    repeated = {name: sum(numbers(name).values()) - EVENTS for name in ("exact", "plain")}
+    print(f"{local.version}: {EVENTS} of {EVENTS} events, repeated: {repeated}; {failed} requests failed")
+    # Before 3.3 some were repeated even so, on a busy machine.
+    assert repeated["exact"] <= (0 if local.version >= "3.3" else EVENTS / 2)
+    # What was registered right before each kill.
+    assert repeated["plain"] < EVENTS
+    runs = local.database.query("SELECT count(*) FROM dag_run WHERE dag_id = 'on_exact'")[0][0]
+    assert 1 <= runs <= EVENTS
 
 
 def test_the_end_of_a_run_schedules_a_local_dag(bridge: Bridge) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
@@ -35,13 +35,22 @@ from astronomer_remote.api.watch.shared import ReloadSettings, Shared
 
 log = logging.getLogger(__name__)
 
+KEYS = {"asset_event": ("event_id", "timestamp"), "dag_run": ("run_id", "end_date")}
+"""What distinguishes an event from others of its kind: fields of its payload."""
+
+
+def key_of(payload: Mapping[str, Any]) -> str:
+    """What distinguishes an event from others that a source finds. :raises KeyError: for any other payload."""
+    identity, moment = KEYS[payload["kind"]]
+    return f"{payload[identity]}@{payload[moment]}"
+
 
 @dataclass(frozen=True)
 class Found:
     """
     What a poll found.
 
-    :param events: events since a moment, some of which may have been found before.
+    :param events: events since a moment.
     :param listed_at: when the listing was requested, in seconds since the epoch by the remote's clock.
     """
 
@@ -52,11 +61,15 @@ class Found:
 class EventSource(Protocol):
     """What a trigger polls."""
 
-    async def poll(self, since: float, seconds: float) -> Found:
+    async def ahead(self) -> float:
+        """Seconds by which the remote's clock is ahead of the local one."""
+
+    async def poll(self, since: float, seconds: float, seen: Collection[str] = ()) -> Found:
         """
         Read the events since a moment.
 
         :param seconds: how old the last listing may be.
+        :param seen: keys of events that are left out.
         :raises NotFound: if the remote has nothing of that name.
         """
 
@@ -79,10 +92,13 @@ class AssetEvents:
         self._subscriber = Subscriber(target)
         self._on_line = on_line
 
+    async def ahead(self) -> float:
+        return await self._feed.ahead()
+
     def age(self) -> float:
         return self._feed.age()
 
-    async def poll(self, since: float, seconds: float) -> Found:
+    async def poll(self, since: float, seconds: float, seen: Collection[str] = ()) -> Found:
         self._subscriber.advance(since)
         events = await self._feed.events(self._subscriber, seconds)
         if len(events) >= MOST_EVENTS:
@@ -90,15 +106,16 @@ class AssetEvents:
                 f"The asset has at least {MOST_EVENTS} events since {utc_text_of(since)}, which is the most that is "
                 "read. Older ones are left out."
             )
-        found = [
-            RemoteEvent(
-                f"{event.event_id}@{event.timestamp}",
-                seconds_of(event.timestamp),
-                {"kind": "asset_event", **event.as_dict()},
-            )
-            for event in events
-        ]
+        found = []
+        for event in events:
+            payload = {"kind": "asset_event", **event.as_dict()}
+            if key_of(payload) not in seen:
+                found.append(RemoteEvent(key_of(payload), seconds_of(event.timestamp), payload))
         return Found(found, self._feed.listed_at)
+
+
+MOST_WHOLE_RUNS = 200
+"""Runs that are kept with their conf, for all that watch them."""
 
 
 class RunFeed(Shared):
@@ -109,6 +126,7 @@ class RunFeed(Shared):
         self._watching: WeakSet[EndedRuns] = WeakSet()
         self._polled_at: float | None = None
         self._failure: TransientError | AuthenticationFailed | None = None
+        self._whole: dict[str, DagRun] = {}
         self.listed_at = 0.0
 
     def age(self) -> float:
@@ -138,19 +156,19 @@ class RunFeed(Shared):
         dag_ids = sorted({source.dag_id for source in watching})
         client = self._deployment.client
 
-        def flow() -> Flow[tuple[list[DagRun], float]]:
+        def flow() -> Flow[tuple[list[DagRun], float, float]]:
             dialect = yield from client.dialect()
             if not dialect.lists_ended_runs:
                 raise NotSupported("Airflow 1.10 does not report when a run ended. Watch DAGs of Airflow 2 and later.")
             began = client.remote_clock()
             since = min([began - SECONDS_OF_OVERLAP, *(source.next_since for source in watching)])
             # A run of an old date may end today.
-            return (yield from self._deployment.runs.ended(dag_ids, since=since, bound=0.0)), began
+            return (yield from self._deployment.runs.ended(dag_ids, since=since, bound=0.0)), since, began
 
-        runs, began = await self._run(flow())
+        runs, since, began = await self._run(flow())
         self.listed_at, self._polled_at = began, time.monotonic()
         for source in watching:
-            source.offer([run for run in runs if run.dag_id == source.dag_id], began)
+            source.offer([run for run in runs if run.dag_id == source.dag_id], since, began)
 
     async def check(self, dag_id: str) -> None:
         """:raises DagNotFound: if the remote has no such DAG, or does not show it to this account."""
@@ -158,11 +176,23 @@ class RunFeed(Shared):
 
     async def whole(self, run: DagRun) -> DagRun:
         """The same run with its conf and note; as it is, if it was deleted meanwhile or cannot be read."""
+        key = f"{run.dag_id} {_key(run)}"
+        async with self._lock:
+            if key not in self._whole:
+                # One request for all that watch this run. The oldest ones are dropped.
+                for old in list(self._whole)[: max(0, len(self._whole) - MOST_WHOLE_RUNS + 1)]:
+                    del self._whole[old]
+                self._whole[key] = await self._read(run)
+            return self._whole[key]
+
+    async def _read(self, run: DagRun) -> DagRun:
         try:
-            return await self._run(self._deployment.runs.get(run.dag_id, run.run_id))
+            read = await self._run(self._deployment.runs.get(run.dag_id, run.run_id))
         except (DagRunNotFound, AccessDenied, ReplyTooLarge) as error:
             log.warning("Run %s of DAG %s is passed on without its conf: %s", run.run_id, run.dag_id, error)
             return run
+        # It may be running again by now; what counts is how it ended.
+        return replace(read, state=run.state, start_date=run.start_date, end_date=run.end_date)
 
 
 class EndedRuns:
@@ -181,7 +211,6 @@ class EndedRuns:
         self._states = frozenset(states)
         self._since = 0.0
         self._found: dict[str, DagRun] = {}
-        self._whole: dict[str, DagRun] = {}
         self._wide_at: float | None = None
         self._listed_at: float | None = None
         self._exists = False
@@ -197,34 +226,38 @@ class EndedRuns:
         is_wide = self._wide_at is None or time.monotonic() - self._wide_at >= SECONDS_SHOWN_LATE / 2
         return self._since if is_wide or self._listed_at is None else self._listed_at - SECONDS_OF_OVERLAP
 
-    def offer(self, runs: list[DagRun], listed_at: float) -> None:
-        """Take the runs that ended. A few may have been offered before."""
-        if self.next_since == self._since:
+    def offer(self, runs: list[DagRun], since: float, listed_at: float) -> None:
+        """
+        Take the runs that ended. A few may have been offered before.
+
+        :param since: how far back the listing reaches. It may do so for another one that watches.
+        """
+        if since <= self._since:
             self._wide_at = time.monotonic()
         self._listed_at = listed_at
-        self._found |= {f"{run.run_id}@{run.end_date}": run for run in runs if run.end_date}
+        self._found |= {_key(run): run for run in runs if run.end_date}
+
+    async def ahead(self) -> float:
+        return await self._feed.ahead()
 
     def age(self) -> float:
         return self._feed.age()
 
-    async def poll(self, since: float, seconds: float) -> Found:
+    async def poll(self, since: float, seconds: float, seen: Collection[str] = ()) -> Found:
         self._since = since
         await self._feed.read(self, seconds)
         if not self._exists:
             # A listing of a DAG that does not exist is just empty.
             await self._feed.check(self.dag_id)
             self._exists = True
-        for kept in (self._found, self._whole):
-            for key in [key for key, run in kept.items() if seconds_of(run.end_date or "") < since]:
-                del kept[key]
+        self._found = {key: run for key, run in self._found.items() if seconds_of(run.end_date or "") >= since}
         found = []
-        for key, run in self._found.items():
-            if run.state not in self._states:
-                continue
-            if key not in self._whole:
-                read = await self._feed.whole(run)
-                # It may be running again by now; what counts is how it ended.
-                self._whole[key] = replace(read, state=run.state, start_date=run.start_date, end_date=run.end_date)
-            payload = {"kind": "dag_run", **self._whole[key].as_dict()}
-            found.append(RemoteEvent(key, seconds_of(run.end_date or ""), payload))
+        for key, run in list(self._found.items()):
+            if run.state in self._states and key not in seen:
+                payload = {"kind": "dag_run", **(await self._feed.whole(run)).as_dict()}
+                found.append(RemoteEvent(key, seconds_of(run.end_date or ""), payload))
         return Found(found, self._feed.listed_at)
+
+
+def _key(run: DagRun) -> str:
+    return key_of({"kind": "dag_run", "run_id": run.run_id, "end_date": run.end_date})

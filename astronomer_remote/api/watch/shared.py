@@ -51,6 +51,18 @@ class Shared:
             found = of_this_loop[cls, settings] = cls(settings, reload)
         return cast("SharedT", found)
 
+    async def ahead(self) -> float:
+        """Seconds by which the remote's clock is ahead of the local one; less than a second off."""
+        client = self._deployment.client
+
+        def flow() -> Flow[float]:
+            # Any reply has the remote's date.
+            yield from client.dialect()
+            return client.remote_clock() - client.clock()
+
+        async with self._lock:
+            return await self._run(flow())
+
     async def _run(self, flow: Flow[T]) -> T:
         async with async_driver(self._deployment.settings, self._reload) as driver:
             return await driver.run(flow)

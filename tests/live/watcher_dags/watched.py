@@ -10,7 +10,10 @@ from astronomer_remote.compat import empty_operator
 URI = "s3://contract/orphans"
 
 WATCHED = {
-    "stream": remote_asset(URI, extra={"of": "stream"}, astronomer_conn_id="faulty", poke_interval=3, name="stream"),
+    "exact": remote_asset(
+        URI, extra={"of": "stream"}, astronomer_conn_id="faulty", poke_interval=3, name="exact", local_conn_id="home"
+    ),
+    "plain": remote_asset(URI, extra={"of": "stream"}, astronomer_conn_id="faulty", poke_interval=3, name="plain"),
     "runs": remote_dag_asset("produces_asset", astronomer_conn_id="faulty", poke_interval=3, name="runs"),
     **{
         f"many_{number}": remote_asset(
