@@ -24,7 +24,7 @@ UNIT := $(wildcard tests/test_*.py tests/api tests/transport tests/contract test
 FAULTS := test_faults.py test_kills.py test_old_remotes.py
 TASKS := test_pool_tasks.py test_dag_switches.py
 ASSETS := test_assets.py test_lineage.py test_watchers.py
-AUTH := test_auth.py test_keycloak.py
+AUTH := test_auth.py test_keycloak.py test_clouds.py
 ASTRO := test_astro.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
@@ -119,7 +119,7 @@ tasks: venv ## run the operators for pools and DAGs in tasks of real deployments
 assets: venv ## register asset events through faults and killed workers, wait for them, and compare lineage, in real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(ASSETS:%=tests/live/%)
 
-auth: venv ## wait while OAuth2 tokens expire and the secret is rotated, and use the Keycloak auth manager, in real deployments
+auth: venv ## wait while OAuth2 tokens expire, and use the logins of Keycloak, Amazon MWAA and Composer, in real deployments
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(AUTH:%=tests/live/%)
 
 astro: venv ## stop and wake a real deployment behind a stand-in for the Astro API, while forty tasks wait for it
