@@ -611,7 +611,7 @@ def test_one_that_is_down_for_another_reason_is_not_woken(status: str) -> None:
             error(403, "no"),
             "It could not be woken: The Astro API refused it. .* permission deployment.hibernation.update",
         ),
-        (error(500, "no"), "It could not be woken: The remote could not answer now"),
+        (error(500, "no"), r"It could not be woken: http\S* could not answer now"),
     ],
 )
 def test_one_that_cannot_be_woken_is_reported_and_not_tried_again(reply: tuple[int, Any], said: str) -> None:

@@ -134,11 +134,14 @@ def test_a_token_is_kept_for_the_next_detection_if_the_deployment_is_down(gatewa
 
 
 def test_a_detection_that_is_refused_with_every_token_ends(gateway: Settings) -> None:
-    remote = ScriptedRemote(gateway, retry=RetryPolicy(attempts=1))
+    remote = ScriptedRemote(gateway)
     requests = {"/token": ok({"access_token": "t0ken-of-the-gateway"})}
-    with pytest.raises(UnexpectedReply, match="No Airflow REST API found"):
-        remote.drive(remote.deployment.get_version(), lambda request: requests.get(request.path, page(401)))
-    assert len(remote.requests) == 3 * 5
+    with pytest.raises(AuthenticationFailed, match="did not accept a new token of the connection's login"):
+        remote.drive(
+            remote.deployment.get_version(), lambda request: requests.get(request.path, page(401)), lambda: gateway
+        )
+    # Not three probes and six attempts of each.
+    assert [request.path for request in remote.requests].count("/token") == 2
 
 
 @pytest.mark.parametrize("version", [None, V2])

@@ -11,7 +11,12 @@ import pytest
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.logins.oauth2 import CLIENT_REFUSED, REQUEST_REFUSED
 from astronomer_remote.api.protocol.auth import read_token
-from astronomer_remote.api.protocol.errors import AuthenticationFailed, InvalidSettings, UnexpectedReply
+from astronomer_remote.api.protocol.errors import (
+    AuthenticationFailed,
+    InvalidSettings,
+    RemoteUnavailable,
+    UnexpectedReply,
+)
 from astronomer_remote.api.protocol.flow import Request, Response
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import URL, V1, V2, ScriptedRemote, Turn, answer, ok, page
@@ -246,3 +251,10 @@ def test_a_token_is_refreshed_before_the_token_of_keycloak_in_it_expires() -> No
 )
 def test_the_earlier_of_two_dates_counts(claims: dict[str, Any], expires: float | None) -> None:
     assert read_token(ok({"access_token": jwt(**claims)}), 0).expires == expires
+
+
+def test_a_token_endpoint_that_cannot_answer_is_named() -> None:
+    remote = ScriptedRemote(settings(), V2, retry=RetryPolicy(attempts=1))
+    with pytest.raises(RemoteUnavailable, match="could not answer now") as raised:
+        remote.play(remote.deployment.get_pool("p"), token_turn(page(503)))
+    assert raised.value.message.startswith(TOKEN_URL)

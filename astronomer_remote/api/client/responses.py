@@ -130,7 +130,7 @@ def unreachable(settings: Settings, request: Request, error: TransportError) -> 
 
 def unavailable(request: Request, response: Response, now: datetime) -> RemoteUnavailable:
     """The error for a remote that is overloaded or broken for now. :param now: the local time."""
-    why = f"The remote could not answer now (HTTP {response.status})."
+    why = f"{request.url or 'The remote'} could not answer now (HTTP {response.status})."
     error = error_of(RemoteUnavailable, why, request, response)
     error.retry_after = retry_after_seconds(response.headers, now)
     return error

@@ -9,7 +9,13 @@ from astronomer_remote.api.dialects.experimental import ExperimentalDialect
 from astronomer_remote.api.dialects.v1 import V1Dialect
 from astronomer_remote.api.dialects.v2 import V2Dialect
 from astronomer_remote.api.protocol.auth import Authentication, Send
-from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, RemoteError, UnexpectedReply
+from astronomer_remote.api.protocol.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    NotFound,
+    RemoteError,
+    UnexpectedReply,
+)
 from astronomer_remote.api.protocol.flow import LARGE_JSON, Flow, Request, Response
 from astronomer_remote.api.protocol.models import LONGEST_VERSION, Generation, Version
 from astronomer_remote.api.protocol.settings import Settings
@@ -47,7 +53,7 @@ def dialect(settings: Settings, send: Send, login: Authentication | None, prepar
         request = Request("GET", PROBES[generation], authenticated=False)
         reply = yield from send(request)
         if login and login.refused(reply):
-            reply = yield from _with_login(request, login, send, prepare)
+            reply = yield from _with_login(settings, request, login, send, prepare)
         found = _recognise(settings, generation, reply)
         # Airflow 2.0 may offer the experimental API too, so that what did not deny the newer one may be such.
         if found and not (
@@ -58,13 +64,22 @@ def dialect(settings: Settings, send: Send, login: Authentication | None, prepar
     raise _nothing_found(settings, answers)
 
 
-def _with_login(request: Request, login: Authentication, send: Send, prepare: Prepare) -> Flow[Response]:
+def _with_login(
+    settings: Settings, request: Request, login: Authentication, send: Send, prepare: Prepare
+) -> Flow[Response]:
     for _ in range(LOGIN_ATTEMPTS):
         yield from prepare(login)
         reply = yield from send(request.with_headers(login.headers()))
         if not (login.refused(reply) and login.refresh()):
-            break
-    return reply
+            return reply
+    raise AuthenticationFailed(
+        f"{settings.base_url} did not accept a new token of the connection's login, and no other one after it "
+        f"({request.path} → {_describe(reply)}). Check that the login is for this deployment, and for whom it issues "
+        "the token: its scope, audience or environment.",
+        status=reply.status,
+        method=request.method,
+        path=request.path,
+    )
 
 
 def _recognise(settings: Settings, generation: Generation, reply: Response) -> Dialect | None:
