@@ -16,10 +16,13 @@ pytest.importorskip("boto3")
 pytest.importorskip("google.auth")
 
 from botocore.config import Config
+from google.auth.exceptions import GoogleAuthError
+from google.oauth2 import service_account
 
 from astronomer_remote.api.client.places import Place
 from astronomer_remote.api.logins import libraries
 from astronomer_remote.api.logins import mwaa as mwaa_login
+from astronomer_remote.api.logins.composer import Composer
 from astronomer_remote.api.logins.mwaa import Mwaa
 from astronomer_remote.api.protocol.auth import expiry_of
 from astronomer_remote.api.protocol.errors import (
@@ -316,6 +319,38 @@ def test_refusals_of_google(
     remote = ScriptedRemote(settings, V2)
     with pytest.raises(error, match=said):
         remote.play(remote.deployment.get_pool("p"), *([settings] if error is AuthenticationFailed else []))
+
+
+def test_google_that_does_not_answer_is_retried(
+    service: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    path = write_key(tmp_path / "key.json", service)
+    path.write_text(path.read_text().replace(service.url, "http://127.0.0.1:1"))
+    remote = ScriptedRemote(composer(google_key_file=str(path)), V2)
+    with pytest.raises(UnexpectedReply, match="Google could not be reached"):
+        remote.play(remote.deployment.get_pool("p"))
+    assert len(remote.sleeps) == 5
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "said"),
+    [
+        (GoogleAuthError("not here"), AuthenticationFailed, "could not get an access token: not here"),
+        (None, UnexpectedReply, "has no access token"),
+    ],
+)
+def test_what_else_google_auth_may_do(
+    service: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: Any, error: type[RemoteError], said: str
+) -> None:
+    def refresh(*_: Any) -> None:
+        if outcome:
+            raise outcome
+
+    monkeypatch.setattr(service_account.Credentials, "refresh", refresh)
+    login = Composer(composer(google_key_file=str(write_key(tmp_path / "key.json", service))).credentials)
+    with pytest.raises(error, match=said):
+        login._access_token()
 
 
 @pytest.mark.parametrize("content", [None, "no JSON with a s3cret", '{"type": "external_account", "s3cret": 1}'])
