@@ -17,7 +17,7 @@ from astronomer_remote.api.pools.diff import parse, table
 from astronomer_remote.api.pools.sync import SyncProgress
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from dev.deployments import Airflow
 
 VERSIONS = ("1.10.15", "2.0.2", "2.11.2", "3.0.6", "3.3.2")

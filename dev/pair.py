@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from astronomer_remote.api import deployment as api
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from dev.deployments import Airflow, StartError
 from dev.health import login_problem
 from dev.places import ROOT

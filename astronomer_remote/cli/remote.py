@@ -35,7 +35,7 @@ class Remote:
         from requests import Session
 
         from astronomer_remote.api.deployment import Deployment
-        from astronomer_remote.api.transport.drivers import configure
+        from astronomer_remote.api.transport.sync_driver import configure
 
         self._settings = settings
         self.deployment = Deployment(self._read())
@@ -47,7 +47,7 @@ class Remote:
 
         :param total_seconds: limit for all its requests together, default none.
         """
-        from astronomer_remote.api.transport.drivers import SyncDriver
+        from astronomer_remote.api.transport.sync_driver import SyncDriver
 
         settings = self.deployment.settings
         driver = SyncDriver(self._session, settings, reload=self._read, total_seconds=total_seconds)
@@ -56,7 +56,7 @@ class Remote:
     def _read(self) -> Settings:
         from astronomer_remote.api.client.client import Client
         from astronomer_remote.api.client.places import SECONDS_AFTER_REFUSAL
-        from astronomer_remote.api.transport.drivers import run_once
+        from astronomer_remote.api.transport.sync_driver import run_once
 
         settings = self._settings()
         if settings.base_url:

@@ -25,7 +25,8 @@ from astronomer_remote.api.protocol.flow import Flow, only_reads
 from astronomer_remote.api.protocol.ids import is_within
 from astronomer_remote.api.protocol.redaction import on_issued
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, async_driver, configure, run_once
+from astronomer_remote.api.transport.async_driver import AsyncDriver, async_driver
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure, run_once
 from astronomer_remote.compat import (
     connection_parts,
     issued_secrets_masked,

@@ -11,7 +11,7 @@ import pytest
 
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.protocol.flow import Flow
-from astronomer_remote.api.transport.drivers import SyncDriver
+from astronomer_remote.api.transport.sync_driver import SyncDriver
 from astronomer_remote.testing import FakeDeployment, VirtualClock, drive
 from astronomer_remote.testing.deployment import URL_WITHOUT_SERVER
 

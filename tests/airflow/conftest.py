@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.transport.drivers import SyncDriver
+from astronomer_remote.api.transport.sync_driver import SyncDriver
 from astronomer_remote.testing import FakeDeployment
 
 # First of all, since Airflow reads its configuration when it is imported, which is while tests are collected.

@@ -225,6 +225,9 @@ def test_nothing_but_the_command_itself_is_imported(monkeypatch: pytest.MonkeyPa
             )
             imported = done.stderr.splitlines()[-1]
             assert "'airflow'" not in imported
+            # What only a triggerer, a terminal, a declaration of pools or a shell's completion needs.
+            for name in ("aiohttp", "yarl", "asyncio", "rich", "yaml", "jinja2", "argcomplete", "pydantic"):
+                assert f"'{name}'" not in imported, name
             assert ("'requests'" in imported) is (code == call)
 
 

@@ -40,7 +40,7 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Compute, Flow, Request, Response, blocking, request_to
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import AsyncDriver
+from astronomer_remote.api.transport.async_driver import AsyncDriver
 from astronomer_remote.testing import drive
 from tests.api.script import URL, V1, V2, ScriptedRemote, Turn, answer, ok, page, plain
 

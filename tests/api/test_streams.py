@@ -18,7 +18,7 @@ from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs import follow as follower
 from astronomer_remote.api.runs.follow import MOST_REPLIES, PAGES_OF_TASKS, SECONDS_FOR_LAST_LINES
-from astronomer_remote.api.transport.drivers import AsyncDriver
+from astronomer_remote.api.transport.async_driver import AsyncDriver
 from astronomer_remote.api.waiting.log_stream import (
     FOLLOWED_AT_ONCE,
     LARGE_REPLY,

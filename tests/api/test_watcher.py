@@ -18,7 +18,8 @@ from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, DagRunVanished, RemoteError, Unreachable
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, configure
+from astronomer_remote.api.transport.async_driver import AsyncDriver
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from astronomer_remote.api.waiting import waiter
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter

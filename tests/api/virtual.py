@@ -17,7 +17,7 @@ from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Compute, Reload, Request, Response, Sleep, Step, TransportError
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import AsyncDriver
+from astronomer_remote.api.transport.async_driver import AsyncDriver
 from astronomer_remote.api.waiting.target import WaitResult, WaitTarget
 from astronomer_remote.api.watch import watcher
 from astronomer_remote.api.watch.watcher import watch

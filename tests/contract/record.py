@@ -25,7 +25,7 @@ import requests
 from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.flow import Request, Response, send
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from astronomer_remote.testing import drive
 from dev.deployments import ROOT, Airflow
 from tests.contract.flows import TABLE

@@ -21,7 +21,7 @@ from astronomer_remote.api.protocol.models import (
     TriggerIntent,
 )
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 
 ROLES = ("Viewer", "User", "Op", "Admin")
 """The roles that both generations have, each with all that the one before it may."""

@@ -18,7 +18,8 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSki
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver
+from astronomer_remote.api.transport.async_driver import AsyncDriver
+from astronomer_remote.api.transport.sync_driver import SyncDriver
 from astronomer_remote.api.watch import shared, watcher
 from astronomer_remote.exceptions import RemoteError
 from astronomer_remote.hooks import astronomer

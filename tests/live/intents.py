@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport import drivers as transport
+from astronomer_remote.api.transport.async_driver import AsyncDriver
+from astronomer_remote.api.transport.sync_driver import SyncDriver
 from astronomer_remote.exceptions import PermanentError, RemoteError
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from dev.deployments import Airflow
@@ -69,12 +70,8 @@ class Intents:
     def __init__(self, deployment: Airflow, patch: pytest.MonkeyPatch) -> None:
         self.remote = RemoteAirflow(deployment)
         self._patch = patch
-        patch.setitem(
-            transport.SyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: time.sleep(seconds / HURRY)
-        )
-        patch.setitem(
-            transport.AsyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: asyncio.sleep(seconds / HURRY)
-        )
+        patch.setitem(SyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: time.sleep(seconds / HURRY))
+        patch.setitem(AsyncDriver.__init__.__kwdefaults__, "sleep", lambda seconds: asyncio.sleep(seconds / HURRY))
         # Its runs are short, and a deferrable task is to meet the faults in the triggerer.
         patch.setattr(RemoteTriggerDagRunOperator, "_wait_briefly", lambda *_: None)
 

@@ -12,7 +12,7 @@ import requests
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from dev.deployments import Airflow
 from dev.settings import DATABASE_FILE, PASSWORDS_FILE
 from tests.live.plan import numbers

@@ -21,7 +21,7 @@ from astronomer_remote.api.logins.astro import TEST_API
 from astronomer_remote.api.protocol.errors import InvalidSettings, RemoteUnavailable
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import run_once
+from astronomer_remote.api.transport.sync_driver import run_once
 from dev.deployments import Airflow
 from dev.faults import Reply
 from dev.proxy import Proxy

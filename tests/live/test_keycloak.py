@@ -18,7 +18,7 @@ import requests
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AuthenticationFailed
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from dev.deployments import Airflow
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]

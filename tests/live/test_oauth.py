@@ -14,7 +14,8 @@ import requests
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AccessDenied, AuthenticationFailed
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, async_driver, configure
+from astronomer_remote.api.transport.async_driver import async_driver
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE
 from dev.deployments import Airflow
 from tests.live.oauth import CLIENT, FIRST_SECRET, SECOND_SECRET, Gateway, Issuer, issuer

@@ -41,9 +41,12 @@ from astronomer_remote.api.protocol.flow import (
     send,
 )
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport import drivers as transport
-from astronomer_remote.api.transport.drivers import AsyncDriver, SyncDriver, async_driver, configure
+from astronomer_remote.api.transport import async_driver as with_aiohttp
+from astronomer_remote.api.transport import common
+from astronomer_remote.api.transport import sync_driver as with_requests
+from astronomer_remote.api.transport.async_driver import AsyncDriver, async_driver
 from astronomer_remote.api.transport.network import ca_file_of, proxy_of, tls_context
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from tests.transport.server import Received, Reply, Server, answering, reply, serving, tunnel
 
 T = TypeVar("T")
@@ -54,6 +57,11 @@ POST = Request("POST", "/x", body={"a": 1})
 def over_requests(flow: Flow[T], settings: Settings, reload: Callable[[], Settings]) -> T:
     with configure(requests.Session(), settings) as session:
         return SyncDriver(session, settings, reload=reload).run(flow)
+
+
+def shorten_longest_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    for driver in (with_requests, with_aiohttp):
+        monkeypatch.setattr(driver, "LONGEST_REPLY", 0.5)
 
 
 def over_aiohttp(flow: Flow[T], settings: Settings, reload: Callable[[], Settings]) -> T:
@@ -539,7 +547,7 @@ LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n"
 def test_a_reply_that_does_not_end_is_cut_and_left(
     run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch, head: bytes, piece: bytes
 ) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 300_000)
+    monkeypatch.setattr(common, "LARGEST_BODY", 300_000)
     seen: list[str] = []
     server = serve(endless(head, piece, 0, seen))
     (response,) = run(send_all(GET), quick(server))
@@ -550,7 +558,7 @@ def test_a_reply_that_does_not_end_is_cut_and_left(
 
 
 def test_a_small_reply_that_unpacks_to_a_huge_one_is_cut(run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LARGEST_BODY", 300_000)
+    monkeypatch.setattr(common, "LARGEST_BODY", 300_000)
     bomb = gzip.compress(bytes(50_000_000), mtime=0)
     (response,) = run(send_all(GET), quick(serve(reply(200, bomb, "Content-Encoding: gzip"))))
     assert response.truncated
@@ -569,7 +577,7 @@ def test_unpacking_takes_little_memory(run: Run, serve: Any) -> None:
     finally:
         tracemalloc.stop()
     assert response.truncated
-    assert peak < 4 * transport.LARGEST_BODY
+    assert peak < 4 * common.LARGEST_BODY
 
 
 @pytest.mark.parametrize(
@@ -591,7 +599,7 @@ def test_an_empty_body_may_be_called_packed(run: Run, serve: Any, encoding: str)
 def test_a_reply_that_trickles_in_is_left_in_the_end(
     run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch, head: bytes, piece: bytes
 ) -> None:
-    monkeypatch.setattr(transport, "LONGEST_REPLY", 0.5)
+    shorten_longest_reply(monkeypatch)
     started = time.monotonic()
     failure = failure_of(run, quick(serve(endless(head, piece, 0.02, []))))
     assert failure.reason == "the reply did not end within 0.5 s"
@@ -630,7 +638,7 @@ ends_amid_tls = pytest.mark.filterwarnings("ignore:unclosed (transport|<socket):
 def test_whatever_part_of_a_reply_is_slow_the_request_ends_in_time(
     run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch, certificate: Certificate, what: str, secure: bool
 ) -> None:
-    monkeypatch.setattr(transport, "LONGEST_REPLY", 0.5)
+    shorten_longest_reply(monkeypatch)
     server = serve(drip(*DRIPS[what]), tls=certificate.server_side() if secure else None)
     started = time.monotonic()
     failure = failure_of(run, quick(server, ca_file=certificate.file if secure else None))
@@ -644,7 +652,7 @@ def test_whatever_part_of_a_reply_is_slow_the_request_ends_in_time(
 def test_a_proxy_that_lets_its_answer_to_connect_trickle_in_is_left_in_time(
     run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "LONGEST_REPLY", 0.5)
+    shorten_longest_reply(monkeypatch)
     proxy = serve(drip(OK + b"X-A: ", b"a"))
     started = time.monotonic()
     failure = failure_of(run, quick("https://airflow.invalid", proxy=proxy.url))
@@ -657,7 +665,7 @@ def test_a_proxy_that_lets_its_answer_to_connect_trickle_in_is_left_in_time(
 def test_a_server_that_reads_a_request_slowly_does_not_hold_it_up(
     run: Run, serve: Any, monkeypatch: pytest.MonkeyPatch, certificate: Certificate
 ) -> None:
-    monkeypatch.setattr(transport, "LONGEST_REPLY", 0.5)
+    shorten_longest_reply(monkeypatch)
     enough = threading.Event()
 
     class Slow(ssl.SSLSocket):
@@ -702,9 +710,7 @@ def hurried(settings: Settings, seconds: float, *steps: Any) -> tuple[list[Any],
     """What becomes of steps that may take so many seconds together, and how long they took."""
     started = time.monotonic()
     with requests.Session() as session:
-        driver = transport.SyncDriver(
-            transport.configure(session, settings), settings, reload=lambda: settings, total_seconds=seconds
-        )
+        driver = SyncDriver(configure(session, settings), settings, reload=lambda: settings, total_seconds=seconds)
         return driver.run(send_all(*steps)), time.monotonic() - started
 
 
@@ -1199,10 +1205,10 @@ def test_the_drivers_sleep_as_long_as_a_flow_requests() -> None:
 
 
 def test_a_reply_with_too_many_header_fields_is_no_reply() -> None:
-    fields = {f"x-{number}": "" for number in range(transport.MOST_FIELDS)}
-    assert len(transport._named(fields)) == transport.MOST_FIELDS
+    fields = {f"x-{number}": "" for number in range(with_aiohttp.MOST_FIELDS)}
+    assert len(with_aiohttp._named(fields)) == with_aiohttp.MOST_FIELDS
     with pytest.raises(aiohttp.ClientPayloadError):
-        transport._named({**fields, "one-more": ""})
+        with_aiohttp._named({**fields, "one-more": ""})
 
 
 # Requests of a login to another host

@@ -3,7 +3,7 @@ Flows: what is sent to a remote and in which order, without any I/O.
 
 A flow is a generator, written once for sync and async. It yields what to do next, a
 :class:`Request`, a :class:`Sleep`, a :class:`Reload` or a :class:`Compute`, and is resumed with the outcome, or with a
-:class:`TransportError` thrown in. Two small drivers in :mod:`astronomer_remote.api.transport.drivers` run flows:
+:class:`TransportError` thrown in. Two small drivers in :mod:`astronomer_remote.api.transport` run flows:
 one over ``requests``, one over ``aiohttp``.
 """
 

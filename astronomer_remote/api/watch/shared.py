@@ -12,7 +12,7 @@ from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import TransientError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import async_driver
+from astronomer_remote.api.transport.async_driver import async_driver
 from astronomer_remote.api.waiting.target import WaitResult
 from astronomer_remote.api.waiting.waiter import ConditionWaiter
 

@@ -28,7 +28,7 @@ from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs.follow import RunFollower
-from astronomer_remote.api.transport.drivers import AsyncDriver, async_driver
+from astronomer_remote.api.transport.async_driver import AsyncDriver, async_driver
 from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, SECONDS_BETWEEN_RUNS
 from astronomer_remote.api.waiting.schedule import (
     FAILURES_BEFORE_PROBE,
