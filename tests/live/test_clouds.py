@@ -19,13 +19,13 @@ from urllib.parse import parse_qs
 
 import pytest
 import requests
-from astronomer_remote.api.transport.drivers import run_once
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.logins import mwaa
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.transport.sync_driver import run_once
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.watch.watcher import watch
 from dev.deployments import Airflow
