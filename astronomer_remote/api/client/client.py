@@ -371,9 +371,16 @@ class Client:
                 if authentication is not self._authentication:
                     # Another flow has read the connection again meanwhile.
                     continue
-                if reloaded or not (yield from self._reload()):
+                if reloaded:
                     raise
-                reloaded = True
+                # Flows that wait for the login must not try the old secret again meanwhile.
+                self._logging_in = True
+                try:
+                    reloaded = yield from self._reload()
+                finally:
+                    self._logging_in = False
+                if not reloaded:
+                    raise
             else:
                 if authentication is self._authentication:
                     return authentication
