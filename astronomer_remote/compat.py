@@ -297,7 +297,7 @@ def parts_of_tested_connection(connection: Connection) -> dict[str, Any]:
 
 
 def connection_of_a_command(conn_id: str) -> Any:
-    """A connection for a command; in a command, Airflow 3 does not let hooks read connections from its database."""
+    """A connection for a command or the API server; there, Airflow 3 does not let hooks read its database."""
     from airflow.models.connection import Connection as StoredConnection
 
     return StoredConnection.get_connection_from_secrets(conn_id)

@@ -217,6 +217,20 @@ def get_provider_info() -> dict[str, Any]:
         ),
         "sensors": _modules("sensors.dag_run", "sensors.pool", "sensors.asset"),
         "triggers": _modules("triggers.wait", "triggers.pool", "triggers.asset", "triggers.event"),
+        "config": {
+            "astronomer_remote": {
+                "description": "Settings of Astronomer Remote.",
+                "options": {
+                    "ui_page": {
+                        "description": "Whether the UI has the page of remote deployments (Airflow 3.1 and later).",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "True",
+                    }
+                },
+            }
+        },
         # Taken by Airflow 3.2 and later; earlier ones have the console script.
         "cli": ["astronomer_remote.cli.airflow_commands.get_commands"],
         # Airflow 2 follows a stored link only to classes that are named here.

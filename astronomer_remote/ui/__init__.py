@@ -1,0 +1,1 @@
+"""The page "Remote deployments" in Airflow's UI."""
