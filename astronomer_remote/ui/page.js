@@ -239,7 +239,7 @@ function showConnections() {
       [badge(tone, label), explained ? make("small", { text: explained }) : null].filter(Boolean),
       status?.airflow || "–",
       [scheduler ? badge(scheduler === "healthy" ? "good" : "bad", scheduler) : "–", ...sick.map(([name, state]) => make("small", { text: `${name}: ${state}` }))],
-      [String(each.waits), ...(each.since ? [make("small", {}, "oldest: ", time(each.since))] : [])],
+      [each.waits || waiting.every(connOf) ? String(each.waits) : "–", ...(each.since ? [make("small", {}, "oldest: ", time(each.since))] : [])],
       each.checked ? ago(each.checked) : "–",
     );
     made.classList.toggle("selected", selected === each.id);
