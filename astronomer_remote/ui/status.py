@@ -26,7 +26,7 @@ from astronomer_remote.api.protocol.errors import (
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Generation
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.transport.drivers import SyncDriver, configure
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from astronomer_remote.compat import connection_of_a_command, connection_parts, mask_secret
 from astronomer_remote.get_provider_info import CONNECTION_TYPE
 
