@@ -15,7 +15,7 @@ from astronomer_remote.api.client.outages import SECONDS_AWAKE, SECONDS_TO_WAKE,
 from astronomer_remote.api.client.places import Place
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.logins.astro import API, TEST_API
+from astronomer_remote.api.logins.astro import API, TEST_API, control_plane
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
@@ -340,7 +340,8 @@ def test_a_url_is_remembered_for_a_while_and_used_longer_if_the_api_does_not_ans
     astro.clock.now += 601
     astro.api.failing = 500, {}
     assert astro.locate() == URL
-    assert len(astro.requests) == 1 + 6
+    assert [astro.locate(), len(astro.requests)] == [URL, 1 + 6], "the others do not retry, too"
+    astro.clock.now += 601
     astro.api.failing = error(404, "")
     with pytest.raises(NotFound):
         astro.locate()
@@ -538,6 +539,32 @@ def test_a_deployment_that_has_moved_is_found() -> None:
     assert len(located.api.received) == 1
 
 
+@pytest.mark.parametrize("given", [NAME, DEPLOYMENT_ID])
+def test_a_reply_about_another_deployment_is_not_used(given: str) -> None:
+    astro = Astro(connection(astro_deployment=given))
+    other = {**astro.api.deployment, "id": "another", "name": "another", "webServerAirflowApiUrl": "x.astronomer.run"}
+    astro.api.failing = 200, {"deployments": [other], **other}
+    with pytest.raises(NotFound):
+        astro.locate()
+    astro.api.failing = 200, {"deployments": [other, astro.api.deployment], **astro.api.deployment}
+    assert astro.locate() == URL
+
+
+def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    astro = Astro(connection(URL, wake=True), RetryPolicy(attempts=1))
+    assert TOKEN not in repr(control_plane(astro.settings.credentials))
+    # A reply may repeat what the request contained.
+    astro.api.deployment.update(status="UNHEALTHY", statusReason=f"no access with {TOKEN}")
+    astro.airflow = lambda request: SLEEPS
+    with caplog.at_level(logging.DEBUG), pytest.raises(RemoteUnavailable, match=r"no access with \*\*\*") as down:
+        astro.get_pool()
+    located = Astro(connection())
+    located.api.deployment["webServerAirflowApiUrl"] = f"https://evil.example.com/{TOKEN}"
+    with pytest.raises(InvalidSettings) as refused:
+        located.locate()
+    assert TOKEN not in f"{down.value} {refused.value} {caplog.text}"
+
+
 # Waking
 
 
@@ -593,6 +620,57 @@ def test_one_that_another_process_has_woken_is_waited_for() -> None:
     assert astro.api.woken == 0
 
 
+def test_requests_that_hang_while_it_wakes_up_do_not_use_up_the_time_for_retries() -> None:
+    astro = Astro(connection(URL, wake=True), RetryPolicy(attempts=3, total_seconds=60))
+    astro.wake_after(300)
+    asleep, failures = astro.airflow, [SLEEPS]
+
+    def airflow(request: Request) -> Response | TransportError:
+        reply = asleep(request)
+        assert isinstance(reply, Response)
+        if reply.status == 503:
+            astro.clock.now += 30
+            return LOST
+        return failures.pop() if failures else reply
+
+    astro.airflow = airflow
+    assert astro.get_pool().name == "p"
+
+
+def test_one_that_was_woken_by_a_request_without_a_reply_is_waited_for() -> None:
+    astro = Astro(connection(URL, wake=True), RetryPolicy(attempts=9))
+    astro.wake_after(120)
+    handle = astro.handle
+
+    def lossy(request: Request) -> Response | TransportError:
+        reply = handle(request)
+        return LOST if request.method == "POST" else reply
+
+    astro.handle = lossy  # type: ignore[method-assign]  # of this one
+    assert astro.get_pool().name == "p"
+    assert astro.api.woken == 1
+    assert 10.0 in astro.clock.sleeps
+
+
+def test_a_caller_whose_time_is_over_does_not_wait_for_it() -> None:
+    astro = Astro(connection(URL, wake=True))
+    astro.wake_after(60)
+    astro.airflow = lambda request: SLEEPS
+    ends = astro.clock.now + 30
+    handle = astro.handle
+
+    def limited(request: Request) -> Response | TransportError:
+        late = TransportError("the time for it is over", sent=False, out_of_time=True)
+        return handle(request) if astro.clock.now < ends else late
+
+    astro.handle = limited  # type: ignore[method-assign]  # of this one
+    with pytest.raises(Unreachable, match="the time for it is over") as error:
+        astro.get_pool()
+    assert not error.value.waking
+    assert astro.clock.sleeps.count(10.0) == 3
+    assert len(astro.api.received) == 2
+
+
 @pytest.mark.parametrize("status", ["UNHEALTHY", "DEPLOYING"])
 def test_one_that_is_down_for_another_reason_is_not_woken(status: str) -> None:
     astro = Astro(connection(URL, wake=True))
@@ -622,7 +700,11 @@ def test_one_that_cannot_be_woken_is_reported_and_not_tried_again(reply: tuple[i
 
     def refusing(method: str, *arguments: Any) -> tuple[int, Any]:
         outcome = answer_as_usual(method, *arguments)
-        return reply if method == "POST" else outcome
+        if method == "GET":
+            return outcome
+        # It has no effect.
+        astro.api.override(None)
+        return reply
 
     astro.api.answer = refusing  # type: ignore[method-assign]  # of this one
     for _ in range(2):

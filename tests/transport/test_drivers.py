@@ -721,6 +721,7 @@ def test_all_requests_together_take_no_longer_than_they_may(serve: Any, data: by
     assert first.reason == "the reply did not end within 0.5 s"
     assert second.reason == "the time for it, 0.5 s in all, is over"
     assert (first.sent, second.sent) == (True, False)
+    assert (first.out_of_time, second.out_of_time) == (False, True)
     assert took < 3
 
 

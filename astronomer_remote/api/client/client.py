@@ -532,13 +532,14 @@ class Client:
         :return: the reply, or the failure after which a retry is safe.
         :raises TransientError: the failure after which it is not.
         """
+        began = self.clock()
         try:
             response = self._redacted(request, (yield from send(request)))
         except TransportError as error:
             # A proxy's refusal may repeat the credentials that the proxy got.
             error.reason = self.redact(error.reason)
             failure: TransientError = responses.unreachable(self.settings, request, error)
-            harmless = not error.sent
+            harmless, explained = not error.sent, not error.out_of_time
         else:
             if not request.url:
                 self._record_clock_skew(response)
@@ -549,8 +550,11 @@ class Client:
                     response = yield from compute(response.parse)
                 return response
             failure = responses.unavailable(request, response, datetime.fromtimestamp(self.clock(), timezone.utc))
-            harmless = response.status == 429
-        yield from self._explain(request, failure)
+            harmless, explained = response.status == 429, True
+        if explained:
+            yield from self._explain(request, failure)
+        if failure.waking and self._retry_budget:
+            self._retry_budget.exclude(self.clock() - began)
         if not (request.may_repeat or harmless):
             raise failure
         return failure

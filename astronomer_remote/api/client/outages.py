@@ -76,8 +76,9 @@ class Outage:
     @property
     def url(self) -> str | None:
         """Where the Deployment is now, if that is known."""
+        deployment = self._deployment
         try:
-            return self._deployment.base_url if self._deployment else None
+            return deployment.base_url if deployment else None
         except InvalidSettings:
             return None
 
@@ -138,11 +139,13 @@ class Outage:
     def _wake(self, deployment: AstroDeployment, now: float, send: Send) -> Flow[None]:
         """Wake the Deployment, unless that was done by this process or another one."""
         with self._claim:
-            lately = self._woken_at is not None and now - self._woken_at < 2 * SECONDS_TO_WAKE
-            refused = self._wake_problem is not None and now - self._wake_problem[0] < SECONDS_AFTER_FAILURE
+            woken_at, problem = self._woken_at, self._wake_problem
+            lately = woken_at is not None and now - woken_at < 2 * SECONDS_TO_WAKE
+            # A request whose reply was lost may have woken it all the same.
+            refused = problem is not None and now - problem[0] < SECONDS_AFTER_FAILURE and not deployment.kept_awake
             if lately or refused or not (deployment.hibernates or deployment.kept_awake):
                 return
-            self._woken_at, self._wake_problem = now, None
+            self._woken_at, self._wake_problem, self._logged = now, None, False
         if deployment.kept_awake:
             return
         woken = False
@@ -156,18 +159,21 @@ class Outage:
                 self._woken_at = None
 
     def _is_waking(self, now: float) -> bool:
-        return self._woken_at is not None and now - self._woken_at < SECONDS_TO_WAKE
+        # Another thread may change it meanwhile.
+        woken_at = self._woken_at
+        return woken_at is not None and now - woken_at < SECONDS_TO_WAKE
 
     def _sentence(self, now: float, *, wake: bool) -> str:
-        if self._deployment is None:
+        deployment, problem = self._deployment, self._wake_problem
+        if deployment is None:
             return self._problem
-        text = f"{self._deployment.description}, according to the Astro API."
+        text = f"{deployment.description}, according to the Astro API."
         if not wake:
-            off = " With wake in the connection, it is woken when it is needed." if self._deployment.hibernates else ""
+            off = " With wake in the connection, it is woken when it is needed." if deployment.hibernates else ""
             return f"{text}{off}"
         if self._is_waking(now):
             return f"{text} It was woken; that may take {SECONDS_TO_WAKE / 60:.0f} minutes and counts as no failure."
-        if self._wake_problem:
-            return f"{text} {self._wake_problem[1]}"
-        late = self._woken_at is not None and self._deployment.status != HEALTHY
+        if problem:
+            return f"{text} {problem[1]}"
+        late = self._woken_at is not None and deployment.status != HEALTHY
         return f"{text} It did not wake up within {SECONDS_TO_WAKE / 60:.0f} minutes." if late else text

@@ -71,6 +71,8 @@ class Place:
             if not (self._url and isinstance(error, TransientError)):
                 self._failure = error
                 raise
+            # For as long again: else each flow would retry for itself, one after the other.
+            self._found_at = now()
         finally:
             self._under_way = False
         return self._url

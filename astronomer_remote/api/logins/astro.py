@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,6 +55,9 @@ LARGEST_REPLY = 1024 * 1024
 
 MOST_OF_A_NAME = 10
 """How many Deployments of a name are read; names are unique in a Workspace only."""
+
+LONGEST_TEXT = 300
+"""Characters of a name or a reason."""
 
 HEALTHY, HIBERNATING = "HEALTHY", "HIBERNATING"
 
@@ -175,15 +178,18 @@ class AstroDeployment:
         )
 
     @classmethod
-    def read(cls, body: Mapping[str, Any]) -> AstroDeployment:
-        """:raises ValueError: if it is not what the Astro API sends."""
+    def read(cls, body: Mapping[str, Any], redact: Callable[[str], str]) -> AstroDeployment:
+        """
+        :param redact: hides secrets, since a reply may repeat the request.
+        :raises ValueError: if it is not what the Astro API sends.
+        """
         found = cls(
             deployment_id=str(body.get("id")),
-            name=_text(body, "name"),
-            status=_text(body, "status"),
-            reason=_text(body, "statusReason"),
-            airflow=_text(body, "airflowVersion"),
-            url=str(body.get("webServerAirflowApiUrl") or body.get("apiUrl") or "")[:1000],
+            name=_text(body, "name", redact),
+            status=_text(body, "status", redact),
+            reason=_text(body, "statusReason", redact),
+            airflow=_text(body, "airflowVersion", redact),
+            url=redact(str(body.get("webServerAirflowApiUrl") or body.get("apiUrl") or "")[:1000]),
         )
         if not ID.fullmatch(found.deployment_id) or not found.name or not found.status:
             raise ValueError("no id, name or status")
@@ -215,7 +221,7 @@ class ControlPlane:
     api: str
     organization: str
     deployment_name: str
-    token: str
+    token: str = field(repr=False)
 
     @property
     def lookup_url(self) -> str:
@@ -238,10 +244,12 @@ class ControlPlane:
         try:
             body = reply.json()
             found = body["deployments"] if "?" in self.lookup_url else [body]
-            deployments = [AstroDeployment.read(each) for each in found]
+            deployments = [AstroDeployment.read(each, reply.redact) for each in found]
         except (AttributeError, LookupError, TypeError, ValueError):
             raise UnexpectedReply("The Astro API's reply is not a Deployment.", **_facts(reply, "GET")) from None
-        return self._only(deployments)
+        # A filter that is not applied must not lead to another Deployment.
+        given = (self.deployment_name, untrusted.sentence(self.deployment_name, LONGEST_TEXT))
+        return self._only([each for each in deployments if each.deployment_id in given or each.name in given])
 
     def wake(self, deployment: AstroDeployment, until: float, send: Send) -> Flow[None]:
         """
@@ -312,9 +320,9 @@ def _facts(reply: Response, method: str) -> dict[str, Any]:
     return {"status": reply.status, "method": method, "path": urlsplit(API).path, "detail": said}
 
 
-def _text(body: Mapping[str, Any], name: str) -> str:
+def _text(body: Mapping[str, Any], name: str, redact: Callable[[str], str]) -> str:
     value = body.get(name)
-    return untrusted.sentence(value, 300) if isinstance(value, str) else ""
+    return untrusted.sentence(redact(value), LONGEST_TEXT) if isinstance(value, str) else ""
 
 
 def _mapping(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -346,10 +346,12 @@ class TransportError(Exception):
     :param reason: what happened, in words that hold no secret.
     :param sent: whether the request may have reached the remote; ``False`` only if it certainly did not.
     :param proxy: the proxy that was used and where it is configured, without its credentials.
+    :param out_of_time: whether it was not sent because the caller's own time is over.
     """
 
-    def __init__(self, reason: str, *, sent: bool = True, proxy: str | None = None) -> None:
+    def __init__(self, reason: str, *, sent: bool = True, proxy: str | None = None, out_of_time: bool = False) -> None:
         super().__init__(reason)
+        self.out_of_time = out_of_time
         self.reason = reason
         self.sent = sent
         self.proxy = proxy

@@ -108,7 +108,7 @@ class SyncDriver:
         settings, now = self._settings, time.monotonic()
         longest = min(LONGEST_REPLY, self._ends - now)
         if longest <= 0:
-            return TransportError(f"the time for it, {self._total:g} s in all, is over", sent=False)
+            return TransportError(f"the time for it, {self._total:g} s in all, is over", sent=False, out_of_time=True)
         connect, read = min(settings.connect_timeout, longest), settings.read_timeout
         try:
             with deadline(now + longest), self._open(request, (connect, read)) as reply:
