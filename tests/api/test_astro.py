@@ -623,7 +623,8 @@ def test_one_that_another_process_has_woken_is_waited_for() -> None:
 def test_requests_that_hang_while_it_wakes_up_do_not_use_up_the_time_for_retries() -> None:
     astro = Astro(connection(URL, wake=True), RetryPolicy(attempts=3, total_seconds=60))
     astro.wake_after(300)
-    asleep, failures = astro.airflow, [SLEEPS]
+    # After it has answered, this counts.
+    asleep, failures = astro.airflow, [answer(500, {})]
 
     def airflow(request: Request) -> Response | TransportError:
         reply = asleep(request)
