@@ -82,6 +82,9 @@ def check_all(found: Map) -> None:
     for conn_id, edges in found.by_connection():
         if conn_id is not None:
             _check_connection(found, conn_id, edges)
+            continue
+        for edge in edges:
+            edge.leave_unknown()
 
 
 def _check_connection(found: Map, conn_id: str, edges: Sequence[Edge]) -> None:

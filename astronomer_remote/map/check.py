@@ -9,7 +9,14 @@ from uuid import uuid4
 from astronomer_remote.api.connection_test import ConnectionTest
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.dialects.base import Dialect, Operation
-from astronomer_remote.api.protocol.errors import AccessDenied, DagNotFound, NotFound, NotSupported, TransientError
+from astronomer_remote.api.protocol.errors import (
+    AccessDenied,
+    InvalidSettings,
+    NotFound,
+    NotSupported,
+    RemoteError,
+    RemoteUnavailable,
+)
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import (
     Asset,
@@ -22,7 +29,8 @@ from astronomer_remote.api.protocol.models import (
     TriggerIntent,
     asset_ref,
 )
-from astronomer_remote.dependencies import ASSET, DAG, POOL, POOLS, TASK
+from astronomer_remote.api.waiting.target import in_group
+from astronomer_remote.dependencies import ASSET, DAG, POOL, POOLS, TASK, TASK_GROUP
 from astronomer_remote.map.model import Edge, Status
 
 Probe = Callable[[Dialect, str], Operation[Any]]
@@ -66,23 +74,36 @@ without the permission gets a 403, others a 404. The first that fits counts.
 NEEDS_RUNS = ("triggers", "waits for")
 """What a task does with a DAG that must not be paused."""
 
+MAKES = ("creates", "sets", "reads")
+"""What a task does with a pool that it makes if there is none."""
+
+RESIZES = ("creates", "sets", "updates", "borrows")
+"""What a task does with a pool whose size it may change."""
+
 
 def check(deployment: Deployment, edges: Sequence[Edge]) -> Flow[None]:
     """
     Set the status and the problems of the edges of one deployment. Changes nothing there.
 
-    It sends one request for each DAG, for the tasks of each DAG, for each asset, and for each kind of change, and one
-    for the pools; one more for the import errors if a DAG is missing.
+    It sends one request for each kind of change; one for each DAG or, if there are fewer, for each page of the listing
+    of DAGs; one for the tasks of each DAG of which tasks are named, and one or two for each asset; one for each page of
+    the listing of pools and, if a DAG is missing, of import errors.
 
-    :raises RemoteError: if the deployment cannot be read.
+    :raises RemoteError: if the deployment cannot be read. What is known by then is kept.
     """
     dialect = yield from deployment.client.dialect()
+    try:
+        yield from _check_rights(deployment, dialect, edges)
+        yield from _check_dags(deployment, dialect, edges)
+        yield from _check_pools(deployment, [edge for edge in edges if edge.kind in (POOL, POOLS)])
+        yield from _check_assets(deployment, [edge for edge in edges if edge.kind == ASSET])
+    except RemoteError:
+        for edge in edges:
+            edge.status = Status.BROKEN if edge.problems else Status.UNCHECKED
+        raise
     for edge in edges:
-        edge.status = Status.OK if edge.name is not None and edge.target else Status.UNKNOWN
-    yield from _check_rights(deployment, dialect, edges)
-    yield from _check_dags(deployment, dialect, edges)
-    yield from _check_pools(deployment, [edge for edge in edges if edge.kind in (POOL, POOLS)])
-    yield from _check_assets(deployment, [edge for edge in edges if edge.kind == ASSET])
+        if edge.status is Status.UNCHECKED:
+            edge.status = Status.OK if edge.is_known else Status.UNKNOWN
 
 
 def _check_rights(deployment: Deployment, dialect: Dialect, edges: Sequence[Edge]) -> Flow[None]:
@@ -122,50 +143,62 @@ def _check_dags(deployment: Deployment, dialect: Dialect, edges: Sequence[Edge])
         dag_id = edge.name if edge.kind == DAG else edge.remote_dag_id
         if dag_id is not None:
             by_dag.setdefault(dag_id, []).append(edge)
+    found = yield from deployment.dags.get_each(by_dag)
     for dag_id, concerned in by_dag.items():
-        try:
-            dag = yield from deployment.get_dag(dag_id)
-            paused = dag.is_paused
-            if paused is None:
-                paused = yield from deployment.dags.is_paused(dag_id)
-        except (DagNotFound, AccessDenied) as error:
-            _break(concerned, error.message)
+        dag = found[dag_id]
+        if not isinstance(dag, Dag):
+            _break(concerned, dag.message)
             continue
+        if dag.is_stale:
+            _break(concerned, f"No DAG file of the remote defines DAG {dag_id!r} any more.")
+            continue
+        paused = dag.is_paused
+        if paused is None:
+            paused = yield from deployment.dags.is_paused(dag_id)
         _check_dag(dag, concerned, paused=paused)
         parts = [edge for edge in concerned if edge.kind != DAG and edge.name is not None]
         if parts:
             yield from _check_tasks(deployment, dialect, dag_id, parts)
 
 
-def _check_dag(dag: Dag, edges: Iterable[Edge], *, paused: bool) -> None:
+def _check_dag(dag: Dag, edges: Sequence[Edge], *, paused: bool) -> None:
+    unpaused = any(edge.how.startswith("unpauses") for edge in edges)
     for edge in edges:
         if dag.has_import_errors:
             edge.break_(f"DAG {dag.dag_id!r} has an import error in the remote.")
         if paused and edge.how.startswith(NEEDS_RUNS):
-            edge.break_(f"DAG {dag.dag_id!r} is paused.")
+            if unpaused:
+                edge.leave_unknown()
+            else:
+                edge.break_(f"DAG {dag.dag_id!r} is paused.")
 
 
 def _check_tasks(deployment: Deployment, dialect: Dialect, dag_id: str, edges: Sequence[Edge]) -> Flow[None]:
     try:
-        known = yield from deployment.client.request(dialect.task_ids(dag_id))
-    except (NotSupported, TransientError):
+        listing = dialect.task_ids(dag_id)
+        if dialect.breaks_on_tasks_of_triggered_dag:
+            listing = listing.once()
+        known = yield from deployment.client.request(listing)
+    except (NotSupported, RemoteUnavailable) as error:
+        if isinstance(error, RemoteUnavailable) and not dialect.breaks_on_tasks_of_triggered_dag:
+            raise
         # 1.10 has no such listing, and that of 2.2 fails once the DAG was triggered with a conf.
         yield from _check_tasks_one_by_one(deployment, dialect, dag_id, edges)
         return
     for edge in edges:
-        is_group = edge.kind != TASK
-        if not any(each == edge.name or (is_group and each.startswith(f"{edge.name}.")) for each in known):
+        is_there = in_group if edge.kind == TASK_GROUP else str.__eq__
+        if not any(is_there(each, edge.name or "") for each in known):
             edge.break_(f"DAG {dag_id!r} has no {edge.kind} {edge.name!r}.")
 
 
 def _check_tasks_one_by_one(deployment: Deployment, dialect: Dialect, dag_id: str, edges: Sequence[Edge]) -> Flow[None]:
     for edge in edges:
         if edge.kind != TASK:
-            edge.status = Status.UNKNOWN if edge.status is Status.OK else edge.status
+            edge.leave_unknown()
             continue
         try:
             yield from deployment.client.request(dialect.task(dag_id, edge.name or ""))
-        except NotFound:
+        except (NotFound, InvalidSettings):
             edge.break_(f"DAG {dag_id!r} has no {edge.kind} {edge.name!r}.")
 
 
@@ -178,24 +211,33 @@ def _check_pools(deployment: Deployment, edges: Sequence[Edge]) -> Flow[None]:
         _break(edges, error.message)
         return
     pools = {pool.name: pool for pool in found}
+    made = {edge.name for edge in edges if edge.optional and edge.how.startswith(MAKES)}
+    resized = {edge.name for edge in edges if edge.how.startswith(RESIZES)}
     for edge in edges:
-        if edge.kind == POOL and edge.name is not None:
-            _check_pool(pools.get(edge.name), edge)
+        if edge.kind != POOL or edge.name is None:
+            continue
+        pool = pools.get(edge.name)
+        problem = _problem_of_pool(pool, edge)
+        if problem and edge.name in (made if pool is None else resized):
+            # Another task makes it what this one needs, or does not.
+            edge.leave_unknown()
+        elif problem:
+            edge.break_(problem)
 
 
-def _check_pool(pool: Pool | None, edge: Edge) -> None:
+def _problem_of_pool(pool: Pool | None, edge: Edge) -> str | None:
     if pool is None:
-        if not edge.optional:
-            edge.break_(f"There is no pool {edge.name!r}.")
-    elif edge.slots is not None and not pool.unlimited and pool.slots < edge.slots:
-        edge.break_(f"Pool {edge.name!r} has {pool.slots} slots, and the task waits for {edge.slots}.")
+        return None if edge.optional else f"There is no pool {edge.name!r}."
+    if edge.slots is not None and not pool.unlimited and pool.slots < edge.slots:
+        return f"Pool {edge.name!r} has {pool.slots} slots, and the task waits for {edge.slots}."
+    return None
 
 
 def _check_assets(deployment: Deployment, edges: Sequence[Edge]) -> Flow[None]:
     for uri in dict.fromkeys(edge.name for edge in edges if edge.name is not None):
         try:
             yield from deployment.assets.get(asset_ref(uri))
-        except (NotFound, AccessDenied, NotSupported) as error:
+        except (NotFound, AccessDenied, NotSupported, InvalidSettings) as error:
             _break([edge for edge in edges if edge.name == uri], error.message)
 
 

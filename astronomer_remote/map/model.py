@@ -71,6 +71,11 @@ class Edge:
         return name
 
     @property
+    def is_known(self) -> bool:
+        """Whether the DAG file says what is depended on."""
+        return self.name is not None and (self.kind not in (TASK, TASK_GROUP) or self.remote_dag_id is not None)
+
+    @property
     def connection(self) -> str:
         """The connection, for people."""
         return UNKNOWN if self.conn_id is None else self.conn_id
@@ -79,6 +84,11 @@ class Edge:
         """Mark it as broken. :param problem: a sentence."""
         self.status = Status.BROKEN
         self.problems.append(untrusted.readable(problem))
+
+    def leave_unknown(self) -> None:
+        """Mark what only shows when the task runs, unless a problem is known already."""
+        if self.status is not Status.BROKEN:
+            self.status = Status.UNKNOWN
 
 
 @dataclass(frozen=True)

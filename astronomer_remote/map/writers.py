@@ -12,9 +12,12 @@ from astronomer_remote.map.model import Edge, Map, Status
 COLUMNS = ("deployment", "DAG", "task", "does", "connection", "kind", "what", "status")
 SIGN = {Status.OK: "ok", Status.BROKEN: "BROKEN", Status.UNKNOWN: "unknown", Status.UNCHECKED: "-"}
 
+MOST_TASKS = 5
+"""How many tasks are named that have the same problem."""
+
 
 def table(found: Map) -> str:
-    """One line for each edge, and below one for each problem."""
+    """One line for each edge, and below one for each problem with the tasks that have it."""
     names = list(COLUMNS)
     rows = [
         [edge.local, edge.dag_id, edge.source, edge.how, edge.connection, edge.kind, edge.target, SIGN[edge.status]]
@@ -25,11 +28,11 @@ def table(found: Map) -> str:
     if len({edge.local for edge in found.edges}) < 2:
         rows, names = [row[1:] for row in rows], names[1:]
     shown = diff.table(names, [[untrusted.readable(cell) for cell in row] for row in rows])
-    problems = [
-        untrusted.readable(f"{edge.dag_id}.{edge.source}: {problem}", 2 * untrusted.LONGEST_LINE)
-        for edge in found.broken
-        for problem in edge.problems
-    ]
+    tasks: dict[str, dict[str, None]] = {}
+    for edge in found.broken:
+        for problem in edge.problems:
+            tasks.setdefault(problem, {})[untrusted.readable(f"{edge.dag_id}.{edge.source}")] = None
+    problems = [f"{diff.enumerated(list(concerned), MOST_TASKS)}: {problem}" for problem, concerned in tasks.items()]
     return "\n".join([shown, *([""] if problems else []), *problems])
 
 

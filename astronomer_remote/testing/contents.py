@@ -89,6 +89,8 @@ class FakeDag:
     mapped: Mapping[str, int] = field(default_factory=dict)
     logs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     is_paused: bool = False
+    is_stale: bool = False
+    has_import_errors: bool = False
     runs: dict[str, FakeRun] = field(default_factory=dict)
 
     def read(self, run: FakeRun, now: datetime) -> FakeRun:

@@ -199,6 +199,8 @@ class FakeDeployment:
         mapped: Mapping[str, int] | None = None,
         logs: Mapping[str, Sequence[str]] | None = None,
         is_paused: bool = False,
+        is_stale: bool = False,
+        has_import_errors: bool = False,
     ) -> None:
         """
         Add a DAG, or change it and keep its runs.
@@ -213,6 +215,8 @@ class FakeDeployment:
         :param mapped: number of instances of each mapped task; Airflow 2.3 and later.
         :param logs: log lines of tasks, or of single instances of a mapped task; default one line.
         :param is_paused: whether its runs do not start.
+        :param is_stale: whether no DAG file defines it any more; Airflow 2 and later.
+        :param has_import_errors: whether its file could not be parsed lately; Airflow 2.3 and later.
         """
         known = self._contents.dags.get(dag_id)
         self._contents.dags[dag_id] = FakeDag(
@@ -226,6 +230,8 @@ class FakeDeployment:
             mapped=dict(mapped or {}),
             logs=dict(logs or {}),
             is_paused=is_paused,
+            is_stale=is_stale,
+            has_import_errors=has_import_errors,
             runs=known.runs if known else {},
         )
 

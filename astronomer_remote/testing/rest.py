@@ -93,7 +93,8 @@ class RestApi(Api):
     # DAGs and tasks
 
     def list_dags(self, request: RecordedRequest) -> Reply:
-        return self.page("dags", list(self.contents.dags.values()), self.dag_json, request)
+        listed = [dag for dag in self.contents.dags.values() if not dag.is_stale]
+        return self.page("dags", listed, self.dag_json, request)
 
     def get_dag(self, request: RecordedRequest, dag_id: str) -> Reply:
         return Reply(200, self.dag_json(self.dag(dag_id)))
@@ -104,7 +105,7 @@ class RestApi(Api):
         return Reply(200, self.dag_json(dag))
 
     def dag_json(self, dag: FakeDag) -> dict[str, Any]:
-        body = {
+        body: dict[str, Any] = {
             "dag_id": dag.dag_id,
             "is_paused": dag.is_paused,
             "fileloc": f"/dags/{dag.dag_id}.py",
@@ -112,7 +113,9 @@ class RestApi(Api):
             "owners": ["airflow"],
             "description": None,
         }
-        newer = {"has_import_errors": False, "max_active_runs": 16}
+        if self.version >= (2, 1):
+            body |= {"is_stale": dag.is_stale} if self.version >= (3, 0) else {"is_active": not dag.is_stale}
+        newer = {"has_import_errors": dag.has_import_errors, "max_active_runs": 16}
         return {**body, **newer} if self.version >= (2, 3) else body
 
     def list_tasks(self, request: RecordedRequest, dag_id: str) -> Reply:

@@ -61,6 +61,10 @@ class RunApi(RestApi):
         if unknown:
             raise self.refuse(self.unreadable, f"Unknown field(s): {', '.join(sorted(unknown))}")
         dag = self.dag(dag_id)
+        if dag.is_stale:
+            raise Refused(self.missing(f"DAG {dag_id}"))
+        if dag.has_import_errors:
+            raise self.refuse(400, f"DAG with dag_id: '{dag_id}' has import errors and cannot be triggered")
         run = self.read_trigger(dag, body)
         if run.run_id in dag.runs:
             raise self.exists(f"DAGRun with DAG ID: '{dag_id}' and DAGRun ID: '{run.run_id}' already exists")

@@ -35,6 +35,7 @@ from astronomer_remote.api.protocol.ids import INTENT_KEY
 from astronomer_remote.api.protocol.models import (
     AssetEventIntent,
     AssetRef,
+    Dag,
     DagRun,
     Generation,
     Pool,
@@ -440,6 +441,13 @@ def check_existence_in_unknown_dag(remote: Deployment) -> Flow[Any]:
 def check_existence_of_group(remote: Deployment) -> Flow[Any]:
     yield from remote.dags.check_existence("grouped", [], "load")
     return (yield from failure(NotFound, remote.dags.check_existence("grouped", [], "no_such_group")))
+
+
+@client()
+def each_dag(remote: Deployment) -> Flow[Any]:
+    found = yield from remote.dags.get_each(["quick", "paused_dag", "grouped", "no_such_dag"])
+    assert [dag for dag in found.values() if isinstance(dag, Dag) and dag.is_stale] == []
+    return [found[dag_id] for dag_id in sorted(found)]
 
 
 # Pools

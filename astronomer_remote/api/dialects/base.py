@@ -279,6 +279,10 @@ class Dialect(ABC):
     def dag(self, dag_id: str) -> Operation[Dag]:
         """Read one DAG."""
 
+    def dags(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[Dag]]:
+        """List the DAGs that are in a DAG file."""
+        self._refuse("list DAGs")
+
     def dag_params(self, dag_id: str) -> Operation[Mapping[str, Any]]:
         """Read the params of a DAG, each with its value and schema."""
         self._refuse("read the params of a DAG")

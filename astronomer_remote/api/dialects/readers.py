@@ -41,10 +41,13 @@ def read_pool(body: Any) -> Pool:
 
 def read_dag(body: Any) -> Dag:
     """Read a DAG."""
+    # Airflow 2 has the opposite.
+    is_active = flag_if_any(body, "is_active")
     return Dag(
         dag_id=named(body, "dag_id"),
         is_paused=flag_if_any(body, "is_paused"),
         has_import_errors=flag_if_any(body, "has_import_errors"),
+        is_stale=flag_if_any(body, "is_stale") if is_active is None else not is_active,
         fileloc=untrusted.readable(body["fileloc"]) if body.get("fileloc") else None,
         max_active_runs=number_if_any(body, "max_active_runs"),
     )

@@ -232,6 +232,10 @@ class RestDialect(Dialect):
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id")))
         return Operation(request, about(read_dag, dag_id=dag_id), f"read DAG {dag_id!r}", "Viewer", DagNotFound)
 
+    def dags(self, *, limit: int = PAGE, offset: int = 0) -> Operation[Page[Dag]]:
+        request = Request("GET", self.at("dags"), {"limit": limit, "offset": offset})
+        return self._listing(request, "dags", read_dag, "list DAGs", "Viewer")
+
     def is_paused(self, dag_id: str) -> Operation[bool]:
         return self.dag(dag_id).reading(about(lambda body: flag(body, "is_paused"), dag_id=dag_id))
 

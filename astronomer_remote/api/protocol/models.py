@@ -236,12 +236,14 @@ class Dag:
 
     :param is_paused: whether its scheduled and triggered runs do not start.
     :param has_import_errors: whether its file could not be parsed lately; from 2.11 on.
+    :param is_stale: whether no DAG file defines it any more, so that it cannot be triggered.
     :param fileloc: its file, as the remote names it.
     """
 
     dag_id: str
     is_paused: bool | None = None
     has_import_errors: bool | None = None
+    is_stale: bool | None = None
     fileloc: str | None = None
     schedule: str | None = None
     max_active_runs: int | None = None

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.client.paging import PageReader
-from astronomer_remote.api.dialects.base import Dialect, Operation, Page
-from astronomer_remote.api.protocol.errors import DagIsPaused, DagNotFound, NotFound, RemoteError, TransientError
+from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page
+from astronomer_remote.api.protocol.errors import (
+    AccessDenied,
+    DagIsPaused,
+    DagNotFound,
+    InvalidSettings,
+    NotFound,
+    PermanentError,
+    RemoteError,
+    TransientError,
+)
 from astronomer_remote.api.protocol.flow import Flow
-from astronomer_remote.api.protocol.models import Dag, ImportFailure
+from astronomer_remote.api.protocol.models import Dag, Generation, ImportFailure
 from astronomer_remote.api.waiting.target import in_group
 
 log = logging.getLogger(__name__)
 
 PAGES_OF_IMPORT_ERRORS = 10
 """How many pages of broken DAG files are looked through for the one that may hold a DAG."""
+
+FEWEST_LISTED = 3
+"""Fewer DAGs are read one by one rather than from the listing of all."""
 
 MOST_IMPORT_ERRORS = 3
 """How many broken DAG files an error names."""
@@ -37,6 +49,52 @@ class Dags:
             return (yield from self._client.request(dialect.dag(dag_id)))
         except DagNotFound as error:
             raise (yield from self.explain_missing(dag_id, error)) from None
+
+    def get_each(self, dag_ids: Collection[str]) -> Flow[dict[str, Dag | PermanentError]]:
+        """
+        Read several DAGs: from the listing of all, if that takes fewer requests than to read each.
+
+        :return: for each, the DAG, or why it could not be read.
+        """
+        dialect = yield from self._client.dialect()
+        found: dict[str, Dag | PermanentError] = {}
+        found.update((yield from self._listed(dialect, dag_ids)))
+        broken_files = None
+        for dag_id in dag_ids:
+            if dag_id in found:
+                continue
+            try:
+                found[dag_id] = yield from self._client.request(dialect.dag(dag_id))
+            except DagNotFound as error:
+                if broken_files is None:
+                    broken_files = yield from self._broken_files()
+                found[dag_id] = _explained(dag_id, error, broken_files)
+            except (AccessDenied, InvalidSettings) as error:
+                found[dag_id] = error
+        return found
+
+    def _listed(self, dialect: Dialect, dag_ids: Collection[str]) -> Flow[dict[str, Dag]]:
+        """Those of some DAGs that the listing holds; none if it is too long to be worth it."""
+        missing = set(dag_ids)
+        if dialect.generation is Generation.EXPERIMENTAL or len(missing) < FEWEST_LISTED:
+            return {}
+
+        def last(dag: Dag) -> bool:
+            missing.discard(dag.dag_id)
+            return not missing
+
+        def page(offset: int, limit: int) -> Operation[Page[Dag]]:
+            return dialect.dags(offset=offset, limit=limit)
+
+        reader = PageReader(page, lambda dag: dag.dag_id, until=last)
+        try:
+            yield from self._client.read_on(reader, 1)
+            if reader.total - PAGE <= PAGE * len(missing):
+                yield from self._client.read_on(reader, len(dag_ids))
+        except AccessDenied:
+            # Some may be readable by themselves.
+            return {}
+        return {dag.dag_id: dag for dag in reader.items if dag.dag_id in dag_ids}
 
     @one_retry_budget
     def is_paused(self, dag_id: str) -> Flow[bool]:
@@ -112,9 +170,10 @@ class Dags:
     @one_retry_budget
     def explain_missing(self, dag_id: str, error: DagNotFound) -> Flow[DagNotFound]:
         """Add to the error of a missing DAG the DAG files that the remote could not parse, if it lists them."""
+        return _explained(dag_id, error, (yield from self._broken_files()))
+
+    def _broken_files(self) -> Flow[_BrokenFiles]:
         dialect = yield from self._client.dialect()
-        failures: list[ImportFailure] = []
-        remark = "The remote does not list broken DAG files"
 
         def page(offset: int, limit: int) -> Operation[Page[ImportFailure]]:
             return dialect.import_failures(offset=offset, limit=limit)
@@ -122,20 +181,37 @@ class Dags:
         try:
             reader = PageReader(page, lambda each: each)
             yield from self._client.read_on(reader, PAGES_OF_IMPORT_ERRORS)
-            failures = reader.items
-            remark = "It reports no broken DAG file"
         except RemoteError:
             # Whatever keeps us from this extra must not hide the error it would only explain.
-            pass
-        failures.sort(key=lambda failure: dag_id not in failure.filename + failure.stack_trace)
-        if failures:
-            named = "; ".join(_last_line(failure) for failure in failures[:MOST_IMPORT_ERRORS])
-            remark = f"It could not import {reader.total} DAG file(s), and the DAG may be in one of them: {named}"
-        return error.restated(
-            DagNotFound,
-            f"The remote knows no DAG {dag_id!r}, or does not show it to this account. {remark}. A new DAG file may "
-            "not be parsed yet.",
-        )
+            return _BrokenFiles([], 0, are_listed=False)
+        return _BrokenFiles(reader.items, reader.total)
+
+
+class _BrokenFiles(NamedTuple):
+    """
+    The DAG files that a remote could not parse.
+
+    :param total: how many there are.
+    :param are_listed: whether the remote shows them.
+    """
+
+    failures: list[ImportFailure]
+    total: int
+    are_listed: bool = True
+
+
+def _explained(dag_id: str, error: DagNotFound, files: _BrokenFiles) -> DagNotFound:
+    """The error of a missing DAG, with the DAG files that the remote could not parse."""
+    remark = "It reports no broken DAG file" if files.are_listed else "The remote does not list broken DAG files"
+    failures = sorted(files.failures, key=lambda failure: dag_id not in failure.filename + failure.stack_trace)
+    if failures:
+        named = "; ".join(_last_line(failure) for failure in failures[:MOST_IMPORT_ERRORS])
+        remark = f"It could not import {files.total} DAG file(s), and the DAG may be in one of them: {named}"
+    return error.restated(
+        DagNotFound,
+        f"The remote knows no DAG {dag_id!r}, or does not show it to this account. {remark}. A new DAG file may "
+        "not be parsed yet.",
+    )
 
 
 def _last_line(failure: ImportFailure) -> str:
