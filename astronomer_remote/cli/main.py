@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from astronomer_remote import __version__
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings, PermanentError, PoolIsOccupied, RemoteError
 from astronomer_remote.cli.commands import Command, Exit, Group
@@ -20,16 +21,36 @@ HELP = "Trigger, monitor and manage work in another Airflow deployment"
 
 CLOSED_PIPE = 128 + signal.SIGPIPE
 
+NOT_WRITTEN = 74
+"""The output could not be written, as ``EX_IOERR`` of ``sysexits.h`` says it."""
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run ``astronomer-remote``."""
+    _open_closed_streams()
     parser = parser_of(COMMANDS, PROGRAM, HELP)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
         argcomplete.autocomplete(parser)
-    arguments = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    if any(map(_is_undecodable, given)):
+        parser.error("an argument is not valid UTF-8")
+    arguments = parser.parse_args(given)
     guarded(arguments.function)(arguments)
+
+
+def _open_closed_streams() -> None:
+    """Python has no stream object for what a shell has closed (``>&-``), and prints errors to stdout then."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
+
+
+def _is_undecodable(text: str) -> bool:
+    """Whether an argument has bytes that Python could not decode."""
+    return any("\udc80" <= character <= "\udcff" for character in text)
 
 
 def pools_main() -> None:
@@ -68,6 +89,11 @@ def guarded(function: Callable[[argparse.Namespace], Exit | None]) -> Callable[[
             # The reader, such as `head`, has seen enough. Python would write the rest when it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = CLOSED_PIPE
+        except OSError as error:
+            # A full disk. Python would try again when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _complain("The output could not be written", error)
+            code = NOT_WRITTEN
         if code:
             raise SystemExit(code)
 

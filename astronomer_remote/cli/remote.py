@@ -67,7 +67,7 @@ class Remote:
 def remote_of(arguments: argparse.Namespace) -> Remote:
     """The deployment that ``--url`` or ``--conn-id`` names."""
     quiet(verbose=arguments.verbose)
-    if arguments.url:
+    if arguments.url is not None:
         if arguments.conn_id:
             raise InvalidSettings("Give only one of --url and --conn-id.")
         url = arguments.url
@@ -88,6 +88,8 @@ def settings_of_url(url: str, environment: Mapping[str, str]) -> Settings:
     """
     from astronomer_remote.api.protocol.settings import Settings
 
+    if not url.strip():
+        raise InvalidSettings("--url is empty. Give the URL of the deployment as a browser shows it.")
     token, user, password = (environment.get(name) for name in (TOKEN, USER, PASSWORD))
     if token and (user or password):
         raise InvalidSettings(f"Set either {TOKEN}, or {USER} and {PASSWORD}.")

@@ -194,6 +194,45 @@ def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (first.split("\t")[0], code, done.stderr) == ("manual__0", "141", "")
 
 
+@pytest.mark.parametrize(
+    ("redirections", "code", "out", "err"),
+    [
+        (">&-", 0, "", "success"),
+        (">/dev/full", 74, "", "The output could not be written: [Errno 28] No space left on device"),
+        ("2>&-", 0, '"state": "success"', ""),
+    ],
+)
+def test_an_output_that_is_closed_or_full_changes_no_other_output(
+    redirections: str, code: int, out: str, err: str
+) -> None:
+    with FakeDeployment() as remote:
+        remote.add_dag("quick")
+        given = ["trigger", "quick", "--wait", "--poll", "0.01", "-o", "json", "--url", remote.url]
+        done = subprocess.run(
+            ["bash", "-c", f"{' '.join([*COMMAND, *given])} {redirections}"],
+            env={**os.environ, **LOGIN},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert out in done.stdout
+    assert err in done.stderr
+    if out:
+        json.loads(done.stdout)
+
+
+def test_an_argument_that_is_no_text_is_refused() -> None:
+    done = subprocess.run([*COMMAND, "runs", b"\xff"], capture_output=True, check=False)
+    assert (done.returncode, b"not valid UTF-8" in done.stderr) == (2, True)
+
+
+def test_an_empty_url_is_not_the_default_connection(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["pools", "list", "--url", ""])
+    assert (end.value.code, "--url is empty" in capsys.readouterr().err) == (2, True)
+
+
 def test_a_remote_cannot_control_the_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
