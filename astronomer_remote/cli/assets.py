@@ -13,6 +13,14 @@ ASSET_COLUMNS = {"uri": "uri", "name": "name", "producing_dag_ids": "producers",
 EVENT_COLUMNS = {"timestamp": "timestamp", "uri": "uri", "source_dag_id": "dag", "extra": "extra"}
 
 
+def number(text: str) -> int:
+    """A positive number, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 def list_assets(arguments: argparse.Namespace) -> None:
     """Print the assets of a deployment."""
     found = remote_of(arguments).run(lambda deployment: deployment.list_assets(uri_pattern=arguments.uri_pattern))
@@ -54,7 +62,7 @@ COMMANDS = (
                 (
                     argument("asset", nargs="?", metavar="ASSET", help="URI or name of the asset (default: all)"),
                     argument("--since", metavar="DATE", help="ISO 8601, UTC if without a zone"),
-                    argument("--limit", type=int, default=100, help="how many at most (default: 100)"),
+                    argument("--limit", type=number, default=100, help="how many at most (default: 100)"),
                     *COMMON,
                 ),
             ),

@@ -33,7 +33,7 @@ def seconds(text: str) -> float:
 WAITING = (
     argument("--timeout", type=seconds, metavar="SECONDS", help="wait at most so long (default: no limit)"),
     argument("--poll", type=seconds, default=10.0, metavar="SECONDS", help="pause between two polls (default: 10)"),
-    argument("--logs", nargs="+", default=(), metavar="TASK", help="print the logs of these tasks meanwhile"),
+    argument("--logs", nargs="+", action="extend", default=[], metavar="TASK", help="print the logs of these tasks"),
     argument("--cancel-on-interrupt", action="store_true", help="cancel the run on Ctrl-C and SIGTERM"),
 )
 

@@ -17,7 +17,8 @@ import pytest
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.ids import run_id_of_key
 from astronomer_remote.api.protocol.untrusted import UNSAFE
-from astronomer_remote.cli.main import main
+from astronomer_remote.cli.main import main, parser_of
+from astronomer_remote.cli.registry import COMMANDS
 from astronomer_remote.cli.remote import settings_of_url
 from astronomer_remote.testing import FakeDeployment
 
@@ -225,6 +226,19 @@ def test_an_output_that_is_closed_or_full_changes_no_other_output(
 def test_an_argument_that_is_no_text_is_refused() -> None:
     done = subprocess.run([*COMMAND, "runs", b"\xff"], capture_output=True, check=False)
     assert (done.returncode, b"not valid UTF-8" in done.stderr) == (2, True)
+
+
+def test_logs_may_be_given_several_times() -> None:
+    parser = parser_of(COMMANDS, "astronomer-remote", "")
+    given = ["trigger", "d", "--wait", "--logs", "a", "b", "--logs", "c", "--url", "http://x"]
+    assert parser.parse_args(given).logs == ["a", "b", "c"]
+    assert parser.parse_args(["trigger", "d"]).logs == []
+
+
+def test_a_limit_is_positive(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["assets", "events", "--limit", "-1", "--url", "http://x"])
+    assert (end.value.code, "invalid number value: '-1'" in capsys.readouterr().err) == (2, True)
 
 
 def test_an_empty_url_is_not_the_default_connection(capsys: pytest.CaptureFixture[str]) -> None:
