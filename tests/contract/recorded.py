@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parent / "replies"
 BASE_URL = "http://airflow.test"
 """What stands for the deployment's URL."""
 
-MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d(?::|%3A)\d\d(?::|%3A)\d\d\.\d{3}")
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d(?::|%3A)\d\d(?::|%3A)\d\d(?:\.\d{3}(?:000)?)?")
 AT_ONCE = timedelta(seconds=1)
 """Longer than any flow takes by the clock of a recording."""
 
