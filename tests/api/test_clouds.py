@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import service_account
 
 from astronomer_remote.api.client.places import Place
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.logins import libraries
 from astronomer_remote.api.logins import mwaa as mwaa_login
 from astronomer_remote.api.logins.composer import Composer
@@ -34,7 +38,7 @@ from astronomer_remote.api.protocol.errors import (
 )
 from astronomer_remote.api.protocol.flow import Request, Response
 from astronomer_remote.api.protocol.settings import Settings
-from tests.api.script import URL, V1, V2, ScriptedRemote, Turn, answer, ok, page
+from tests.api.script import V1, V2, ScriptedRemote, Turn, answer, ok, page
 from tests.api.test_oauth2 import jwt
 from tests.clouds import IDENTITY, ROLE, Cloud, cloud, write_key
 
@@ -43,6 +47,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utc:Deprecatio
 
 ENVIRONMENT = "projects/my-project/locations/europe-west1/environments/prod"
 LOOKUP = f"GET /v1/{ENVIRONMENT}"
+CUSTOM_DOMAIN = "https://airflow.example.com"
 AIRFLOW_URI = "https://0123-dot-europe-west1.composer.googleusercontent.com"
 FOUND = ok({"name": "p", "slots": 1})
 REFUSED = answer(401, {"detail": "expired"})
@@ -67,7 +72,7 @@ def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cloud]:
         yield found
 
 
-def mwaa(host: str | None = URL, given: dict[str, Any] | None = None, **extra: Any) -> Settings:
+def mwaa(host: str | None = CUSTOM_DOMAIN, given: dict[str, Any] | None = None, **extra: Any) -> Settings:
     fields = {"auth": "mwaa", "mwaa_environment": "prod", "aws_region": "eu-west-1", **extra}
     return Settings.parse(host=host, **(KEYS if given is None else given), extra=fields)
 
@@ -268,7 +273,7 @@ def test_no_token_is_logged_at_any_level(service: Cloud, caplog: pytest.LogCaptu
 # Composer
 
 
-def composer(host: str | None = URL, **extra: Any) -> Settings:
+def composer(host: str | None = AIRFLOW_URI, **extra: Any) -> Settings:
     return Settings.parse(host=host, extra={"auth": "composer", **extra})
 
 
@@ -400,7 +405,7 @@ def test_the_url_of_an_environment_of_composer_is_found_by_its_name(service: Clo
 )
 def test_a_connection_to_composer_is_checked_early(given: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidSettings, match=said):
-        Settings.parse(host=URL, **{**given, "extra": {"auth": "composer", **given.get("extra", {})}})
+        Settings.parse(host=AIRFLOW_URI, **{**given, "extra": {"auth": "composer", **given.get("extra", {})}})
 
 
 @pytest.mark.parametrize(
@@ -420,11 +425,63 @@ def test_a_token_expires_by_the_local_clock(claims: dict[str, Any], expires: flo
     assert expiry_of(jwt(**claims), 1000.0) == expires
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://evil.example.com",
+        "http://0123-dot-europe-west1.composer.googleusercontent.com",
+        "https://0123-dot-europe-west1.composer.googleusercontent.com:8443",
+        "https://composer.googleusercontent.com.example.com",
+    ],
+)
+def test_the_token_of_a_worker_at_google_goes_to_no_host_that_a_connection_chooses(host: str) -> None:
+    with pytest.raises(InvalidSettings, match="no token is sent elsewhere"):
+        composer(host)
+
+
+def test_a_web_login_token_is_sent_over_tls_only() -> None:
+    with pytest.raises(InvalidSettings, match="must begin with https://"):
+        mwaa("http://airflow.example.com")
+
+
+def test_a_web_login_token_is_not_sent_to_another_environment(service: Cloud) -> None:
+    remote = ScriptedRemote(mwaa("https://another.c2.eu-west-1.airflow.amazonaws.com"), V2)
+    with pytest.raises(InvalidSettings, match="Leave the host empty"):
+        remote.play(remote.deployment.get_pool("p"))
+    assert remote.requests == []
+
+
+@pytest.mark.parametrize("body", [b"<AssumeRoleResponse><SecretAccessKey>s3cr", b"<AssumeRoleResponse/>"])
+def test_a_reply_of_aws_that_cannot_be_read_is_not_repeated(
+    service: Cloud, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    class Cut(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Cut) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_port}")
+        remote = ScriptedRemote(
+            mwaa(None, aws_role_arn="arn:aws:iam::123456789012:role/airflow"), retry=RetryPolicy(attempts=1)
+        )
+        with pytest.raises(UnexpectedReply, match="The reply of AWS cannot be read") as error:
+            remote.play(remote.client.locate())
+        server.shutdown()
+    assert "s3cr" not in "".join(traceback.format_exception(error.value))
+
+
 def test_neither_library_is_imported_before_it_is_used() -> None:
     code = (
         "import sys; from astronomer_remote.api.protocol.settings import Settings; "
-        "Settings.parse(host='h', extra={'auth': 'mwaa', 'mwaa_environment': 'e'}); "
-        "Settings.parse(host='h', extra={'auth': 'composer'}); "
+        "Settings.parse(host='https://h', extra={'auth': 'mwaa', 'mwaa_environment': 'e'}); "
+        "Settings.parse(host='https://a.composer.googleusercontent.com', extra={'auth': 'composer'}); "
         "assert not {'boto3', 'botocore', 'google.auth'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

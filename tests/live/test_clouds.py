@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.logins import mwaa
+from astronomer_remote.api.logins import composer, mwaa
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.sync_driver import run_once
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
@@ -113,6 +114,9 @@ def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         # boto3 sends requests to MWAA to the host "env." and so on, which does not exist here.
         config = mwaa._config().merge(Config(inject_host_prefix=False))
         patch.setattr(mwaa, "_config", lambda: config)
+        # The gateway stands for the host of an environment.
+        patch.setattr(mwaa, "SCHEME", "http://127.0.0.1:")
+        patch.setattr(composer, "AIRFLOW_URL", re.compile("http://127.0.0.1:[0-9]+"))
         gateway = stack.enter_context(CloudGateway(remote, found))
         yield Environment(remote, gateway, write_key(tmp_path_factory.mktemp("key") / "key.json", found))
 

@@ -130,7 +130,7 @@ class Client:
         login = find(self.settings.authentication)(self.settings.credentials)
 
         def look_up() -> Flow[str]:
-            return (yield from self._retrying(lambda: login.locate(self._send_for(login))))
+            return (yield from self._retrying(lambda: _guarded(login, login.locate(self._send_for(login)))))
 
         url = yield from Place.of(self.settings).find(look_up, self.clock, oldest)
         return replace(self.settings, base_url=url)
@@ -401,15 +401,8 @@ class Client:
     def _log_in(self, authentication: Authentication) -> Flow[None]:
         # What it sends to get a token may be repeated by the reply.
         self._redaction.add(authentication.issued)
-        try:
-            yield from authentication.prepare(self.clock(), self._send_for(authentication))
-            self._redaction.add(authentication.issued)
-        except (RemoteError, TransportError):
-            raise
-        except Exception as error:
-            # A login of another package, or a library that it uses.
-            name = type(authentication).__name__
-            raise UnexpectedReply(f"The login {name} failed: {type(error).__name__}.") from error
+        yield from _guarded(authentication, authentication.prepare(self.clock(), self._send_for(authentication)))
+        self._redaction.add(authentication.issued)
 
     def _is_authenticated(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
         """
@@ -614,3 +607,14 @@ def one_retry_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
         return shared
 
     return flow
+
+
+def _guarded(login: Authentication, flow: Flow[T]) -> Flow[T]:
+    """Run a flow of a login, which may be of another package or use a library that raises anything."""
+    try:
+        return (yield from flow)
+    except (RemoteError, TransportError):
+        raise
+    except Exception as error:  # noqa: BLE001
+        # Its text may hold a secret, as of a reply that a library cannot read.
+        raise UnexpectedReply(f"The login {type(login).__name__} failed: {type(error).__name__}.") from None

@@ -35,7 +35,7 @@ NAME = re.compile(
     re.ASCII,
 )
 
-AIRFLOW_URL = re.compile(r"https://(?:[a-z0-9-]{1,63}\.)+composer\.googleusercontent\.com", re.ASCII)
+AIRFLOW_URL = re.compile(r"https://(?:[a-z0-9-]{1,63}\.)+composer(?:\.byoid)?\.googleusercontent\.com", re.ASCII)
 """URLs of environments: below Google's domain for them, without a port and a path."""
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -59,6 +59,12 @@ class Composer(TokenLogin):
             raise InvalidSettings(
                 "auth='composer' takes no login and password: google-auth finds the credentials, or google_key_file "
                 "has them. Leave both empty."
+            )
+        if credentials.base_url and not AIRFLOW_URL.fullmatch(credentials.base_url):
+            # The token is the worker's, for all of Google Cloud, and whoever edits the connection chooses the host.
+            raise InvalidSettings(
+                "With auth='composer', the connection's host must be the URL of an environment of Composer 2 or 3, "
+                "such as https://0123abcd-dot-europe-west1.composer.googleusercontent.com: no token is sent elsewhere."
             )
         name = credentials.fields.get("composer_environment")
         if name is not None:
@@ -165,7 +171,7 @@ def _airflow_url(reply: Response) -> str:
     if not AIRFLOW_URL.fullmatch(url.rstrip("/")):
         raise InvalidSettings(
             f"The Composer API names {reply.redact(url)!r} as the environment's URL, which is none of Composer 2 or 3: "
-            "no token is sent there. Set the connection's host if it is right."
+            "no token is sent there."
         )
     return url.rstrip("/")
 

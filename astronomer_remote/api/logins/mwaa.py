@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from astronomer_remote.api.logins.libraries import SECONDS_TO_CONNECT, SECONDS_TO_REPLY, require, unlogged
 from astronomer_remote.api.protocol import untrusted
@@ -53,6 +54,8 @@ HOST = (
     r"([a-z0-9-]+\.)+(REGION\.airflow\.amazonaws\.com(\.cn)?|airflow\.REGION\.(on\.aws|on\.amazonwebservices\.com\.cn))"
 )
 """Hosts of web servers. Environments that were created since August 2025 are below ``on.aws``."""
+
+SCHEME = "https://"
 
 LONGEST_ACCOUNT = 200
 """Characters of the name of an IAM identity that are shown."""
@@ -99,6 +102,8 @@ class Mwaa(TokenLogin):
             )
         if credentials.login and "aws_profile" in fields:
             raise InvalidSettings("The connection has an access key and an aws_profile. Keep one of them.")
+        if credentials.base_url and not credentials.base_url.startswith(SCHEME):
+            raise InvalidSettings(f"With auth='mwaa', the connection's host must begin with {SCHEME}.")
         require("boto3", "aws")
         self._environment = fields["mwaa_environment"]
         self._logins = list(LOGINS.values())
@@ -107,7 +112,7 @@ class Mwaa(TokenLogin):
 
     def locate(self, send: Send) -> Flow[str]:
         host, _, region = yield from blocking(self._web_login)
-        if not re.fullmatch(HOST.replace("REGION", re.escape(region)), host, re.ASCII) or len(host) > LONGEST_HOST:
+        if not _is_of_mwaa(host, re.escape(region)):
             # It may be a domain of its own, or the reply is not from AWS.
             raise InvalidSettings(
                 f"AWS names {host!r} as the host of the environment {self._environment!r}, which is none of Amazon "
@@ -122,7 +127,8 @@ class Mwaa(TokenLogin):
         replies: list[Response] = []
         for path, cookie in self._logins:
             # One for each attempt: it may be good for a single use.
-            _, self._web_token, _ = yield from blocking(self._web_login)
+            host, self._web_token, region = yield from blocking(self._web_login)
+            self._check_host(host, region)
             form = {"token": self._web_token}
             reply = yield from send(Request("POST", path, form=form, authenticated=False, repeatable=True))
             text = cookie_value(reply, cookie)
@@ -131,6 +137,15 @@ class Mwaa(TokenLogin):
                 return Token(text, now + SESSION_SECONDS if cookie == "session" else expiry_of(text, now))
             replies.append(reply)
         raise self._refusal(replies)
+
+    def _check_host(self, host: str, region: str) -> None:
+        """:raises InvalidSettings: if the connection's host is that of another environment."""
+        given = urlsplit(self.credentials.base_url).hostname or ""
+        if given != host.lower() and _is_of_mwaa(given, REGION.pattern):
+            raise InvalidSettings(
+                f"The connection's host is {given!r}, and the web server of the environment {self._environment!r} in "
+                f"{region} is {untrusted.readable(host)!r}. Leave the host empty to use that one."
+            )
 
     def headers(self) -> Mapping[str, str]:
         if self._cookie == "session" and self._token:
@@ -156,6 +171,7 @@ class Mwaa(TokenLogin):
     def _web_login(self) -> tuple[str, str, str]:
         """The host of the web server, a web login token, and the region."""
         from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             with unlogged(*LOGGERS):
@@ -165,6 +181,9 @@ class Mwaa(TokenLogin):
             raise self._aws_refusal(error.response) from None
         except (ConnectionError, HTTPClientError) as error:
             raise UnexpectedReply(f"AWS could not be reached: {_text(error)}") from None
+        except (ResponseParserError, KeyError, TypeError, AttributeError):
+            # The text of the first is the reply, which may hold the keys of a role.
+            raise UnexpectedReply("The reply of AWS cannot be read.") from None
         except BotoCoreError as error:
             raise AuthenticationFailed(
                 f"boto3 cannot get a web login token: {_text(error)} Check the connection's access key or aws_profile, "
@@ -203,8 +222,10 @@ class Mwaa(TokenLogin):
     def _aws_refusal(self, response: Mapping[str, Any]) -> RemoteError:
         code, message = (str(response.get("Error", {}).get(name, "")) for name in ("Code", "Message"))
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        facts: dict[str, Any] = {"status": status if isinstance(status, int) else None, "detail": message or None}
         code = untrusted.sentence(code, 100)
+        # AWS repeats what was signed if the signature is wrong, with the session token.
+        detail = None if "Signature" in code else message or None
+        facts: dict[str, Any] = {"status": status if isinstance(status, int) else None, "detail": detail}
         why = f"AWS issued no web login token for the environment {self._environment!r} ({code})."
         if code == "ResourceNotFoundException":
             return NotFound(f"{why} Check the connection's mwaa_environment and aws_region, and the account.", **facts)
@@ -217,6 +238,11 @@ class Mwaa(TokenLogin):
             "aws_role_arn, sts:AssumeRole.",
             **facts,
         )
+
+
+def _is_of_mwaa(host: str, region: str) -> bool:
+    """Whether a host is one of web servers. :param region: a pattern."""
+    return len(host) <= LONGEST_HOST and bool(re.fullmatch(HOST.replace("REGION", region), host, re.ASCII))
 
 
 def _config() -> Any:

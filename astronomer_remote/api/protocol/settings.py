@@ -146,7 +146,7 @@ class Settings:
         if auth == AUTO and "astro_deployment" in given:
             auth = "astro_token"
         login_class = find(auth)
-        located = not (host or "").strip() and login_class.place in given
+        located = not (host or "").strip() and bool(login_class.place and _text(given, login_class.place))
         api = _choice(given, "api", (AUTO, *(generation.value for generation in Generation)))
         settings = cls(
             base_url="" if located else _base_url(host or "", schema or "", port),
