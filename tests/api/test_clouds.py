@@ -19,6 +19,12 @@ pytest.importorskip("boto3")
 pytest.importorskip("google.auth")
 
 from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    CredentialRetrievalError,
+    IncompleteReadError,
+    MetadataRetrievalError,
+)
 from google.auth.exceptions import GoogleAuthError
 from google.oauth2 import service_account
 
@@ -423,6 +429,40 @@ def test_a_connection_to_composer_is_checked_early(given: dict[str, Any], said: 
 )
 def test_a_token_expires_by_the_local_clock(claims: dict[str, Any], expires: float) -> None:
     assert expiry_of(jwt(**claims), 1000.0) == expires
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MetadataRetrievalError(error_msg="timed out"),
+        CredentialRetrievalError(provider="custom-process", error_msg="busy"),
+        IncompleteReadError(actual_bytes=1, expected_bytes=2),
+    ],
+)
+def test_credentials_that_cannot_be_read_for_a_moment_are_read_again(
+    service: Cloud, monkeypatch: pytest.MonkeyPatch, error: BotoCoreError
+) -> None:
+    session, errors = Mwaa._session, iter([error])
+
+    def read(login: Mwaa) -> Any:
+        for each in errors:
+            raise each
+        return session(login)
+
+    monkeypatch.setattr(Mwaa, "_session", read)
+    remote = ScriptedRemote(mwaa(), V1)
+    turns = [
+        web_login(V1_LOGIN, "session=first-session"),
+        Turn("GET /api/v1/pools/p", FOUND, cookie="session=first-session"),
+    ]
+    assert remote.play(remote.deployment.get_pool("p"), *turns).name == "p"
+    assert len(remote.sleeps) == 1
+
+
+def test_a_refusal_with_a_cookie_is_no_login(service: Cloud) -> None:
+    remote = ScriptedRemote(mwaa(), V1)
+    with pytest.raises(AuthenticationFailed, match="did not accept the web login token"):
+        remote.play(remote.deployment.get_pool("p"), web_login(V1_LOGIN, "session=anonymous", 403), mwaa())
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from boto3.session import Session
 
 NAME = re.compile(r"[a-zA-Z][0-9a-zA-Z_-]{0,79}", re.ASCII)
-REGION = re.compile(r"[a-z]{2,3}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}", re.ASCII)
 
 HOST = (
@@ -132,7 +132,8 @@ class Mwaa(TokenLogin):
             form = {"token": self._web_token}
             reply = yield from send(Request("POST", path, form=form, authenticated=False, repeatable=True))
             text = cookie_value(reply, cookie)
-            if text:
+            # A refusal may set the cookie of a session without a login.
+            if text and reply.status < 400:
                 self._cookie = cookie
                 return Token(text, now + SESSION_SECONDS if cookie == "session" else expiry_of(text, now))
             replies.append(reply)
@@ -170,7 +171,15 @@ class Mwaa(TokenLogin):
 
     def _web_login(self) -> tuple[str, str, str]:
         """The host of the web server, a web login token, and the region."""
-        from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            ConnectionError,
+            CredentialRetrievalError,
+            HTTPClientError,
+            IncompleteReadError,
+            MetadataRetrievalError,
+        )
         from botocore.parsers import ResponseParserError
 
         try:
@@ -179,7 +188,13 @@ class Mwaa(TokenLogin):
                 reply = client.create_web_login_token(Name=self._environment)
         except ClientError as error:
             raise self._aws_refusal(error.response) from None
-        except (ConnectionError, HTTPClientError) as error:
+        except (
+            ConnectionError,
+            CredentialRetrievalError,
+            HTTPClientError,
+            IncompleteReadError,
+            MetadataRetrievalError,
+        ) as error:
             raise UnexpectedReply(f"AWS could not be reached: {_text(error)}") from None
         except (ResponseParserError, KeyError, TypeError, AttributeError):
             # The text of the first is the reply, which may hold the keys of a role.
