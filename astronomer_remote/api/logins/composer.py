@@ -61,7 +61,7 @@ class Composer(TokenLogin):
                 "has them. Leave both empty."
             )
         if credentials.base_url and not AIRFLOW_URL.fullmatch(credentials.base_url):
-            # The token is the worker's, for all of Google Cloud, and whoever edits the connection chooses the host.
+            # The token gives access to all of Google Cloud, and the host comes from the connection.
             raise InvalidSettings(
                 "With auth='composer', the connection's host must be the URL of an environment of Composer 2 or 3, "
                 "such as https://0123abcd-dot-europe-west1.composer.googleusercontent.com: no token is sent elsewhere."
