@@ -44,6 +44,7 @@ from astronomer_remote.api.runs.failure import Failures
 from astronomer_remote.api.runs.follow import RunFollower
 from astronomer_remote.api.runs.poll import Poller
 from astronomer_remote.api.runs.runs import IfExists, Runs
+from astronomer_remote.api.runs.task_logs import TaskLogs
 from astronomer_remote.api.runs.xcoms import Results
 
 NOW = "now"
@@ -80,6 +81,7 @@ class Deployment:
         self.pool_sync = PoolSync(self.client, self.pools)
         self.follower = RunFollower(self.client)
         self.poller = Poller(self.client, self.runs, self.follower)
+        self.task_logs = TaskLogs(self.client, self.runs, self.poller)
         self.failures = Failures(self.client)
         self.results = Results(self.client)
 

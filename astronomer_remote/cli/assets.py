@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from astronomer_remote.cli.commands import COMMON, Command, Group, argument
+from astronomer_remote.cli.commands import COMMON, Command, Group, argument, number
 from astronomer_remote.cli.output import print_fields, print_rows
 from astronomer_remote.cli.remote import remote_of
 from astronomer_remote.cli.runs import json_of
 
 ASSET_COLUMNS = {"uri": "uri", "name": "name", "producing_dag_ids": "producers", "consuming_dag_ids": "consumers"}
 EVENT_COLUMNS = {"timestamp": "timestamp", "uri": "uri", "source_dag_id": "dag", "extra": "extra"}
-
-
-def number(text: str) -> int:
-    """A positive number, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 def list_assets(arguments: argparse.Namespace) -> None:

@@ -60,9 +60,25 @@ def pools_main() -> None:
 
 def parser_of(commands: Sequence[Command | Group], program: str, description: str) -> argparse.ArgumentParser:
     """The parser of some commands."""
-    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser = Parser(prog=program, description=description)
     _add(parser, commands)
     return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """Takes optional positional arguments after options, too, which argparse alone does not always do."""
+
+    _intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # After `--` nothing is an option, which argparse forgets between the two passes of the intermixed way.
+        if self._intermixed or self._subparsers is not None or "--" in args:
+            return super().parse_known_args(args, namespace)
+        self._intermixed = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._intermixed = False
 
 
 def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -> None:

@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from astronomer_remote.api.protocol.errors import InvalidSettings
-from astronomer_remote.cli.commands import COMMON, DAG_ID, RUN_ID, Command, Exit, argument
+from astronomer_remote.cli.commands import (
+    COMMON,
+    DAG_ID,
+    REMOTE,
+    RUN_ID,
+    VERBOSE,
+    Command,
+    Exit,
+    argument,
+    index,
+    number,
+    seconds,
+)
 from astronomer_remote.cli.output import print_fields, print_json, print_rows
 from astronomer_remote.cli.remote import remote_of
 from astronomer_remote.cli.waiting import WAITING, say, wait_for
@@ -79,6 +91,28 @@ def runs(arguments: argparse.Namespace) -> None:
     print_fields(run.as_dict(), arguments.output)
     print()
     print_rows(rows, TASK_COLUMNS, arguments.output)
+
+
+def logs(arguments: argparse.Namespace) -> None:
+    """Print the log of a task, and with ``--follow`` what is added to it until its try has ended."""
+    from astronomer_remote.api.waiting.log_stream import LogWarning, name_and_try
+
+    def show(line: str) -> None:
+        say(line) if isinstance(line, LogWarning) else print(line, flush=True)
+
+    instance = remote_of(arguments).run(
+        lambda deployment: deployment.task_logs.read(
+            arguments.dag_id,
+            arguments.run_id,
+            arguments.task_id,
+            on_line=show,
+            map_index=arguments.map_index,
+            try_number=arguments.try_number,
+            poke_interval=arguments.poll if arguments.follow else None,
+        )
+    )
+    if arguments.follow:
+        say(f"Task {name_and_try(instance)} is {instance.state}")
 
 
 def cancel(arguments: argparse.Namespace) -> None:
@@ -162,6 +196,24 @@ COMMANDS = (
             argument("--state", metavar="STATE", help="list only runs in this state"),
             LOGICAL_DATE,
             *COMMON,
+        ),
+    ),
+    Command(
+        "logs",
+        "Print the log of a task",
+        logs,
+        (
+            DAG_ID,
+            RUN_ID,
+            argument("task_id", metavar="TASK_ID", help="the task"),
+            argument(
+                "--try", dest="try_number", type=number, metavar="N", help="number of the try (default: the last)"
+            ),
+            argument("--map-index", type=index, default=-1, metavar="N", help="instance of a mapped task, from 0"),
+            argument("--follow", "-f", action="store_true", help="print what is added until the try has ended"),
+            argument("--poll", type=seconds, default=5.0, metavar="SECONDS", help="with --follow: pause (default: 5)"),
+            *REMOTE,
+            VERBOSE,
         ),
     ),
     Command("cancel", "Set a DAG run to failed, which ends its tasks", cancel, (DAG_ID, RUN_ID, *COMMON)),

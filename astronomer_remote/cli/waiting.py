@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import RemoteError
-from astronomer_remote.cli.commands import Exit, argument
+from astronomer_remote.cli.commands import Exit, argument, seconds
 from astronomer_remote.cli.output import print_fields
 from astronomer_remote.cli.remote import Remote
 
@@ -20,14 +20,6 @@ LOG_LINES = 20
 """Last lines of each failed task's log that are shown."""
 
 SECONDS_TO_EXPLAIN = 60.0
-
-
-def seconds(text: str) -> float:
-    """A positive number of seconds, for argparse."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(text)
-    return value
 
 
 WAITING = (

@@ -44,6 +44,7 @@ class RestApi(Api):
             ("GET", "/dags/{}/tasks/{}", self.get_task),
             ("GET", f"{run}/taskInstances", self.list_task_instances),
             ("GET", f"{run}/taskInstances/{{}}", self.get_task_instance),
+            ("GET", f"{run}/taskInstances/{{}}/{{}}", self.get_mapped_task_instance),
             ("GET", f"{run}/taskInstances/{{}}/logs/{{}}", self.get_log),
             ("GET", f"{run}/taskInstances/{{}}/xcomEntries/{{}}", self.get_xcom),
             ("GET", "/importErrors", self.list_import_errors),
@@ -147,6 +148,14 @@ class RestApi(Api):
         if indexes != [-1]:
             raise self.refuse(404, "Task instance is mapped, add the map_index value to the URL")
         return Reply(200, self.task_instance_json(dag, run, task_id))
+
+    def get_mapped_task_instance(
+        self, request: RecordedRequest, dag_id: str, run_id: str, task_id: str, index: str
+    ) -> Reply:
+        dag, run = self.run(dag_id, run_id)
+        if (task_id, int(index)) not in dag.instances():
+            raise Refused(self.missing("Task instance"))
+        return Reply(200, self.task_instance_json(dag, run, task_id, int(index)))
 
     def task_instance_json(self, dag: FakeDag, run: FakeRun, task: str, index: int = -1) -> dict[str, Any]:
         body: dict[str, Any] = {

@@ -167,6 +167,69 @@ def test_runs_are_shown_cancelled_and_cleared(
         assert run(remote, "unpause", "slow") == 0
 
 
+def test_the_log_of_a_task_is_printed(remote: FakeDeployment, capsys: pytest.CaptureFixture[str]) -> None:
+    remote.add_dag("many", tasks=["a", "b"], mapped={"b": 2}, logs={"a": ["one", "\x1b[2Jtwo"], "b[1]": ["three"]})
+    remote.add_run("many", "r")
+    if run(remote, "logs", "many", "r", "a") == 4:
+        assert remote.version == "1.10.15"
+        assert "cannot show the log of a task" in capsys.readouterr().err
+        return
+    said = capsys.readouterr()
+    assert ([line.split()[-1] for line in said.out.splitlines()], said.err) == (["one", "two"], "")
+    assert run(remote, "logs", "many", "r", "b", "--map-index", "1", "--follow", "--poll", "0.01") == 0
+    said = capsys.readouterr()
+    assert (said.out.split()[-1], said.err) == ("three", "Task b[1] is success\n")
+    for wrong, words in {
+        ("a", "--try", "2"): "has had 1 try",
+        ("b",): "Choose one by its map index: 0, 1",
+        ("c",): "It has: a, b",
+    }.items():
+        assert run(remote, "logs", "many", "r", *wrong) == 4
+        said = capsys.readouterr()
+        assert (said.out, words in said.err) == ("", True)
+    for wrong in (("--try", "0"), ("--map-index", "-1")):
+        assert run(remote, "logs", "many", "r", "a", *wrong) == 2
+
+
+def test_a_log_is_followed_to_the_end_of_its_try() -> None:
+    with FakeDeployment() as remote:
+        remote.add_dag("slow", stays="running", tasks=["a"], logs={"a": ["one"]})
+        remote.add_run("slow", "r", state="running")
+        command = [*COMMAND, "logs", "slow", "r", "a", "-f", "--poll", "0.1", "--url", remote.url]
+        started = subprocess.Popen(
+            command, env={**os.environ, **LOGIN}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            # It comes at once, also without a terminal.
+            assert started.stdout.readline().endswith("one\n")
+            remote.add_dag("slow", stays="running", tasks=["a"], logs={"a": ["one", "two"]})
+            assert started.stdout.readline().endswith("two\n")
+            remote.finish("slow", "r")
+            rest = started.communicate(timeout=60)
+        finally:
+            started.kill()
+    assert (rest, started.returncode) == (("", "Task a is success\n"), 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "positional"),
+    [
+        (["runs", "d", "--url", "x", "r"], ("d", "r")),
+        (["runs", "--url", "x", "d", "-o", "json", "r"], ("d", "r")),
+        (["runs", "d", "--url", "x"], ("d", None)),
+        (["runs", "--url", "x", "--", "--d", "--r"], ("--d", "--r")),
+    ],
+)
+def test_arguments_may_stand_after_options(given: list[str], positional: tuple[str, str | None]) -> None:
+    parsed = parser_of(COMMANDS, "astronomer-remote", "").parse_args(given)
+    assert ((parsed.dag_id, parsed.run_id), parsed.url) == (positional, "x")
+
+
+def test_folders_of_the_map_may_stand_around_an_option() -> None:
+    parsed = parser_of(COMMANDS, "astronomer-remote", "").parse_args(["map", "a", "--check", "b"])
+    assert (parsed.folders, parsed.check) == (["a", "b"], True)
+
+
 def test_conf_comes_from_a_file(remote: FakeDeployment, tmp_path: Path) -> None:
     file = tmp_path / "conf.json"
     file.write_text('{"a": 1}')

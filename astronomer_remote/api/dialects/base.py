@@ -324,8 +324,8 @@ class Dialect(ABC):
         self._refuse("list the tasks that ended")
 
     @abstractmethod
-    def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
-        """Read the task instance of a task that is not mapped; a mapped task has none."""
+    def task_instance(self, run: DagRun, task_id: str, map_index: int = -1) -> Operation[TaskInstance]:
+        """Read the task instance of a task. :param map_index: of a mapped task, which has none without it."""
 
     def task_log(self, run: DagRun, instance: TaskInstance, *, lines: int) -> Operation[list[str]]:
         """Read the last lines of the log of a task instance's last try."""

@@ -163,7 +163,7 @@ class ExperimentalDialect(Dialect):
         request = Request("GET", self.at("dags", checked(dag_id, "dag_id"), "paused", str(paused).lower()))
         return Operation(request, nothing, f"{'pause' if paused else 'unpause'} DAG {dag_id!r}")
 
-    def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
+    def task_instance(self, run: DagRun, task_id: str, map_index: int = -1) -> Operation[TaskInstance]:
         where = ("dags", run.dag_id, "dag_runs", run.logical_date or "", "tasks", checked(task_id, "task_id"))
 
         def read(body: Any) -> TaskInstance:

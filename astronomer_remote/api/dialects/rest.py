@@ -286,9 +286,12 @@ class RestDialect(Dialect):
         """What narrows a listing of task instances down to those of one run."""
         return {"dag_ids": [checked(run.dag_id, "dag_id")], "dag_run_ids": [checked(run.run_id, "run_id")]}
 
-    def task_instance(self, run: DagRun, task_id: str) -> Operation[TaskInstance]:
-        where = self._run_path(run.dag_id, run.run_id) + path("taskInstances", checked(task_id, "task_id"))
-        read = about(_about_run(read_task_instance, run), task_id=task_id)
+    def task_instance(self, run: DagRun, task_id: str, map_index: int = -1) -> Operation[TaskInstance]:
+        index = [str(map_index)] if map_index >= 0 else []
+        where = self._run_path(run.dag_id, run.run_id) + path("taskInstances", checked(task_id, "task_id"), *index)
+        read = about(
+            _about_run(read_task_instance, run), task_id=task_id, **({"map_index": map_index} if index else {})
+        )
         return Operation(Request("GET", where), read, f"read task {task_id!r} of run {run.run_id!r}", "Viewer")
 
     @property

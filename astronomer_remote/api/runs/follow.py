@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from typing import TypeVar
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.client.paging import PageReader, instance_key
 from astronomer_remote.api.dialects.base import Operation, Page
+from astronomer_remote.api.dialects.logs import LogPart
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     NotFound,
@@ -28,8 +28,6 @@ from astronomer_remote.api.waiting.log_stream import (
     progress_line,
 )
 from astronomer_remote.api.waiting.waiter import Waiter
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -153,23 +151,12 @@ class RunFollower:
 
     def _read(self, run: DagRun, stream: LogStream) -> Flow[Sequence[str]]:
         """What is new in a log."""
-        dialect = yield from self._client.dialect()
         try:
-            return stream.take((yield from self._request_once(dialect.log_part(run, stream.instance, stream.token))))
-        except RequestRefused:
-            if stream.token:
-                # It is valid until the remote's web server gets another key; without it, all of the log comes again.
-                stream.token = None
-                return stream.take((yield from self._request_once(dialect.log_part(run, stream.instance))))
+            # Once: it is not worth holding up the wait, and perhaps others.
+            return stream.take((yield from read_part(self._client, run, stream, once=True)))
+        except (RequestRefused, NotFound):
             stream.over = True
             raise
-        except NotFound:
-            stream.over = True
-            raise
-
-    def _request_once(self, operation: Operation[T]) -> Flow[T]:
-        # Once: it is not worth holding up the wait, and perhaps others.
-        return (yield from self._client.request(operation.once()))
 
 
 def _warn(waiter: Waiter, error: Exception) -> None:
@@ -177,3 +164,22 @@ def _warn(waiter: Waiter, error: Exception) -> None:
     if waiter.streams.task_ids and not waiter.streams.warned:
         waiter.streams.warned = True
         waiter.notify(LogWarning(f"Could not read all logs of the remote tasks: {error}"))
+
+
+def read_part(client: Client, run: DagRun, stream: LogStream, *, once: bool = False) -> Flow[LogPart]:
+    """
+    What a log has after what was read of it; all of it, if the remote cannot continue there.
+
+    :param once: whether each request is sent once only.
+    """
+    dialect = yield from client.dialect()
+    try:
+        operation = dialect.log_part(run, stream.instance, stream.token)
+        return (yield from client.request(operation.once() if once else operation))
+    except RequestRefused:
+        if not stream.token:
+            raise
+        # It is valid until the remote's web server gets another key; without it, all of the log comes again.
+        stream.token = None
+        operation = dialect.log_part(run, stream.instance)
+        return (yield from client.request(operation.once() if once else operation))

@@ -105,17 +105,21 @@ class LogStream:
         return self.over and self.large and self.token is not None
 
     def take(self, part: LogPart) -> list[str]:
-        """The new lines of a reply, shortened if there are too many."""
+        """The new lines of a reply as a wait shows them: with the task, and shortened if there are too many."""
+        new = self.new_lines(part)
+        name = name_and_try(self.instance)
+        return [f"{name}: {line}" for line in _shortened(new, part)] if new else []
+
+    def new_lines(self, part: LogPart) -> Sequence[str]:
+        """The new lines of a reply."""
         begins = part.first or next(iter(part.lines), "")
         continues = self.token is not None and begins != self.first
         new = part.lines if continues else self._unsent(part)
         self.token, self.over, self.large = part.token, self.ended, len(new) >= LARGE_REPLY
-        if not new:
-            return []
-        self.first = self.first or begins
-        self.sent, self.last = self.sent + len(new), new[-1]
-        name = name_and_try(self.instance)
-        return [f"{name}: {line}" for line in _shortened(new, part)]
+        if new:
+            self.first = self.first or begins
+            self.sent, self.last = self.sent + len(new), new[-1]
+        return new
 
     def _unsent(self, part: LogPart) -> Sequence[str]:
         """The lines of a whole log after those that were shown."""
