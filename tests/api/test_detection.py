@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.client.retry import RetryPolicy
-from astronomer_remote.api.protocol.errors import AccessDenied, NotFound, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.protocol.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    NotFound,
+    RemoteUnavailable,
+    UnexpectedReply,
+)
 from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import Generation, Version
 from astronomer_remote.api.protocol.settings import Settings
@@ -15,6 +21,7 @@ from tests.api.script import (
     LOST,
     OPEN,
     URL,
+    V2,
     VERSIONS,
     ScriptedRemote,
     Speech,
@@ -231,13 +238,59 @@ def test_a_gateway_that_is_out_of_order_for_a_while_is_shown_the_token_in_the_sa
     assert generation is Generation.V2
 
 
-def test_a_gateway_that_refuses_the_token_is_distinguished_from_a_wrong_host() -> None:
-    remote = ScriptedRemote(with_secret(TOKEN, authentication="astro_token"), retry=ONCE)
-    turns = [
-        Turn(f"GET {path}", plain(401, ""), authorization=header)
-        for path in ("/api/v2/version", "/api/v1/version", "/api/experimental/test")
+def refused(*replies: Response) -> list[Turn]:
+    """Probes that are refused without and with a token."""
+    return [
+        Turn(probe, reply, authorization=header)
+        for probe, reply in zip((V2_PROBE, V1_PROBE, EXPERIMENTAL_PROBE), replies, strict=True)
         for header in (None, "Bearer t0ken")
     ]
-    turns[1] = Turn(V2_PROBE, page(302), authorization="Bearer t0ken")
-    with pytest.raises(UnexpectedReply, match=r"host and token; .* Replies: /api/v2/version → 302 an HTML page"):
+
+
+@pytest.mark.parametrize("refusal", [plain(401, ""), page(401), answer(401, {"message": "Unauthorized"})])
+def test_a_token_that_a_gateway_refuses_is_a_refused_login_at_once(refusal: Response) -> None:
+    settings = with_secret(TOKEN, authentication="astro_token")
+    remote = ScriptedRemote(settings)
+    with pytest.raises(
+        AuthenticationFailed, match=r"did not accept the connection's token or key\. It has expired"
+    ) as error:
+        remote.play(remote.deployment.get_version(), *refused(*[refusal] * 3), settings)
+    assert remote.sleeps == []
+    assert (error.value.at_login, error.value.status) == (True, 401)
+    assert "t0ken" not in str(error.value)
+
+
+def test_a_token_that_is_rotated_meanwhile_is_read_again() -> None:
+    old = with_secret(TOKEN, authentication="astro_token")
+    remote = ScriptedRemote(old)
+    remote.play(
+        remote.deployment.get_version(),
+        *refused(*[plain(401, "")] * 3),
+        with_secret(old, password="n3w"),
+        Turn(V2_PROBE, plain(401, ""), authorization=None),
+        Turn(V2_PROBE, ok({"version": V2}), authorization="Bearer n3w"),
+    )
+
+
+def test_a_token_that_pages_refuse_is_a_refused_login_only_in_the_end() -> None:
+    settings = with_secret(TOKEN, authentication="astro_token")
+    remote = ScriptedRemote(settings, retry=RetryPolicy(attempts=2))
+    turns = refused(page(302), page(403), plain(401, ""))
+    with pytest.raises(
+        AuthenticationFailed, match=r"token or key.*login page is in front.*/api/v2/version → 302 an HTML page"
+    ):
+        remote.play(remote.deployment.get_version(), *turns, *turns, settings)
+    assert remote.sleeps == [0.5]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        refused(*[page(301)] * 3),
+        [*refused(*[plain(401, "")] * 3)[:2], Turn(V1_PROBE, page(404)), Turn(EXPERIMENTAL_PROBE, page(404))],
+    ],
+)
+def test_an_address_that_is_wrong_is_no_refused_login(turns: list[Turn]) -> None:
+    remote = ScriptedRemote(with_secret(TOKEN, authentication="astro_token"), retry=ONCE)
+    with pytest.raises(UnexpectedReply, match="No Airflow REST API found"):
         remote.play(remote.deployment.get_version(), *turns)

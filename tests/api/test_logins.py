@@ -136,12 +136,54 @@ def test_a_token_is_kept_for_the_next_detection_if_the_deployment_is_down(gatewa
 def test_a_detection_that_is_refused_with_every_token_ends(gateway: Settings) -> None:
     remote = ScriptedRemote(gateway)
     requests = {"/token": ok({"access_token": "t0ken-of-the-gateway"})}
-    with pytest.raises(AuthenticationFailed, match="did not accept a new token of the connection's login"):
+    with pytest.raises(
+        AuthenticationFailed, match="did not accept the token that the connection's login got, and no new one"
+    ):
         remote.drive(
             remote.deployment.get_version(), lambda request: requests.get(request.path, page(401)), lambda: gateway
         )
     # Not three probes and six attempts of each.
     assert [request.path for request in remote.requests].count("/token") == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "label", "advice"),
+    [
+        ({"login": "me", "password": "p", "extra": {"auth": "basic"}}, "the connection's login 'me'", "password"),
+        ({"login": "me", "password": "p", "extra": {"auth": "airflow_login"}}, "Airflow issued for", "jwt_secret"),
+        ({"login": "c", "password": "p", "extra": {"auth": "keycloak_client"}}, "for the client 'c'", "in Keycloak"),
+        (
+            {"login": "c", "password": "p", "extra": {"auth": "oauth2", "token_url": TOKEN_URL}},
+            f"the token that {TOKEN_URL} issued for the client 'c'",
+            "scope and audience",
+        ),
+        ({"password": "k", "extra": {"auth": "software_api_key"}}, "the connection's token or key", "deleted"),
+        ({"password": "k", "extra": {"auth": "astro_token"}}, "the connection's token or key", "Astro answers"),
+        ({"extra": {"auth": "mwaa", "mwaa_environment": "e"}}, "the environment 'e'", "which Airflow role"),
+        (
+            {"host": "https://a.composer.googleusercontent.com", "extra": {"auth": "composer"}},
+            "the access token of",
+            "Composer User",
+        ),
+    ],
+)
+def test_what_is_advised_after_a_refusal_is_about_the_login_in_use(
+    fields: dict[str, Any], label: str, advice: str
+) -> None:
+    settings = Settings.parse(**{"host": URL, **fields})
+    login = find(settings.authentication)(settings.credentials)
+    assert label in login.label
+    assert advice in login.advice(401)
+    if not settings.login:
+        assert "login and password" not in login.advice(401)
+
+
+def test_a_login_of_another_package_need_not_say_what_it_sends() -> None:
+    for credentials, label in (
+        (Credentials(URL), "what the connection's login sends"),
+        (Credentials(URL, password="k"), "the connection's token or key"),
+    ):
+        assert Authentication(credentials).label == label
 
 
 @pytest.mark.parametrize("version", [None, V2])
@@ -151,7 +193,7 @@ def test_a_secret_that_is_refused_is_read_from_the_connection_again_once(gateway
     denied = Turn("POST /token", answer(401, {"error": "unknown"}))
     with pytest.raises(AuthenticationFailed, match="did not accept the connection's gateway_key") as error:
         remote.play(remote.deployment.get_pool("p"), *first, denied, gateway)
-    assert error.value.at_login is bool(version)
+    assert error.value.at_login
     rotated = Settings.parse(host=URL, extra={**EXTRA, "gateway_key": "an0ther-key"})
     granted = Turn("POST /token", ok({"access_token": "t0ken-of-the-gateway"}), body={"key": "an0ther-key"})
     detected = [Turn("GET /api/v2/version", page(401)), granted, Turn("GET /api/v2/version", ok({"version": V2}))]

@@ -187,14 +187,15 @@ def test_only_1_10_refuses_in_a_word_of_plain_text(path: str, reply: Response, e
             Settings(URL),
             V2,
             401,
-            "The remote wants credentials, and the connection holds none: give it login and password, or a token.",
+            "The remote requires credentials, and the connection sends none: give it login and password, or a token, "
+            "and another auth than 'none'.",
         ),
         (
             Settings(URL, password="s3cret", authentication="auto"),
             V2,
             401,
-            "The remote did not accept the connection's token or key. Check the connection's login, password and "
-            "authentication; a token may have expired.",
+            "The remote did not accept the connection's token or key. Check the connection's password and "
+            "authentication; it may have expired or been deleted.",
         ),
         (
             Settings(URL, login="me", password="s3cret", authentication="basic"),

@@ -147,9 +147,9 @@ class Client:
         while self._dialect is None:
             try:
                 self._dialect = yield from self._retrying(self._detect)
-            except AuthenticationFailed:
+            except (AuthenticationFailed, detect.TokenRefused) as error:
                 if reloaded or not (yield from self._reload()):
-                    raise
+                    raise responses.login_refused(error) from None
                 reloaded = True
         return self._dialect
 
@@ -316,7 +316,7 @@ class Client:
             if not refreshed and (stale or authentication.refresh()):
                 refreshed = True
             elif reloaded or not (yield from self._reload()):
-                raise self._refusal(request, response)
+                raise self._refusal(authentication, request, response)
             else:
                 refreshed, reloaded = False, True
 
@@ -426,8 +426,8 @@ class Client:
             self._dialect = None
         return settings != before
 
-    def _refusal(self, request: Request, response: Response) -> AuthenticationFailed:
-        advice = responses.authentication_advice(self.settings, response, self._dialect)
+    def _refusal(self, login: Authentication, request: Request, response: Response) -> AuthenticationFailed:
+        advice = responses.authentication_advice(login, response, self._dialect)
         return responses.error_of(AuthenticationFailed, advice, request, response)
 
     def _retrying(self, flow: Callable[[], Flow[T]]) -> Flow[T]:

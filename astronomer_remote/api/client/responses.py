@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from astronomer_remote.api.client.retry import retry_after_seconds
 from astronomer_remote.api.dialects.base import UNREADABLE, Dialect, Operation
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.auth import AUTO, NONE
+from astronomer_remote.api.protocol.auth import Authentication
 from astronomer_remote.api.protocol.errors import (
     LONGEST_DETAIL,
     AccessDenied,
@@ -29,13 +29,6 @@ from astronomer_remote.api.protocol.settings import Settings
 
 T = TypeVar("T")
 E = TypeVar("E", bound=RemoteError)
-
-ASTRO_REFUSALS = {
-    401: "It has expired or was deleted, or it has no access to this Deployment: Astro answers all of these alike.",
-    403: "It has no access to this Deployment, or the Organization has an IP access list without the address that the "
-    "request came from: of a Deployment on Astro, one of the external IPs in its details.",
-}
-"""What a refusal by Astro may mean, by its HTTP status."""
 
 CAUSES: dict[int, type[RemoteError]] = {403: AccessDenied, 409: Conflict}
 
@@ -147,19 +140,24 @@ def check_size(request: Request, response: Response) -> None:
         )
 
 
-def authentication_advice(settings: Settings, response: Response, dialect: Dialect | None) -> str:
-    """What to do about credentials that were refused."""
-    who = f"login {settings.login!r}" if settings.login else "token or key" if settings.password else None
-    if who is None and settings.authentication not in (AUTO, NONE):
-        who = f"{settings.authentication} token"
-    if who is None:
-        return "The remote wants credentials, and the connection holds none: give it login and password, or a token."
-    advice = f"The remote did not accept the connection's {who}"
+def authentication_advice(login: Authentication, response: Response, dialect: Dialect | None) -> str:
+    """What to do about credentials that were refused. :param login: what sent them."""
+    if type(login) is Authentication:
+        return (
+            "The remote requires credentials, and the connection sends none: give it login and password, or a token, "
+            "and another auth than 'none'."
+        )
+    text = f"The remote did not accept {login.label}"
     if response.status == 403 and dialect is not None and dialect.generation is Generation.V1:
-        advice += ", or the account lacks every permission: Airflow 2.11 answers both with 403 and no reason"
-    if settings.authentication == "astro_token":
-        return f"{advice}. {ASTRO_REFUSALS.get(response.status, ASTRO_REFUSALS[401])}"
-    return f"{advice}. Check the connection's login, password and authentication; a token may have expired."
+        text += ", or the account lacks every permission: Airflow 2.11 answers both with 403 and no reason"
+    return f"{text}. {login.advice(response.status)}"
+
+
+def login_refused(error: RemoteError) -> AuthenticationFailed:
+    """The error for a refusal that concerns the login, not a request."""
+    refused = error.restated(AuthenticationFailed, error.message)
+    refused.at_login = True
+    return refused
 
 
 def _advice(status: int, operation: Operation[Any], said: str | None) -> str:

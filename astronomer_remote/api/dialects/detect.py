@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.dialects.experimental import ExperimentalDialect
@@ -26,6 +27,9 @@ LONGEST_TYPE = 50
 LOGIN_ATTEMPTS = 2
 """How often a probe is sent with credentials: in another form, or with another token, after a refusal."""
 
+PERMANENT_REDIRECTS = frozenset({301, 308})
+"""They are about the address, such as one with ``http``, not about the login."""
+
 Prepare = Callable[[Authentication], Flow[None]]
 
 PROBES: Mapping[Generation, str] = {
@@ -33,6 +37,14 @@ PROBES: Mapping[Generation, str] = {
     Generation.V1: "/api/v1/version",
     Generation.EXPERIMENTAL: "/api/experimental/test",
 }
+
+
+class TokenRefused(UnexpectedReply):
+    """
+    Each probe was refused with the token, too, by pages or redirects.
+
+    A gateway that is broken for now may answer like this, so it is retried.
+    """
 
 
 def dialect(settings: Settings, send: Send, login: Authentication | None, prepare: Prepare) -> Flow[Dialect]:
@@ -61,6 +73,8 @@ def dialect(settings: Settings, send: Send, login: Authentication | None, prepar
         ):
             return found
         answers[request.path] = reply
+    if login and all(login.refused(reply) for reply in answers.values()):
+        raise _token_refused(settings, answers, login)
     raise _nothing_found(settings, answers)
 
 
@@ -73,9 +87,8 @@ def _with_login(
         if not (login.refused(reply) and login.refresh()):
             return reply
     raise AuthenticationFailed(
-        f"{settings.base_url} did not accept a new token of the connection's login, and no other one after it "
-        f"({request.path} → {_describe(reply)}). Check that the login is for this deployment, and for whom it issues "
-        "the token: its scope, audience or environment.",
+        f"{settings.base_url} did not accept {login.label}, and no new one after it ({request.path} → "
+        f"{_describe(reply)}). {login.advice(reply.status)}",
         status=reply.status,
         method=request.method,
         path=request.path,
@@ -102,8 +115,29 @@ def _recognise(settings: Settings, generation: Generation, reply: Response) -> D
     return V2Dialect(settings.base_url, version)
 
 
+def _token_refused(settings: Settings, answers: Mapping[str, Response], login: Authentication) -> RemoteError:
+    """The error after each probe was refused with a token or key, too."""
+    path, reply = next(iter(answers.items()))
+    facts: dict[str, Any] = {"status": reply.status, "method": "GET", "path": path}
+    statuses = {reply.status for reply in answers.values()}
+    if statuses & PERMANENT_REDIRECTS:
+        return _nothing_found(settings, answers)
+    why = f"{settings.base_url} did not accept {login.label}. {login.advice(reply.status)}"
+    if statuses == {401}:
+        return AuthenticationFailed(f"{why} Replies: {_replies(answers)}.", **facts)
+    return TokenRefused(
+        f"{why} Or a proxy or login page is in front of it, or the connection's host is another. "
+        f"Replies: {_replies(answers)}.",
+        **facts,
+    )
+
+
+def _replies(answers: Mapping[str, Response]) -> str:
+    return ", ".join(f"{path} → {_describe(reply)}" for path, reply in answers.items())
+
+
 def _nothing_found(settings: Settings, answers: Mapping[str, Response]) -> RemoteError:
-    said = ", ".join(f"{path} → {_describe(reply)}" for path, reply in answers.items())
+    said = _replies(answers)
     statuses = [reply.status for reply in answers.values()]
     # Airflow 1.10 knows of no later API and refuses in a word; what refuses all three, or with a page, is a gateway.
     if statuses in ([404, 404, 401], [404, 404, 403]) and not list(answers.values())[-1].is_page:

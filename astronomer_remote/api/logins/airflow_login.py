@@ -30,6 +30,13 @@ class AirflowLogin(TokenLogin):
         super().__init__(credentials)
         self._body = {"username": credentials.login, "password": credentials.password}
 
+    @property
+    def label(self) -> str:
+        return f"the token that Airflow issued for the login {self.credentials.login!r}"
+
+    def advice(self, status: int) -> str:
+        return "Check whether the user still exists, and whether all API servers have the same [api_auth] jwt_secret."
+
     def fetch(self, now: float, send: Send) -> Flow[Token]:
         reply = yield from send(Request("POST", LOGIN_PATH, body=self._body, authenticated=False, repeatable=True))
         try:

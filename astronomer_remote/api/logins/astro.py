@@ -70,6 +70,14 @@ STATUSES: Mapping[str, str] = {
 }
 
 
+REFUSALS: Mapping[int, str] = {
+    401: "It has expired or was deleted, or it has no access to this Deployment: Astro answers all of these alike.",
+    403: "It has no access to this Deployment, or the Organization has an IP access list without the address that the "
+    "request came from: of a Deployment on Astro, one of the external IPs in its details.",
+}
+"""What a refusal by a Deployment may mean, by its HTTP status."""
+
+
 class AstroToken(AnyToken):
     """An Astro API token. With the Organization's id, the Deployment may be given by its name or id."""
 
@@ -81,6 +89,9 @@ class AstroToken(AnyToken):
         super().__init__(credentials)
         self._control_plane = control_plane(credentials)
         self.urls = (self._control_plane.lookup_url,) if self._control_plane else ()
+
+    def advice(self, status: int) -> str:
+        return REFUSALS.get(status, REFUSALS[401])
 
     def locate(self, send: Send) -> Flow[str]:
         # Settings without a host have the fields.

@@ -77,6 +77,16 @@ class Composer(TokenLogin):
         require("google.auth", "google")
         self._shown = ""
 
+    @property
+    def label(self) -> str:
+        return f"the access token of {self.account or 'the account that google-auth found'}"
+
+    def advice(self, status: int) -> str:
+        return (
+            "The account needs the role Composer User (roles/composer.user) in the environment's project. If its "
+            "address has more than 64 characters, it must be registered in Airflow first."
+        )
+
     def fetch(self, now: float, send: Send) -> Flow[Token]:
         return (yield from blocking(self._access_token))
 

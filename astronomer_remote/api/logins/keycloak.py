@@ -21,3 +21,10 @@ class KeycloakClient(AirflowLogin):
             "client_id": credentials.login,
             "client_secret": credentials.password,
         }
+
+    @property
+    def label(self) -> str:
+        return f"the token that Airflow issued for the client {self.credentials.login!r}"
+
+    def advice(self, status: int) -> str:
+        return "Check the service account of this client in Keycloak."

@@ -110,6 +110,13 @@ class Mwaa(TokenLogin):
         self._web_token = ""
         self._cookie = ""
 
+    @property
+    def label(self) -> str:
+        return f"the session of {self.account or 'this IAM identity'} in the environment {self._environment!r}"
+
+    def advice(self, status: int) -> str:
+        return "Check the connection's host, and which Airflow role the IAM identity has."
+
     def locate(self, send: Send) -> Flow[str]:
         host, _, region = yield from blocking(self._web_login)
         if not _is_of_mwaa(host, re.escape(region)):

@@ -54,6 +54,15 @@ class OAuth2(TokenLogin):
             self._headers = {"Authorization": f"Basic {self._basic}"}
 
     @property
+    def label(self) -> str:
+        return f"the token that {self.urls[0]} issued for the client {self.credentials.login!r}"
+
+    def advice(self, status: int) -> str:
+        return (
+            "Check the connection's scope and audience, and whether the deployment or its gateway accepts this client."
+        )
+
+    @property
     def issued(self) -> tuple[str, ...]:
         return (*super().issued, self._basic)
 

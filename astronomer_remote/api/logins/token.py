@@ -21,6 +21,13 @@ class AnyToken(Authentication):
         super().__init__(credentials)
         self._values = [form(credentials.password or "") for form in self.forms]
 
+    @property
+    def label(self) -> str:
+        return "the connection's token or key"
+
+    def advice(self, status: int) -> str:
+        return "Check the connection's password and authentication; it may have expired or been deleted."
+
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": self._values[0]}
 

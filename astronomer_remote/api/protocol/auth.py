@@ -143,6 +143,17 @@ class Authentication:
     def __init__(self, credentials: Credentials) -> None:
         self.credentials = credentials
 
+    @property
+    def label(self) -> str:
+        """What the deployment gets, as an error calls it."""
+        if self.credentials.login:
+            return f"the connection's login {self.credentials.login!r}"
+        return "the connection's token or key" if self.credentials.password else "what the connection's login sends"
+
+    def advice(self, status: int) -> str:
+        """What to check if the deployment does not accept it. :param status: HTTP status of the refusal."""
+        return "Check the connection's login, password and authentication; a token may have expired."
+
     def locate(self, send: Send) -> Flow[str]:
         """
         Find the deployment's URL by the field :attr:`place`, for a connection without a host.
@@ -197,6 +208,13 @@ class TokenLogin(Authentication):
         super().__init__(credentials)
         self._token: Token | None = None
         self._refresh_at = math.inf
+
+    @property
+    def label(self) -> str:
+        return "the token that the connection's login got"
+
+    def advice(self, status: int) -> str:
+        return "Check that the login is for this deployment, and for whom it gets the token."
 
     def fetch(self, now: float, send: Send) -> Flow[Token]:
         """
