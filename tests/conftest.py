@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
+import warnings
 from collections.abc import Generator
 from typing import Any
 
@@ -31,6 +33,19 @@ def no_network() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_locally)
         yield
+
+
+@pytest.fixture
+def logging_as_before() -> Any:
+    """For tests that call the command in this process, which sets up what is printed of logs and warnings."""
+    ours, root = logging.getLogger("astronomer_remote"), logging.getLogger()
+    before, level = (ours.handlers, ours.propagate, ours.level), root.level
+    with warnings.catch_warnings():
+        yield
+    ours.handlers, ours.propagate, _ = before
+    ours.setLevel(before[2])
+    root.setLevel(level)
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ def _converted(commands: Sequence[Command | Group]) -> list[CLICommand]:
         else ActionCommand(
             name=each.name,
             help=each.help,
-            func=guarded(each.function),
+            func=guarded(each),
             args=[
                 Arg(argument.flags, **argument.options)  # type: ignore[no-untyped-call]  # so in Airflow
                 for argument in each.arguments

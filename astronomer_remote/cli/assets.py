@@ -63,6 +63,7 @@ COMMANDS = (
                 "Register an event of an asset",
                 register,
                 (ASSET, argument("--extra", metavar="JSON|@FILE", help="JSON object for the event"), *COMMON),
+                changes=True,
             ),
         ),
     ),

@@ -23,6 +23,21 @@ class Exit(enum.IntEnum):
     """No reply, or none that is Airflow's."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """
+    Ctrl-C, or the request of a CI server to end.
+
+    :param number: of the signal.
+    """
+
+    reported = False
+    """Whether what it means was printed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class Argument(NamedTuple):
     """An argument, for our own parser and for Airflow's."""
 
@@ -35,12 +50,14 @@ class Command(NamedTuple):
     A command.
 
     :param function: returns the exit code; ``None`` for success.
+    :param changes: whether it changes something in the deployment.
     """
 
     name: str
     help: str
     function: Callable[[argparse.Namespace], Exit | None]
     arguments: tuple[Argument, ...]
+    changes: bool = False
 
 
 class Group(NamedTuple):

@@ -22,7 +22,8 @@ def doctor(arguments: argparse.Namespace) -> Exit:
     once = RetryPolicy(attempts=1)
     checkup = remote_of(arguments).run(
         # It changes nothing, so it does not wake a Deployment.
-        lambda deployment: ConnectionTest(Client(replace(deployment.settings, wake=False), retry=once)).examine()
+        lambda deployment: ConnectionTest(Client(replace(deployment.settings, wake=False), retry=once)).examine(),
+        contact=False,
     )
     found = checkup.as_dict()
     if arguments.output == "json":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 from astronomer_remote import __version__
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings, PermanentError, PoolIsOccupied, RemoteError
-from astronomer_remote.cli.commands import Command, Exit, Group
+from astronomer_remote.cli.commands import Command, Exit, Group, Interrupted
+from astronomer_remote.cli.output import say
 from astronomer_remote.cli.registry import COMMANDS
 
 PROGRAM = "astronomer-remote"
@@ -28,6 +30,9 @@ NOT_WRITTEN = 74
 def main(argv: Sequence[str] | None = None) -> None:
     """Run ``astronomer-remote``."""
     _open_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As stderr does: what the terminal cannot show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = parser_of(COMMANDS, PROGRAM, HELP)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     if "_ARGCOMPLETE" in os.environ:
@@ -38,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(map(_is_undecodable, given)):
         parser.error("an argument is not valid UTF-8")
     arguments = parser.parse_args(given)
-    guarded(arguments.function)(arguments)
+    guarded(arguments.command)(arguments)
 
 
 def _open_closed_streams() -> None:
@@ -90,16 +95,16 @@ def _add(parser: argparse.ArgumentParser, commands: Sequence[Command | Group]) -
             continue
         for argument in command.arguments:
             subparser.add_argument(*argument.flags, **argument.options)
-        subparser.set_defaults(function=command.function)
+        subparser.set_defaults(command=command)
 
 
-def guarded(function: Callable[[argparse.Namespace], Exit | None]) -> Callable[[argparse.Namespace], None]:
-    """A command that ends with its exit code, and prints an error of the remote in one line."""
+def guarded(command: Command) -> Callable[[argparse.Namespace], None]:
+    """The function of a command, which ends with its exit code, and prints an error of the remote in one line."""
 
     def run(arguments: argparse.Namespace) -> None:
         try:
             with _signals():
-                code = int(_reported(function, arguments))
+                code = int(_reported(command, arguments))
             sys.stdout.flush()
         except BrokenPipeError:
             # The reader, such as `head`, has seen enough. Python would write the rest when it exits.
@@ -116,13 +121,15 @@ def guarded(function: Callable[[argparse.Namespace], Exit | None]) -> Callable[[
     return run
 
 
-def _reported(function: Callable[[argparse.Namespace], Exit | None], arguments: argparse.Namespace) -> int:
+def _reported(command: Command, arguments: argparse.Namespace) -> int:
     try:
-        return function(arguments) or Exit.SUCCESS
+        return command.function(arguments) or Exit.SUCCESS
     except RemoteError as error:
         _complain(type(error).__name__, error)
         return exit_of(error)
     except Interrupted as interrupt:
+        if command.changes and not interrupt.reported:
+            say("Interrupted. What was requested may have been done all the same.")
         return 128 + interrupt.number
     except Exception as error:
         # An unknown connection, for example. Airflow is imported only if the command has used it.
@@ -142,18 +149,6 @@ def exit_of(error: RemoteError) -> Exit:
 
 def _complain(kind: str, error: Exception) -> None:
     print(f"{kind}: {untrusted.readable(str(error), 8000)}", file=sys.stderr)
-
-
-class Interrupted(KeyboardInterrupt):
-    """
-    Ctrl-C, or the request of a CI server to end.
-
-    :param number: of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
 
 
 @contextmanager

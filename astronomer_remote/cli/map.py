@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings, RemoteError, TransientError
 from astronomer_remote.cli.commands import VERBOSE, Command, Exit, argument
-from astronomer_remote.cli.remote import quiet, remote_of_connection
+from astronomer_remote.cli.output import quiet, say, without_logs
+from astronomer_remote.cli.remote import remote_of_connection
 
 if TYPE_CHECKING:
     from astronomer_remote.map.model import Edge, Map
@@ -54,9 +53,9 @@ def map_folders(arguments: argparse.Namespace) -> Exit:
     print(page(found) if arguments.output == "html" else WRITERS[arguments.output](found))
     for failed in found.import_errors:
         label = f"{failed.local}: " if len(arguments.folders) > 1 else ""
-        print(untrusted.readable(f"{label}{failed.file} could not be read: {failed.error}"), file=sys.stderr)
+        say(f"{label}{failed.file} could not be read: {failed.error}")
     for conn_id, error in found.unreachable.items():
-        print(untrusted.readable(f"{conn_id} could not be checked: {error}"), file=sys.stderr)
+        say(f"{conn_id} could not be checked: {error}")
     if arguments.check and (found.broken or found.import_errors):
         return Exit.FAILED
     return Exit.UNREACHABLE if found.unreachable else Exit.SUCCESS
@@ -88,7 +87,8 @@ def check_all(found: Map) -> None:
 
 
 def _check_connection(found: Map, conn_id: str, edges: Sequence[Edge]) -> None:
-    from airflow.providers.common.compat.sdk import AirflowException
+    with without_logs():
+        from airflow.providers.common.compat.sdk import AirflowException
 
     from astronomer_remote.map.check import check
 

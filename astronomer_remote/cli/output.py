@@ -1,9 +1,13 @@
-"""What a command prints on stdout: a table, plain lines or JSON, none of which can act on a terminal."""
+"""What a command prints: on stdout a table, plain lines or JSON, on stderr the rest. Nothing acts on a terminal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from astronomer_remote.api.protocol import untrusted
@@ -11,8 +15,10 @@ from astronomer_remote.api.protocol.untrusted import UNSAFE
 
 
 def print_json(value: Any) -> None:
-    """Print JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """Print JSON; in ASCII where stdout cannot have all characters."""
+    # A stream of tests may have none.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    text = json.dumps(value, indent=2, ensure_ascii=not encoding.lower().startswith("utf"))
     # JSON does not escape all characters that control a terminal; its own line breaks stay.
     print(UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text))
 
@@ -57,3 +63,42 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def quiet(*, verbose: bool) -> None:
+    """Let only the command itself print: Airflow 2 logs to stdout, which must contain only JSON with --output json."""
+    if verbose:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+        return
+    warnings.simplefilter("ignore")
+    # Warnings about the remote, such as of a listing that is incomplete.
+    ours = logging.getLogger("astronomer_remote")
+    ours.handlers, ours.propagate = [_Warnings()], False
+    ours.setLevel(logging.WARNING)
+    logging.getLogger().setLevel(logging.CRITICAL + 1)
+
+
+@contextmanager
+def without_logs() -> Iterator[None]:
+    """While Airflow, whose import sets up its own logging, is used, nothing is logged."""
+    before, shown = logging.root.manager.disable, logging.getLogger("astronomer_remote").propagate
+    if not shown:
+        logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        if not shown:
+            logging.disable(before)
+            logging.getLogger().setLevel(logging.CRITICAL + 1)
+
+
+class _Warnings(logging.Handler):
+    """Prints as the command does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"Warning: {record.getMessage()}")
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, where nothing of it acts on the terminal."""
+    print(untrusted.readable(line, 4000), file=sys.stderr, flush=True)

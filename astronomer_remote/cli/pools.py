@@ -95,7 +95,7 @@ COMMANDS = (
         (
             Command("list", "List the pools of a deployment", list_pools, COMMON),
             Command("diff", "Compare them with a declaration: 0 if they match, 1 if not", diff, DECLARATION),
-            Command("sync", "Make them match a declaration", sync, (*DECLARATION, DRY_RUN)),
+            Command("sync", "Make them match a declaration", sync, (*DECLARATION, DRY_RUN), changes=True),
         ),
     ),
 )

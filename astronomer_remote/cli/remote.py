@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import os
-import sys
-import warnings
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
-from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.errors import InvalidSettings, RemoteError, RemoteUnavailable
 from astronomer_remote.cli.commands import CONN_ID
+from astronomer_remote.cli.connection import settings_of_connection
+from astronomer_remote.cli.output import quiet
 
 if TYPE_CHECKING:
     from astronomer_remote.api.deployment import Deployment
@@ -23,35 +23,75 @@ T = TypeVar("T")
 
 USER, PASSWORD, TOKEN = "ASTRONOMER_REMOTE_USER", "ASTRONOMER_REMOTE_PASSWORD", "ASTRONOMER_REMOTE_TOKEN"
 
+FIRST_ATTEMPTS = 3
+"""How often a command tries, within three seconds, to find an Airflow. Once it has answered, there are more retries."""
+
+WITHOUT_CONNECTION = {
+    r"\bthe connection's host is another\b": "--url is another",
+    r"\bthe connection's host\b": "--url",
+    r"\bthe connection's login, password and authentication\b": f"{TOKEN}, or {USER} and {PASSWORD}",
+    r"\bthe connection's login and password\b": f"{USER} and {PASSWORD}",
+    r"\bthe connection's password( and authentication)?\b": TOKEN,
+    r"\bgive the connection an API token\b": f"set {TOKEN}",
+    r"\bthe connection sends none: give it login and password, or a token(, and another auth than 'none')?": (
+        f"there are none: set {TOKEN}, or {USER} and {PASSWORD}"
+    ),
+    r"\bPut login and password into their own fields\b": f"Put login and password into {USER} and {PASSWORD}",
+    r"\bthe account behind the connection\b": "the account",
+    r"\bthe connection's (?=login|token)": "the ",
+    r"\bthe network between the two deployments\b": "the network",
+}
+"""What errors that speak of a connection say instead with ``--url``: patterns, without regard to case."""
+
 
 class Remote:
     """
     A deployment whose settings come from the environment.
 
     :param settings: reads them, also again if the login is refused.
+    :param reword: changes texts about it.
     """
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Callable[[], Settings], reword: Callable[[str], str] = str) -> None:
         from requests import Session
 
         from astronomer_remote.api.deployment import Deployment
         from astronomer_remote.api.transport.sync_driver import configure
 
-        self._settings = settings
-        self.deployment = Deployment(self._read())
-        self._session = configure(Session(), self.deployment.settings)
+        self._settings, self.reword = settings, reword
+        with self._errors():
+            self.deployment = Deployment(self._read())
+            self._session = configure(Session(), self.deployment.settings)
+        self._answered = False
 
-    def run(self, flow: Callable[[Deployment], Flow[T]], *, total_seconds: float | None = None) -> T:
+    def run(
+        self, flow: Callable[[Deployment], Flow[T]], *, total_seconds: float | None = None, contact: bool = True
+    ) -> T:
         """
         Run a flow.
 
         :param total_seconds: limit for all its requests together, default none.
+        :param contact: whether to call a deployment that has not answered yet, and fail soon if it does not.
         """
         from astronomer_remote.api.transport.sync_driver import SyncDriver
 
         settings = self.deployment.settings
         driver = SyncDriver(self._session, settings, reload=self._read, total_seconds=total_seconds)
-        return driver.run(flow(self.deployment))
+        with self._errors():
+            if contact and not self._answered:
+                driver.run(self._contact())
+                self._answered = True
+            return driver.run(flow(self.deployment))
+
+    def _contact(self) -> Flow[None]:
+        from astronomer_remote.api.client.retry import RetryPolicy
+
+        client = self.deployment.client
+        try:
+            yield from client.with_retry_budget(client.dialect(), RetryPolicy(attempts=FIRST_ATTEMPTS))
+        except RemoteUnavailable:
+            # It is there, and may answer soon: the flow retries as usual.
+            return
 
     def _read(self) -> Settings:
         from astronomer_remote.api.client.client import Client
@@ -63,6 +103,14 @@ class Remote:
             return settings
         return run_once(Client(settings).locate(SECONDS_AFTER_REFUSAL), settings)
 
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RemoteError as error:
+            error.message = self.reword(error.message)
+            raise
+
 
 def remote_of(arguments: argparse.Namespace) -> Remote:
     """The deployment that ``--url`` or ``--conn-id`` names."""
@@ -71,13 +119,20 @@ def remote_of(arguments: argparse.Namespace) -> Remote:
         if arguments.conn_id:
             raise InvalidSettings("Give only one of --url and --conn-id.")
         url = arguments.url
-        return Remote(lambda: settings_of_url(url, os.environ))
+        return Remote(lambda: settings_of_url(url, os.environ), without_connection)
     return remote_of_connection(arguments.conn_id or CONN_ID)
 
 
 def remote_of_connection(conn_id: str) -> Remote:
     """The deployment of an Airflow connection: ``AIRFLOW_CONN_…`` of the environment, else as Airflow finds it."""
-    return Remote(lambda: _settings_of_connection(conn_id))
+    return Remote(lambda: settings_of_connection(conn_id))
+
+
+def without_connection(text: str) -> str:
+    """A text about a deployment that ``--url`` names, which comes from a module that knows only connections."""
+    for pattern, instead in WITHOUT_CONNECTION.items():
+        text = re.sub(pattern, instead, text, flags=re.IGNORECASE)
+    return text
 
 
 def settings_of_url(url: str, environment: Mapping[str, str]) -> Settings:
@@ -96,40 +151,3 @@ def settings_of_url(url: str, environment: Mapping[str, str]) -> Settings:
     if bool(user) != bool(password):
         raise InvalidSettings(f"{USER} and {PASSWORD} belong together; only one of them is set.")
     return Settings.parse(host=url, login=user, password=token or password)
-
-
-def _settings_of_connection(conn_id: str) -> Settings:
-    from astronomer_remote.api.protocol.settings import Settings
-
-    text = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "")
-    if text.startswith("{"):
-        # Airflow takes a second or more to import, which this does not need.
-        return Settings.parse(**_parts_of_json(conn_id, text))
-    from astronomer_remote.compat import connection_of_a_command, connection_parts
-
-    return Settings.parse(**connection_parts(connection_of_a_command(conn_id)))
-
-
-def _parts_of_json(conn_id: str, text: str) -> dict[str, Any]:
-    try:
-        given = json.loads(text)
-        extra = given.get("extra")
-        port = given.get("port")
-        parts = {name: given.get(name) for name in ("host", "schema", "login", "password")}
-        return {
-            **parts,
-            "port": int(port) if port is not None and port != "" else None,
-            "extra": json.loads(extra) if isinstance(extra, str) and extra else extra,
-        }
-    except (ValueError, AttributeError, RecursionError):
-        # Its text holds a password, so that the error repeats nothing of it.
-        raise InvalidSettings(f"AIRFLOW_CONN_{conn_id.upper()} is no JSON object of a connection.") from None
-
-
-def quiet(*, verbose: bool) -> None:
-    """Let only the command itself print: Airflow 2 logs to stdout, which must contain only JSON with --output json."""
-    if verbose:
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-        return
-    logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")

@@ -16,14 +16,15 @@ from astronomer_remote.cli.commands import (
     VERBOSE,
     Command,
     Exit,
+    Interrupted,
     argument,
     index,
     number,
     seconds,
 )
-from astronomer_remote.cli.output import print_fields, print_json, print_rows
+from astronomer_remote.cli.output import print_fields, print_json, print_rows, say
 from astronomer_remote.cli.remote import remote_of
-from astronomer_remote.cli.waiting import WAITING, say, wait_for
+from astronomer_remote.cli.waiting import WAITING, wait_for
 
 RUN_COLUMNS = {
     "run_id": "run_id",
@@ -54,7 +55,13 @@ def trigger(arguments: argparse.Namespace) -> Exit | None:
     if not isinstance(conf, (dict, type(None))):
         raise InvalidSettings("--conf must be a JSON object.")
     remote = remote_of(arguments)
-    run = remote.run(lambda deployment: deployment.trigger_dag_run(arguments.dag_id, conf=conf, **given))
+    try:
+        run = remote.run(lambda deployment: deployment.trigger_dag_run(arguments.dag_id, conf=conf, **given))
+    except Interrupted as interrupt:
+        again = " The same --key finds it." if arguments.key else ""
+        say(f"Interrupted. A run of DAG {arguments.dag_id} may have been triggered all the same.{again}")
+        interrupt.reported = True
+        raise
     say(f"Run {run.run_id} of DAG {run.dag_id} is {run.state}: {run.url}")
     if arguments.open:
         import webbrowser
@@ -134,11 +141,13 @@ def clear(arguments: argparse.Namespace) -> None:
 def pause(arguments: argparse.Namespace) -> None:
     """Pause a DAG."""
     remote_of(arguments).run(lambda deployment: deployment.pause_dag(arguments.dag_id))
+    print_fields({"dag_id": arguments.dag_id, "is_paused": True}, arguments.output)
 
 
 def unpause(arguments: argparse.Namespace) -> None:
     """Unpause a DAG."""
     remote_of(arguments).run(lambda deployment: deployment.unpause_dag(arguments.dag_id))
+    print_fields({"dag_id": arguments.dag_id, "is_paused": False}, arguments.output)
 
 
 def call(arguments: argparse.Namespace) -> None:
@@ -184,6 +193,7 @@ COMMANDS = (
             argument("--open", action="store_true", help="open the page of the run in a browser"),
             *COMMON,
         ),
+        changes=True,
     ),
     Command("wait", "Wait for the end of a DAG run", wait, (DAG_ID, RUN_ID, *WAITING, *COMMON)),
     Command(
@@ -216,15 +226,16 @@ COMMANDS = (
             VERBOSE,
         ),
     ),
-    Command("cancel", "Set a DAG run to failed, which ends its tasks", cancel, (DAG_ID, RUN_ID, *COMMON)),
+    Command("cancel", "Set a DAG run to failed, which ends its tasks", cancel, (DAG_ID, RUN_ID, *COMMON), changes=True),
     Command(
         "clear",
         "Let a DAG run run again",
         clear,
         (DAG_ID, RUN_ID, argument("--only-failed", action="store_true", help="only its failed tasks"), *COMMON),
+        changes=True,
     ),
-    Command("pause", "Pause a DAG", pause, (DAG_ID, *COMMON)),
-    Command("unpause", "Unpause a DAG", unpause, (DAG_ID, *COMMON)),
+    Command("pause", "Pause a DAG", pause, (DAG_ID, *COMMON), changes=True),
+    Command("unpause", "Unpause a DAG", unpause, (DAG_ID, *COMMON), changes=True),
     Command(
         "call",
         "Call any endpoint of the REST API, and print its JSON",
@@ -235,5 +246,6 @@ COMMANDS = (
             argument("--json", metavar="JSON|@FILE", help="body"),
             *COMMON,
         ),
+        changes=True,
     ),
 )

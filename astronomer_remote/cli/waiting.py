@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import RemoteError
-from astronomer_remote.cli.commands import Exit, argument, seconds
-from astronomer_remote.cli.output import print_fields
+from astronomer_remote.cli.commands import Exit, Interrupted, argument, seconds
+from astronomer_remote.cli.output import print_fields, say
 from astronomer_remote.cli.remote import Remote
 
 if TYPE_CHECKING:
@@ -20,6 +18,9 @@ LOG_LINES = 20
 """Last lines of each failed task's log that are shown."""
 
 SECONDS_TO_EXPLAIN = 60.0
+
+SECONDS_FOR_LAST_POLL = 5.0
+"""How long a poll may continue after the timeout."""
 
 
 WAITING = (
@@ -42,10 +43,15 @@ def wait_for(remote: Remote, run: DagRun, arguments: argparse.Namespace) -> Exit
     try:
         result = remote.run(
             lambda deployment: deployment.poller.wait(
-                target, poke_interval=arguments.poll, deadline=deadline, on_line=say
-            )
+                target,
+                poke_interval=arguments.poll,
+                deadline=deadline,
+                on_line=lambda line: say(remote.reword(line)),
+            ),
+            total_seconds=None if arguments.timeout is None else arguments.timeout + SECONDS_FOR_LAST_POLL,
         )
-    except KeyboardInterrupt:
+    except Interrupted as interrupt:
+        interrupt.reported = True
         _interrupted(remote, run, cancel=arguments.cancel_on_interrupt)
         raise
     run = result.run or run
@@ -60,11 +66,6 @@ def wait_for(remote: Remote, run: DagRun, arguments: argparse.Namespace) -> Exit
     return {WaitStatus.SUCCESS: Exit.SUCCESS, WaitStatus.TIMEOUT: Exit.TIMEOUT}.get(
         result.status or WaitStatus.FAILED, Exit.FAILED
     )
-
-
-def say(line: str) -> None:
-    """Print a line on stderr, where nothing of it acts on the terminal."""
-    print(untrusted.readable(line, 4000), file=sys.stderr, flush=True)
 
 
 def _explained(remote: Remote, run: DagRun) -> dict[str, Any] | None:
@@ -90,3 +91,7 @@ def _interrupted(remote: Remote, run: DagRun, *, cancel: bool) -> None:
         say(f"Interrupted. Run {run.run_id} is now {run.state}: {run.url}")
     except RemoteError as error:
         say(f"Interrupted. Run {run.run_id} could not be cancelled: {error}")
+    except Interrupted as again:
+        say(f"Interrupted. Run {run.run_id} may not have been cancelled: {run.url}")
+        again.reported = True
+        raise

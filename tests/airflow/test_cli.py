@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow import __version__ as airflow_version
+from airflow.models.connection import Connection
 
+from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.protocol.untrusted import UNSAFE
 from astronomer_remote.cli.airflow_commands import get_commands
+from astronomer_remote.cli.connection import parts_of
 from astronomer_remote.cli.main import main
+from astronomer_remote.compat import connection_parts
 from astronomer_remote.testing import FakeDeployment
+
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 Start = Callable[..., FakeDeployment]
 
@@ -32,12 +38,6 @@ def declare(tmp_path: Path) -> Callable[[Any], str]:
         return str(path)
 
     return write
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def run(*arguments: str) -> int:
@@ -125,6 +125,38 @@ def test_an_error_is_one_line_and_another_exit_code(
     said = capsys.readouterr()
     assert [each["outcome"] for each in json.loads(said.out)["changes"]] == ["failed", "not done"]
     assert "RequestRefused: " in said.err
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "astronomer://admin:p%40ss@airflow.example.com:8080/path?auth=basic",
+        "astronomer://https://user:p%3Aw@H.example.com:8443/a%2Fb",
+        "astronomer://:token@https%3A%2F%2Fh.example.com%2FDeploy",
+        "astronomer://:token@h/?__extra__=%7B%22api%22%3A+%22v2%22%2C+%22secret_headers%22%3A+%7B%22A%22%3A+%22b%22%7D%7D",
+        "astronomer://h?connect_timeout=3&verify=false&ca_file=",
+        "astronomer://h/?__extra__=",
+        "astronomer://u@[::1]:80/https",
+        "http://https://h/x#y",
+        "my-type://u:p@h",
+    ],
+)
+def test_a_connection_s_uri_is_read_as_airflow_reads_it(uri: str) -> None:
+    read = connection_parts(Connection(uri=uri))
+    assert Settings.parse(**parts_of(uri, "")) == Settings.parse(**read)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("nothing", "airflow.example.com:8080", "a://u:secret@h:port", "a://u:secret@h:99999", "a://b://c://secret"),
+        *("a://u:secret@https://h", "a://h/?__extra__={secret", '{"password": "secret"', '{"port": "secret"}'),
+    ],
+)
+def test_what_is_no_connection_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"^AIRFLOW_CONN_X is no (URI|JSON object) of a connection") as error:
+        parts_of(text, "AIRFLOW_CONN_X")
+    assert "secret" not in str(error.value)
 
 
 def test_airflow_takes_the_commands_as_they_are() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,18 +12,13 @@ import pytest
 from astronomer_remote.cli.main import main
 from astronomer_remote.testing import FakeDeployment
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 Start = Callable[..., FakeDeployment]
 Output = pytest.CaptureFixture[str]
 
 LISTINGS = {"/api/v2/dags/~/dagRuns/list", "/api/v2/dags/~/dagRuns/~/taskInstances/list"}
 """What a POST only reads."""
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    with warnings.catch_warnings():
-        yield
-    logging.disable(logging.NOTSET)
 
 
 def run(*arguments: str) -> int:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shutil
 import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +23,9 @@ from astronomer_remote.map.page import page
 from astronomer_remote.map.writers import WRITERS, graphviz, mermaid, table, to_json
 from astronomer_remote.testing import FakeDeployment
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 LOCAL_DAGS = Path(__file__).parents[1] / "live" / "map_dags" / "local"
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """A command silences logging in its process."""
-    before = logging.root.manager.disable
-    with warnings.catch_warnings():
-        yield
-    logging.disable(before)
 
 
 @pytest.fixture(scope="module")

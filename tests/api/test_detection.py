@@ -260,6 +260,35 @@ def test_a_token_that_a_gateway_refuses_is_a_refused_login_at_once(refusal: Resp
     assert "t0ken" not in str(error.value)
 
 
+def test_a_gateway_that_requires_a_token_is_no_wrong_host() -> None:
+    remote = ScriptedRemote()
+    with pytest.raises(AuthenticationFailed, match="requires credentials, and the connection sends none") as error:
+        remote.play(remote.deployment.get_version(), *probes(page(401), page(401), page(401)), OPEN)
+    assert (error.value.status, error.value.at_login) == (401, True)
+
+
+def test_a_password_that_no_gateway_was_shown_was_not_refused_by_one() -> None:
+    remote = ScriptedRemote(Settings(URL, login="u", password="p"), retry=ONCE)
+    with pytest.raises(UnexpectedReply, match="a proxy or login page may be in front of it"):
+        remote.play(remote.deployment.get_version(), *probes(page(401), page(401), page(401)))
+
+
+def test_a_token_whose_forms_were_all_refused_is_shown_in_all_forms_the_next_time() -> None:
+    remote = ScriptedRemote(TOKEN)
+    without, bearer, bare = (
+        Turn(V2_PROBE, plain(401, ""), authorization=form) for form in (None, "Bearer t0ken", "t0ken")
+    )
+    others = [
+        Turn(probe, plain(401, ""), authorization=form)
+        for probe in (V1_PROBE, EXPERIMENTAL_PROBE)
+        for form in (None, "t0ken")
+    ]
+    with pytest.raises(AuthenticationFailed):
+        remote.play(remote.deployment.get_version(), without, bearer, bare, *others, TOKEN)
+    found = Turn(V2_PROBE, ok({"version": V2}), authorization="Bearer t0ken")
+    remote.play(remote.deployment.get_version(), without, found)
+
+
 def test_a_token_that_is_rotated_meanwhile_is_read_again() -> None:
     old = with_secret(TOKEN, authentication="astro_token")
     remote = ScriptedRemote(old)

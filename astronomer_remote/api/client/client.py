@@ -159,8 +159,8 @@ class Client:
         login = self._authentication
         try:
             found = yield from detect.dialect(self.settings, self._send_with_retries, login, self._prepare)
-        except UnexpectedReply:
-            # A gateway that is broken for now refuses each form of a token.
+        except (UnexpectedReply, AuthenticationFailed):
+            # Each form of a token was refused. A gateway that is broken for now does so, too.
             self._authentication = None
             raise
         if login:
@@ -441,16 +441,18 @@ class Client:
                 # A page of a gateway may pass, like its 503.
                 yield from self.back_off(error)
 
-    def with_retry_budget(self, flow: Flow[T]) -> Flow[T]:
+    def with_retry_budget(self, flow: Flow[T], retry: RetryPolicy | None = None) -> Flow[T]:
         """
         Run a flow whose requests share one retry budget.
 
         A flow inside another one uses the budget of the outer one. Several flows of a client may run at once, each
         with a budget of its own.
+
+        :param retry: when they are retried, instead of the client's policy.
         """
         if self._retry_budget is not None:
             return (yield from flow)
-        budget = RetryBudget(self._retry, self.clock())
+        budget = RetryBudget(retry or self._retry, self.clock())
         outcome: Any = None
         try:
             while True:
@@ -480,7 +482,7 @@ class Client:
             self._retry_budget,
         )
         if budget and isinstance(failure, TransientError) and failure.waking:
-            if not self._retry.waits_for_wake:
+            if not budget.policy.waits_for_wake:
                 raise failure
             yield Sleep(SECONDS_BETWEEN_ATTEMPTS)
             budget.exclude(SECONDS_BETWEEN_ATTEMPTS)

@@ -56,7 +56,7 @@ class RetryBudget:
     """
 
     def __init__(self, retry: RetryPolicy, now: float) -> None:
-        self._retry = retry
+        self.policy = retry
         self._since = now
         self._failures = 0
         self._lost = 0.0
@@ -69,8 +69,8 @@ class RetryBudget:
         :param by_time: whether only the time limits the attempts.
         """
         self._failures += 1
-        number = min(self._failures, max(1, self._retry.attempts - 1)) if by_time else self._failures
-        return self._retry.wait(number, self._lost + now - self._since, jitter, retry_after)
+        number = min(self._failures, max(1, self.policy.attempts - 1)) if by_time else self._failures
+        return self.policy.wait(number, self._lost + now - self._since, jitter, retry_after)
 
     def exclude(self, seconds: float) -> None:
         """Do not count a pause that is no retry. :param seconds: how long it was."""
