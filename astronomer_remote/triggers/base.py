@@ -94,8 +94,10 @@ class RemoteTrigger(BaseTrigger):
         await asyncio.to_thread(import_module, "astronomer_remote.hooks.astronomer")
         from astronomer_remote.hooks.astronomer import AstronomerHook
 
+        # Without the adapter for `requests`, which is not used here and is made of a dozen objects per trigger.
+        hook = AstronomerHook(self.astronomer_conn_id, tcp_keep_alive=False)
         try:
-            return await self.watch(AstronomerHook(self.astronomer_conn_id))
+            return await self.watch(hook)
         except (errors.RemoteError, AirflowNotFoundException) as error:
             return WaitResult.of_error(error)
         except Exception as error:  # noqa: BLE001  # its text may repeat what a remote sent, and Airflow would store it

@@ -336,6 +336,28 @@ def test_the_event_loop_is_never_blocked(remote: FakeDeployment) -> None:
         gc.enable()
 
 
+def test_a_deferred_wait_is_made_of_few_objects(remote: FakeDeployment) -> None:
+    remote.add_dag("slow", stays="running")
+    remote.add_run("slow", "r", state="running")
+
+    async def objects_of_one() -> float:
+        waiting = [asyncio.ensure_future(only_event(trigger("slow")))]
+        await requested(remote, 4)
+        gc.collect()
+        before = len(gc.get_objects())
+        waiting += [asyncio.ensure_future(only_event(trigger("slow"))) for _ in range(100)]
+        await requested(remote, len(remote.requests) + 4)
+        gc.collect()
+        made = (len(gc.get_objects()) - before) / 100
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        return made
+
+    # A full garbage collection visits all of them. An adapter for `requests` alone would be a dozen.
+    assert asyncio.run(objects_of_one()) <= 55
+
+
 def test_many_waits_of_one_triggerer_all_end(any_remote: FakeDeployment) -> None:
     any_remote.add_dag("slow", polls=3)
     for number in range(20):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import requests
@@ -21,6 +22,7 @@ from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.async_driver import AsyncDriver
 from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from astronomer_remote.api.waiting import waiter
+from astronomer_remote.api.waiting.schedule import Clock
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
 from astronomer_remote.api.watch import watcher as module
@@ -415,6 +417,39 @@ def test_a_deadline_ends_one_wait_and_reports_the_last_states(remote: WatchedRem
     assert outcome.run.run_id == run.run_id
 
 
+def test_a_wait_is_made_of_few_objects_and_a_poll_makes_none_for_it(remote: WatchedRemote) -> None:
+    # A full garbage collection visits all of them, and the event loop stands still meanwhile.
+    runs, more = [remote.trigger() for _ in range(2)], 200
+
+    async def main() -> tuple[float, int]:
+        waits = [asyncio.ensure_future(remote.watch(run)) for run in runs]
+        await until(lambda: remote.listings() >= 2)
+        gc.collect()
+        before = len(gc.get_objects())
+        waits += [asyncio.ensure_future(remote.watch(runs[0])) for _ in range(more)]
+        seen = remote.listings()
+        await until(lambda: remote.listings() >= seen + 3)
+        gc.collect()
+        of_one = (len(gc.get_objects()) - before) / more
+        gc.disable()
+        before = gc.get_count()[0]
+        watcher = next(iter(Watcher._all[asyncio.get_running_loop()].values()))
+        poll = watcher._plan(Clock(time.time()))
+        assert poll.waiting_for([DagRun("d", "another")]) == []
+        made = gc.get_count()[0] - before
+        gc.enable()
+        assert len(poll.served) == more + len(runs)
+        for run in runs:
+            remote.fake.finish("d", run.run_id, "success")
+        await asyncio.gather(*waits)
+        return of_one, made
+
+    of_one, made = asyncio.run(main())
+    # The task of the wait and what asyncio makes for it are nine of them.
+    assert of_one <= 16
+    assert made < more / 2
+
+
 def test_a_deleted_run_ends_its_wait_alone(remote: WatchedRemote, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiter, "SECONDS_BEFORE_DELETED", 2 * INTERVAL)
     runs = [remote.trigger() for _ in range(2)]
@@ -573,22 +608,19 @@ def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.Monk
     class Ended:
         def join(self, waiter: Waiter) -> None:
             assert waiter.queued_since == pytest.approx(time.time(), abs=60)
-            waiter.summary, waiter.ended = "run r: running", ended
             waiter.notify("a line")
-            waiter.notify(ended)
+            asyncio.get_running_loop().call_later(0.01, self.end, waiter)
+
+        def end(self, waiter: Waiter) -> None:
+            waiter.summary = "run r: running"
+            waiter.end(ended)
 
         async def report_last_lines(self, waiter: Waiter) -> None:
             waiter.notify("the last line")
 
         def leave(self, waiter: Waiter) -> None: ...
 
-    async def never(found: Awaitable[Any], timeout: float | None) -> Any:
-        cast("Any", found).close()
-        assert timeout == 0
-        raise asyncio.TimeoutError
-
     monkeypatch.setattr(module.Watcher, "of", lambda *_: Ended())
-    monkeypatch.setattr(asyncio, "wait_for", never)
     lines: list[str] = []
     with FakeDeployment() as fake:
         outcome = asyncio.run(
@@ -596,27 +628,6 @@ def test_a_wait_that_ends_as_its_time_is_over_has_ended(monkeypatch: pytest.Monk
         )
     assert outcome is ended
     assert lines == ["a line", "the last line"]
-
-
-def test_a_wait_whose_deadline_has_passed_has_time_for_its_first_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    timeouts: list[float | None] = []
-
-    class Silent:
-        def join(self, waiter: Waiter) -> None: ...
-
-        def leave(self, waiter: Waiter) -> None: ...
-
-    async def never(found: Awaitable[Any], timeout: float | None) -> Any:
-        cast("Any", found).close()
-        timeouts.append(timeout)
-        raise asyncio.TimeoutError
-
-    monkeypatch.setattr(module.Watcher, "of", lambda *_: Silent())
-    monkeypatch.setattr(asyncio, "wait_for", never)
-    with FakeDeployment() as fake:
-        passed = WatchedRemote(fake).watch(WaitTarget("d", "r"), deadline=time.time() - 60)
-        assert asyncio.run(as_coroutine(passed)) == WaitResult(WaitStatus.TIMEOUT, "")
-    assert timeouts == [module.SECONDS_FOR_FIRST_POLL]
 
 
 async def as_coroutine(found: Awaitable[WaitResult]) -> WaitResult:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 from collections import Counter
+from heapq import heapify
 from itertools import pairwise
 from typing import Any
 
@@ -21,8 +23,8 @@ from astronomer_remote.api.waiting.schedule import (
     MOST_REFUSALS,
     SECONDS_BETWEEN_WIDE_POLLS,
 )
-from astronomer_remote.api.waiting.target import WaitResult
-from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_DELETED
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
+from astronomer_remote.api.waiting.waiter import SECONDS_BEFORE_DELETED, SECONDS_FOR_FIRST_POLL
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, Watcher
 from tests.api.script import answer, ok, page, plain
 from tests.api.virtual import EPOCH, LISTING, Simulation, moment, simulate
@@ -31,6 +33,7 @@ INTERVAL = 5.0
 # Intervals vary by a tenth.
 LONGEST = 1.1 * INTERVAL
 OVERHEAD = 0.5
+PER_DAY = 48
 
 
 @pytest.fixture
@@ -292,6 +295,92 @@ def test_credentials_that_are_refused_everywhere_are_shown_a_few_times_however_m
 
     simulation.live(main())
     assert len([at for at, _ in simulation.received if at > accepted]) <= 2 * (1 + MOST_REFUSALS + REQUESTS_AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("answers", "seconds"),
+    [(0.0, 0.0), (8.0, 8.0), (1000.0, SECONDS_FOR_FIRST_POLL)],
+    ids=["answers at once", "answers late", "does not answer"],
+)
+@pytest.mark.parametrize("passed", [600.0, -5.0], ids=["long ago", "soon"])
+def test_a_wait_whose_deadline_has_passed_has_time_for_its_first_poll(
+    monkeypatch: pytest.MonkeyPatch, answers: float, seconds: float, passed: float
+) -> None:
+    simulation = simulate(Simulation(down=(0.0, answers)), monkeypatch)
+    run = simulation.add()
+    outcome = simulation.live(simulation.wait_for(run, deadline=EPOCH - passed, exists=False, date=None))
+    assert outcome.status is WaitStatus.TIMEOUT
+    assert max(seconds, -passed) <= simulation.noticed[run.run_id] - EPOCH <= max(seconds, -passed) + 12
+
+
+def test_deadlines_end_their_waits_in_any_order(simulation: Simulation) -> None:
+    ended: list[tuple[float, float]] = []
+
+    async def wait_for(seconds: float | None) -> None:
+        deadline = None if seconds is None else EPOCH + seconds
+        outcome = await simulation.wait_for(simulation.add(), deadline=deadline)
+        assert (outcome.status, seconds) != (WaitStatus.TIMEOUT, None)
+        ended.append((simulation.loop.now, seconds or 0.0))
+
+    async def main() -> None:
+        waits = [asyncio.ensure_future(wait_for(each)) for each in (15.0, None, 5.0, 3600.0, 10.0, 10.05)]
+        await asyncio.sleep(30)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    simulation.live(main())
+    assert [seconds for _, seconds in sorted(ended)] == [5.0, 10.0, 10.05, 15.0]
+    assert all(0 <= at - seconds < 1 for at, seconds in ended)
+
+
+def test_three_days_of_waiting_leave_nothing_behind(simulation: Simulation) -> None:
+    day, ended = 86_400.0, Counter[str]()
+    simulation.fake.add_dag("d", tasks=["t"], stays="running")
+
+    async def come_and_go(number: int) -> None:
+        """A wait that ends with its run, with its deadline, or because it is cancelled."""
+        lasts = 1000.0 if number % 3 else day * 10
+        run = simulation.add(ends=simulation.now + lasts)
+        task_ids = ("t",) if number % 2 else ()
+        deadline = simulation.now + 3000
+        wait = simulation.wait_for(run, poke_interval=300.0, deadline=deadline, task_ids=task_ids, progress=True)
+        outcome = await asyncio.gather(asyncio.wait_for(wait, 2500 if number % 5 else 3500), return_exceptions=True)
+        ended[str(getattr(outcome[0], "status", type(outcome[0]).__name__))] += 1
+        del simulation.runs[run.run_id]
+
+    def objects() -> int:
+        """How many objects there are, without what the simulation itself keeps."""
+        for kept in (simulation.received, simulation.noticed, simulation.fake.received):
+            kept.clear()
+        # asyncio keeps up to a hundred cancelled timers.
+        loop: Any = simulation.loop
+        loop._scheduled = [each for each in loop._scheduled if not each.cancelled()]
+        heapify(loop._scheduled)
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def main() -> tuple[int, int]:
+        throughout = [{"poke_interval": 300.0, "task_ids": task_ids} for task_ids in ((), ("t",))]
+        waits = [asyncio.ensure_future(simulation.wait_for(simulation.add(), **each)) for each in throughout]
+        after = []
+        for number in range(3 * PER_DAY + 1):
+            if number in (PER_DAY, 3 * PER_DAY):
+                after.append(objects())
+            waits.append(asyncio.ensure_future(come_and_go(number)))
+            waits = [each for each in waits if not each.done()]
+            await asyncio.sleep(day / PER_DAY)
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        return after[0], after[1]
+
+    after_one, after_three = simulation.live(main())
+    assert simulation.now - EPOCH >= 3 * day
+    assert len(ended) == 3
+    assert min(ended.values()) >= 10
+    # Meanwhile twice as many waits have ended.
+    assert after_three - after_one < PER_DAY
 
 
 @pytest.mark.parametrize("seconds", [30.0, 300.0])

@@ -261,9 +261,11 @@ def test_a_run_finds_those_who_wait_for_its_id_or_its_date() -> None:
     by_id, other = waiter("r"), waiter("s")
     by_date = waiter(run_id=None, exists=False, date=None, logical_dates=(TODAY, "2027-01-14T07:00:00Z"))  # type: ignore[arg-type]
     planned = poll(by_id, other, by_date)
-    assert set(planned.waiting_for(run("r", date="2027-01-15T08:00:00+01:00"))) == {by_id, by_date}
-    assert planned.waiting_for(run("r", dag_id="other")) == []
-    assert planned.waiting_for(replace(run("x"), logical_date=None)) == []
+    both = run("r", date="2027-01-15T08:00:00+01:00")
+    assert dict(planned.waiting_for([both, run("x", date="2027-01-13T07:00:00Z")])) == {by_id: both, by_date: both}
+    assert planned.waiting_for([run("r", dag_id="other", date="2027-01-13T07:00:00Z")]) == []
+    assert planned.waiting_for([replace(run("x"), logical_date=None)]) == []
+    assert planned.waiting_for([]) == []
 
 
 def test_a_change_is_logged_once_and_the_end_ends_the_wait_once() -> None:
@@ -282,15 +284,15 @@ def test_who_waits_for_the_newest_run_stays_with_it_and_is_then_served_by_the_li
     assert not waiting.keys
     waiting.record_snapshot(Snapshot({"run n": ["running"]}, run("n", "running")), NOW)
     planned = poll(waiting)
-    assert planned.waiting_for(run("n")) == [waiting]
+    assert planned.waiting_for([run("n")]) == [(waiting, run("n"))]
     assert waiting.target.exists
 
 
 def test_the_date_of_the_newest_run_is_known_once_it_was_seen() -> None:
     waiting = waiter(run_id=None, exists=False, date=None, newest=True)  # type: ignore[arg-type]
-    assert (waiting.date, waiting.keys) == (None, frozenset())
+    assert (waiting.date, waiting.keys) == (None, ())
     waiting.record_snapshot(Snapshot({"run n": ["running"]}, run("n", "running")), NOW)
-    assert (waiting.date, waiting.keys) == (seconds_of(TODAY), {("d", "n")})
+    assert (waiting.date, waiting.keys) == (seconds_of(TODAY), (("d", "n"),))
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ class Simulation:
     runs: dict[str, Run] = field(default_factory=dict)
     received: list[tuple[float, Request]] = field(default_factory=list)
     noticed: dict[str, float] = field(default_factory=dict)
+    added: int = 0
     under_way: int = 0
     most_under_way: int = 0
     loop: LeapingLoop = field(default_factory=LeapingLoop)
@@ -122,7 +123,8 @@ class Simulation:
 
     def add(self, *, age: float = 60.0, **facts: Any) -> Run:
         """Make a run, whose date is so many seconds ago."""
-        run = Run(f"r{len(self.runs)}", self.now - age, **facts)
+        run = Run(f"r{self.added}", self.now - age, **facts)
+        self.added += 1
         self.runs[run.run_id] = run
         self.fake.add_run("d", run.run_id, state="running")
         self.fake._contents.dags["d"].runs[run.run_id].run_after = self._date(run.date)
@@ -142,7 +144,9 @@ class Simulation:
 
     # -- who waits ----------------------------------------------------------------------------------------
 
-    async def wait_for(self, run: Run, *, poke_interval: float = 5.0, **changes: Any) -> WaitResult:
+    async def wait_for(
+        self, run: Run, *, poke_interval: float = 5.0, deadline: float | None = None, **changes: Any
+    ) -> WaitResult:
         """Wait as a trigger does."""
         given: dict[str, Any] = {
             "run_id": run.run_id,
@@ -160,7 +164,7 @@ class Simulation:
             settings=OPEN,
             reload=reload,
             poke_interval=poke_interval,
-            deadline=None,
+            deadline=deadline,
             on_line=lambda line: None,
         )
         self.noticed[run.run_id] = self.now

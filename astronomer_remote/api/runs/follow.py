@@ -67,7 +67,8 @@ class RunFollower:
         try:
             page = yield from self._instances(run, all_of_them=bool(waiter.streams.task_ids))
             self._report_progress(waiter, run, page)
-            yield from self._report_logs(waiter, run, page, until=math.inf)
+            if waiter.streams.task_ids:
+                yield from self._report_logs(waiter, run, page, until=math.inf)
         except Exception as error:  # noqa: BLE001  # what is only logged must not end a wait
             log.debug("Of run %s not all could be found out: %s", run.run_id, error)
             transient = isinstance(error, TransientError)

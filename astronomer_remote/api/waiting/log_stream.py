@@ -204,3 +204,7 @@ class LogStreams:
                 return [LogWarning(said)] if first else []
             self._all[key] = LogStream(each)
         return []
+
+
+NO_STREAMS = LogStreams(())
+"""Those of a wait that shows no logs: one for all such waits, of which there are many."""

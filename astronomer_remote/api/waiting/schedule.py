@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import nsmallest
 
 from astronomer_remote.api.protocol.errors import AuthenticationFailed
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
-from astronomer_remote.api.waiting.waiter import Key, Waiter, seconds_of
+from astronomer_remote.api.waiting.waiter import Key, Waiter, seconds_of, shortest_interval
 
 OVERLAP = 15.0
 """Seconds by which a poll's listing reaches back before the last one: clocks are read to the second, and a run's end
@@ -85,21 +86,18 @@ class PollPlan:
             index.setdefault((waiter.target.dag_id, run_id), []).append(waiter)
         return index
 
-    @cached_property
-    def by_key(self) -> dict[Key, list[Waiter]]:
-        """The waits it serves, by run id or date."""
-        index: dict[Key, list[Waiter]] = {}
-        for waiter in self.served:
-            for key in waiter.keys:
-                index.setdefault(key, []).append(waiter)
-        return index
-
-    def waiting_for(self, run: DagRun) -> list[Waiter]:
-        """Those who wait for a run."""
-        found = list(self.by_key.get((run.dag_id, run.run_id), ()))
-        if run.logical_date:
-            found += self.by_key.get((run.dag_id, seconds_of(run.logical_date)), ())
-        return found
+    def waiting_for(self, runs: Iterable[DagRun]) -> list[tuple[Waiter, DagRun]]:
+        """Which of the waits it serves are for some of these runs, each with such a run."""
+        # The few runs are indexed, not the many waits: ten thousand new lists in each poll would bring the next full
+        # garbage collection closer.
+        by_key: dict[Key, list[DagRun]] = {}
+        for run in runs:
+            by_key.setdefault((run.dag_id, run.run_id), []).append(run)
+            if run.logical_date:
+                by_key.setdefault((run.dag_id, seconds_of(run.logical_date)), []).append(run)
+        if not by_key:
+            return []
+        return [(waiter, run) for waiter in self.served for key in waiter.keys for run in by_key.get(key, ())]
 
     def waiting_for_task(self, task: TaskInstance) -> list[Waiter]:
         """Those who wait for a task."""
@@ -224,8 +222,8 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor
     """
     now = clock.now
     listable = {waiter: waiter.date or 0.0 for waiter in waiters if runs.available and waiter.listable}
-    dates = sorted(listable.values())
-    oldest = dates[min(OUTLIERS, len(dates) - 1)] - SECONDS_TO_OUTLIERS if dates else now
+    dates = nsmallest(OUTLIERS + 1, listable.values())
+    oldest = dates[-1] - SECONDS_TO_OUTLIERS if dates else now
     served = [waiter for waiter, date in listable.items() if date >= oldest]
     parts = [waiter for waiter in waiters if tasks.available and waiter.part_listable]
     listed = [*served, *parts]
@@ -234,7 +232,7 @@ def plan(waiters: Collection[Waiter], clock: Clock, *, checks: int, runs: Cursor
     individually = [waiter for waiter in rest if waiter.due - early <= now]
     # One at a time, since it takes a few requests.
     individually += [waiter for waiter in listed if waiter.should_explain_absence(now)][:1]
-    checked = sorted(listed, key=lambda waiter: waiter.due)[:checks]
+    checked = nsmallest(checks, listed, key=lambda waiter: waiter.due)
     return PollPlan(
         dag_ids=sorted({waiter.target.dag_id for waiter in served}),
         since=runs.since(served, clock),
@@ -271,4 +269,8 @@ def seconds_to_next_poll(
 
 def _interval(waiters: Collection[Waiter], now: float) -> float:
     """The smallest interval of all waits, in seconds."""
-    return min((waiter.interval(now) for waiter in waiters), default=1.0)
+    if not waiters:
+        return 1.0
+    # The same as the smallest `waiter.interval(now)`, without a call for each of many.
+    youngest = max(waiter.target.since for waiter in waiters)
+    return min(min(waiter.poke_interval for waiter in waiters), shortest_interval(youngest, now))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from astronomer_remote.api.protocol.errors import DagRunVanished, TransientError
 from astronomer_remote.api.protocol.models import DagRun, parse_date, utc_text
-from astronomer_remote.api.waiting.log_stream import LogStreams
+from astronomer_remote.api.waiting.log_stream import NO_STREAMS, LogStreams
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
 
 T = TypeVar("T")
@@ -28,6 +27,8 @@ chosen with long runs in mind, and many are short."""
 POLLS_BEFORE_EXPLAINING = 3
 """For how many intervals nothing is found until the log says why that may be."""
 
+SECONDS_FOR_FIRST_POLL = 30.0
+"""Seconds that a wait whose deadline has passed may take for its first poll."""
 
 UNREACHABLE_TIMEOUT = 600.0
 """Seconds that a remote may be unreachable during a wait: longer than a deployment's restart or upgrade takes."""
@@ -47,6 +48,7 @@ class Waiter:
     :param notify: is called with lines for the log, and at last with what ended the wait.
     :param answered_at: when the remote last answered about it, or the wait began.
     :param queued_since: since when its run has not begun, until that is explained or over.
+    :param deadline: when to give up, in seconds since the epoch; never if it is infinite.
     """
 
     target: WaitTarget
@@ -54,6 +56,7 @@ class Waiter:
     notify: Callable[[Update], None]
     answered_at: float
     queued_since: float | None = None
+    deadline: float = math.inf
 
     due: float = 0.0
     """When it is to be polled by itself."""
@@ -74,48 +77,58 @@ class Waiter:
     def __post_init__(self) -> None:
         self.began = self.answered_at
         self.progressing = self.target.progress
-        self.streams = LogStreams(self.target.stream)
+        self.streams = LogStreams(self.target.stream) if self.target.stream else NO_STREAMS
+        self._aim_at(self.target)
 
-    @cached_property
-    def date(self) -> float | None:
+    def _aim_at(self, target: WaitTarget) -> None:
+        """Set what is waited for, and what follows from it: each poll checks that for all waits."""
+        self.target = target
+        dates = [target.date] if target.date else target.dates_of_runs
+        self.date = min(map(seconds_of, dates)) if dates else None
         """The earliest date of a run that it waits for, in seconds since the epoch, if it is known."""
-        dates = [self.target.date] if self.target.date else self.target.dates_of_runs
-        return min(map(seconds_of, dates)) if dates else None
-
-    @cached_property
-    def keys(self) -> frozenset[Key]:
+        by_date = [(target.dag_id, seconds_of(date)) for date in target.dates_of_runs]
+        self.keys: Sequence[Key] = ((target.dag_id, target.run_id),) if target.run_id else tuple(by_date)
         """What the runs it waits for have in common with it."""
-        dag_id, run_id = self.target.dag_id, self.target.run_id
-        return frozenset([(dag_id, run_id)] if run_id else ((dag_id, seconds_of(d)) for d in self.target.dates_of_runs))
+        named = target.exists or target.dates_of_runs
+        self._ends_with_listed_run = bool(named) and self.date is not None and target.ends_with_the_run
+        self._ends_with_listed_tasks = target.ends_with_tasks
+
+    @property
+    def expires(self) -> float:
+        """When to give up, in seconds since the epoch."""
+        # As a sensor does, it polls at least once: the deadline may pass while no triggerer runs.
+        polled = self.listed or bool(self.summary)
+        return self.deadline if polled else max(self.deadline, self.began + SECONDS_FOR_FIRST_POLL)
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether progress or logs of a run are read for it."""
+        return (self.progressing or bool(self.streams.task_ids)) and not self.ended and self.target.run_id is not None
 
     @property
     def followed_run(self) -> DagRun | None:
         """The run whose progress or logs are read."""
-        if not (self.progressing or self.streams.task_ids) or self.ended or self.target.run_id is None:
-            return None
-        return self.run or DagRun(self.target.dag_id, self.target.run_id)
+        return self.run or DagRun(self.target.dag_id, str(self.target.run_id)) if self.is_followed else None
 
     @property
     def part_listable(self) -> bool:
         """Whether a listing of finished tasks shows when to poll it."""
-        return self.run is not None and self.target.ends_with_tasks and self.missing_since is None
+        return self._ends_with_listed_tasks and self.run is not None and self.missing_since is None
 
     @property
     def listable(self) -> bool:
         """Whether a listing of finished runs shows everything that can end it."""
-        named = self.target.exists or self.target.dates_of_runs
-        return bool(named) and self.date is not None and self.target.ends_with_the_run and self.missing_since is None
+        return self._ends_with_listed_run and self.missing_since is None
 
     def interval(self, now: float) -> float:
         """Seconds between two polls: those requested, and fewer while the wait is young."""
-        return min(self.poke_interval, max(SHORTEST_INTERVAL, (now - self.target.since) / 4))
+        return min(self.poke_interval, shortest_interval(self.target.since, now))
 
     def should_explain_absence(self, now: float) -> bool:
         """Whether a few polls found nothing, and the log has not explained that yet."""
-        waited = now - (self.target.since or self.began)
-        return not (self.found or self.target.exists or self.absence_explained) and (
-            waited >= POLLS_BEFORE_EXPLAINING * self.poke_interval
-        )
+        if self.found or self.absence_explained or self.target.exists:
+            return False
+        return now - (self.target.since or self.began) >= POLLS_BEFORE_EXPLAINING * self.poke_interval
 
     def record_snapshot(self, snapshot: Snapshot, now: float) -> None:
         """Record a snapshot, report what has changed, and end the wait if it is over."""
@@ -130,9 +143,7 @@ class Waiter:
             self.end(WaitResult(status, summary, snapshot.run))
         known = self.target.after(snapshot)
         if known is not self.target:
-            self.target = known
-            vars(self).pop("date", None)
-            vars(self).pop("keys", None)
+            self._aim_at(known)
 
     def record_failure(self, error: TransientError, now: float) -> None:
         """Record that the remote could not be polled, and fail after :data:`UNREACHABLE_TIMEOUT`."""
@@ -151,11 +162,20 @@ class Waiter:
         if now - self.missing_since >= SECONDS_BEFORE_DELETED:
             self.end(error)
 
+    def expire(self) -> None:
+        """End the wait, since its time is over."""
+        self.end(WaitResult(WaitStatus.TIMEOUT, self.summary, self.run))
+
     def end(self, how: WaitResult | Exception) -> None:
         """End the wait, once."""
         if self.ended is None:
             self.ended = how
             self.notify(how)
+
+
+def shortest_interval(since: float, now: float) -> float:
+    """Seconds between two polls of a wait that began at a moment, unless its own interval is shorter."""
+    return max(SHORTEST_INTERVAL, (now - since) / 4)
 
 
 def seconds_of(date: str) -> float:

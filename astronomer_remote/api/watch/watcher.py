@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
+from heapq import nsmallest
 from typing import ClassVar, Protocol, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -93,8 +95,8 @@ class Metrics:
 
 log = logging.getLogger(__name__)
 
-SECONDS_FOR_FIRST_POLL = 30.0
-"""Seconds that a wait whose deadline has passed may take for its first poll."""
+SECONDS_BETWEEN_EXPIRIES = 0.2
+"""How often it is checked at most which deadlines have passed: that visits all waits."""
 
 T = TypeVar("T")
 Ended = TypeVar("Ended", DagRun, TaskInstance)
@@ -128,33 +130,67 @@ async def watch(
         finds a trigger's log by the task that writes it.
     :param stats: where metrics go, see :class:`~astronomer_remote.api.watch.watcher.Metrics`.
     """
-    update: asyncio.Queue[Update] = asyncio.Queue()
-    waiter = Waiter(target, poke_interval, update.put_nowait, answered_at=time.time(), queued_since=time.time())
+    updates = Updates()
+    deadline = math.inf if deadline is None else deadline
+    now = time.time()
+    waiter = Waiter(target, poke_interval, updates.put, answered_at=now, queued_since=now, deadline=deadline)
     watcher = Watcher.of(settings, reload, stats)
     watcher.join(waiter)
     try:
-        while True:
-            # As a sensor does, poll at least once: the deadline may pass while no triggerer runs.
-            least = 0.0 if waiter.summary else SECONDS_FOR_FIRST_POLL
-            left = None if deadline is None else max(least, deadline - time.time())
-            try:
-                item = await asyncio.wait_for(update.get(), left)
-            except asyncio.TimeoutError:
-                if waiter.ended is None:
-                    return WaitResult(WaitStatus.TIMEOUT, waiter.summary, waiter.run)
-                item = waiter.ended
-            if isinstance(item, WaitResult):
-                await watcher.report_last_lines(waiter)
-                left_over = [update.get_nowait() for _ in range(update.qsize())]
-                for line in (each for each in left_over if isinstance(each, str)):
-                    on_line(line)
-                return item
-            if isinstance(item, Exception):
-                # The same error may end many waits; each gets its own, since raising adds to it.
-                raise copy.copy(item)
-            on_line(item)
+        while waiter.ended is None:
+            await updates.arrival()
+            _log(updates.take(), on_line)
+            if waiter.expires <= time.time():
+                waiter.expire()
+        if isinstance(waiter.ended, Exception):
+            # The same error may end many waits; each gets its own, since raising adds to it.
+            raise copy.copy(waiter.ended)
+        if waiter.ended.status is not WaitStatus.TIMEOUT:
+            await watcher.report_last_lines(waiter)
+            _log(updates.take(), on_line)
+        return waiter.ended
     finally:
         watcher.leave(waiter)
+
+
+def _log(updates: Iterable[Update], on_line: Callable[[str], None]) -> None:
+    for line in updates:
+        if isinstance(line, str):
+            on_line(line)
+
+
+class Updates:
+    """
+    The updates of one wait, for the task that waits.
+
+    An ``asyncio.Queue``, with a timer for the deadline, would add fifteen objects to each of many waits. A full garbage
+    collection visits all of them, and blocks the event loop meanwhile.
+    """
+
+    __slots__ = ("_arrival", "_arrived")
+
+    def __init__(self) -> None:
+        self._arrived: list[Update] | None = None
+        self._arrival: asyncio.Future[None] | None = None
+
+    def put(self, update: Update) -> None:
+        """Add one."""
+        self._arrived = self._arrived or []
+        self._arrived.append(update)
+        if self._arrival and not self._arrival.done():
+            self._arrival.set_result(None)
+
+    def arrival(self) -> asyncio.Future[None]:
+        """Done as soon as there is one."""
+        self._arrival = asyncio.get_running_loop().create_future()
+        if self._arrived:
+            self._arrival.set_result(None)
+        return self._arrival
+
+    def take(self) -> list[Update]:
+        """All that have arrived."""
+        arrived, self._arrived, self._arrival = self._arrived or [], None, None
+        return arrived
 
 
 class Watcher:
@@ -182,6 +218,7 @@ class Watcher:
         self._checks = Checks()
         self._follow_loop: FollowLoop | None = None
         self._widened = 0.0
+        self._next_expiry: asyncio.TimerHandle | None = None
 
     @classmethod
     def of(cls, settings: Settings, reload: ReloadSettings, stats: Stats | None = None) -> Watcher:
@@ -197,6 +234,7 @@ class Watcher:
         self._joined.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
+        self._expire_at(waiter.deadline if waiter.deadline > time.time() else waiter.expires)
 
     def leave(self, waiter: Waiter) -> None:
         """Remove a wait; the last one ends the loop at once, so that the next one starts another."""
@@ -204,12 +242,33 @@ class Watcher:
         if self._waiters or self._task is None:
             return
         self._task.cancel()
+        if self._next_expiry:
+            self._next_expiry.cancel()
         self._retire()
 
     async def report_last_lines(self, waiter: Waiter) -> None:
         """Report, for a wait that is over, what was written into the logs last."""
         if self._follow_loop and waiter.streams.task_ids:
             await self._follow_loop.report_last_lines(waiter)
+
+    def _expire_at(self, moment: float) -> None:
+        """Check at some moment which deadlines have passed, unless that is done earlier. One timer serves all waits."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + moment - time.time()
+        if self._next_expiry:
+            if self._next_expiry.when() <= at:
+                return
+            self._next_expiry.cancel()
+        self._next_expiry = loop.call_at(at, self._expire) if moment < math.inf else None
+
+    def _expire(self) -> None:
+        """End the waits whose time is over."""
+        now = time.time()
+        for waiter in [each for each in self._waiters if each.expires <= now]:
+            waiter.expire()
+        self._next_expiry = None
+        left = (each.deadline if each.deadline > now else each.expires for each in self._waiters if not each.ended)
+        self._expire_at(max(min(left, default=math.inf), now + SECONDS_BETWEEN_EXPIRIES))
 
     def _retire(self) -> None:
         """Forget this watcher: no wait may join one whose loop is over."""
@@ -297,7 +356,7 @@ class Watcher:
         if ended is None:
             return False
         now = self._deployment.client.clock()
-        matched = [(waiter, run) for run in ended for waiter in poll.waiting_for(run) if waiter.ended is None]
+        matched = [(waiter, run) for waiter, run in poll.waiting_for(ended) if waiter.ended is None]
         self._metrics.seen({run.run_id: run for _, run in matched}.values(), self._deployment.client.remote_clock())
         for waiter, run in matched:
             if waiter.target.run_id:
@@ -399,12 +458,22 @@ class FollowLoop:
 
     def follow(self, waiters: Iterable[Waiter], now: float) -> None:
         """Start to read for those whose turn it is."""
-        due = {waiter for waiter in waiters if waiter.followed_run and waiter.follow_due <= now}
-        idle = sorted(due.difference(self._under_way), key=lambda waiter: waiter.follow_due)
-        for waiter in idle:
+        in_turn = now >= self._next_progress
+        # Logs are read in each poll: a user who sets stream_logs has accepted what that costs.
+        due = [
+            waiter
+            for waiter in waiters
+            if waiter.follow_due <= now
+            and (in_turn or waiter.streams.task_ids)
+            and waiter.is_followed
+            and waiter not in self._under_way
+        ]
+        streaming = [waiter for waiter in due if waiter.streams.task_ids]
+        others = (waiter for waiter in due if not waiter.streams.task_ids)
+        first = nsmallest(FOLLOWED_AT_ONCE, others, key=_follow_due)
+        for waiter in sorted([*streaming, *first], key=_follow_due):
             if len(self._under_way) >= FOLLOWED_AT_ONCE:
                 return
-            # A user who sets stream_logs has accepted what that costs.
             if not waiter.streams.task_ids:
                 if now < self._next_progress:
                     continue
@@ -435,3 +504,7 @@ class FollowLoop:
             await self._run(flow)
         except Exception as error:  # noqa: BLE001  # whatever it is, the watcher meets it too, and knows what to do
             log.debug("Could not read all progress and logs: %s", error)
+
+
+def _follow_due(waiter: Waiter) -> float:
+    return waiter.follow_due
