@@ -2,6 +2,7 @@
 
 LOCAL ?=
 REMOTE ?=
+ENGINE ?=
 KEEP ?=
 PYTEST_ARGS ?=
 
@@ -48,13 +49,13 @@ export PYTHONUNBUFFERED := 1
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@printf '\nmake demo takes LOCAL=3.3.2 REMOTE=2.11.2 KEEP=1; the tests take PYTEST_ARGS="-k name".\n'
+	@printf '\nmake demo takes LOCAL=3.3.2 REMOTE=2.11.2 ENGINE=celery KEEP=1; the tests take PYTEST_ARGS="-k name".\n'
 	@printf 'Tests that this machine cannot run are skipped; with STRICT=1 or CI=true they fail.\n'
 
 demo: ## start two real deployments; a DAG in one triggers a DAG in the other
 	@$(BEGIN) demo --local '$(LOCAL)' --remote '$(REMOTE)'
 	@$(MAKE) --no-print-directory .dev/demo/.ready
-	@.dev/demo/bin/python -m dev.demo $(LOCAL:%=--local %) $(REMOTE:%=--remote %) $(if $(KEEP),--keep)
+	@.dev/demo/bin/python -m dev.demo $(LOCAL:%=--local %) $(REMOTE:%=--remote %) $(ENGINE:%=--engine %) $(if $(KEEP),--keep)
 
 # Small: the deployments have their own environments.
 .dev/demo/.ready: pyproject.toml

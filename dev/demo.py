@@ -287,6 +287,12 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
     parser.add_argument("--local", type=local_version, help=f"Airflow that runs the DAG (default: {LOCAL})")
     parser.add_argument("--remote", type=remote_version, help=f"Airflow that is the remote (default: {REMOTE})")
+    parser.add_argument(
+        "--engine",
+        choices=("local", "celery"),
+        default="local",
+        help="what runs the local tasks; celery: two workers, two schedulers, two triggerers, PostgreSQL and Redis",
+    )
     parser.add_argument("--keep", action="store_true", help="leave both running until Ctrl-C")
     return parser.parse_args()
 
@@ -295,7 +301,13 @@ def run(given: argparse.Namespace) -> None:
     """Run the demo with these options."""
     local, remote, note = demo_versions(given.local, given.remote)
     progress = Progress()
-    both = pair(local, remote, own_dags=OWN_DAGS, report=lambda name, text: progress.say(f"{name}: {text}"))
+    both = pair(
+        local,
+        remote,
+        engine=given.engine,
+        own_dags=OWN_DAGS,
+        report=lambda name, text: progress.say(f"{name}: {text}"),
+    )
     for each in both:
         (OWN_DAGS / each.name).mkdir(parents=True, exist_ok=True)
     progress.say(f"starting Airflow {local} (local) and Airflow {remote} (remote)")

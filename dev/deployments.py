@@ -18,19 +18,22 @@ from types import TracebackType
 from typing import Literal, NamedTuple
 
 from dev import health
+from dev.broker import Redis, redis
 from dev.components import Components, StartError
 from dev.database import Database, Postgres, Sqlite, postgres
 from dev.environments import environment
 from dev.loopback import bypass_proxy, free_port
 from dev.places import ROOT, subfolder
-from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, settings, with_long_timeouts
+from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, celery_settings, settings, with_long_timeouts
 from dev.state import State
 from dev.templates import fill_home
-from dev.versions import Generation, Release
+from dev.versions import Generation, Release, kind
 
 __all__ = ["ROOT", "Airflow", "StartError", "environment"]
 
 FAB_REQUIREMENT = "apache-airflow-providers-fab"
+# In those that are left out, Airflow 2 sends its tasks under a name that the workers do not know.
+CELERY_REQUIREMENT = "apache-airflow-providers-celery!=3.16.*,!=3.17.0,!=3.17.1"
 DATABASE_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # since Airflow 2.3
 POSTGRES_DRIVERS: dict[Generation, tuple[str, ...]] = {
     "experimental": (),
@@ -64,6 +67,8 @@ class Airflow:
     processes to start, all when None. `host` is the name that its addresses have; it always listens on 127.0.0.1. With
     `keep` the AIRFLOW_HOME is left behind when it ends.
     `database="postgresql"` gives it a PostgreSQL server of its own instead of SQLite (see :mod:`dev.database`).
+    `engine="celery"` runs its tasks by the CeleryExecutor on PostgreSQL, with two schedulers, two triggerers, two
+    workers and a Redis server of its own (see :mod:`dev.broker`), which with `durable_broker` keeps its messages.
     `auth_manager="fab"` makes Airflow 3 use the auth manager of the FAB provider. `report` is called with a line about
     each step of the installation and the start. The other arguments are those of :func:`environment`.
     """
@@ -82,6 +87,8 @@ class Airflow:
         components: Sequence[str] | None = None,
         auth_manager: str | None = None,
         database: Literal["sqlite", "postgresql"] = "sqlite",
+        engine: Literal["local", "celery"] = "local",
+        durable_broker: bool = False,
         host: str = "127.0.0.1",
         keep: bool = False,
         python: str | None = None,
@@ -95,12 +102,19 @@ class Airflow:
         self._source = dags
         self._own_dags = own_dags
         # Airflow 3's API server talks to the database asynchronously as well.
-        drivers = POSTGRES_DRIVERS[self.generation] if database == "postgresql" else ()
+        self._by_celery, self._durable_broker = engine == "celery", durable_broker
+        self._on_server = self._by_celery or database == "postgresql"
+        drivers = POSTGRES_DRIVERS[self.generation] if self._on_server else ()
         wants_fab = auth_manager == "fab" and self.generation == "v2"
         self._install = functools.partial(
             environment,
             version,
-            extras=(*extras, *([FAB_REQUIREMENT] if wants_fab else []), *drivers),
+            extras=(
+                *extras,
+                *([FAB_REQUIREMENT] if wants_fab else []),
+                *([CELERY_REQUIREMENT] if self._by_celery else []),
+                *drivers,
+            ),
             project=project,
             python=python,
             exclude_newer=exclude_newer,
@@ -110,10 +124,11 @@ class Airflow:
         self._overrides = dict(env or {})
         self._auth_manager = auth_manager
         self._host = host
-        self._target = tuple(self._release.components if components is None else components)
+        known = self._release.celery_components if self._by_celery else self._release.components
+        self._target = tuple(known if components is None else components)
         self._keep = keep
-        self._on_server = database == "postgresql"
         self._server: Postgres | None = None
+        self._broker: Redis | None = None
         self._resources = contextlib.ExitStack()
         self._start_timeout = start_timeout
         self._folder: Path | None = None
@@ -122,8 +137,10 @@ class Airflow:
         self._stopped = False
         if self._on_server and self._release.minor < (2, 3):
             raise ValueError(f"Airflow {version} is started on SQLite only; PostgreSQL is for 2.3 and later")
-        if unknown := set(self._target) - set(self._release.components):
-            raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {self._release.components}")
+        if self._by_celery and self._release.minor < (2, 11):
+            raise ValueError(f"Airflow {version} is started without Celery only; it is for 2.11 and later")
+        if unknown := set(self._target) - set(known):
+            raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {known}")
 
     # -- what it is ---------------------------------------------------------------------------------------
 
@@ -156,6 +173,18 @@ class Airflow:
     def database(self) -> Database:
         """Its metadata database, as one sees it from outside."""
         return self._server or Sqlite(self.home / DATABASE_FILE)
+
+    @property
+    def server(self) -> Postgres:
+        """Its PostgreSQL server."""
+        assert self._server is not None, f"{self.name} has no server of its own"
+        return self._server
+
+    @property
+    def broker(self) -> Redis:
+        """The Redis server of its CeleryExecutor."""
+        assert self._broker is not None, f"{self.name} has no broker"
+        return self._broker
 
     @property
     def env(self) -> dict[str, str]:
@@ -201,6 +230,9 @@ class Airflow:
         if self._on_server:
             self._server = self._resources.enter_context(postgres())
             self._overrides[DATABASE_VARIABLE] = self._server.dsn(driver="postgresql+psycopg2")
+        if self._by_celery:
+            self._broker = self._resources.enter_context(redis(durable=self._durable_broker))
+            self._overrides = celery_settings(self._broker.url) | self._overrides
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=subfolder("run")))
         try:
             self._fill(installed)
@@ -300,14 +332,13 @@ class Airflow:
         self._overrides |= settings
 
     def start_component(self, *names: str, timeout: float = 60.0) -> None:
-        """Start components that were stopped, with the same port and home, and wait until all are up."""
+        """Start components that were stopped, with the same port and home, and wait until all are up.
+
+        ``triggerer-2`` is one more of its kind; it ends with the others.
+        """
         for name in names:
             self._launch(name)
         self.wait_healthy(timeout=timeout)
-
-    def start_another_triggerer(self) -> None:
-        """Start a triggerer beside the one that runs; it ends with the others."""
-        self._launch("triggerer", "another-triggerer")
 
     def stop_component(self, name: str, sig: int = signal.SIGTERM, grace: float = 15.0) -> None:
         """Signal one component and wait until it and all its descendants are gone.
@@ -318,11 +349,9 @@ class Airflow:
         self._running.stop(name, sig, grace)
         self._write_state()
 
-    def _launch(self, component: str, name: str | None = None) -> None:
-        command = [str(self._located.environment / "bin" / "airflow"), *self._release.command(component)]
-        self._running.start(
-            name or component, command, self.env if component == "api-server" else with_long_timeouts(self.env)
-        )
+    def _launch(self, name: str) -> None:
+        command = [str(self._located.environment / "bin" / "airflow"), *self._release.command(name)]
+        self._running.start(name, command, self.env if name == "api-server" else with_long_timeouts(self.env))
         self._write_state()
 
     def log(self, name: str, lines: int = 200) -> str:
@@ -372,7 +401,7 @@ class Airflow:
             return self._why_not_healthy()
 
         self._wait(problem, timeout)
-        if {"scheduler", "dag-processor"} & set(self.processes) and self._source is not None:
+        if {"scheduler", "dag-processor"} & set(map(kind, self.processes)) and self._source is not None:
             files = health.dag_files(self.dags)
             self._wait(lambda: self._why_not_parsed(files), timeout)
 
@@ -386,6 +415,9 @@ class Airflow:
         self._wait(missing, timeout)
 
     def _why_not_healthy(self) -> str | None:
+        for name in self.processes:
+            if kind(name) == "worker" and not self._running.wrote(name, "ready."):
+                return f"{name} is not ready"
         return health.unhealthy(self._release, self.url, self.database, self._running.started)
 
     def _why_not_parsed(self, files: Sequence[Path]) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.database import Database
-from dev.versions import Generation, Release
+from dev.versions import Generation, Release, kind
 
 JOB_TYPES = {
     "scheduler": "SchedulerJob",
@@ -26,19 +26,22 @@ JOB_TYPES = {
 def unhealthy(version: Release, url: str, database: Database, started: dict[str, str]) -> str | None:
     """Return why the deployment is not healthy yet, or None when it is.
 
-    `started` holds the required components and when each was started (UTC, as the database writes it): only a
-    heartbeat after that counts, since one from before a restart looks alive for half a minute.
+    `started` holds the required components and when each was started (UTC, as the database writes it): only a job that
+    began after that counts, since one from before a restart looks alive for half a minute. Two components of a kind
+    have a job each.
     """
-    beats = _heartbeats(database)
-    for name, since in started.items():
-        if name in JOB_TYPES and beats.get(JOB_TYPES[name], "") < since:
-            return f"{name} has not reported a heartbeat"
+    jobs = _jobs(database)
+    for name, since in sorted(started.items(), key=lambda each: each[1], reverse=True):
+        if kind(name) in JOB_TYPES:
+            newest = jobs.get(JOB_TYPES[kind(name)])
+            if not newest or newest.pop(0) < since:
+                return f"{name} has not reported that it runs"
     if version.web not in started:
         return None
     report = _get_json(url + version.health_path)
     if report is None:
         return f"{version.web} does not answer"
-    for name in ("metadatabase", *(name.replace("-", "_") for name in started)):
+    for name in ("metadatabase", *(kind(name).replace("-", "_") for name in started)):
         status = report.get(name, {}).get("status", "healthy")
         if status not in ("healthy", None):  # None: a 2.x without a DAG processor of its own
             return f"{name} reports {status}"
@@ -70,10 +73,13 @@ def unparsed(database: Database, files: Iterable[Path]) -> set[str]:
     return {path.name for path in files if not any(name.endswith(path.name) for name in seen)}
 
 
-def _heartbeats(database: Database) -> dict[str, str]:
-    """Return the newest heartbeat of each kind of running job."""
-    query = "SELECT job_type, max(latest_heartbeat) FROM job WHERE state = 'running' GROUP BY job_type"
-    return dict(database.query(query))
+def _jobs(database: Database) -> dict[str, list[str]]:
+    """Return when each running job was started, by its kind and the newest first."""
+    jobs: dict[str, list[str]] = {}
+    query = "SELECT job_type, start_date FROM job WHERE state = 'running' ORDER BY start_date DESC"
+    for job_type, began in database.query(query):
+        jobs.setdefault(job_type, []).append(began)
+    return jobs
 
 
 def _get_json(url: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from astronomer_remote.api import deployment as api
@@ -52,12 +52,18 @@ class Pair(NamedTuple):
 
 
 def pair(
-    local: str, remote: str, *, own_dags: Path | None = None, report: Callable[[str, str], None] | None = None
+    local: str,
+    remote: str,
+    *,
+    engine: Literal["local", "celery"] = "local",
+    own_dags: Path | None = None,
+    report: Callable[[str, str], None] | None = None,
 ) -> Pair:
     """Describe the two deployments; :func:`running` starts them.
 
     :param local: version of Airflow that runs the example DAGs.
     :param remote: version of Airflow that is driven.
+    :param engine: what runs the tasks of the local one, see :class:`Airflow`.
     :param own_dags: folder whose subfolders ``local`` and ``remote`` have a person's own DAG files.
     :param report: called with a deployment's name and a line about each step of its installation and start.
     """
@@ -66,6 +72,7 @@ def pair(
         name="local",
         project=True,
         dags=EXAMPLE_DAGS,
+        engine=engine,
         own_dags=own_dags / "local" if own_dags else None,
         env=EASY_TO_EXPLORE,
         report=partial(report, "local") if report else None,

@@ -198,6 +198,20 @@ def _airflow_3(place: Place, users: Users, auth_manager: str | None) -> dict[str
     }
 
 
+def celery_settings(broker: str) -> dict[str, str]:
+    """Return the variables that replace the LocalExecutor by the CeleryExecutor; results are kept in the database."""
+    options = {
+        "core__executor": "CeleryExecutor",
+        "core__parallelism": "16",
+        "scheduler__standalone_dag_processor": "True",
+        "celery__broker_url": broker,
+        "celery__worker_concurrency": "4",
+        # The default of a second is short for two cores that run all of this.
+        "celery__operation_timeout": "20",
+    }
+    return {f"AIRFLOW__{name.upper()}": value for name, value in options.items()}
+
+
 def with_long_timeouts(environment: Mapping[str, str]) -> dict[str, str]:
     """Return an environment in which a writer waits a minute for others; after 5 s, a scheduler would end itself.
 

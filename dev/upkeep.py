@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 
+from dev.database import ServerError
 from dev.deployments import Airflow
 
 RESTARTS = 3
@@ -66,7 +67,7 @@ class Upkeep:
             return
         try:
             problem = deployment.problem()
-        except sqlite3.OperationalError as error:  # such as a database that is locked for long
+        except (sqlite3.OperationalError, ServerError) as error:  # such as a database that is locked for long
             problem = str(error)
         line = health.seen(problem)
         if line:

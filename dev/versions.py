@@ -55,6 +55,14 @@ LINES: dict[tuple[int, int], Line] = {
 NEWEST = Line(("3.12", "3.11", "3.13", "3.14"), None)
 
 
+TWICE = ("scheduler", "triggerer", "worker")
+
+
+def kind(component: str) -> str:
+    """Return what a component is: ``scheduler-2`` is a scheduler."""
+    return re.sub(r"-\d+$", "", component)
+
+
 @dataclass(frozen=True)
 class Release:
     """A version of Airflow and what follows from it."""
@@ -97,14 +105,27 @@ class Release:
             return ("webserver", "scheduler", "triggerer")
         return ("webserver", "scheduler")
 
+    @property
+    def celery_components(self) -> tuple[str, ...]:
+        """The same with the CeleryExecutor, since 2.3.
+
+        Two schedulers of Airflow 2 that both parse the DAG files disturb each other when a file is new.
+        """
+        return (self.web, "dag-processor", *(f"{each}{more}" for more in ("", "-2") for each in TWICE))
+
     def command(self, component: str) -> list[str]:
         """Return the arguments of `airflow` that start a component.
 
         Log servers are left out, since they would listen on every network interface.
         """
         serves_logs = {"scheduler": (2, 1), "triggerer": (2, 6)}
-        since = serves_logs.get(component)
-        return [component, "--skip-serve-logs"] if since and self.minor >= since else [component]
+        name = kind(component)
+        if name == "worker":
+            # Each has a name in Celery and a file for its pid.
+            named = ["--celery-hostname", component, "--pid", f"{component}.pid"]
+            return ["celery", "worker", "--skip-serve-logs", *named]
+        since = serves_logs.get(name)
+        return [name, "--skip-serve-logs"] if since and self.minor >= since else [name]
 
     @property
     def health_path(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,19 +77,21 @@ def key(pair: Pair, mode: str, row: str) -> str:
     return f"{pair}, {mode}, {row}"
 
 
-def draw(known: Results) -> str:
-    """The table in Markdown."""
-    rows = (
-        [row, mode, *(_cell(known.get(key(pair, mode, row))) if happens(row, pair) else "" for pair in PAIRS)]
-        for row, mode in ROWS
+def draw(known: Results, pairs: Sequence[Pair] = PAIRS, rows: Sequence[tuple[str, str]] = ROWS) -> str:
+    """A table in Markdown."""
+    lines = (
+        [row, mode, *(_cell(known.get(key(pair, mode, row))) if happens(row, pair) else "" for pair in pairs)]
+        for row, mode in rows
     )
-    return markdown(["what happens", "mode", *(f"{pair.local} → {pair.remote}" for pair in PAIRS)], rows)
+    return markdown(["what happens", "mode", *(f"{pair.local} → {pair.remote}" for pair in pairs)], lines)
 
 
 def _cell(seen: dict[str, Any] | None) -> str:
     if seen is None:
         return "not run yet"
     runs, tasks = (", ".join(f"{number} {state}" for state, number in seen[of].items()) for of in ("runs", "tasks"))
+    if not runs:  # those of another operator
+        return f"tasks: {tasks}{in_attempt(seen)}"
     return f"runs: {runs}; tasks: {tasks}{in_attempt(seen)}; {seen['sent']} of {seen['requests']}"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dev.deployments import Airflow
 from dev.faults import Rule
@@ -22,6 +22,7 @@ from tests.live.kill_table import KILLS_TABLE, key
 from tests.live.local import LocalAirflow
 from tests.live.plan import Pair
 from tests.live.remote import RemoteAirflow, RemoteRun
+from tests.live.tables import Table
 from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
@@ -116,7 +117,7 @@ class Waiting:
         return self.stage.local.log(self.dag_id, found["dag_run_id"], "trigger") if found else ""
 
     @contextmanager
-    def recorded_as(self, row: str) -> Iterator[None]:
+    def recorded_as(self, row: str, table: Table = KILLS_TABLE) -> Iterator[None]:
         """Write the result into the documentation, whether it is right or not."""
         try:
             yield
@@ -128,7 +129,7 @@ class Waiting:
                 "sent": self.proxy.requests("POST", TRIGGER),
                 "requests": self.proxy.requests(),
             }
-            KILLS_TABLE.record({key(self.stage.pair, self.mode, row): seen})
+            table.record({key(self.stage.pair, self.mode, row): seen})
 
     def describe(self) -> str:
         """How things stand."""
@@ -221,7 +222,7 @@ class Stage:
         """Let the triggerer stand still, while another one does its work; afterwards there are both."""
         first = self.local.deployment.processes["triggerer"]
         with _suspended([first, *descendants({first})]):
-            self.local.deployment.start_another_triggerer()
+            self.local.deployment.start_component("triggerer-2")
             yield
 
     @contextmanager
@@ -261,14 +262,17 @@ def stage(
     pair: Pair,
     database: Literal["sqlite", "postgresql"] = "sqlite",
     remote_settings: Mapping[str, str] | None = None,
+    **local: Any,
 ) -> Iterator[Stage]:
-    """Both deployments, running; `database` is that of the local one."""
+    """Both deployments, running; `database` is that of the local one, and `local` has more of its arguments."""
     far = remote(pair.remote)
     far.configure(remote_settings or {})
-    env = LOCAL | HEARTBEATS[Release.parse(pair.local).generation]
+    env = LOCAL | HEARTBEATS[Release.parse(pair.local).generation] | local.pop("env", {})
     with (
         far,
-        Airflow(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env, database=database) as near,
+        Airflow(
+            pair.local, name="local", project=True, dags=HERE / "local_dags", env=env, database=database, **local
+        ) as near,
         ExitStack() as proxies,
     ):
         yield Stage(near, far, proxies)

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
 HERE = Path(__file__).parent
 PAIRS = [("3.3.2", "3.3.2"), ("3.0.6", "2.11.2")]
 EVENTS = 200
-KILLS = {60: ("triggerer", signal.SIGKILL), 130: ("another-triggerer", signal.SIGTERM)}
+KILLS = {60: ("triggerer", signal.SIGKILL), 130: ("triggerer-2", signal.SIGTERM)}
 """After which event which triggerer is ended, and how."""
 
 SHARE = 0.2
@@ -84,7 +84,7 @@ def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
             env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
         local = Airflow(local_version, name="local", project=True, dags=HERE / "watcher_dags", env=env)
         stack.enter_context(local)
-        local.start_another_triggerer()
+        local.start_component("triggerer-2")
         bridge = Bridge(local, remote, faulty, many)
         login, password = local.users["admin"]
         bridge.local.add_connection("home", host=local.url, login=login, password=password)
@@ -138,7 +138,7 @@ def test_no_event_is_lost_while_triggerers_are_killed(bridge: Bridge) -> None:
         if number in KILLS:
             name, sig = KILLS[number]
             local.stop_component(name, sig)
-            local.start_component("triggerer") if name == "triggerer" else local.start_another_triggerer()
+            local.start_component(name)
         time.sleep(0.25)
 
     def numbers(name: str) -> Counter[int]:
