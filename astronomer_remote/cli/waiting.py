@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from astronomer_remote.api.protocol.errors import RemoteError
@@ -13,6 +17,7 @@ from astronomer_remote.cli.remote import Remote
 
 if TYPE_CHECKING:
     from astronomer_remote.api.protocol.models import DagRun
+    from astronomer_remote.cli.live import LiveProgress
 
 LOG_LINES = 20
 """Last lines of each failed task's log that are shown."""
@@ -41,15 +46,17 @@ def wait_for(remote: Remote, run: DagRun, arguments: argparse.Namespace) -> Exit
     ).of(run)
     deadline = None if arguments.timeout is None else began + arguments.timeout
     try:
-        result = remote.run(
-            lambda deployment: deployment.poller.wait(
-                target,
-                poke_interval=arguments.poll,
-                deadline=deadline,
-                on_line=lambda line: say(remote.reword(line)),
-            ),
-            total_seconds=None if arguments.timeout is None else arguments.timeout + SECONDS_FOR_LAST_POLL,
-        )
+        with _display(run) as display:
+            result = remote.run(
+                lambda deployment: deployment.poller.wait(
+                    target,
+                    poke_interval=arguments.poll,
+                    deadline=deadline,
+                    on_line=_reworded(remote, display.line if display else say),
+                    on_poll=display.show if display else None,
+                ),
+                total_seconds=None if arguments.timeout is None else arguments.timeout + SECONDS_FOR_LAST_POLL,
+            )
     except Interrupted as interrupt:
         interrupt.reported = True
         _interrupted(remote, run, cancel=arguments.cancel_on_interrupt)
@@ -66,6 +73,22 @@ def wait_for(remote: Remote, run: DagRun, arguments: argparse.Namespace) -> Exit
     return {WaitStatus.SUCCESS: Exit.SUCCESS, WaitStatus.TIMEOUT: Exit.TIMEOUT}.get(
         result.status or WaitStatus.FAILED, Exit.FAILED
     )
+
+
+def _display(run: DagRun) -> AbstractContextManager[LiveProgress | None]:
+    """What draws the progress, if stderr is a terminal that can; ``None``: lines are printed."""
+    if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        # Airflow installs it; without Airflow, lines are enough.
+        with suppress(ModuleNotFoundError):
+            from astronomer_remote.cli.live import LiveProgress
+
+            return LiveProgress(run)
+    return nullcontext()
+
+
+def _reworded(remote: Remote, on_line: Callable[[str], None]) -> Callable[[str], None]:
+    """Changes the texts of lines, and keeps what they are."""
+    return lambda line: on_line(type(line)(remote.reword(line)))
 
 
 def _explained(remote: Remote, run: DagRun) -> dict[str, Any] | None:

@@ -107,6 +107,22 @@ def test_it_is_polled_at_a_slower_pace_than_the_run() -> None:
     ]
 
 
+def test_a_display_gets_it_with_every_poll() -> None:
+    speech, shown = Speech(V2), []
+    running, over = speech.get(speech.run()), speech.get(speech.run(state="success"))
+    remote = ScriptedRemote(version=V2)
+    flow = remote.deployment.poller.wait(
+        WaitTarget("d", run_id="r", progress=True),
+        poke_interval=5,
+        deadline=None,
+        on_line=lambda _: None,
+        on_poll=lambda run, instances: shown.append((run.state, [each.state for each in instances])),
+    )
+    remote.play(flow, running, progress(V2, "running"), running, progress(V2, "success"), over)
+    assert shown == [("running", ["running"]), ("running", ["success"])]
+    assert remote.sleeps == [5, 5]
+
+
 def test_it_is_not_requested_where_it_is_off_or_not_available() -> None:
     for version, target in ((V2, False), (EXPERIMENTAL, True)):
         speech = Speech(version)

@@ -25,6 +25,7 @@ from astronomer_remote.api.waiting.log_stream import (
     SECONDS_BETWEEN_PROGRESS,
     LogStream,
     LogWarning,
+    Progress,
     progress_line,
 )
 from astronomer_remote.api.waiting.waiter import Waiter
@@ -63,7 +64,7 @@ class RunFollower:
         run, now = waiter.followed_run, self._client.clock()
         if run is None or now < waiter.follow_due or not dialect.lists_task_instances:
             return
-        waiter.follow_due = now + max(SECONDS_BETWEEN_PROGRESS, waiter.poke_interval)
+        waiter.follow_due = now + max(0.0 if waiter.on_progress else SECONDS_BETWEEN_PROGRESS, waiter.poke_interval)
         try:
             page = yield from self._instances(run, all_of_them=bool(waiter.streams.task_ids))
             self._report_progress(waiter, run, page)
@@ -113,10 +114,12 @@ class RunFollower:
             waiter.progressing = False
             waiter.notify(f"Run {run.run_id} has {page.total} task instances, too many to log its progress.")
             return
+        if waiter.on_progress:
+            waiter.on_progress(page.items)
         line = progress_line(page.items)
         if page.items and line != waiter.progress:
             waiter.progress = line
-            waiter.notify(line)
+            waiter.notify(Progress(line))
 
     def _report_logs(self, waiter: Waiter, run: DagRun, page: PageReader[TaskInstance], *, until: float) -> Flow[None]:
         due, remarks = waiter.streams.due(page.items, complete=page.whole)

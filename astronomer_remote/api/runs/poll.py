@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from operator import setitem
 from typing import TypeVar
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
@@ -103,6 +105,7 @@ class Poller:
         deadline: float | None,
         on_line: Callable[[str], None] = log.info,
         first_pause: float | None = None,
+        on_poll: Callable[[DagRun | None, Sequence[TaskInstance]], None] | None = None,
     ) -> Flow[WaitResult]:
         """
         Poll until the wait is over.
@@ -113,12 +116,17 @@ class Poller:
         :param deadline: when to give up, in seconds since the epoch.
         :param on_line: is called with a line whenever something changed.
         :param first_pause: seconds between the first polls, from where the pause grows to ``poke_interval``.
+        :param on_poll: is called after each poll with the run and its task instances, as far as they are known. They
+            are read with every poll: one more request.
         :raises TransientError: if the remote was unreachable for
             :data:`~astronomer_remote.api.waiting.waiter.UNREACHABLE_TIMEOUT` seconds.
         """
         clock = self._client.clock
         began = clock()
         waiter = Waiter(target, poke_interval, _lines_only(on_line), answered_at=began, queued_since=began)
+        instances: list[TaskInstance] = []
+        if on_poll:
+            waiter.on_progress = partial(setitem, instances, slice(None))
         while True:
             yield from self.poll(waiter)
             if isinstance(waiter.ended, Exception):
@@ -127,6 +135,8 @@ class Poller:
                 yield from self._follower.report_last_lines(waiter)
                 return waiter.ended
             yield from self._follower.follow(waiter)
+            if on_poll:
+                on_poll(waiter.run, instances)
             left = deadline - clock() if deadline is not None else poke_interval
             if left <= 0:
                 return WaitResult(WaitStatus.TIMEOUT, waiter.summary, waiter.run)

@@ -62,6 +62,12 @@ class LogWarning(str):
     __slots__ = ()
 
 
+class Progress(str):
+    """A line about the state of the wait, which a display shows in another way."""
+
+    __slots__ = ()
+
+
 def log_sink(log: Any) -> Callable[[str], None]:
     """Returns a function that writes lines to a log, each :class:`LogWarning` as a warning."""
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from astronomer_remote.api.protocol.errors import DagRunVanished, TransientError
-from astronomer_remote.api.protocol.models import DagRun, parse_date, utc_text
-from astronomer_remote.api.waiting.log_stream import NO_STREAMS, LogStreams
+from astronomer_remote.api.protocol.models import DagRun, TaskInstance, parse_date, utc_text
+from astronomer_remote.api.waiting.log_stream import NO_STREAMS, LogStreams, Progress
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
 
 T = TypeVar("T")
@@ -68,6 +68,8 @@ class Waiter:
     missing_since: float | None = None
     """Since when its run, which was there before, is not shown."""
     progress: str = ""
+    on_progress: Callable[[Sequence[TaskInstance]], None] | None = None
+    """Gets the task instances of its run, which are then read with every poll."""
     found: bool = False
     """Whether anything of what it waits for has been there."""
     absence_explained: bool = False
@@ -137,7 +139,7 @@ class Waiter:
         self.found = self.found or self.run is not None or any(snapshot.states.values())
         if summary != self.summary:
             self.summary = summary
-            self.notify(f"Waiting for {self.target}: {summary}")
+            self.notify(Progress(f"Waiting for {self.target}: {summary}"))
         status = evaluate(snapshot, self.target)
         if status:
             self.end(WaitResult(status, summary, snapshot.run))
