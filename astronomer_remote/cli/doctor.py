@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from astronomer_remote.cli.commands import COMMON, Command, Exit
 from astronomer_remote.cli.output import print_fields, print_json
@@ -18,12 +17,10 @@ def doctor(arguments: argparse.Namespace) -> Exit:
     from astronomer_remote.api.client.retry import RetryPolicy
     from astronomer_remote.api.connection_test import ConnectionTest
 
-    # A request that fails is a finding, too.
-    once = RetryPolicy(attempts=1)
+    # A request that fails is a finding, too. It changes nothing, so it does not wake a Deployment.
+    once = RetryPolicy(attempts=1, wakes=False)
     checkup = remote_of(arguments).run(
-        # It changes nothing, so it does not wake a Deployment.
-        lambda deployment: ConnectionTest(Client(replace(deployment.settings, wake=False), retry=once)).examine(),
-        contact=False,
+        lambda deployment: ConnectionTest(Client(deployment.settings, retry=once)).examine(), contact=False
     )
     found = checkup.as_dict()
     if arguments.output == "json":

@@ -7,8 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -52,6 +51,9 @@ _READS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Task[Sett
 
 SECONDS_TO_TEST = 14.0
 """How long the Test button may take: it runs in a web server, which it must not block."""
+
+TEST_RETRY = RetryPolicy(attempts=1, wakes=False)
+"""A test changes nothing, so it does not wake a Deployment."""
 
 
 def _both(
@@ -150,10 +152,12 @@ class AstronomerHook(HttpHook):
         :return: the result of the flow.
         :raises RemoteError: see :mod:`astronomer_remote.exceptions`.
         """
+        ends = None if total_seconds is None else time.monotonic() + total_seconds
+        read = partial(self._read_settings, ends=ends)
         with airflow_exceptions():
             if self._deployment is None:
-                self._deployment = Deployment(self._read_settings())
-            return self._driver(self._deployment.settings, total_seconds).run(flow(self._deployment))
+                self._deployment = Deployment(read())
+            return self._driver(self._deployment.settings, read, ends).run(flow(self._deployment))
 
     async def async_run_flow(self, flow: Callable[[Deployment], Flow[T]]) -> T:
         """:meth:`run_flow` on an event loop."""
@@ -206,10 +210,10 @@ class AstronomerHook(HttpHook):
         try:
             with airflow_exceptions():
                 ends = time.monotonic() + SECONDS_TO_TEST
-                # A test changes nothing, so it does not wake a Deployment.
-                settings = replace(self._read_settings(parts_of_tested_connection, SECONDS_TO_TEST), wake=False)
-                hurried = Deployment(settings, retry=RetryPolicy(attempts=1))
-                return True, self._driver(settings, ends - time.monotonic()).run(hurried.describe())
+                read = partial(self._read_settings, parts_of_tested_connection, retry=TEST_RETRY, ends=ends)
+                settings = read()
+                hurried = Deployment(settings, retry=TEST_RETRY)
+                return True, self._driver(settings, read, ends).run(hurried.describe())
         except RemoteError as error:
             # It is shown in a small box of the form: what is wrong and what to do, without the request.
             return False, error.message
@@ -229,6 +233,9 @@ class AstronomerHook(HttpHook):
         """
         with airflow_exceptions():
             settings = self._read_settings()
+            if self._deployment is not None and self._deployment.settings.base_url != settings.base_url:
+                # The login of another deployment.
+                self._deployment = self._session = None
             session = self._new_session(settings)
         self.merged_extra = {
             "timeout": (settings.connect_timeout, settings.read_timeout),
@@ -263,15 +270,26 @@ class AstronomerHook(HttpHook):
         configure(session, settings)
         return session
 
-    def _driver(self, settings: Settings, total_seconds: float | None = None) -> SyncDriver:
+    def _driver(self, settings: Settings, reload: Callable[[], Settings], ends: float | None) -> SyncDriver:
         if self._session is None or self._session_pid != os.getpid():
             # After a fork, parent and child would read each other's replies from the same sockets.
             self._session, self._session_pid = self._new_session(settings), os.getpid()
-        return SyncDriver(self._session, settings, reload=self._read_settings, total_seconds=total_seconds)
+        return SyncDriver(self._session, settings, reload=reload, total_seconds=_left(ends))
 
     def _read_settings(
-        self, parts: Callable[[Any], dict[str, Any]] = connection_parts, total_seconds: float | None = None
+        self,
+        parts: Callable[[Any], dict[str, Any]] = connection_parts,
+        *,
+        retry: RetryPolicy | None = None,
+        ends: float | None = None,
     ) -> Settings:
+        """
+        Read the connection, and find the deployment's URL if it has none.
+
+        :param parts: reads the fields of an Airflow connection.
+        :param retry: when requests for the URL are retried.
+        :param ends: when to give up, by :func:`time.monotonic`.
+        """
         settings = Settings.parse(**parts(self.get_connection(self.astronomer_conn_id)))
         for value in settings.secrets:
             # Airflow masks the password and the extra as a whole, but neither single values in it nor encoded forms.
@@ -281,7 +299,12 @@ class AstronomerHook(HttpHook):
         self._was_read = True
         if settings.base_url:
             return settings
-        return run_once(Client(settings).locate(oldest), settings, total_seconds=total_seconds)
+        return run_once(Client(settings, retry=retry).locate(oldest), settings, total_seconds=_left(ends))
+
+
+def _left(ends: float | None) -> float | None:
+    """Seconds that are left. :param ends: when time is over, by :func:`time.monotonic`."""
+    return None if ends is None else max(ends - time.monotonic(), 0.0)
 
 
 class _Session(Session):
@@ -324,7 +347,7 @@ class _Authorization(AuthBase):
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         if is_within(request.url, self._settings.base_url):
-            headers = self._hook.run_flow(lambda deployment: deployment.client.authorization())
+            headers = self._hook.run_flow(lambda deployment: deployment.client.authorization(self._settings.base_url))
             for name, value in self._settings.headers.items():
                 request.headers.setdefault(name, value)
             request.headers.update(headers)

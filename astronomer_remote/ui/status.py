@@ -165,7 +165,7 @@ class Remote:
                 mask_secret(value)
             self._settings, self._since = settings, self._clock()
             # A failure is what the page has to show, at once.
-            self._deployment = Deployment(settings, retry=RetryPolicy(attempts=1))
+            self._deployment = Deployment(settings, retry=RetryPolicy(attempts=1, wakes=False))
             self._session = configure(Session(), settings)
         assert self._session is not None  # noqa: S101  # made with the deployment
         driver = SyncDriver(self._session, settings, reload=lambda: settings, total_seconds=SECONDS_PER_POLL)

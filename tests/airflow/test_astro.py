@@ -92,6 +92,24 @@ def test_the_test_says_what_to_fix_and_wakes_nothing(
     assert astro.woken == 0
 
 
+@pytest.mark.parametrize("doctor", [False, True])
+def test_neither_test_nor_doctor_wakes_it_after_they_read_the_connection_again(
+    astro: FakeAstro, remote: FakeDeployment, add_connection: Callable[..., str], doctor: bool
+) -> None:
+    add_connection("astronomer_default", password=TOKEN, extra=json.dumps({**EXTRA, "wake": True}))
+    astro.hibernate()
+    remote.disturb(401, path="/dags")
+    remote.disturb(503, times=100, path="/dags")
+    if doctor:
+        with pytest.raises(SystemExit) as end:
+            main(["doctor"])
+        assert end.value.code
+    else:
+        assert not AstronomerHook().test_connection()[0]
+    assert any(request.path.endswith("/dags") for request in remote.received)
+    assert astro.woken == 0
+
+
 def test_a_deployment_that_is_not_found_raises_the_exception_for_airflow(
     astro: FakeAstro, remote: FakeDeployment
 ) -> None:

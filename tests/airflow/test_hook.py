@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ import requests
 
 from astronomer_remote import get_provider_info
 from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.protocol import errors
 from astronomer_remote.api.protocol.models import Generation
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.compat import (
@@ -576,6 +578,36 @@ def test_the_button_does_not_block_a_web_server(
     assert sum(wait.total for wait in waits) <= 15
 
 
+@pytest.mark.parametrize("hangs", [True, False])
+def test_the_button_waits_for_no_library_longer_and_calls_it_once(
+    add_connection: Any, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    pytest.importorskip("boto3")
+    from astronomer_remote.api.logins.mwaa import Mwaa
+
+    calls: list[int] = []
+    done = threading.Event()
+
+    def web_login(self: Mwaa) -> Any:
+        calls.append(1)
+        if hangs:
+            done.wait(20)
+        raise errors.UnexpectedReply("AWS could not be reached.")
+
+    monkeypatch.setattr(Mwaa, "_web_login", web_login)
+    monkeypatch.setattr("astronomer_remote.hooks.astronomer.SECONDS_TO_TEST", 0.5 if hangs else 14.0)
+    add_connection(extra={"auth": "mwaa", "mwaa_environment": f"environment-{hangs}"})
+    began = time.monotonic()
+    try:
+        good, message = AstronomerHook().test_connection()
+    finally:
+        done.set()
+    assert not good
+    assert ("No reply to the login" if hangs else "AWS could not be reached") in message
+    assert time.monotonic() - began < 5
+    assert len(calls) == 1
+
+
 # What it inherits
 
 
@@ -591,6 +623,16 @@ def test_run_is_authenticated_and_sends_no_extra_as_a_header(start: Start, add_c
         assert request.headers["authorization"]
         known = {"accept", "accept-encoding", "authorization", "connection", "host", "user-agent", "x-gateway-key"}
         assert set(request.headers) <= known
+
+
+def test_run_sends_no_token_of_one_deployment_to_another(start: Start, add_connection: Any) -> None:
+    first, second = start("3.3.2"), start("3.3.2", "another", api_token="t0ken-of-the-second")
+    hook = AstronomerHook()
+    add_connection("astronomer_default", **first.connection())
+    assert hook.run("/api/v2/pools").status_code == 200
+    add_connection("astronomer_default", **second.connection())
+    assert hook.run("/api/v2/pools").status_code == 200
+    assert {request.headers.get("authorization") for request in second.received} <= {None, "Bearer t0ken-of-the-second"}
 
 
 def test_run_takes_data_and_headers_as_in_http_hook(remote: FakeDeployment) -> None:

@@ -29,7 +29,7 @@ from astronomer_remote.api.protocol.errors import (
     Unreachable,
 )
 from astronomer_remote.api.protocol.flow import Flow, Request, Response, TransportError
-from astronomer_remote.api.protocol.models import parse_date
+from astronomer_remote.api.protocol.models import Generation, parse_date
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.target import WaitTarget
 from astronomer_remote.api.waiting.waiter import UNREACHABLE_TIMEOUT, ConditionWaiter, Waiter
@@ -491,10 +491,22 @@ def test_an_api_that_does_not_answer_changes_nothing(reply: tuple[int, Any]) -> 
         failures.append((str(error.value), each.clock.sleeps))
     assert failures[0] == failures[1]
     assert (len(plainly.api.received), len(astro.api.received)) == (0, 1)
-    astro.clock.now += 301
+    astro.clock.now += 31
     with pytest.raises(RemoteUnavailable):
         astro.get_pool()
     assert len(astro.api.received) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_api_that_refuses_is_not_read_again_for_minutes(status: int) -> None:
+    astro = Astro(retry=RetryPolicy(attempts=1))
+    astro.api.failing = error(status, "no")
+    astro.airflow = lambda request: SLEEPS
+    for seconds, received in ((0, 1), (290, 1), (20, 2)):
+        astro.clock.now += seconds
+        with pytest.raises(RemoteUnavailable):
+            astro.get_pool()
+        assert len(astro.api.received) == received
 
 
 @pytest.mark.parametrize("status", [429, 500, 404])
@@ -537,6 +549,42 @@ def test_a_deployment_that_has_moved_is_found() -> None:
     assert astro.reloads == 1
     assert located.locate() == moved
     assert len(located.api.received) == 1
+
+
+NEW_TOKEN = "n3w-t0ken-of-the-other-deployment"
+MOVED = "https://acme.astronomer.run/moved"
+
+
+@pytest.mark.parametrize("while_", ["the version is detected", "a permission is proved"])
+def test_a_request_with_the_old_token_is_not_sent_to_where_a_deployment_has_moved(while_: str) -> None:
+    settings = replace(connection(), generation=Generation.V1)
+    Astro(settings).locate()
+    astro = Astro(replace(settings, base_url=URL))
+    astro.reloaded = replace(astro.settings, base_url=MOVED, password=NEW_TOKEN)
+    astro.api.deployment["webServerAirflowApiUrl"] = MOVED
+    seen: list[tuple[str, str | None]] = []
+    handle = astro.handle
+
+    def airflow(request: Request) -> Response | TransportError:
+        shown = request.headers.get("Authorization")
+        seen.append((astro.client.settings.base_url, shown))
+        is_version, is_pool = request.path.endswith("/version"), "/pools/" in request.path
+        found = ok({"version": "2.11.2", "git_version": None}) if is_version else ok({"name": "p", "slots": 1})
+        if astro.client.settings.base_url == MOVED:
+            return found if shown == f"Bearer {NEW_TOKEN}" else plain(401, "")
+        if while_ == "the version is detected":
+            return LOST if shown else plain(401, "")
+        if is_pool:
+            return answer(403, {"detail": None})
+        return found if is_version else LOST
+
+    def handling(request: Request) -> Response | TransportError:
+        return handle(request) if request.url else airflow(request)
+
+    astro.handle = handling  # type: ignore[method-assign]  # of this one
+    assert astro.get_pool().name == "p"
+    assert (URL, f"Bearer {TOKEN}") in seen
+    assert {shown for url, shown in seen if url == MOVED} == {None, f"Bearer {NEW_TOKEN}"}
 
 
 @pytest.mark.parametrize("given", [NAME, DEPLOYMENT_ID])
@@ -694,7 +742,7 @@ def test_one_that_is_down_for_another_reason_is_not_woken(status: str) -> None:
     ],
 )
 def test_one_that_cannot_be_woken_is_reported_and_not_tried_again(reply: tuple[int, Any], said: str) -> None:
-    astro = Astro(connection(URL, wake=True))
+    astro = Astro(connection(URL, wake=True), RetryPolicy(attempts=1))
     astro.api.hibernate()
     astro.airflow = lambda request: SLEEPS
     answer_as_usual = astro.api.answer
@@ -712,7 +760,23 @@ def test_one_that_cannot_be_woken_is_reported_and_not_tried_again(reply: tuple[i
         with pytest.raises(RemoteUnavailable, match=said):
             astro.get_pool()
     assert astro.api.woken == 1
+    for seconds, woken in ((31, 1 if reply[0] == 403 else 2), (301, 2 if reply[0] == 403 else 3)):
+        astro.clock.now += seconds
+        with pytest.raises(RemoteUnavailable, match=said):
+            astro.get_pool()
+        assert astro.api.woken == woken
     assert not [seconds for seconds in astro.clock.sleeps if seconds == 10.0]
+
+
+def test_a_policy_that_wakes_nothing_holds_after_the_connection_was_read_again() -> None:
+    astro = Astro(connection(URL, wake=True), RetryPolicy(attempts=1, wakes=False))
+    astro.api.hibernate()
+    astro.reloaded = replace(astro.settings, read_timeout=31.0)
+    replies = [SLEEPS, plain(401, ""), ok({"version": "3.3.2"})]
+    astro.airflow = lambda request: replies.pop()
+    with pytest.raises(RemoteUnavailable, match="is hibernating"):
+        astro.get_pool()
+    assert (astro.reloads, astro.api.woken) == (1, 0)
 
 
 def test_a_wake_up_that_was_interrupted_is_repeated() -> None:

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.client.retry import RetryPolicy
-from astronomer_remote.api.protocol.errors import AccessDenied, AuthenticationFailed, RemoteUnavailable, UnexpectedReply
+from astronomer_remote.api.protocol.errors import (
+    AccessDenied,
+    AuthenticationFailed,
+    DeploymentChanged,
+    RemoteUnavailable,
+    UnexpectedReply,
+)
 from astronomer_remote.api.protocol.flow import Request, Response, Sleep
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import (
@@ -544,6 +550,32 @@ def test_a_connection_that_points_elsewhere_meanwhile_is_detected_again() -> Non
     step = flow.send(replace(settings, base_url="https://elsewhere.example.com", password="n3w"))
     assert isinstance(step, Request)
     assert (step.path, shown(step)) == ("/api/v2/version", None)
+
+
+def test_a_password_is_not_sent_to_where_the_connection_points_now() -> None:
+    elsewhere = replace(USER, base_url="https://elsewhere.example.com", password="n3w")
+    remote = ScriptedRemote(USER, V2)
+    flow = remote.deployment.get_pool("p")
+    step = next(flow)
+    assert isinstance(step, Request)
+    assert step.path == "/auth/token"
+    assert isinstance(flow.send(plain(503, "")), Sleep)
+    # Another flow of this client has read the connection again meanwhile.
+    remote.client.settings, remote.client._authentication, remote.client._dialect = elsewhere, None, None
+    probes = [flow.send(None), flow.send(answer(404, {"detail": "no"}))]
+    assert [(each.path, shown(each), each.body) for each in probes] == [
+        ("/api/v2/version", None, None),
+        ("/api/v1/version", None, None),
+    ]
+    # The login that fits that deployment, not the old one.
+    assert shown(flow.send(ok({"version": V1}))) == "Basic " + base64.b64encode(b"me:n3w").decode()
+
+
+def test_headers_for_another_program_are_only_of_the_deployment_that_it_calls() -> None:
+    remote = ScriptedRemote(KEY, V2)
+    assert remote.play(remote.client.authorization(URL)) == {"Authorization": "Bearer k3y"}
+    with pytest.raises(DeploymentChanged, match=r"points to https://airflow\.example\.com now"):
+        remote.play(remote.client.authorization("https://elsewhere.example.com"))
 
 
 def test_a_flow_that_is_refused_after_another_read_the_new_secret_sends_the_new_one() -> None:

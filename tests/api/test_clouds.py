@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from astronomer_remote.api.protocol.errors import (
     InvalidSettings,
     NotFound,
     RemoteError,
+    RequestRefused,
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Request, Response
@@ -184,6 +186,43 @@ def test_refusals_of_aws(service: Cloud, failure: tuple[int, str], error: type[R
         Mwaa(mwaa().credentials)._web_login()
     assert raised.value.detail == "the reason of AWS"
     assert raised.value.status == failure[0]
+
+
+def test_what_aws_says_is_masked_cleaned_and_short(service: Cloud) -> None:
+    said = f"no access\x1b[2J for {KEYS['password']}\n2026 INFO forged {'x' * 5000}"
+    service.failure = 403, {"code": "AccessDeniedException", "message": said}
+    remote = ScriptedRemote(mwaa(None))
+    with pytest.raises(AuthenticationFailed, match="CreateWebLoginToken") as error:
+        remote.play(remote.client.locate())
+    text = f"{error.value} {error.value!r}"
+    assert KEYS["password"] not in text
+    assert "no access" in text
+    assert "***" in text
+    assert "\x1b" not in text
+    assert "\n" not in text
+    assert len(str(error.value)) < 2500
+
+
+def test_secrets_of_a_role_are_masked_in_what_aws_says(service: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_as_usual = Cloud.answer
+
+    def refuse(self: Cloud, path: str, authorization: str, body: str) -> tuple[int, str, str]:
+        if path.startswith("/webtoken/"):
+            self.failure = 403, {"code": "AccessDeniedException", "message": "not with session-t0ken-of-the-role"}
+        return answer_as_usual(self, path, authorization, body)
+
+    monkeypatch.setattr(Cloud, "answer", refuse)
+    remote = ScriptedRemote(mwaa(None, aws_role_arn=ROLE))
+    with pytest.raises(AuthenticationFailed, match=r"not with \*\*\*"):
+        remote.play(remote.client.locate())
+
+
+@pytest.mark.parametrize("auth", ["mwaa", "composer"])
+def test_a_token_of_the_machines_identity_is_not_sent_without_a_check_of_the_certificate(auth: str) -> None:
+    make = {"mwaa": mwaa, "composer": composer}[auth]
+    with pytest.raises(InvalidSettings, match=f"With auth='{auth}', the connection's verify must be on"):
+        make(verify=False)
+    assert make(verify="true", proxy="http://proxy.example.com:3128").verify
 
 
 def test_aws_that_does_not_answer_and_credentials_that_are_missing(
@@ -367,11 +406,27 @@ def test_what_else_google_auth_may_do(
         login._access_token()
 
 
-@pytest.mark.parametrize("content", [None, "no JSON with a s3cret", '{"type": "external_account", "s3cret": 1}'])
-def test_a_key_file_is_only_a_service_accounts(service: Cloud, tmp_path: Path, content: str | None) -> None:
+KEY_FILES: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: None,
+    "no JSON": lambda path: path.write_text("no JSON with a s3cret"),
+    "no object": lambda path: path.write_text('["s3cret"]'),
+    "no fields": lambda path: path.write_text('{"type": "service_account", "s3cret": 1}'),
+    "odd fields": lambda path: path.write_text(
+        '{"type": "service_account", "client_email": 1, "token_uri": 2, "private_key": 3}'
+    ),
+    "another kind": lambda path: path.write_text('{"type": "external_account", "s3cret": 1}'),
+    "too large": lambda path: path.write_text('{"type": "service_account"}' + " " * 64 * 1024),
+    "a folder": lambda path: path.mkdir(),
+    "a named pipe": os.mkfifo,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("make", KEY_FILES.values(), ids=KEY_FILES)
+def test_a_key_file_is_only_a_service_accounts(service: Cloud, tmp_path: Path, make: Callable[[Path], object]) -> None:
     path = tmp_path / "key.json"
-    if content is not None:
-        path.write_text(content)
+    make(path)
     remote = ScriptedRemote(composer(google_key_file=str(path)), V2)
     with pytest.raises(InvalidSettings, match="must be the JSON key of a service account") as raised:
         remote.play(remote.deployment.get_pool("p"))
@@ -387,8 +442,11 @@ def test_the_url_of_an_environment_of_composer_is_found_by_its_name(service: Clo
     assert remote.play(remote.client.locate(), Turn(LOOKUP, reply, authorization=token)).base_url == AIRFLOW_URI
     assert remote.requests[0].url == f"https://composer.googleapis.com/v1/{ENVIRONMENT}"
     for turn, error, said in (
-        (answer(403, {"error": {"message": "no"}}), AuthenticationFailed, "roles/composer.user"),
+        (answer(403, {"error": {"message": "It is disabled."}}), AuthenticationFailed, "roles/composer.user.*disabled"),
         (answer(404, {}), NotFound, "There is no environment"),
+        (answer(400, {"error": {"message": "no such region"}}), RequestRefused, "refused to show .*no such region"),
+        (answer(400, {"error": "odd"}), RequestRefused, "refused to show"),
+        (page(412), RequestRefused, "refused to show"),
         (ok({"config": {"airflowUri": "https://evil.example.com"}}), InvalidSettings, "no token is sent there"),
         (ok({"config": {"airflowUri": f"{AIRFLOW_URI}.example.com"}}), InvalidSettings, "no token is sent there"),
         (ok({"config": {"airflowUri": AIRFLOW_URI.replace("s:", ":")}}), InvalidSettings, "no token is sent there"),

@@ -116,7 +116,7 @@ class SimulatedTask:
             patch.setattr(module, "async_driver", self._async_driver)
         patch.setattr(asyncio, "to_thread", _at_once)
         patch.setattr(AstronomerHook, "async_settings", self._settings)
-        patch.setattr(AstronomerHook, "_read_settings", lambda *_: remote.settings)
+        patch.setattr(AstronomerHook, "_read_settings", lambda *_, **__: remote.settings)
 
     def run(self, task: Task) -> tuple[Any, dict[str, Any]]:
         """Run a task to its end. :return: its result, and the XComs that it pushed."""

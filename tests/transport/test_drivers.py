@@ -18,6 +18,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ import aiohttp
 import pytest
 import requests
 
-from astronomer_remote.api.protocol.errors import InvalidSettings
+from astronomer_remote.api.protocol.errors import InvalidSettings, Unreachable
 from astronomer_remote.api.protocol.flow import (
     Flow,
     Reload,
@@ -35,6 +36,7 @@ from astronomer_remote.api.protocol.flow import (
     Response,
     Sleep,
     TransportError,
+    blocking,
     compute,
     path,
     request_to,
@@ -1295,3 +1297,39 @@ def test_a_connection_that_is_read_again_trusts_other_authorities_for_another_ho
     before, after = run(flow(), settings, lambda: replace(settings, ca_file=certificate.file))
     assert isinstance(before, TransportError)
     assert after.status == 200
+
+
+def test_a_library_that_blocks_is_left_alone_when_the_time_is_over() -> None:
+    settings = Settings("http://127.0.0.1:9")
+    done = threading.Event()
+    with configure(requests.Session(), settings) as session:
+        driver = SyncDriver(session, settings, reload=lambda: settings, total_seconds=0.3)
+        assert driver.run(blocking(lambda: 1)) == 1
+        started = time.monotonic()
+        try:
+            for _ in range(2):
+                with pytest.raises(Unreachable, match=r"No reply to the login: the time for it, 0.3 s in all, is over"):
+                    driver.run(blocking(lambda: done.wait(20)))
+        finally:
+            done.set()
+    assert time.monotonic() - started < 5
+
+
+def test_a_library_that_blocks_does_not_hold_up_the_threads_of_the_event_loop() -> None:
+    settings = Settings("http://127.0.0.1:9")
+    done = threading.Event()
+
+    async def reload() -> Settings:
+        return settings
+
+    async def wait() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        async with async_driver(settings, reload) as driver:
+            waits = [asyncio.create_task(driver.run(blocking(lambda: done.wait(20)))) for _ in range(2)]
+            # The one thread of the event loop is free.
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 10) == 1
+            done.set()
+            return await asyncio.gather(*waits)
+
+    assert asyncio.run(wait()) == [True, True]

@@ -130,7 +130,7 @@ class Client:
         login = find(self.settings.authentication)(self.settings.credentials)
 
         def look_up() -> Flow[str]:
-            return (yield from self._retrying(lambda: _guarded(login, login.locate(self._send_for(login)))))
+            return (yield from self._retrying(lambda: self._guarded(login, login.locate(self._send_for(login)))))
 
         url = yield from Place.of(self.settings).find(look_up, self.clock, oldest)
         return replace(self.settings, base_url=url)
@@ -151,6 +151,9 @@ class Client:
                 if reloaded or not (yield from self._reload()):
                     raise responses.login_refused(error) from None
                 reloaded = True
+            except DeploymentChanged:
+                # With the login of the other one, then.
+                continue
         return self._dialect
 
     def _detect(self) -> Flow[Dialect]:
@@ -309,8 +312,13 @@ class Client:
         refreshed = reloaded = False
         while True:
             authentication, shown, response = yield from self._send_with_login(request)
-            if not authentication.refused(response) or (yield from self._is_authenticated(response, shown)):
+            if not authentication.refused(response):
                 return response
+            try:
+                if (yield from self._is_authenticated(response, authentication, shown)):
+                    return response
+            except DeploymentChanged:
+                continue
             # Another flow of this client may have met the same refusal and refreshed the login.
             stale = authentication is not self._authentication or authentication.headers() != shown
             if not refreshed and (stale or authentication.refresh()):
@@ -326,7 +334,6 @@ class Client:
             authentication = yield from self._authenticate()
             # Again, since the connection may have been read again.
             self._check_read_only(request, f"send {request.method} {request.path}")
-            self._check_deployment(request)
             shown = authentication.headers()
             outcome = yield from self._attempt(request.with_headers(shown))
             if isinstance(outcome, Response):
@@ -346,20 +353,27 @@ class Client:
         if request.only_at not in (None, self.settings.base_url):
             raise DeploymentChanged(
                 f"The connection points to {self.settings.base_url} now. This request was made for {request.only_at} "
-                "and was not sent, since it contains numbers of that deployment.",
+                "and was not sent, since it contains numbers or credentials of that deployment.",
                 method=request.method,
                 path=request.path,
             )
 
-    def authorization(self) -> Flow[dict[str, str]]:
-        """Headers that authenticate a request which another program sends."""
+    def authorization(self, only_at: str | None = None) -> Flow[dict[str, str]]:
+        """
+        Headers that authenticate a request which another program sends.
+
+        :param only_at: URL of the deployment that the request is sent to.
+        :raises DeploymentChanged: if the connection, read again, points to another one.
+        """
         authentication = yield from self._authenticate()
+        self._check_deployment(Request("GET", "/", only_at=only_at))
         return dict(authentication.headers())
 
     def _authenticate(self) -> Flow[Authentication]:
-        dialect = yield from self.dialect()
         reloaded = False
         while True:
+            # The connection, read again, may point to a deployment of another generation.
+            dialect = yield from self.dialect()
             if self._authentication is None:
                 self._authentication = choose(self.settings, dialect.generation)
                 self._authentication.remote_is(dialect.generation, dialect.version)
@@ -381,6 +395,8 @@ class Client:
                     self._logging_in = False
                 if not reloaded:
                     raise
+            except DeploymentChanged:
+                continue
             else:
                 if authentication is self._authentication:
                     return authentication
@@ -401,10 +417,25 @@ class Client:
     def _log_in(self, authentication: Authentication) -> Flow[None]:
         # What it sends to get a token may be repeated by the reply.
         self._redaction.add(authentication.issued)
-        yield from _guarded(authentication, authentication.prepare(self.clock(), self._send_for(authentication)))
+        yield from self._guarded(authentication, authentication.prepare(self.clock(), self._send_for(authentication)))
         self._redaction.add(authentication.issued)
 
-    def _is_authenticated(self, response: Response, shown: Mapping[str, str]) -> Flow[bool]:
+    def _guarded(self, login: Authentication, flow: Flow[T]) -> Flow[T]:
+        """Run a flow of a login, which may be of another package or use a library that raises anything."""
+        try:
+            return (yield from flow)
+        except RemoteError as error:
+            # The words of a library's service may repeat what it got.
+            self._redaction.add(login.issued)
+            error.redact(self.redact)
+            raise
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # Its text may hold a secret, as of a reply that a library cannot read.
+            raise UnexpectedReply(f"The login {type(login).__name__} failed: {type(error).__name__}.") from None
+
+    def _is_authenticated(self, response: Response, login: Authentication, shown: Mapping[str, str]) -> Flow[bool]:
         """
         Whether a 403 is about a missing permission, not about the login.
 
@@ -413,7 +444,9 @@ class Client:
         dialect = yield from self.dialect()
         if response.status != 403 or not shown or dialect.distinguishes_bad_credentials:
             return False
-        proof = yield from self._send_with_retries(dialect.proof().request.with_headers(shown))
+        proof = yield from self._send_with_retries(
+            replace(dialect.proof().request.with_headers(shown), only_at=login.credentials.base_url)
+        )
         return proof.status == 200
 
     def _reload(self) -> Flow[bool]:
@@ -505,6 +538,8 @@ class Client:
             if login:
                 # A reply may repeat what a request contains.
                 self._redaction.add(login.issued)
+                if not request.url:
+                    request = replace(request, only_at=login.credentials.base_url)
             return self._send_with_retries(request)
 
         return send_for
@@ -527,6 +562,7 @@ class Client:
         :return: the reply, or the failure after which a retry is safe.
         :raises TransientError: the failure after which it is not.
         """
+        self._check_deployment(request)
         began = self.clock()
         try:
             response = self._redacted(request, (yield from send(request)))
@@ -566,10 +602,15 @@ class Client:
         outage = None if request.url or failure.status not in OUTAGES else Outage.of(self.settings)
         if outage is None:
             return
-        yield from outage.explain(failure, self.clock, self._send_once, wake=self.settings.wake)
+        yield from outage.explain(failure, self.clock, self._send_once, wake=self._wakes)
         if outage.url and Place.of(self.settings).move(self.settings.base_url, outage.url):
             log.warning("The Deployment has moved from %s to %s", self.settings.base_url, outage.url)
             yield from self._reload()
+
+    @property
+    def _wakes(self) -> bool:
+        # The connection may have been read again, so the settings alone do not decide it.
+        return self.settings.wake and self._retry.wakes
 
     def astro_status(self) -> Flow[str]:
         """A sentence on the Deployment from the Astro API; empty if the connection does not name one."""
@@ -578,7 +619,7 @@ class Client:
 
     def _record_answer(self, response: Response) -> None:
         """Record that a Deployment that was woken has answered."""
-        outage = Outage.of(self.settings) if self.settings.wake and response.status not in OUTAGES else None
+        outage = Outage.of(self.settings) if self._wakes and response.status not in OUTAGES else None
         if outage:
             outage.answered()
 
@@ -609,14 +650,3 @@ def one_retry_budget(method: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
         return shared
 
     return flow
-
-
-def _guarded(login: Authentication, flow: Flow[T]) -> Flow[T]:
-    """Run a flow of a login, which may be of another package or use a library that raises anything."""
-    try:
-        return (yield from flow)
-    except (RemoteError, TransportError):
-        raise
-    except Exception as error:  # noqa: BLE001
-        # Its text may hold a secret, as of a reply that a library cannot read.
-        raise UnexpectedReply(f"The login {type(login).__name__} failed: {type(error).__name__}.") from None

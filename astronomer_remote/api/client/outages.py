@@ -33,8 +33,8 @@ OUTAGES = frozenset({None, 502, 503, 504})
 SECONDS_BETWEEN_CHECKS = 30.0
 """How often the Astro API is read at most."""
 
-SECONDS_AFTER_FAILURE = 300.0
-"""The same after it did not answer, or refused the token."""
+SECONDS_AFTER_REFUSAL = 300.0
+"""The same after it refused the request."""
 
 SECONDS_TO_WAKE = 600.0
 """How long a Deployment may take to wake up; Astro speaks of about a minute."""
@@ -130,11 +130,11 @@ class Outage:
             self._deployment, self._problem = None, error.message
         except (AuthenticationFailed, AccessDenied) as error:
             self._deployment, self._problem = None, f"Why is not known: {error}"
-            self._next_check = now + SECONDS_AFTER_FAILURE
+            self._next_check = now + SECONDS_AFTER_REFUSAL
         except RemoteError as error:
             log.debug("The Astro API does not show what is wrong: %s", error)
             self._deployment, self._problem = None, ""
-            self._next_check = now + SECONDS_AFTER_FAILURE
+            self._next_check = now + _pause_after(error)
 
     def _wake(self, deployment: AstroDeployment, now: float, send: Send) -> Flow[None]:
         """Wake the Deployment, unless that was done by this process or another one."""
@@ -142,7 +142,7 @@ class Outage:
             woken_at, problem = self._woken_at, self._wake_problem
             lately = woken_at is not None and now - woken_at < 2 * SECONDS_TO_WAKE
             # A request whose reply was lost may have woken it all the same.
-            refused = problem is not None and now - problem[0] < SECONDS_AFTER_FAILURE and not deployment.kept_awake
+            refused = problem is not None and now < problem[0] and not deployment.kept_awake
             if lately or refused or not (deployment.hibernates or deployment.kept_awake):
                 return
             self._woken_at, self._wake_problem, self._logged = now, None, False
@@ -153,7 +153,7 @@ class Outage:
             yield from self._api.wake(deployment, now + SECONDS_AWAKE, send)
             woken = True
         except RemoteError as error:
-            self._wake_problem = now, f"It could not be woken: {error}"
+            self._wake_problem = now + _pause_after(error), f"It could not be woken: {error}"
         finally:
             if not woken:
                 self._woken_at = None
@@ -177,3 +177,8 @@ class Outage:
             return f"{text} {problem[1]}"
         late = self._woken_at is not None and deployment.status != HEALTHY
         return f"{text} It did not wake up within {SECONDS_TO_WAKE / 60:.0f} minutes." if late else text
+
+
+def _pause_after(error: RemoteError) -> float:
+    """Seconds until the Astro API gets another request after one that failed."""
+    return SECONDS_BETWEEN_CHECKS if isinstance(error, TransientError) else SECONDS_AFTER_REFUSAL

@@ -20,6 +20,7 @@ class RetryPolicy:
     :param first_wait: seconds before the second attempt, doubled for each further one.
     :param longest_wait: cap of a wait.
     :param longest_retry_after: cap of a ``Retry-After`` header.
+    :param wakes: whether a deployment that hibernates is woken if the connection says so.
     :param waits_for_wake: whether a request waits for a deployment that was woken; else it fails, which is not counted.
     """
 
@@ -28,6 +29,7 @@ class RetryPolicy:
     first_wait: float = 1.0
     longest_wait: float = 30.0
     longest_retry_after: float = 60.0
+    wakes: bool = True
     waits_for_wake: bool = True
 
     def wait(self, attempt: int, elapsed: float, jitter: float, retry_after: float | None = None) -> float | None:

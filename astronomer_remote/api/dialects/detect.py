@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from astronomer_remote.api.dialects.base import Dialect
@@ -89,7 +90,7 @@ def _with_login(
 ) -> Flow[Response]:
     for _ in range(LOGIN_ATTEMPTS):
         yield from prepare(login)
-        reply = yield from send(request.with_headers(login.headers()))
+        reply = yield from send(replace(request.with_headers(login.headers()), only_at=login.credentials.base_url))
         if not (login.refused(reply) and login.refresh()):
             return reply
     raise AuthenticationFailed(

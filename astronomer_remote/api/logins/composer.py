@@ -8,7 +8,10 @@ supported.
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import stat
 from datetime import timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ from astronomer_remote.api.protocol.errors import (
     AuthenticationFailed,
     InvalidSettings,
     NotFound,
+    RequestRefused,
     UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Flow, Response, blocking, request_to
@@ -40,6 +44,9 @@ AIRFLOW_URL = re.compile(r"https://(?:[a-z0-9-]{1,63}\.)+composer(?:\.byoid)?\.g
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
+LARGEST_KEY_FILE = 64 * 1024
+"""Bytes of a key's file; a key has less than 4 KiB."""
+
 LOGGERS = ("google.auth.transport.requests", "google.auth.transport._helpers", "google.auth._helpers")
 
 
@@ -51,6 +58,7 @@ class Composer(TokenLogin):
     """
 
     fields = ("composer_environment", "google_key_file")
+    must_verify = True
     place = "composer_environment"
 
     def __init__(self, credentials: Credentials) -> None:
@@ -99,18 +107,22 @@ class Composer(TokenLogin):
         self._shown = token.text
         headers = {"Authorization": f"Bearer {token.text}"}
         reply = yield from send(request_to(self.urls[0], method="GET", headers=headers))
+        name = self.urls[0].removeprefix(f"{API}/")
+        facts: dict[str, Any] = {"status": reply.status, "detail": _reason(reply)}
         if reply.status in (401, 403):
             raise AuthenticationFailed(
-                f"The Composer API does not show the environment {self.urls[0].removeprefix(API)!r} to "
-                f"{self.account or 'these credentials'}. They need the role Composer User (roles/composer.user). Or "
-                "set the connection's host to the environment's URL.",
-                status=reply.status,
+                f"The Composer API does not show the environment {name!r} to {self.account or 'these credentials'}. "
+                "They need the role Composer User (roles/composer.user). Or set the connection's host to the "
+                "environment's URL.",
+                **facts,
             )
         if reply.status == 404:
-            raise NotFound(
-                f"There is no environment {self.urls[0].removeprefix(API)!r}. Check the connection's "
+            raise NotFound(f"There is no environment {name!r}. Check the connection's composer_environment.", **facts)
+        if 400 <= reply.status < 500:
+            raise RequestRefused(
+                f"The Composer API refused to show the environment {name!r}. Check the connection's "
                 "composer_environment.",
-                status=404,
+                **facts,
             )
         return _airflow_url(reply)
 
@@ -154,17 +166,47 @@ class Composer(TokenLogin):
 
         try:
             # Only the key of a service account: other kinds of files may name programs to run and hosts to call.
-            key: GoogleCredentials = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
-                path, scopes=SCOPES
+            key: GoogleCredentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+                _key_in(path), scopes=SCOPES
             )
-        except (OSError, ValueError) as error:
-            # The text of a ValueError may repeat what is in the file.
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            # The text of the others may repeat what is in the file.
             why = error.strerror if isinstance(error, OSError) else "it is not such a key"
             raise InvalidSettings(
-                f"The connection's google_key_file {path!r} must be the JSON key of a service account, readable by "
-                f"workers and triggerer: {why}."
+                f"The connection's google_key_file {path!r} must be the JSON key of a service account, a regular file "
+                f"of at most {LARGEST_KEY_FILE // 1024} KiB that workers and triggerer may read: {why}."
             ) from None
         return key
+
+
+def _key_in(path: str) -> dict[str, Any]:
+    """
+    The key in a file.
+
+    :raises OSError: if it cannot be opened.
+    :raises ValueError: if it is no JSON key of a service account.
+    """
+    # A named pipe is opened without waiting for its writer.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("not a regular file")
+        text = file.read(LARGEST_KEY_FILE + 1)
+    if len(text) > LARGEST_KEY_FILE:
+        raise ValueError("too large")
+    key = json.loads(text)
+    if not isinstance(key, dict) or key.get("type") != "service_account":
+        raise ValueError("another kind of key")
+    return key
+
+
+def _reason(reply: Response) -> str | None:
+    """Why Google refuses a request, in its own words."""
+    try:
+        error = reply.json().get("error")
+    except (ValueError, AttributeError):
+        return None
+    message = error.get("message") if isinstance(error, dict) else None
+    return reply.redact(message) if isinstance(message, str) and message else None
 
 
 def _airflow_url(reply: Response) -> str:

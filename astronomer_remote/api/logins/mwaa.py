@@ -83,6 +83,7 @@ class Mwaa(TokenLogin):
 
     needs = ("mwaa_environment",)
     fields = ("mwaa_environment", "aws_region", "aws_profile", "aws_role_arn")
+    must_verify = True
     place = "mwaa_environment"
 
     def __init__(self, credentials: Credentials) -> None:
@@ -109,6 +110,7 @@ class Mwaa(TokenLogin):
         self._logins = list(LOGINS.values())
         self._web_token = ""
         self._cookie = ""
+        self._role_secrets: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -162,7 +164,7 @@ class Mwaa(TokenLogin):
 
     @property
     def issued(self) -> tuple[str, ...]:
-        return (*super().issued, self._web_token)
+        return (*super().issued, self._web_token, *self._role_secrets)
 
     def _refusal(self, replies: list[Response]) -> RemoteError:
         said = ", ".join(f"{path} → {reply.status}" for (path, _), reply in zip(self._logins, replies, strict=True))
@@ -234,6 +236,7 @@ class Mwaa(TokenLogin):
             return session
         sts = session.client("sts", config=_config())
         granted = sts.assume_role(RoleArn=role, RoleSessionName="astronomer-remote")["Credentials"]
+        self._role_secrets = granted["SecretAccessKey"], granted["SessionToken"]
         return boto3.Session(
             aws_access_key_id=granted["AccessKeyId"],
             aws_secret_access_key=granted["SecretAccessKey"],

@@ -133,6 +133,9 @@ class Authentication:
     """Whether it can log in before the remote's version of Airflow is known. The detection sends its headers only if
     a request without them is refused."""
 
+    must_verify: ClassVar[bool] = False
+    """Whether ``verify`` must be on: what it sends belongs to the machine, not to the connection."""
+
     account: str | None = None
     """Who its service says that the credentials belong to. The Test button shows it instead of the user name."""
 

@@ -30,6 +30,7 @@ Each error has what is known of the request and the reply; its text says what ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from astronomer_remote.api.protocol import untrusted
@@ -75,6 +76,12 @@ class RemoteError(Exception):
     def restated(self, kind: type[E], message: str) -> E:
         """What is known of the same request and reply, as another error."""
         return kind(message, status=self.status, method=self.method, path=self.path, detail=self.detail)
+
+    def redact(self, hide: Callable[[str], str]) -> None:
+        """Hide secrets in its texts. :param hide: returns a text without them."""
+        self.message = hide(self.message)
+        self.args = (self.message,)
+        self.detail = None if self.detail is None else hide(self.detail)
 
     @staticmethod
     def _readable(message: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from astronomer_remote.api.protocol import untrusted
+from astronomer_remote.api.protocol.errors import Unreachable
 
 T = TypeVar("T")
 
@@ -68,8 +69,8 @@ class Request:
     :param reads: whether it changes nothing in the remote; by default what :func:`only_reads` says.
     :param largest_reply: how many bytes of the reply's body are read at most.
     :param url: where to send it instead of the deployment, see :func:`request_to`.
-    :param only_at: URL of the deployment whose numbers it contains: it is not sent to another one. ``None`` if it
-        contains none.
+    :param only_at: URL of the deployment whose numbers or credentials it contains: it is not sent to another one.
+        ``None`` if it contains none; the client adds its credentials to each attempt.
     """
 
     method: str
@@ -403,9 +404,13 @@ def blocking(work: Callable[[], T]) -> Flow[T]:
     """
     Call a library that blocks, in a thread beside an event loop. It has to limit its own time.
 
+    :raises Unreachable: if the caller's own time is over before.
     :raises: what it raises.
     """
-    return (yield from compute(work, blocks=True))
+    try:
+        return (yield from compute(work, blocks=True))
+    except TransportError as error:
+        raise Unreachable(f"No reply to the login: {error.reason}.") from None
 
 
 def compute(work: Callable[[], T], *, blocks: bool = False) -> Flow[T]:

@@ -170,6 +170,11 @@ class Settings:
         for name in login_class.needs:
             if not has.get(name):
                 raise InvalidSettings(f"auth={auth!r} needs the connection's {name}.")
+        if login_class.must_verify and not settings.verify:
+            raise InvalidSettings(
+                f"With auth={auth!r}, the connection's verify must be on: what is sent belongs to an identity of the "
+                "machine. For a private authority, set ca_file."
+            )
         settings._check_token()
         settings._check_wake()
         # Raises what else is wrong for this login.

@@ -14,7 +14,9 @@ import asyncio
 import io
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -105,7 +107,7 @@ class AsyncDriver:
             return await self._sleep(step.seconds)
         if isinstance(step, Compute):
             if step.blocks:
-                return await asyncio.to_thread(step.run)
+                return await _in_own_thread(step.run)
             async with _one_at_a_time():
                 return await asyncio.to_thread(step.run)
         settings = await self._reload()
@@ -182,6 +184,24 @@ def _one_at_a_time() -> asyncio.Lock:
     of them and let the event loop wait for its turn longer.
     """
     return _COMPUTING.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+THREADS = 8
+"""Libraries that are waited for at a time, each for a login."""
+
+_THREADS: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+
+
+async def _in_own_thread(work: Callable[[], Any]) -> Any:
+    """
+    Call what blocks in a thread of our own.
+
+    Those of :func:`asyncio.to_thread` are few, and everything else on the event loop needs them: name resolution, too.
+    """
+    loop = asyncio.get_running_loop()
+    if loop not in _THREADS:
+        _THREADS[loop] = ThreadPoolExecutor(THREADS, thread_name_prefix="astronomer-remote-login")
+    return await loop.run_in_executor(_THREADS[loop], copy_context().run, work)
 
 
 def _named(fields: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable
 from http.cookiejar import DefaultCookiePolicy
@@ -97,18 +98,31 @@ class SyncDriver:
         if isinstance(step, Sleep):
             return self._sleep(min(step.seconds, max(self._ends - time.monotonic(), 0.0)))
         if isinstance(step, Compute):
-            return step.run()
+            return self._call(step) if step.blocks and self._total is not None else step.run()
         settings = self._reload()
         if settings != self._settings:
             self._settings = settings
             configure(self._session, settings)
         return settings
 
+    def _call(self, step: Compute) -> Any:
+        """Wait for a library as long as there is time. It is left alone after that, until its own time is over."""
+        outcomes: list[Any] = []
+        thread = threading.Thread(
+            target=lambda: outcomes.append(step.run()), name="astronomer-remote-login", daemon=True
+        )
+        thread.start()
+        thread.join(max(self._ends - time.monotonic(), 0.0))
+        return outcomes[0] if outcomes else self._out_of_time()
+
+    def _out_of_time(self) -> TransportError:
+        return TransportError(f"the time for it, {self._total:g} s in all, is over", sent=False, out_of_time=True)
+
     def _send(self, request: Request) -> Response | TransportError:
         settings, now = self._settings, time.monotonic()
         longest = min(LONGEST_REPLY, self._ends - now)
         if longest <= 0:
-            return TransportError(f"the time for it, {self._total:g} s in all, is over", sent=False, out_of_time=True)
+            return self._out_of_time()
         connect, read = min(settings.connect_timeout, longest), settings.read_timeout
         try:
             with deadline(now + longest), self._open(request, (connect, read)) as reply:
