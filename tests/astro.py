@@ -6,20 +6,20 @@ https://www.astronomer.io/docs/astro/api has the description, of which version 1
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from astronomer_remote.testing.server import RecordedRequest, Reply, Server
 
 ORGANIZATION = "clypw7uah05jb01nwtpojz0j2"
 DEPLOYMENT_ID = "clkvh3b46003m01kbalgwwdcy"
 NAME = "etl prod"
 TOKEN = "astro-api-t0ken-of-a-test"
-URL = "https://clypw7uah05jb01nwtpojz0j2.astronomer.run/dbalgwwd"
+URL = f"https://{DEPLOYMENT_ID}.cy.astronomer.run/dlgwwdcy"
 
 Answer = tuple[int, Any]
 
@@ -45,7 +45,7 @@ class FakeAstro:
             "scalingSpec": {"hibernationSpec": {"schedules": []}},
             "status": "HEALTHY",
             "type": "STANDARD",
-            "uiUrl": "https://clypw7uah05jb01nwtpojz0j2.astronomer.run/dbalgwwd?orgId=org_bvqayGttQauxdxB2",
+            "uiUrl": f"{URL}?orgId=org_bvqayGttQauxdxB2",
             "webServerAirflowApiUrl": api_url,
             "workspaceId": "clm8pnw6q000008jv3nqo0jkc",
         }
@@ -105,35 +105,14 @@ def served(astro: FakeAstro) -> Iterator[str]:
     """Serve it on a free port of this machine. :return: its URL."""
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            # Two requests that arrive at the same time are answered at the same time.
-            time.sleep(0.2)
-            with lock:
-                status, body = astro.answer(
-                    self.command,
-                    f"/v1{self.path}",
-                    self.headers.get("Authorization", ""),
-                    json.loads(text) if text else None,
-                )
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: RecordedRequest) -> Reply:
+        # Two requests that arrive at the same time are answered at the same time.
+        time.sleep(0.2)
+        query = f"?{urlencode(request.query, doseq=True)}" if request.query else ""
+        token = request.headers.get("authorization", "")
+        with lock:
+            body = request.json() if request.body else None
+            return Reply(*astro.answer(request.method, f"/v1{request.path}{query}", token, body))
 
-        do_POST = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with closing(Server(answer, keep_alive=False)) as server:
+        yield server.url

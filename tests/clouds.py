@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from astronomer_remote.testing.server import RecordedRequest, Reply, Server
+
+HOST = "0123.c2.eu-west-1.airflow.amazonaws.com"
+AIRFLOW_URI = "https://0123-dot-europe-west1.composer.googleusercontent.com"
+ENVIRONMENT = "projects/my-project/locations/europe-west1/environments/prod"
 IDENTITY = "assumed-role/airflow-client/worker"
 ROLE = "arn:aws:iam::123456789012:role/airflow-client"
 ROLE_REPLY = f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
@@ -22,25 +25,34 @@ ROLE_REPLY = f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-0
 
 class Cloud:
     """
-    Answers like MWAA, STS and Google's token endpoint.
+    Answers like MWAA, STS, Google's token endpoint and the Composer API.
 
     :param url: where it is.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.host = "0123.c2.eu-west-1.airflow.amazonaws.com"
+        self.host = HOST
+        self.airflow_uri = AIRFLOW_URI
         self.received: list[tuple[str, str, str]] = []
         """Path, ``Authorization`` and body of each request."""
         self.issued: list[str] = []
         self.failure: tuple[int, dict[str, Any]] | None = None
         self.lifetime = 3600
 
+    @property
+    def token_uri(self) -> str:
+        return f"{self.url}/token"
+
     def answer(self, path: str, authorization: str, body: str) -> tuple[int, str, str]:
         self.received.append((path, authorization, body))
         if self.failure:
             status, failed = self.failure
             return status, json.dumps(failed), str(failed.get("code", ""))
+        if path == f"/v1/{ENVIRONMENT}":
+            if authorization.removeprefix("Bearer ") not in self.issued:
+                return 401, json.dumps({"error": {"message": "Request had invalid authentication credentials."}}), ""
+            return 200, json.dumps({"state": "RUNNING", "config": {"airflowUri": self.airflow_uri}}), ""
         if "AssumeRole" in body:
             return 200, ROLE_REPLY, ""
         token = f"t0ken-number-{len(self.issued)}-of-the-cloud"
@@ -53,34 +65,18 @@ class Cloud:
 
 @contextmanager
 def cloud() -> Iterator[Cloud]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
-            status, text, code = found.answer(self.path, self.headers["Authorization"] or "", body)
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/xml")
-            if code:
-                self.send_header("x-amzn-ErrorType", code)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
+    def answer(request: RecordedRequest) -> Reply:
+        status, text, code = found.answer(request.path, request.headers.get("authorization", ""), request.body.decode())
+        kind = "application/json" if text.startswith("{") else "text/xml"
+        return Reply(status, text, kind, {"x-amzn-ErrorType": code} if code else {})
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = Cloud(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with closing(Server(answer, keep_alive=False)) as server:
+        found = Cloud(server.url)
+        yield found
 
 
-def write_key(path: Path, found: Cloud) -> Path:
-    """The key of a service account, whose tokens the stand-in issues."""
+def write_key(path: Path, token_uri: str) -> Path:
+    """The key of a service account. :param token_uri: what issues tokens for it."""
     command = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
     key = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     account = {
@@ -88,7 +84,7 @@ def write_key(path: Path, found: Cloud) -> Path:
         "client_email": "airflow@my-project.iam.gserviceaccount.com",
         "private_key_id": "1",
         "private_key": key,
-        "token_uri": f"{found.url}/token",
+        "token_uri": token_uri,
     }
     path.write_text(json.dumps(account))
     return path

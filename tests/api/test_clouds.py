@@ -48,15 +48,13 @@ from astronomer_remote.api.protocol.flow import Request, Response
 from astronomer_remote.api.protocol.settings import Settings
 from tests.api.script import V1, V2, ScriptedRemote, Turn, answer, ok, page
 from tests.api.test_oauth2 import jwt
-from tests.clouds import IDENTITY, ROLE, Cloud, cloud, write_key
+from tests.clouds import AIRFLOW_URI, ENVIRONMENT, IDENTITY, ROLE, Cloud, cloud, write_key
 
 # In old versions of both.
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")
 
-ENVIRONMENT = "projects/my-project/locations/europe-west1/environments/prod"
 LOOKUP = f"GET /v1/{ENVIRONMENT}"
 CUSTOM_DOMAIN = "https://airflow.example.com"
-AIRFLOW_URI = "https://0123-dot-europe-west1.composer.googleusercontent.com"
 FOUND = ok({"name": "p", "slots": 1})
 REFUSED = answer(401, {"detail": "expired"})
 KEYS = {"login": "AKIAOFTHEUSER0000000", "password": "s3cret-key-of-the-user"}
@@ -309,7 +307,7 @@ def test_a_missing_library_is_an_early_error(
 def test_no_token_is_logged_at_any_level(service: Cloud, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     caplog.set_level(logging.DEBUG)
     Mwaa(mwaa(aws_role_arn=ROLE).credentials)._web_login()
-    remote = ScriptedRemote(composer(google_key_file=str(write_key(tmp_path / "key.json", service))), V2)
+    remote = ScriptedRemote(composer(google_key_file=str(write_key(tmp_path / "key.json", service.token_uri))), V2)
     remote.play(remote.deployment.get_pool("p"), Turn("GET /api/v2/pools/p", FOUND))
     assert "botocore" in caplog.text
     for secret in (*service.issued, "s3cret-of-the-role", "session-t0ken-of-the-role", KEYS["password"]):
@@ -326,7 +324,7 @@ def composer(host: str | None = AIRFLOW_URI, **extra: Any) -> Settings:
 
 
 def test_composer_sends_a_token_for_the_key_of_a_service_account(service: Cloud, tmp_path: Path) -> None:
-    settings = composer(google_key_file=str(write_key(tmp_path / "key.json", service)))
+    settings = composer(google_key_file=str(write_key(tmp_path / "key.json", service.token_uri)))
     remote = ScriptedRemote(settings, V2)
     pool, get = "GET /api/v2/pools/p", remote.deployment.get_pool
     remote.clock.now = time.time()
@@ -345,7 +343,7 @@ def test_composer_sends_a_token_for_the_key_of_a_service_account(service: Cloud,
 def test_composer_uses_application_default_credentials(
     service: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write_key(tmp_path / "key.json", service)))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(write_key(tmp_path / "key.json", service.token_uri)))
     remote = ScriptedRemote(composer(), V2)
     authorization = "Bearer t0ken-number-0-of-the-cloud"
     remote.play(remote.deployment.get_pool("p"), Turn("GET /api/v2/pools/p", FOUND, authorization=authorization))
@@ -367,7 +365,7 @@ def test_refusals_of_google(
     service: Cloud, tmp_path: Path, failure: Any, error: type[RemoteError], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    settings = composer(google_key_file=str(write_key(tmp_path / "key.json", service)))
+    settings = composer(google_key_file=str(write_key(tmp_path / "key.json", service.token_uri)))
     service.failure = failure
     remote = ScriptedRemote(settings, V2)
     with pytest.raises(error, match=said):
@@ -378,7 +376,7 @@ def test_google_that_does_not_answer_is_retried(
     service: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    path = write_key(tmp_path / "key.json", service)
+    path = write_key(tmp_path / "key.json", service.token_uri)
     path.write_text(path.read_text().replace(service.url, "http://127.0.0.1:1"))
     remote = ScriptedRemote(composer(google_key_file=str(path)), V2)
     with pytest.raises(UnexpectedReply, match="Google could not be reached"):
@@ -401,7 +399,7 @@ def test_what_else_google_auth_may_do(
             raise outcome
 
     monkeypatch.setattr(service_account.Credentials, "refresh", refresh)
-    login = Composer(composer(google_key_file=str(write_key(tmp_path / "key.json", service))).credentials)
+    login = Composer(composer(google_key_file=str(write_key(tmp_path / "key.json", service.token_uri))).credentials)
     with pytest.raises(error, match=said):
         login._access_token()
 
@@ -434,7 +432,7 @@ def test_a_key_file_is_only_a_service_accounts(service: Cloud, tmp_path: Path, m
 
 
 def test_the_url_of_an_environment_of_composer_is_found_by_its_name(service: Cloud, tmp_path: Path) -> None:
-    key = str(write_key(tmp_path / "key.json", service))
+    key = str(write_key(tmp_path / "key.json", service.token_uri))
     settings = composer(None, composer_environment=ENVIRONMENT, google_key_file=key)
     token = "Bearer t0ken-number-0-of-the-cloud"
     remote = ScriptedRemote(settings)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,6 +16,8 @@ from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc6750 import BearerTokenGenerator
 
+from astronomer_remote.testing import server
+from astronomer_remote.testing.server import RecordedRequest
 from dev.deployments import Airflow
 from dev.faults import Reply
 from dev.proxy import Proxy
@@ -110,30 +109,15 @@ def issuer(lifetime: int) -> Iterator[Issuer]:
     """An authorization server on a free port of this machine."""
     found = Issuer(lifetime)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            text = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            request = TokenRequest(found.url, dict(parse_qsl(text)), dict(self.headers))
-            status, body = found.create_token_response(request)
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: RecordedRequest) -> server.Reply:
+        # The names of header fields as a browser writes them, which the library expects.
+        headers = {name.title(): value for name, value in request.headers.items()}
+        form = dict(parse_qsl(request.body.decode()))
+        return server.Reply(*found.create_token_response(TokenRequest(found.url, form, headers)))
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_port}/oauth2/token"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with closing(server.Server(answer, keep_alive=False)) as running:
+        found.url = f"{running.url}/oauth2/token"
+        yield found
 
 
 class Gateway(Proxy):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,6 +17,7 @@ from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AuthenticationFailed
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
+from astronomer_remote.testing.server import RecordedRequest, Reply, Server
 from dev.deployments import Airflow
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -63,7 +62,7 @@ class Identities:
         self.refused += not found
         return found
 
-    def reply(self, method: str, path: str, form: dict[str, str], header: str) -> tuple[int, dict[str, Any]]:
+    def reply(self, path: str, form: dict[str, str], header: str) -> tuple[int, dict[str, Any]]:
         """Status and body of a reply."""
         if path.endswith("/userinfo"):
             known = self.knows(header)
@@ -80,35 +79,13 @@ def identities() -> Iterator[Identities]:
     """It, on a free port of this machine."""
     found = Identities()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            text = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-            self.answer({name: values[0] for name, values in parse_qs(text).items()})
+    def answer(request: RecordedRequest) -> Reply:
+        form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        return Reply(*found.reply(request.path, form, request.headers.get("authorization", "")))
 
-        def do_GET(self) -> None:
-            self.answer({})
-
-        def answer(self, form: dict[str, str]) -> None:
-            status, body = found.reply(self.command, self.path, form, self.headers.get("Authorization", ""))
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_port}/"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield found
-        finally:
-            server.shutdown()
-            thread.join()
+    with closing(Server(answer, keep_alive=False)) as server:
+        found.url = f"{server.url}/"
+        yield found
 
 
 class Managed:
