@@ -29,7 +29,8 @@ AUTH := test_auth.py test_keycloak.py test_clouds.py
 ASTRO := test_astro.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
-LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(ASTRO) $(SOAK) $(HOSTILE)
+ENGINE_TESTS := test_engine.py
+LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(ASTRO) $(SOAK) $(HOSTILE) $(ENGINE_TESTS)
 NOT_LIVE := -m 'not live and not matrix and not browser'
 # One process per core; PYTEST_ARGS='-n 0' for a debugger.
 PARALLEL := --numprocesses auto --dist worksteal
@@ -45,7 +46,7 @@ export PYTHONUNBUFFERED := 1
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
 .PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults fuzz
-.PHONY: tasks assets auth astro soak hostile matrix mutants pictures chromium bench dist release clean
+.PHONY: tasks assets auth astro soak hostile engine matrix mutants pictures chromium bench dist release clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,6 +132,9 @@ fuzz: venv ## run every operation and task with randomly changed replies; FUZZ_C
 
 hostile: venv ## run with a malicious remote, and suspend workers and triggerers; needs PostgreSQL
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(HOSTILE:%=tests/live/%)
+
+engine: venv ## end workers, triggerers, schedulers, Redis and PostgreSQL of a deployment with Celery
+	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' $(ENGINE_TESTS:%=tests/live/%)
 
 soak: venv ## run 200 tasks while a fifth of all requests fails, and 1,000 that wait in one triggerer
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' $(SOAK:%=tests/live/%)

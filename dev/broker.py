@@ -49,15 +49,23 @@ class Redis:
         self.service.stop(signal.SIGKILL)
         self.service.start()
 
+    def messages(self, queue: str = "default") -> int:
+        """How many messages no worker has received yet."""
+        return int(self._said(f"LLEN {queue}").removeprefix(":"))
+
+    def _said(self, command: str) -> str:
+        """The first line of its reply."""
+        with socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(100).decode().partition("\r\n")[0]
+
     def _problem(self) -> str | None:
         """Why it does not answer; while it reads its file it answers with an error."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS) as connection:
-                connection.sendall(b"PING\r\n")
-                said = connection.recv(100)
+            said = self._said("PING")
         except OSError as error:
             return str(error)
-        return None if said.startswith(b"+PONG") else repr(said)
+        return None if said == "+PONG" else said
 
 
 def program() -> Path:

@@ -43,6 +43,13 @@ def test_a_broker_listens_on_loopback_only_and_leaves_nothing_behind() -> None:
     assert not folder.exists()
 
 
+def test_the_messages_in_a_queue_are_counted() -> None:
+    with redis() as server:
+        assert server.messages() == 0
+        say(server, "RPUSH", "default", "one", "two")
+        assert server.messages() == 2
+
+
 def test_the_program_of_the_machine_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     there = {"valkey-server": "/usr/bin/valkey-server"}
     monkeypatch.setattr("shutil.which", there.get)

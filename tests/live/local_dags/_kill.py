@@ -5,6 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+try:
+    from airflow.providers.standard.operators.bash import BashOperator
+except ImportError:  # Airflow 2.11 without that provider
+    from airflow.operators.bash import BashOperator
+
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 
 if TYPE_CHECKING:
@@ -56,6 +61,31 @@ def many(number: int, **arguments: Any) -> None:
     RemoteTriggerDagRunOperator.partial(
         task_id="trigger", trigger_dag_id="queued", wait_for_completion=True, retries=2, **arguments
     ).expand(conf=[{"number": each} for each in range(number)])
+
+
+def eight(given: Given) -> None:
+    many(8)
+
+
+def twenty(given: Given) -> None:
+    many(20)
+
+
+def two_hundred(given: Given) -> None:
+    many(200, poke_interval=5)
+
+
+def plain(given: Given) -> None:
+    # What Airflow itself does with the tasks of others.
+    BashOperator.partial(task_id="trigger", retries=2).expand(bash_command=["sleep 2"] * 20)
+
+
+def plain_long(given: Given) -> None:
+    BashOperator.partial(task_id="trigger", retries=2).expand(bash_command=["sleep 60"] * 4)
+
+
+def four(given: Given) -> None:
+    many(4)
 
 
 def fifty(given: Given) -> None:
