@@ -160,6 +160,11 @@ FIELDS = (
         description="URL of the proxy that leads to the Deployment, e.g. http://proxy.example.com:3128.",
     ),
     Field(
+        name="openlineage_namespace",
+        label="OpenLineage namespace",
+        description="[openlineage] namespace of the Deployment: connects tasks here with runs there, see Lineage.",
+    ),
+    Field(
         # Airflow masks an extra by its name, so the name has to contain a word that it knows.
         name="secret_headers",
         label="Extra headers",

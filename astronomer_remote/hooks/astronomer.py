@@ -201,6 +201,12 @@ class AstronomerHook(HttpHook):
         # It must not be cancelled together with one of them.
         return await asyncio.shield(reading)
 
+    def openlineage_namespace(self) -> str | None:
+        """The namespace that the deployment's own OpenLineage events have, if the connection names it."""
+        with airflow_exceptions():
+            settings = self._deployment.settings if self._deployment else self._parse_settings(connection_parts)
+            return settings.openlineage_namespace
+
     def test_connection(self) -> tuple[bool, str]:
         """
         Test the connection, for the form's Test button; within seconds and without changing anything.
@@ -290,16 +296,20 @@ class AstronomerHook(HttpHook):
         :param retry: when requests for the URL are retried.
         :param ends: when to give up, by :func:`time.monotonic`.
         """
-        settings = Settings.parse(**parts(self.get_connection(self.astronomer_conn_id)))
-        for value in settings.secrets:
-            # Airflow masks the password and the extra as a whole, but neither single values in it nor encoded forms.
-            mask_secret(value)
+        settings = self._parse_settings(parts)
         # It is read again after a refusal, for which the deployment may have moved.
         oldest = SECONDS_AFTER_REFUSAL if self._was_read else SECONDS_REMEMBERED
         self._was_read = True
         if settings.base_url:
             return settings
         return run_once(Client(settings, retry=retry).locate(oldest), settings, total_seconds=_left(ends))
+
+    def _parse_settings(self, parts: Callable[[Any], dict[str, Any]]) -> Settings:
+        settings = Settings.parse(**parts(self.get_connection(self.astronomer_conn_id)))
+        for value in settings.secrets:
+            # Airflow masks the password and the extra as a whole, but neither single values in it nor encoded forms.
+            mask_secret(value)
+        return settings
 
 
 def _left(ends: float | None) -> float | None:

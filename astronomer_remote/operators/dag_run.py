@@ -74,7 +74,7 @@ ROOM_FOR_MARK = 50
 """Characters of a note that are left for :func:`astronomer_remote.api.protocol.ids.marked_note`."""
 
 
-class RemoteTriggerDagRunOperator(RemoteOperator):
+class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
     """
     Triggers a DAG run in another deployment, exactly once per intent, and optionally waits for it.
 
@@ -189,6 +189,8 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
     }
     template_fields_renderers = {"conf": "py"}  # noqa: RUF012  # as Airflow declares it
     ui_color = "#ffefeb"
+    lineage_direction = "downstream"
+    lineage_type = "DIRECT_INVOCATION"
     operator_extra_links = (RemoteDagRunLink(),)
 
     def __init__(
@@ -291,6 +293,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         run = triggered.run
         self._remember(context, run.dag_id, run.run_id)
         publish_run(context, run)
+        self.report_run(run)
         self.log.info("%s run %s: %s", "Continuing with" if triggered.existed else "Triggered", run.run_id, run.url)
         return self._wait(run, context) if self.wait_for_completion else run.run_id
 
@@ -459,6 +462,7 @@ class RemoteTriggerDagRunOperator(RemoteOperator):
         dag_id = dag_id or (result.run.dag_id if result.run else self.trigger_dag_id)
         self._remember(context, dag_id, run_id)
         run = self.hook.run_flow(lambda deployment: deployment.runs.get_seen(dag_id, run_id))
+        self.report_run(run)
         # If the trigger may cancel the run, it set "failed". A scheduler that is working on the run at that moment may
         # overwrite that with success, as the run's tasks were skipped.
         over = self.allowed_states if self.cancel_on_kill else (*self.allowed_states, *self.failed_states)

@@ -19,6 +19,7 @@ from astronomer_remote.arguments import Readers, asset_or_text, check_asset, dat
 from astronomer_remote.dependencies import ASSET, Dependency
 from astronomer_remote.exceptions import TransientError, airflow_exceptions
 from astronomer_remote.operators.base import RemoteOperator
+from astronomer_remote.operators.lineage import ReportsRemoteJobs
 from astronomer_remote.sensors.base import DEADLINE, Limit, RemoteSensor
 from astronomer_remote.triggers.asset import RemoteAssetTrigger
 from astronomer_remote.triggers.base import read_event
@@ -40,7 +41,7 @@ def _count(value: Any, name: str) -> int:
     return number
 
 
-class RemoteAssetSensor(RemoteSensor):
+class RemoteAssetSensor(ReportsRemoteJobs, RemoteSensor):
     """
     Waits for events of an asset (a dataset, in Airflow 2) of another deployment.
 
@@ -80,6 +81,8 @@ class RemoteAssetSensor(RemoteSensor):
         "count": _count,
     }
     ui_color = "#f0e7fd"
+    lineage_direction = "upstream"
+    lineage_type = "IMPLICIT_DEPENDENCY"
     trigger_class = RemoteAssetTrigger
     target: AssetTarget
 
@@ -142,6 +145,7 @@ class RemoteAssetSensor(RemoteSensor):
                 self.target = self._target_of_more(candidates, missing=target.count - len(found))
             return False
         self._found = events_for_xcom(found[: target.count])
+        self.report_producers(event.as_dict(largest=None) for event in found[: target.count])
         return True
 
     def _target_of_more(self, candidates: Sequence[AssetEvent], missing: int) -> AssetTarget:

@@ -39,6 +39,7 @@ from astronomer_remote.dependencies import DAG, TASK, TASK_GROUP, Dependency
 from astronomer_remote.exceptions import DagRunFailed, DagRunVanished, TransientError, airflow_exceptions
 from astronomer_remote.links import RemoteDagRunLink, publish_run, publish_state
 from astronomer_remote.operators.base import RemoteOperator, check_failure_log_lines, one_of, run_failed
+from astronomer_remote.operators.lineage import ReportsRemoteJobs
 from astronomer_remote.sensors.base import RemoteSensor
 from astronomer_remote.triggers.base import read_event
 from astronomer_remote.triggers.wait import RemoteWaitTrigger
@@ -54,7 +55,7 @@ __all__ = ["RemoteDagRunSensor"]
 MATCH_BY = (BY_LOGICAL_DATE, BY_DATA_INTERVAL_END)
 
 
-class RemoteDagRunSensor(RemoteSensor):
+class RemoteDagRunSensor(ReportsRemoteJobs, RemoteSensor):
     """
     Waits for a DAG run, tasks or a task group of another deployment.
 
@@ -116,6 +117,8 @@ class RemoteDagRunSensor(RemoteSensor):
         "external_run_id": optional_id,
     }
     ui_color = "#4db7db"
+    lineage_direction = "upstream"
+    lineage_type = "IMPLICIT_DEPENDENCY"
     operator_extra_links = (RemoteDagRunLink(),)
     trigger_class = RemoteWaitTrigger
     target: WaitTarget
@@ -256,6 +259,7 @@ class RemoteDagRunSensor(RemoteSensor):
         before, self._published = self._published, run
         if before is None or before.run_id != run.run_id:
             publish_run(context, run)
+            self.report_run(run)
         elif before.state != run.state:
             publish_state(context, run)
 

@@ -7,21 +7,31 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import metadata
 from typing import Any
 from uuid import UUID
 
 import pytest
 from airflow.providers.openlineage import conf as openlineage_conf
+from airflow.providers.openlineage.extractors import ExtractorManager
 from airflow.providers.openlineage.plugins import macros
+from airflow.utils.state import TaskInstanceState
+from openlineage.client.uuid import generate_static_uuid
 
+from astronomer_remote.api.protocol.models import DagRun
+from astronomer_remote.exceptions import DagRunFailed
+from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.operators import lineage
-from astronomer_remote.operators.asset import RemoteAssetEventOperator
+from astronomer_remote.operators.asset import RemoteAssetEventOperator, RemoteMaterializeAssetOperator
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+from astronomer_remote.sensors.asset import RemoteAssetSensor
+from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
 from astronomer_remote.testing import FakeDeployment
-from tests.airflow.local import LocalRun, LocalTask, in_dag
+from tests.airflow.local import LocalRun, LocalTask, in_dag, to_the_end
 
 Start = Callable[..., FakeDeployment]
+AddConnection = Callable[..., str]
 
 URI = "s3://shop/orders"
 ROOT = {
@@ -216,6 +226,180 @@ def test_an_event_gets_nothing_if_the_operator_is_not_to(start: Start) -> None:
     operator.execute(task_of(operator).context())
     (event,) = remote.asset_events(URI)
     assert "openlineage" not in event["extra"]
+
+
+PRODUCER = {
+    "parentJobNamespace": "theirs",
+    "parentJobName": "load.orders",
+    "parentRunId": "01941f29-7c00-7087-a8c8-6a2f8f2e2a11",
+}
+
+
+SOURCE = {"source_dag_id": "load", "source_task_id": "orders"}
+
+
+@pytest.fixture
+def there(enabled: None, start: Start, add_connection: AddConnection) -> Start:
+    """Start a fake deployment whose connection names its OpenLineage namespace."""
+
+    def begin(version: str = "3.3.2", namespace: str | None = "there") -> FakeDeployment:
+        remote = start(version)
+        fields = remote.connection()
+        extra = {**(fields.get("extra") or {}), **({"openlineage_namespace": namespace} if namespace else {})}
+        add_connection(**{**fields, "extra": extra})
+        remote.add_dag("quick", tasks=["hello"])
+        remote.add_dag("bad", ends="failed")
+        remote.add_asset(URI, producers=["quick"])
+        return remote
+
+    return begin
+
+
+def dependencies_of(operator: Any) -> dict[str, list[tuple[str, str, str | None, str]]]:
+    """What the OpenLineage provider finds about the remote when a task has ended, by direction."""
+    found = (
+        ExtractorManager()
+        .extract_metadata(LocalRun(), operator, TaskInstanceState.SUCCESS, task_of(operator))
+        .run_facets
+    )
+    facet = found.get("jobDependencies")
+    return {
+        direction: [
+            (each.job.namespace, each.job.name, each.run.runId if each.run else None, each.dependency_type)
+            for each in getattr(facet, direction)
+        ]
+        for direction in ("upstream", "downstream")
+        if facet and getattr(facet, direction)
+    }
+
+
+def id_of(run: dict[str, Any], dag_id: str) -> str:
+    """The id that the OpenLineage provider of the remote gives to a run."""
+    date = datetime.fromisoformat(run["logical_date"] or run["run_after"])
+    return str(generate_static_uuid(date, f"there.{dag_id}.0".encode()))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [(RemoteTriggerDagRunOperator, {"trigger_dag_id": "quick"}), (RemoteMaterializeAssetOperator, {"uri": URI})],
+)
+def test_a_run_that_is_triggered_is_a_dependency(
+    there: Start, version: str, deferrable: bool, make: type, arguments: dict[str, Any]
+) -> None:
+    remote = there(version)
+    operator = in_dag(make, wait_for_completion=True, deferrable=deferrable, poke_interval=0.01, **arguments)
+    to_the_end(operator, task_of(operator).context())
+    (run,) = remote.runs("quick")
+    assert dependencies_of(operator) == {"downstream": [("there", "quick", id_of(run, "quick"), "DIRECT_INVOCATION")]}
+
+
+def test_a_run_that_failed_is_a_dependency_too(there: Start) -> None:
+    remote = there()
+    operator = in_dag(RemoteTriggerDagRunOperator, trigger_dag_id="bad", wait_for_completion=True, poke_interval=0.01)
+    with pytest.raises(DagRunFailed):
+        operator.execute(task_of(operator).context())
+    (run,) = remote.runs("bad")
+    assert [each[2] for each in dependencies_of(operator)["downstream"]] == [id_of(run, "bad")]
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_a_run_that_is_waited_for_comes_before(there: Start, version: str, deferrable: bool) -> None:
+    remote = there(version)
+    run = remote.add_run("quick", "manual", logical_date="2026-05-04T01:02:03.456789+00:00")
+    operator = in_dag(
+        RemoteDagRunSensor,
+        external_dag_id="quick",
+        external_run_id="manual",
+        deferrable=deferrable,
+        poke_interval=0.01,
+    )
+    to_the_end(operator, task_of(operator).context())
+    assert dependencies_of(operator) == {"upstream": [("there", "quick", id_of(run, "quick"), "IMPLICIT_DEPENDENCY")]}
+
+
+def test_what_produced_an_event_comes_before(there: Start) -> None:
+    remote = there()
+    remote.add_asset_event(URI, {"openlineage": PRODUCER})
+    remote.add_asset_event(URI, {"openlineage": PRODUCER})
+    remote.add_asset_event(URI)
+    operator = in_dag(RemoteAssetSensor, uri=URI, since="2020-01-01T00:00:00Z", count=3)
+    operator.execute(task_of(operator).context())
+    expected = ("theirs", "load.orders", PRODUCER["parentRunId"], "IMPLICIT_DEPENDENCY")
+    assert dependencies_of(operator) == {"upstream": [expected]}
+
+
+@pytest.mark.parametrize(
+    ("event", "job"),
+    [
+        (SOURCE, ("there", "load.orders", None)),
+        (
+            {"source_dag_id": "load", "source_task_id": "orders", "extra": {"openlineage": "odd"}},
+            ("there", "load.orders", None),
+        ),
+        ({"source_dag_id": "load", "source_task_id": None, "extra": None}, None),
+        ({"extra": {"openlineage": {**PRODUCER, "parentRunId": "odd"}}}, None),
+        ({"extra": {"openlineage": {**PRODUCER, "parentJobName": 7}}}, None),
+        ({"extra": {"openlineage": {**PRODUCER, "parentJobName": "x" * 1001}}}, None),
+        ({"extra": {"openlineage": PRODUCER}}, tuple(PRODUCER.values())),
+    ],
+)
+def test_what_a_remote_says_of_a_producer_is_checked(
+    there: Start, event: dict[str, Any], job: tuple[str, str, str | None] | None
+) -> None:
+    there()
+    operator = in_dag(RemoteAssetSensor, uri=URI)
+    operator.report_producers([event])
+    found = [each[:3] for each in dependencies_of(operator).get("upstream", [])]
+    assert found == ([job] if job else [])
+
+
+def test_a_hundred_producers_are_reported_at_most(there: Start) -> None:
+    there()
+    operator = in_dag(RemoteAssetSensor, uri=URI)
+    operator.report_producers({"source_dag_id": "load", "source_task_id": f"task_{number}"} for number in range(200))
+    assert len(dependencies_of(operator)["upstream"]) == 100
+
+
+@pytest.mark.parametrize("run", [DagRun("quick", "dateless"), DagRun("quick", "odd", logical_date="no date")])
+def test_a_run_whose_id_is_unknown_is_no_reason_to_fail(
+    there: Start, run: DagRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    there()
+    operator = in_dag(RemoteTriggerDagRunOperator, trigger_dag_id="quick")
+    operator.report_run(run)
+    if run.logical_date:
+        assert not dependencies_of(operator)
+        assert "OpenLineage gets no remote runs of this task" in caplog.text
+    else:
+        assert dependencies_of(operator) == {"downstream": [("there", "quick", None, "DIRECT_INVOCATION")]}
+
+
+def test_no_dependency_is_reported_without_the_namespace(there: Start) -> None:
+    there(namespace=None)
+    operator = in_dag(RemoteTriggerDagRunOperator, trigger_dag_id="quick")
+    operator.execute(task_of(operator).context())
+    assert dependencies_of(operator) == {}
+
+
+def test_no_dependency_is_looked_for_if_the_provider_is_disabled(
+    there: Start, configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there()
+    configured(disabled="true")
+    monkeypatch.delattr(AstronomerHook, "openlineage_namespace")
+    operator = in_dag(RemoteTriggerDagRunOperator, trigger_dag_id="quick")
+    operator.execute(task_of(operator).context())
+    assert dependencies_of(operator) == {}
+
+
+def test_the_namespace_is_read_without_finding_the_deployment(add_connection: AddConnection) -> None:
+    # Its URL would be looked up at the Astro API.
+    extra = {"astro_organization_id": "acme", "astro_deployment": "x", "openlineage_namespace": "there"}
+    add_connection(password="a-token", extra=extra)
+    assert AstronomerHook().openlineage_namespace() == "there"
 
 
 def test_no_dag_file_imports_the_provider_to_be_parsed() -> None:

@@ -1092,8 +1092,19 @@ def test_a_run_is_cancelled_again_if_the_scheduler_writes_its_own_state_over_our
     running, failed = speech.get(speech.run(state="running")), speech.get(speech.run(state="failed"))
     run = remote.play(remote.deployment.cancel_dag_run("d", "r"), running, cancelled, running, cancelled, failed)
     assert run.state == "failed"
-    run = remote.play(remote.deployment.cancel_dag_run("d", "r"), running, *[cancelled, running] * 3)
+    run = remote.play(remote.deployment.cancel_dag_run("d", "r"), running, *[cancelled, running] * 3, running)
     assert run.state == "running"
+
+
+@pytest.mark.parametrize("version", CANCELLING)
+def test_a_run_that_was_cancelled_is_read_once_more_if_the_remote_reads_from_a_copy_that_lags(version: str) -> None:
+    remote, speech = meet(version)
+    cancelled = Turn(f"PATCH {speech.runs_path}/r", ok(speech.run(state="failed")), {"state": "failed"})
+    running, failed = speech.get(speech.run(state="running")), speech.get(speech.run(state="failed"))
+    began = remote.clock.now
+    run = remote.play(remote.deployment.cancel_dag_run("d", "r"), running, *[cancelled, running] * 3, failed)
+    assert run.state == "failed"
+    assert remote.clock.now - began == 1 + 3 + 4
 
 
 @pytest.mark.parametrize("version", CANCELLING)

@@ -23,6 +23,7 @@ DAGS = Path(__file__).parent / "lineage_dags"
 PROVIDER = ("apache-airflow-providers-openlineage",)
 PAIRS = [Pair("3.3.2", "2.11.2"), Pair("3.3.2", "3.3.2"), Pair("2.11.2", "3.3.2")]
 START = "START"
+COMPLETE = "COMPLETE"
 
 Event = dict[str, Any]
 
@@ -35,15 +36,22 @@ class Deployments:
         self.remote = RemoteAirflow(remote)
         self._files = files
 
-    def starts(self, namespace: str, job: str) -> list[Event]:
-        """The events of a deployment about the starts of a job."""
+    def found(self, kind: str, namespace: str, job: str) -> list[Event]:
+        """The events of a deployment about the starts, or the ends, of a job."""
         found = [json.loads(path.read_text()) for path in sorted(self._files.glob(f"{namespace}*"))]
-        return [each for each in found if (each["eventType"], each["job"]["name"]) == (START, job)]
+        return [each for each in found if (each["eventType"], each["job"]["name"]) == (kind, job)]
 
     def start(self, namespace: str, job: str) -> Event:
         """The one event about the start of a job, once it was written."""
-        wait_until(lambda: self.starts(namespace, job), lambda: self.mentions(namespace), timeout=300)
-        (event,) = self.starts(namespace, job)
+        return self._only(START, namespace, job)
+
+    def dependencies(self, job: str) -> Event:
+        """What the event about the end of a local task says of the remote."""
+        return dict(self._only(COMPLETE, "local", job)["run"]["facets"]["jobDependencies"])
+
+    def _only(self, kind: str, namespace: str, job: str) -> Event:
+        wait_until(lambda: self.found(kind, namespace, job), lambda: self.mentions(namespace), timeout=300)
+        (event,) = self.found(kind, namespace, job)
         assert event["job"]["namespace"] == namespace
         return event
 
@@ -69,7 +77,13 @@ def deployments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             Airflow(request.param.remote, name="remote", dags=DAGS / "remote", extras=PROVIDER, env=options("remote"))
         )
         login, password = remote.users["admin"]
-        connection = {"conn_type": "astronomer", "host": remote.url, "login": login, "password": password}
+        connection = {
+            "conn_type": "astronomer",
+            "host": remote.url,
+            "login": login,
+            "password": password,
+            "extra": {"openlineage_namespace": "remote"},
+        }
         env = LOCAL | options("local") | {"AIRFLOW_CONN_ASTRONOMER_DEFAULT": json.dumps(connection)}
         local = Airflow(request.param.local, name="local", project=True, dags=DAGS / "local", extras=PROVIDER, env=env)
         stack.enter_context(local)
@@ -98,3 +112,33 @@ def test_the_tasks_of_that_run_have_the_same_root(deployments: Deployments) -> N
 def test_a_run_that_an_event_started_names_its_producer(deployments: Deployments) -> None:
     (producer,) = deployments.start("remote", "scheduled")["run"]["facets"]["jobDependencies"]["upstream"]
     assert identity(producer) == identity(deployments.start("local", "starts_event.start"))
+
+
+@pytest.mark.parametrize(
+    ("job", "local_task"),
+    [
+        ("triggered", "starts_run.start"),
+        ("waited_for", "starts_run_and_waits.start"),
+        ("produces", "materializes.start"),
+    ],
+)
+def test_a_task_names_the_run_that_it_triggered(deployments: Deployments, job: str, local_task: str) -> None:
+    (run,) = deployments.dependencies(local_task)["downstream"]
+    assert identity(run) == identity(deployments.start("remote", job))
+    assert run["dependency_type"] == "DIRECT_INVOCATION"
+
+
+def test_a_sensor_names_the_run_that_it_waited_for(deployments: Deployments) -> None:
+    (run,) = deployments.dependencies("waits_for_run.wait")["upstream"]
+    assert identity(run) == identity(deployments.start("remote", "produces"))
+
+
+def test_a_sensor_names_the_task_that_registered_the_event(deployments: Deployments) -> None:
+    (task,) = deployments.dependencies("waits_for_events.orders")["upstream"]
+    assert identity(task) == identity(deployments.start("local", "starts_event.start"))
+
+
+def test_a_sensor_names_the_remote_task_that_produced_the_asset(deployments: Deployments) -> None:
+    (task,) = deployments.dependencies("waits_for_events.produced")["upstream"]
+    assert task["job"] == {"namespace": "remote", "name": "produces.work"}
+    assert task.get("run") is None

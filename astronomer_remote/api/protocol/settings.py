@@ -75,6 +75,7 @@ class Settings:
     :param headers: additional headers of each request.
     :param read_only: whether to send only requests that change nothing.
     :param wake: whether to wake a Deployment of Astro that hibernates.
+    :param openlineage_namespace: the namespace that the deployment's own OpenLineage events have.
     """
 
     base_url: str
@@ -93,6 +94,7 @@ class Settings:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     read_only: bool = False
     wake: bool = False
+    openlineage_namespace: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -165,6 +167,7 @@ class Settings:
             headers=_headers(given, "secret_headers"),
             read_only=_boolean(given, "read_only", default=cls.read_only),
             wake=_boolean(given, "wake", default=cls.wake),
+            openlineage_namespace=_text(given, "openlineage_namespace"),
         )
         has = {"login": settings.login, "password": settings.password, **settings.login_fields}
         for name in login_class.needs:

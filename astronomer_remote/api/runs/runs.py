@@ -384,20 +384,28 @@ class Runs:
         """
         Set a run to failed, which ends its tasks, unless it has ended already.
 
-        :return: the run as it is afterwards.
+        A scheduler that is at work on the run at this moment may write its own state over that, so the run is read
+        again; if it has not ended, it is set to failed up to two more times.
+
+        :return: the run as the remote shows it afterwards. A run whose last tasks end meanwhile may still become
+            ``success``.
         :raises DagRunNotFound: if there is none.
         """
         dialect = yield from self._client.dialect()
         change = dialect.set_run_state(dag_id, run_id, "failed")
         # A run that was made a moment ago may not be shown yet; that there is none, the change itself says.
         run = yield from self.get_or_none(dag_id, run_id)
+        if run and run.finished:
+            return run
         for wait in SECONDS_BEFORE_CANCEL:
-            if run and run.finished:
-                break
             yield Sleep(wait)
             changed = yield from self._client.request(change)
             run = (yield from self.get_or_none(dag_id, run_id)) or changed
-        return run or changed
+            if run.finished:
+                return run
+        # The remote may read from a copy of its database that lags behind.
+        yield Sleep(SECONDS_UNTIL_SHOWN[-1])
+        return (yield from self.get_or_none(dag_id, run_id)) or changed
 
     @one_retry_budget
     def clear(self, run: DagRun, *, only_failed: bool = False) -> Flow[DagRun]:

@@ -1,4 +1,4 @@
-"""Remote DAGs, of Airflow 2 and 3: one is triggered, one is started by an asset event, one produces an asset."""
+"""Remote DAGs, of Airflow 2 and 3: two are triggered, one is started by an asset event, one produces an asset."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ except ImportError:
 BEGIN = datetime(2024, 1, 1, tzinfo=timezone.utc)
 
 with DAG("triggered", schedule=None, start_date=BEGIN) as triggered:
+    BashOperator(task_id="work", bash_command="true")
+
+with DAG("waited_for", schedule=None, start_date=BEGIN) as waited_for:
     BashOperator(task_id="work", bash_command="true")
 
 with DAG("scheduled", schedule=[Asset("s3://lineage/orders")], start_date=BEGIN) as scheduled:
