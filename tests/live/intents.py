@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from astronomer_remote.exceptions import PermanentError, RemoteError
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from dev.deployments import Airflow
 from dev.proxy import Proxy
-from tests.airflow.local import in_dag, local_task, resume
+from tests.airflow.local import in_dag, local_task, resume, to_the_end
 from tests.live.fault_cases import TRIGGER
 from tests.live.remote import RemoteAirflow, RemoteRun
 
@@ -126,6 +127,12 @@ class Task:
                 break
         outcome.seconds = time.monotonic() - began
         return outcome
+
+    def carry_out_at_once(self, number: int) -> list[Any]:
+        """Let so many workers execute the first attempt at the same time. :return: what each of them returned."""
+        contexts = [local_task(self._operator).context() for _ in range(number)]
+        with ThreadPoolExecutor(number) as pool:
+            return list(pool.map(lambda context: to_the_end(self._operator, context), contexts))
 
     def count(self) -> None:
         """Note what came by the proxy, which this task had for itself."""

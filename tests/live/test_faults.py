@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -9,8 +10,19 @@ from typing import Any
 
 import pytest
 
+from dev.faults import Fault, ProxiedRequest, Rule, none
 from dev.proxy import Proxy
-from tests.live.fault_cases import CASES, FAULTS_TABLE, MODES, SHORT_READ_TIMEOUT, VERSIONS, Case, key, remote
+from tests.live.fault_cases import (
+    CASES,
+    FAULTS_TABLE,
+    MODES,
+    SHORT_READ_TIMEOUT,
+    TRIGGER,
+    VERSIONS,
+    Case,
+    key,
+    remote,
+)
 from tests.live.intents import Intents, Task, WaitResult
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -81,3 +93,31 @@ def test_one_intent_makes_one_run_whatever_goes_wrong(cells: Cells, case: Case, 
 
 def test_there_is_no_run_without_an_intent(cells: Cells) -> None:
     assert cells.intents.remote.query("SELECT count(*) FROM dag_run") == [(len(cells.outcomes),)]
+
+
+def together(number: int) -> Fault:
+    """Let so many requests arrive at the same time."""
+    here, all_here = [], asyncio.Event()
+
+    async def fault(request: ProxiedRequest) -> None:
+        here.append(request)
+        if len(here) == number:
+            all_here.set()
+        await all_here.wait()
+        await none(request)
+
+    return fault
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_try_that_several_workers_execute_at_the_same_time_makes_one_run(cells: Cells, mode: str) -> None:
+    # As when Celery delivers a message again, and Airflow has lost sight of the worker that has the first one.
+    intents, number = cells.intents, 4
+    with Proxy(intents.remote.url, [Rule([("met", together(number))], "POST", TRIGGER, range(1, number + 1))]) as proxy:
+        task = Task(intents, proxy, mode)
+        returned = task.carry_out_at_once(number)
+        task.count()
+    assert task.outcome.met == number
+    (run,) = intents.runs(task.outcome)
+    assert run.state == "success"
+    assert {each["run_id"] for each in returned} == {run.run_id}
