@@ -212,7 +212,11 @@ function show(each) {
   if (before !== `${at.x} ${at.y}`) move();
 }
 view.addEventListener("scroll", () => view.scrollTo(0, 0));
+const framed = parent !== window;
+document.documentElement.classList.toggle("framed", framed);
 view.addEventListener("wheel", (event) => {
+  // In a frame, the wheel alone scrolls the page around it.
+  if (framed && !event.ctrlKey && !event.metaKey) return;
   event.preventDefault();
   if (event.ctrlKey || event.metaKey) {
     const box = view.getBoundingClientRect();

@@ -3,25 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from importlib import import_module
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
-from airflow.api_fastapi.core_api.security import requires_access_connection
-from fastapi import Depends, FastAPI, HTTPException, Response
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_connection
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 
 from astronomer_remote.get_provider_info import get_provider_info
 from astronomer_remote.links import RemoteDagRunLink
-from astronomer_remote.ui.status import NoSuchConnection, Statuses
+from astronomer_remote.map.page import page
+from astronomer_remote.ui.status import NoSuchConnection, Statuses, TooManyConnections
+from astronomer_remote.ui.stored_dags import DagsUnreadable, StoredDags, merged
+
+FRAMED = "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 
 HEADERS = {
     # Nothing but the files of this package runs, and nothing leaves the deployment.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+    f"img-src 'self'; frame-src 'self'; {FRAMED}",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+
+# The map has its own script and the policy for it.
+MAP_HEADERS = {"Content-Security-Policy": FRAMED}
+
+REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    NoSuchConnection: (404, "There is no connection of this id and type, or it could not be read."),
+    TooManyConnections: (429, "The status of too many connections is being read."),
+    DagsUnreadable: (503, "Airflow's stored DAGs could not be read. The API server's log has the reason."),
+}
+
+SECONDS_TO_WAIT = 1.0
+"""How long a request waits for the first status of a connection."""
+
+SECONDS_TO_READ_DAGS = 60.0
+"""How long a request waits for the map."""
 
 FILES = {
     "": ("page.html", "text/html"),
@@ -33,16 +57,24 @@ FILES = {
 """By their path; the page refers to them."""
 
 
-def create(statuses: Statuses | None = None) -> FastAPI:
+def readable_dag_ids(user: GetUserDep) -> set[str]:
+    """The DAGs that Airflow's auth manager lets a user read."""
+    return get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+
+
+def create(statuses: Statuses | None = None, dags: StoredDags | None = None) -> FastAPI:
     """
     Build the application.
 
     Its files contain no data, and need no login. Its API needs the right to read connections, which Airflow's auth
-    manager decides. Everything else the page reads with the user's own login from Airflow's REST API.
+    manager decides, and the map shows the DAGs that the user may read. Everything else the page reads with the user's
+    own login from Airflow's REST API.
 
     :param statuses: what is known of the connections, default nothing yet.
+    :param dags: what is known of the DAGs, default nothing yet.
     """
     known = statuses or Statuses()
+    stored = dags or StoredDags()
     app = FastAPI(title="Remote deployments", openapi_url=None)
 
     for path, (name, kind) in FILES.items():
@@ -55,14 +87,31 @@ def create(statuses: Statuses | None = None) -> FastAPI:
         return operator_names()
 
     @app.get("/api/connections/{connection_id:path}", dependencies=may_read)
-    async def connection(connection_id: str, response: Response) -> dict[str, Any]:
-        response.headers.update(HEADERS)
-        status, seconds = known.of(connection_id)
-        try:
-            found = await asyncio.shield(asyncio.wrap_future(status))
-        except NoSuchConnection:
-            raise HTTPException(404, "There is no connection of this id and type.") from None
-        return {**found.as_dict(), "seconds_to_next_poll": round(seconds, 1)}
+    async def connection(connection_id: str) -> dict[str, Any]:
+        status = known.of(connection_id)
+        # A request that takes longer would keep a browser from requesting anything else.
+        ended = await _ended(status, SECONDS_TO_WAIT)
+        found = status.result().as_dict() if ended else {"state": "checking"}
+        until, since = known.times(connection_id)
+        return {**found, "seconds_to_next_poll": until, "seconds_since_poll": since if ended else None}
+
+    @app.get("/api/map", dependencies=may_read)
+    async def map_of_dags(dag_ids: Annotated[set[str], Depends(readable_dag_ids)]) -> Response:
+        maps = stored.maps()
+        if not await _ended(maps, SECONDS_TO_READ_DAGS):
+            raise DagsUnreadable
+        content = await asyncio.to_thread(page, merged(maps.result(), dag_ids))
+        return Response(content, media_type="text/html", headers=MAP_HEADERS)
+
+    for error, (code, text) in REFUSALS.items():
+        app.add_exception_handler(error, _refusal(code, text))
+
+    @app.middleware("http")
+    async def with_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
 
     return app
 
@@ -84,6 +133,27 @@ def _file(name: str, kind: str) -> Any:
     content = (files("astronomer_remote.ui") / name).read_bytes()
 
     def serve() -> Response:
-        return Response(content, media_type=kind, headers=HEADERS)
+        return Response(content, media_type=kind)
 
     return serve
+
+
+def _refusal(code: int, text: str) -> Any:
+    def refuse(request: Request, error: Exception) -> Response:
+        return JSONResponse({"detail": text}, code)
+
+    return refuse
+
+
+async def _ended(future: Future[Any], seconds: float) -> bool:
+    """Wait so long for what a thread does. It continues if this is cancelled."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def set_event(_: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(ended.set)
+
+    future.add_done_callback(set_event)
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(ended.wait(), seconds)
+    return future.done()

@@ -3,7 +3,10 @@
 // with the login of the person who looks at it; from our own API comes only what a remote deployment answers.
 const $ = (id) => document.getElementById(id);
 const AIRFLOW = new URL("../", location.href), API = new URL("api/v2/", AIRFLOW), OURS = new URL("api/", location.href);
-const PAGE = 100, MOST_CONNECTIONS = 1000, MOST_WAITING = 1000, MOST_TASKS = 300, MOST_RUNS = 50, SECONDS = 30;
+const PAGE = 100, MOST_LISTED = 10000, MOST_CONNECTIONS = 1000, MOST_WAITING = 1000, MOST_TASKS = 100, MOST_RUNS = 50;
+const SECONDS = 30, SECONDS_TO_APPEAR = 2, SECONDS_TO_READ = 60, LONGEST_REST = 600, DAYS = 7;
+// Lists are read again after this many times as long as they took, so that many open pages do not keep Airflow busy.
+const REST = 20;
 const WAITS = ["running", "deferred", "up_for_reschedule"], FINAL = ["success", "failed"];
 
 function make(tag, { text, ...rest } = {}, ...children) {
@@ -28,6 +31,7 @@ function follow() {
   const root = document.documentElement;
   if (!host) {
     root.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches);
+    paintMap();
     return;
   }
   const theirs = host.document.documentElement, style = host.getComputedStyle(theirs);
@@ -37,6 +41,14 @@ function follow() {
     if (value) root.style.setProperty(ours, value);
     else root.style.removeProperty(ours);
   }
+  paintMap();
+}
+const OF_MAP = { "--page": "--bg", "--card": "--bg", "--raised": "--raised", "--line": "--border", "--text": "--fg", "--soft": "--muted" };
+function paintMap() {
+  const root = $("map").contentDocument?.documentElement, style = getComputedStyle(document.documentElement);
+  if (!root) return;
+  root.dataset.theme = document.documentElement.classList.contains("dark") ? "dark" : "light";
+  for (const [theirs, ours] of Object.entries(OF_MAP)) root.style.setProperty(theirs, style.getPropertyValue(ours));
 }
 follow();
 if (host) new MutationObserver(follow).observe(host.document.documentElement, { attributeFilter: ["class", "style", "data-theme"] });
@@ -65,7 +77,8 @@ class Refused extends Error {
   }
 }
 async function read(url) {
-  const reply = await fetch(url, { headers: { accept: "application/json" }, credentials: "same-origin" });
+  const signal = AbortSignal.timeout(SECONDS_TO_READ * 1000);
+  const reply = await fetch(url, { headers: { accept: "application/json" }, credentials: "same-origin", signal });
   if (!reply.ok) throw new Refused(reply.status);
   return reply.json();
 }
@@ -84,6 +97,7 @@ async function list(endpoint, key, query, most) {
 
 const known = new Map(); // connections by id
 let waiting = [], runs = [], selected = null, waitingTotal = 0;
+let onMap = new Set(); // connections that a DAG names
 const published = new Map(); // what a task has pushed about its remote run
 
 const fields = (task) => task.rendered_fields || {};
@@ -97,8 +111,9 @@ function connection(id) {
 }
 
 async function readConnections() {
-  const { found } = await list("connections", "connections", [["order_by", "connection_id"]], MOST_CONNECTIONS);
-  const ours = found.filter((each) => each.conn_type === "astronomer");
+  const { found, total } = await list("connections", "connections", [["order_by", "connection_id"]], MOST_LISTED);
+  const ours = found.filter((each) => each.conn_type === "astronomer").slice(0, MOST_CONNECTIONS);
+  $("connections-note").hidden = total <= found.length && ours.length < MOST_CONNECTIONS;
   for (const each of known.values()) each.stored = false;
   for (const each of ours) Object.assign(connection(each.connection_id), { host: each.host, stored: true });
 }
@@ -109,7 +124,8 @@ async function readTasks() {
   const states = WAITS.map((state) => ["state", state]);
   const all = "dags/~/dagRuns/~/taskInstances";
   const waits = await list(all, "task_instances", [...named(operators.all), ...states, ["order_by", "start_date"]], MOST_WAITING);
-  const latest = await list(all, "task_instances", [...named(operators.of_runs), ["order_by", "-start_date"]], MOST_TASKS);
+  const since = new Date(Date.now() - DAYS * 86400e3).toISOString();
+  const latest = await list(all, "task_instances", [...named(operators.of_runs), ["start_date_gte", since], ["order_by", "-start_date"]], MOST_TASKS);
   waiting = waits.found.filter((task) => task.start_date);
   waitingTotal = waits.total;
   runs = latest.found.filter((task) => task.start_date);
@@ -123,7 +139,7 @@ async function readTasks() {
   }
   for (const task of runs) if (connOf(task)) connection(connOf(task));
   for (const each of [...known.values()]) {
-    if (!each.stored && !waiting.some((task) => connOf(task) === each.id) && !runs.some((task) => connOf(task) === each.id)) known.delete(each.id);
+    if (!each.stored && !onMap.has(each.id) && !waiting.some((task) => connOf(task) === each.id) && !runs.some((task) => connOf(task) === each.id)) known.delete(each.id);
   }
 }
 
@@ -134,32 +150,75 @@ async function readXCom(task, key) {
     if (typeof value !== "string") return null;
     // Some versions send the JSON of it.
     return value.startsWith('"') ? JSON.parse(value) : value;
-  } catch {
+  } catch (error) {
+    if (error.status !== 404) throw error;
     return null;
   }
 }
 const shown = () => runs.filter((task) => !selected || connOf(task) === selected).slice(0, MOST_RUNS);
-async function readPublished() {
+let publishing = Promise.resolve();
+function readPublished() {
+  publishing = publishing.then(readAllPublished);
+  return publishing;
+}
+async function readAllPublished() {
   const todo = shown().filter((task) => !published.has(keyOf(task)));
+  for (const key of published.keys()) if (!runs.some((task) => keyOf(task) === key)) published.delete(key);
   // A few at a time: they share Airflow's database with everything else.
   const next = async () => {
     for (let task = todo.shift(); task; task = todo.shift()) {
-      const url = await readXCom(task, "remote_run_url");
-      published.set(keyOf(task), { url, state: url && !WAITS.includes(task.state) ? await readXCom(task, "remote_run_state") : null });
+      const waits = WAITS.includes(task.state);
+      try {
+        const url = await readXCom(task, "remote_run_url"), state = url && !waits ? await readXCom(task, "remote_run_state") : null;
+        // A task that waits may have none yet.
+        if (url || !waits) published.set(keyOf(task), { url, state });
+      } catch { /* The next refresh tries again. */ }
     }
   };
   await Promise.all([next(), next()]);
 }
+
+// The map is a page of its own. It does not change while it is open: a person may have moved it.
+let mapState = "none", mapRead = null;
+function readMap() {
+  if (mapState === "loading" || mapState === "shown") return;
+  mapState = "loading";
+  mapRead = new Promise((done) => { $("map").addEventListener("load", done, { once: true }); });
+  $("map").src = new URL("map", OURS);
+}
+$("map").addEventListener("load", () => {
+  if (mapState !== "loading") return;
+  const data = $("map").contentDocument?.getElementById("map");
+  mapState = data ? "shown" : "failed";
+  $("map").classList.toggle("unread", !data);
+  $("map-note").hidden = Boolean(data);
+  if (!data) {
+    $("map-note").textContent = "Airflow's stored DAGs could not be read; the API server's log has the reason. The page tries again.";
+    return;
+  }
+  const { edges } = JSON.parse(data.textContent);
+  $("map").classList.toggle("nothing", !edges.length);
+  paintMap();
+  onMap = new Set(edges.map((edge) => edge.conn_id).filter(Boolean));
+  for (const id of onMap) connection(id);
+  if (shownOnce) show();
+  pollStatuses();
+});
 const keyOf = (task) => `${task.id} ${task.try_number} ${task.state}`;
 
 async function readStatus(each) {
+  const before = each.status && labelOf(each.status)[1];
   try {
-    each.status = await read(new URL(`connections/${encodeURIComponent(each.id)}`, OURS));
-    each.checked = Date.now() - (SECONDS - each.status.seconds_to_next_poll) * 1000;
-    return each.status.seconds_to_next_poll;
+    const found = await read(new URL(`connections/${encodeURIComponent(each.id)}`, OURS));
+    each.status = found;
+    if (found.seconds_since_poll !== null) each.checked = Date.now() - found.seconds_since_poll * 1000;
+    return found.seconds_to_next_poll;
   } catch (error) {
-    each.status = { state: error.status === 403 ? "hidden" : error.status === 404 ? "missing" : "unknown" };
+    each.status = { state: { 403: "hidden", 404: "missing", 429: "busy" }[error.status] || "unknown" };
     return SECONDS;
+  } finally {
+    const label = labelOf(each.status)[1];
+    if (before && before !== label) $("announced").textContent = `${each.id}: ${label}`;
   }
 }
 
@@ -167,16 +226,18 @@ async function readStatus(each) {
 
 const LABELS = {
   healthy: ["good", "Reachable"], unhealthy: ["warn", "Unhealthy"], no_permission: ["warn", "No permission"],
-  login_refused: ["bad", "Login refused"], unavailable: ["bad", "Unavailable"], unreachable: ["bad", "Unreachable"],
-  misconfigured: ["bad", "Misconfigured"], hidden: ["none", "Not shown"], missing: ["bad", "No such connection"],
+  hibernating: ["warn", "Hibernating"], login_refused: ["bad", "Login refused"], unavailable: ["bad", "Unavailable"], unreachable: ["bad", "Unreachable"],
+  unexpected_reply: ["bad", "Unexpected reply"], misconfigured: ["bad", "Misconfigured"], checking: ["none", "Checking…"], hidden: ["none", "Not shown"], busy: ["none", "Not checked"], missing: ["bad", "No such connection"],
   unknown: ["none", "Unknown"],
 };
 const HINTS = {
   unavailable: "It may be starting, overloaded or hibernating.",
   hidden: "Your role may not read this connection.",
-  missing: "Tasks name it, but there is no connection of this id and type.",
+  missing: "A DAG names it, but there is no connection of this id and type, or it could not be read: see the API server's log.",
+  busy: "Too many connections are being read.",
   unknown: "This Airflow did not answer. The page tries again.",
 };
+const labelOf = (status) => LABELS[status.state] || LABELS.unknown;
 const badge = (tone, text) => make("span", { className: `badge ${tone}`, text });
 const RUN_TONES = { success: "good", failed: "bad", running: "busy", queued: "none", waiting: "busy" };
 
@@ -187,16 +248,21 @@ function ago(when) {
   if (seconds < 172800) return `${Math.floor(seconds / 3600)} h ago`;
   return `${Math.floor(seconds / 86400)} days ago`;
 }
-const time = (text) => make("time", { text: ago(Date.parse(text)), dateTime: text, title: new Date(text).toLocaleString() });
+const time = (text) => make("time", { text: ago(Date.parse(text)), dateTime: text, title: new Date(text).toLocaleString([], { timeZoneName: "short" }) });
+// By this it gets the focus back if it is made again.
+function keyed(link) {
+  link.dataset.key = link.href;
+  return link;
+}
 function webLink(url, text) {
   let parsed = null;
   try {
     parsed = new URL(url);
   } catch { /* It is shown as text. */ }
-  return parsed && /^https?:$/.test(parsed.protocol) ? make("a", { href: parsed.href, text, target: "_blank", rel: "noopener noreferrer" }) : make("span", { text });
+  return parsed && /^https?:$/.test(parsed.protocol) ? keyed(make("a", { href: parsed.href, text, target: "_blank", rel: "noopener noreferrer" })) : make("span", { text });
 }
 function localLink(where, text) {
-  const link = make("a", { href: new URL(where, AIRFLOW).href, text, target: "_top" });
+  const link = keyed(make("a", { href: new URL(where, AIRFLOW).href, text, target: "_top" }));
   link.dataset.local = "";
   return link;
 }
@@ -210,9 +276,19 @@ function runName(url) {
   }
 }
 
+// Only what has changed is replaced: a person may be reading, selecting or listening to the rest.
 function fill(id, rows, columns, nothing) {
   const body = $(id).tBodies[0], active = document.activeElement, focused = body.contains(active) && active.dataset.key;
-  body.replaceChildren(...(rows.length ? rows : [make("tr", {}, make("td", { className: "nothing", colSpan: columns, text: nothing }))]));
+  const target = rows.length ? rows : [make("tr", {}, make("td", { className: "nothing", colSpan: columns, text: nothing }))];
+  target.forEach((made, index) => {
+    const before = body.rows[index];
+    if (before?.cells.length !== made.cells.length) return before ? before.replaceWith(made) : body.append(made);
+    if (before.className !== made.className) before.className = made.className;
+    [...made.cells].forEach((cell, at) => {
+      if (!cell.isEqualNode(before.cells[at])) before.cells[at].replaceWith(cell);
+    });
+  });
+  while (body.rows.length > target.length) body.lastElementChild.remove();
   if (focused) [...body.querySelectorAll("[data-key]")].find((each) => each.dataset.key === focused)?.focus();
 }
 function row(...cells) {
@@ -221,7 +297,7 @@ function row(...cells) {
 
 function showConnections() {
   const rows = [...known.values()].sort((a, b) => a.id.localeCompare(b.id)).map((each) => {
-    const status = each.status, [tone, label] = status ? LABELS[status.state] || LABELS.unknown : ["none", "Checking…"];
+    const status = each.status, [tone, label] = status ? labelOf(status) : ["none", "Checking…"];
     const button = make("button", { className: "link", text: each.id, type: "button", title: "Show only its tasks and runs" });
     button.dataset.key = each.id;
     button.setAttribute("aria-pressed", String(selected === each.id));
@@ -276,9 +352,11 @@ function showRuns() {
   }), 5, selected ? "No task has triggered or waited for a run of this deployment." : "No task has triggered or waited for a remote run.");
 }
 
+let shownOnce = false;
 function show() {
-  $("message").hidden = true;
-  $("empty").hidden = known.size > 0;
+  shownOnce = true;
+  $("message").hidden = $("loading").hidden = true;
+  $("empty").hidden = known.size > 0 || mapState === "loading";
   $("content").hidden = known.size === 0;
   showConnections();
   showWaiting();
@@ -288,18 +366,23 @@ function show() {
 function fail(error) {
   const message = $("message");
   message.hidden = false;
+  $("loading").hidden = true;
   if (error.status === 401) message.textContent = "Your session has expired. Log in to Airflow again, then reload this page.";
   else if (error.status === 403) {
     message.textContent = "You do not have permission to read connections. An administrator can grant it; this page then shows the remote deployments.";
     known.clear();
     $("content").hidden = $("empty").hidden = true;
-  } else message.textContent = "Airflow's API server did not answer. The page tries again every half minute.";
+  } else {
+    message.textContent = "Airflow's API server did not answer. The page tries again.";
+    console.error(error);
+  }
 }
 
+const within = (seconds, promise) => Promise.race([promise, new Promise((done) => { setTimeout(done, seconds * 1000); })]);
 async function refresh() {
   try {
     await readConnections();
-    if (known.size) show();
+    readMap();
     try {
       await readTasks();
       $("runs-note").hidden = true;
@@ -308,22 +391,29 @@ async function refresh() {
       $("runs-note").hidden = false;
       $("runs-note").textContent = "You do not have permission to read task instances.";
     }
+    listed = Date.now();
+    // The page appears once, with what comes soon, rather than grow while a person reads it.
+    if (!shownOnce) await within(SECONDS_TO_APPEAR, mapRead);
+    const statuses = pollStatuses();
+    if (!shownOnce) await within(SECONDS_TO_APPEAR, Promise.all([statuses, readPublished()]));
     show();
     $("updated").textContent = `Updated ${new Date().toLocaleTimeString()}`;
-    pollStatuses();
     await readPublished();
     showRuns();
   } catch (error) {
+    listed = Date.now();
     fail(error);
   }
 }
 
 // The server says when it will poll a deployment again.
 const due = new Map();
-let polling = false;
-async function pollStatuses() {
-  if (polling || document.hidden) return;
-  polling = true;
+let polling = null;
+function pollStatuses() {
+  if (!document.hidden) polling ??= pollLate().finally(() => { polling = null; });
+  return polling;
+}
+async function pollLate() {
   const late = [...known.values()].filter((each) => (due.get(each.id) || 0) <= Date.now());
   const next = async () => {
     for (let each = late.shift(); each; each = late.shift()) {
@@ -332,16 +422,20 @@ async function pollStatuses() {
     }
   };
   await Promise.all([next(), next(), next()]);
-  polling = false;
 }
 
-let refreshed = 0;
+let refreshing = false, nextRefresh = 0, listed = 0;
+async function refreshAndRest() {
+  refreshing = true;
+  const began = Date.now();
+  await refresh();
+  nextRefresh = Date.now() + Math.min(LONGEST_REST * 1000, Math.max(SECONDS * 1000, (listed - began) * REST));
+  refreshing = false;
+}
 function poll() {
   if (document.hidden) return;
-  if (Date.now() - refreshed >= SECONDS * 1000) {
-    refreshed = Date.now();
-    refresh();
-  } else if (known.size) {
+  if (!refreshing && Date.now() >= nextRefresh) refreshAndRest();
+  if (known.size) {
     pollStatuses();
     showConnections();
   }

@@ -7,7 +7,9 @@ opened for the first time.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,18 +32,26 @@ class LazyApp:
 
     def __init__(self) -> None:
         self._app: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None
+        self._building = Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
-            from astronomer_remote.ui.app import create
-
-            self._app = create()
+            # The API server answers other requests meanwhile.
+            await asyncio.to_thread(self._build)
+        assert self._app is not None  # noqa: S101  # just built
         await self._app(scope, receive, send)
+
+    def _build(self) -> None:
+        with self._building:
+            if self._app is None:
+                from astronomer_remote.ui.app import create
+
+                self._app = create()
 
 
 def is_on() -> bool:
-    """Whether the page is part of the UI, as it is by default."""
-    return bool(conf.getboolean(SECTION, OPTION, fallback=True))
+    """Whether the page is part of the UI, as it is by default where plugins can have one: from Airflow 3.1 on."""
+    return hasattr(AirflowPlugin, "external_views") and bool(conf.getboolean(SECTION, OPTION, fallback=True))
 
 
 def apps() -> list[dict[str, Any]]:
@@ -69,7 +79,7 @@ def views() -> list[dict[str, Any]]:
 
 
 class AstronomerRemotePlugin(AirflowPlugin):
-    """Airflow 3.1 and later read both lists; earlier versions know neither, and show nothing."""
+    """Both lists are empty before Airflow 3.1."""
 
     name = "astronomer_remote"
     fastapi_apps = apps()

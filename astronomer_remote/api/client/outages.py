@@ -82,6 +82,12 @@ class Outage:
         except InvalidSettings:
             return None
 
+    @property
+    def hibernates(self) -> bool:
+        """Whether the Deployment hibernated when the Astro API was last read, during this outage."""
+        deployment = self._deployment
+        return deployment is not None and deployment.hibernates
+
     def explain(self, failure: TransientError, now: Callable[[], float], send: Send, *, wake: bool) -> Flow[None]:
         """
         Add to a failure what the Astro API shows. If it does not answer, the failure stays as it is.
