@@ -16,6 +16,7 @@ from astronomer_remote.cli.main import main
 from astronomer_remote.exceptions import InvalidSettings, NotFound
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.ui.status import Remote, State
 from tests.astro import NAME, ORGANIZATION, TOKEN, FakeAstro, served
 
 EXTRA = {"auth": "astro_token", "astro_organization_id": ORGANIZATION, "astro_deployment": NAME}
@@ -107,6 +108,15 @@ def test_neither_test_nor_doctor_wakes_it_after_they_read_the_connection_again(
     else:
         assert not AstronomerHook().test_connection()[0]
     assert any(request.path.endswith("/dags") for request in remote.received)
+    assert astro.woken == 0
+
+
+def test_the_page_wakes_nothing(astro: FakeAstro, remote: FakeDeployment) -> None:
+    astro.hibernate()
+    remote.stop()
+    status = Remote(lambda: {"host": None, "password": TOKEN, "extra": {**EXTRA, "wake": True}}).poll()
+    assert status.state is State.UNREACHABLE
+    assert "is hibernating" in (status.problem or "")
     assert astro.woken == 0
 
 
