@@ -78,6 +78,7 @@ __all__ = [
     "task_page",
     "triggerer_stats",
     "try_number",
+    "unsent_events",
     "was_cleared",
     "was_given_up",
     "was_stopped_by_a_person",
@@ -143,6 +144,25 @@ async def store_state(trigger: Any, key: str, value: Any) -> None:
             key=key, value=json.dumps(value), description="Which events of a remote were passed on. Kept by a watcher."
         )
     )
+
+
+def unsent_events(trigger: Any) -> int | None:
+    """
+    How many events of a trigger its triggerer holds that it has not sent to its supervisor, which registers them.
+
+    The object that runs all triggers of a process sends their events after it has started new triggers, which may take
+    a minute after a restart. It is not passed to triggers, so it is found through the task that runs its loop.
+
+    :return: ``None`` if it is not found.
+    """
+    for task in asyncio.all_tasks():
+        coroutine: Any = task.get_coro()
+        if getattr(coroutine, "__qualname__", "") == "TriggerRunner.arun" and coroutine.cr_frame is not None:
+            runner = coroutine.cr_frame.f_locals.get("self")
+            events = getattr(runner, "events", None)
+            # The first item of each is the trigger's number.
+            return None if events is None else sum(event[0] == trigger.trigger_id for event in events)
+    return None
 
 
 def _asset_store(trigger: Any) -> Any:

@@ -21,7 +21,7 @@ from airflow.triggers.base import TriggerEvent
 from astronomer_remote.api.assets.assets import MOST_EVENTS
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.protocol import untrusted
-from astronomer_remote.api.protocol.errors import InvalidSettings, TransientError
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, InvalidSettings, TransientError
 from astronomer_remote.api.protocol.models import FINISHED_RUN_STATES, asset_ref, utc_text, utc_text_of
 from astronomer_remote.api.waiting.event_cursor import SECONDS_KEPT, SECONDS_SHOWN_LATE, EventCursor, RemoteEvent
 from astronomer_remote.api.waiting.waiter import seconds_of
@@ -36,7 +36,7 @@ from astronomer_remote.arguments import (
     states,
     text,
 )
-from astronomer_remote.compat import BaseEventTrigger, require_watchers, store_state, stored_state
+from astronomer_remote.compat import BaseEventTrigger, require_watchers, store_state, stored_state, unsent_events
 from astronomer_remote.dependencies import ASSET, DAG, Dependency
 from astronomer_remote.exceptions import airflow_exceptions
 
@@ -52,18 +52,20 @@ LONGEST_PAUSE = 300.0
 LONGEST_SHOWN = 200
 """Characters of a stored value that are logged."""
 
+FAILURES_UNTIL_RELOAD = 3
+"""After so many failures in a row the connection is read again: the remote may have moved."""
+
 SECONDS_BETWEEN_SAVES = 300.0
 """How far the cursor advances without events before it is stored."""
 
 EVENTS_AT_ONCE = 200
 """After so many events the cursor is stored, so that a crash repeats no more of them."""
 
-TURNS_TO_SETTLE = 12
 SECONDS_PER_TURN = 0.25
-"""
-An event is registered by Airflow after the trigger has sent it: once a second, the triggerer's event loop hands over
-what its triggers have sent. Many short pauses rather than a long one, since something may block the event loop.
-"""
+"""Seconds between two checks whether the triggerer has sent the events."""
+
+TURNS_TO_SETTLE = 240
+"""How many such pauses it is given if that cannot be checked: a minute."""
 
 
 class RemoteEventTrigger(BaseEventTrigger):
@@ -100,6 +102,7 @@ class RemoteEventTrigger(BaseEventTrigger):
             if self.local_conn_id and not self.local_asset:
                 raise InvalidSettings("local_conn_id needs local_asset, whose events are read there.")
         self._local: AstronomerHook | None = None
+        self._full_reported = False
 
     @abstractmethod
     def watched(self) -> dict[str, Any]:
@@ -149,23 +152,18 @@ class RemoteEventTrigger(BaseEventTrigger):
                 if cursor is None:
                     cursor = await self._cursor(None)
                     saved = 0.0 if cursor.by_local_clock else cursor.since
-                source = source or await self._source()
-                if cursor.by_local_clock:
-                    cursor = cursor.by_remote_clock(await source.ahead())
-                found = await source.poll(cursor.since, self.poke_interval, cursor.seen)
-                if cursor.fresh(found.events):
-                    # Another triggerer may have passed some on while this one did not run.
-                    cursor = await self._cursor(cursor)
-                fresh = cursor.fresh(found.events)
-                registered = await self._registered(fresh, found.listed_at)
-                cursor, unsaved = cursor.passed(registered), unsaved or bool(registered)
-                fresh = cursor.fresh(fresh)
+                if source is None or failures % FAILURES_UNTIL_RELOAD == FAILURES_UNTIL_RELOAD - 1:
+                    # The former one is kept until then: it knows that a login was refused.
+                    source, self._local = await self._source(), None
+                before = cursor
+                cursor, fresh, listed_at = await self._poll(source, cursor)
+                unsaved = unsaved or cursor != before
             except Exception as error:  # noqa: BLE001  # Airflow would start a trigger that ends again, without a pause
                 failures += 1
                 pause = min(self.poke_interval * 2.0 ** min(failures - 1, 8), max(LONGEST_PAUSE, self.poke_interval))
                 text = untrusted.readable(f"{type(error).__name__}: {error}")
                 self.log.warning("Could not poll the remote, will try again in %.0f s: %s", pause, text)
-                if not isinstance(error, TransientError):
+                if not isinstance(error, (TransientError, AuthenticationFailed)):
                     # The connection is read again.
                     source = self._local = None
                 await asyncio.sleep(pause)
@@ -177,12 +175,43 @@ class RemoteEventTrigger(BaseEventTrigger):
                     yield TriggerEvent(event.payload)  # type: ignore[no-untyped-call]  # so in Airflow 2
                 self.log.info("Passed on %d events", len(some))
                 cursor = cursor.passed(some)
+                self._warn_if_full(cursor)
                 unsaved = not await self._save(cursor, settle=True)
-            cursor = cursor.after(found.listed_at)
+            cursor = cursor.after(listed_at)
             if unsaved or cursor.since - saved >= SECONDS_BETWEEN_SAVES:
                 stored = await self._save(cursor, settle=unsaved)
                 unsaved, saved = unsaved and not stored, cursor.since if stored else saved
             await asyncio.sleep(max(SECONDS_PER_TURN, self.poke_interval - source.age()))
+
+    async def _poll(self, source: EventSource, cursor: EventCursor) -> tuple[EventCursor, list[RemoteEvent], float]:
+        """:return: what is known now, the events to pass on, and when they were listed, by the remote's clock."""
+        if cursor.by_local_clock:
+            cursor = cursor.by_remote_clock(await source.ahead())
+        found = await source.poll(cursor.since, self.poke_interval, cursor.seen)
+        if cursor.fresh(found.events):
+            # Another triggerer may have passed some on while this one did not run.
+            cursor = await self._cursor(cursor)
+        if self._is_ahead(cursor, found.listed_at):
+            cursor = cursor.reaching_back(found.listed_at)
+            since = utc_text_of(cursor.since)
+            self.log.warning("The clock of the remote was set back. Events since %s count, by its clock.", since)
+        fresh = cursor.fresh(found.events)
+        cursor = cursor.passed(await self._registered(fresh, found.listed_at))
+        return cursor, cursor.fresh(fresh), found.listed_at
+
+    def _is_ahead(self, cursor: EventCursor, listed_at: float) -> bool:
+        """Whether a cursor is in the future, by the remote's clock, and its ``since`` does not say so."""
+        return cursor.since > max(listed_at, seconds_of(self.since) if self.since else 0.0)
+
+    def _warn_if_full(self, cursor: EventCursor) -> None:
+        """Log once that too many events come for all of them to be stored."""
+        if cursor.is_full and not self._full_reported:
+            self._full_reported = True
+            self.log.warning(
+                "There are more events than a cursor contains. One that the remote shows after younger ones, and whose "
+                "timestamp is before %s, is not passed on.",
+                utc_text_of(cursor.since),
+            )
 
     async def _source(self) -> EventSource:
         return await self.open(await self._hook(self.astronomer_conn_id))
@@ -240,11 +269,13 @@ class RemoteEventTrigger(BaseEventTrigger):
         """
         try:
             if settle:
-                # Airflow handles what it gets in order. The first answer means that no earlier message is in its way,
-                # such as other triggers' events, so that within the pause ours are handed over; the answers after the
-                # pause mean that they are registered.
-                await stored_state(self, self.cursor_key)
-                for _ in range(TURNS_TO_SETTLE):
+                # Airflow registers an event after the trigger has sent it: the triggerer's event loop sends what its
+                # triggers have passed on to another process, about once a second, or later while it starts triggers.
+                # That process handles one message at a time, in order, and registers events after each. So two answers
+                # after the events were sent mean that they are registered.
+                turns = 0
+                while (unsent := unsent_events(self)) or (unsent is None and turns < TURNS_TO_SETTLE):
+                    turns += 1
                     await asyncio.sleep(SECONDS_PER_TURN)
                 for _ in range(2):
                     await stored_state(self, self.cursor_key)
@@ -304,7 +335,7 @@ class RemoteDagRunTrigger(RemoteEventTrigger):
     """
     Makes the end of each run of a DAG of a remote deployment an event of a local asset. Remote: Airflow 2 and later.
 
-    A run that is cleared and ends again is another event.
+    A run that is cleared and ends again is another event, and so is one whose state is changed after its end.
 
     :param dag_id: DAG of the remote.
     :param states: only runs count that ended in one of these states, default ``success``; ``failed`` is the other one.
@@ -337,7 +368,7 @@ def _key_in(extra: Mapping[str, Any]) -> str | None:
 
     try:
         return key_of(extra["payload"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, InvalidSettings):
         return None
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
 
+from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.protocol.errors import AuthenticationFailed
+from astronomer_remote.api.waiting import event_cursor
+from astronomer_remote.api.waiting.event_cursor import KEY_LENGTH
+from astronomer_remote.api.watch import shared
+from astronomer_remote.api.watch.asset_watcher import EventFeed
 from astronomer_remote.compat import AIRFLOW_3, store_state, stored_state
 from astronomer_remote.exceptions import InvalidSettings
 from astronomer_remote.testing import FakeDeployment
@@ -105,6 +115,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, supervisor: Supervisor) -> None:
     monkeypatch.setattr(event_triggers, "SECONDS_PER_TURN", 0.01)
+    monkeypatch.setattr(event_triggers, "TURNS_TO_SETTLE", 0)
 
 
 @pytest.fixture(params=["2.11.2", "3.3.2"])
@@ -127,8 +138,14 @@ def trigger(store: Any, kind: type[Any] = RemoteAssetEventTrigger, **arguments: 
     return made
 
 
-def passed_on(made: Any, *, seconds: float = 15.0, until: int | None = None) -> list[dict[str, Any]]:
-    """What a trigger passes on, until its triggerer is killed: a while after the last event."""
+def passed_on(
+    made: Any, *, seconds: float = 15.0, until: int | None = None, done: Callable[[], bool] = lambda: False
+) -> list[dict[str, Any]]:
+    """
+    What a trigger passes on, until its triggerer is killed: a while after the last event.
+
+    :param done: is checked now and then; if true, it is killed at once.
+    """
     found: list[dict[str, Any]] = []
 
     async def run() -> None:
@@ -144,7 +161,7 @@ def passed_on(made: Any, *, seconds: float = 15.0, until: int | None = None) -> 
             await asyncio.sleep(0.05)
             if len(found) > known:
                 known, since = len(found), time.monotonic()
-            if found and time.monotonic() > since + 1:
+            if done() or (found and time.monotonic() > since + 1):
                 break
         running.cancel()
 
@@ -154,6 +171,11 @@ def passed_on(made: Any, *, seconds: float = 15.0, until: int | None = None) -> 
 
 def trigger_of(asset: Asset) -> Any:
     return asset.watchers[0].trigger
+
+
+def keys_in(cursor: dict[str, Any]) -> int:
+    """How many events a stored cursor knows."""
+    return len("".join(cursor["seen"].values())) // KEY_LENGTH
 
 
 def numbers(found: list[dict[str, Any]]) -> list[int]:
@@ -226,6 +248,45 @@ def test_what_another_triggerer_passed_on_is_not_repeated(shop: FakeDeployment) 
 
     found = asyncio.run(run())
     assert numbers([event.payload for event in found]) == [0, 1]
+
+
+@pytest.mark.parametrize("since", [None, LONG_AGO, "2200-01-01T00:00:00Z"])
+def test_events_count_after_the_clock_of_the_remote_was_set_back(
+    start: Start, since: str | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ahead = [7200]
+    remote = start("3.3.2", clock=lambda: time.time() + ahead[0])
+    remote.add_asset(URI)
+    store = Store()
+
+    def stored() -> list[float]:
+        # By the clock of the remote, after a poll.
+        return [found["since"] for found in store.values.values() if found["since"] > time.time() + 3600]
+
+    assert passed_on(trigger(store, since=since), done=lambda: bool(stored())) == []
+    ahead[0] = 0
+    remote.add_asset_event(URI, {"n": 0})
+    in_2200 = since == "2200-01-01T00:00:00Z"
+    polls = len(remote.requests)
+    done = (lambda: len(remote.requests) > polls + 5) if in_2200 else (lambda: False)
+    # Before the moment that was given, no event counts.
+    assert numbers(passed_on(trigger(store, since=since), done=done)) == ([] if in_2200 else [0])
+    assert ("The clock of the remote was set back" in "".join(capfd.readouterr())) is not in_2200
+
+
+def test_events_that_a_cursor_cannot_contain_are_reported_once(
+    shop: FakeDeployment, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(event_cursor, "LARGEST_CURSOR", 1)
+    monkeypatch.setattr(event_triggers, "EVENTS_AT_ONCE", 1)
+    for number in range(3):
+        shop.add_asset_event(URI, {"n": number})
+        made = shop._contents.asset_events[-1]
+        shop._contents.asset_events[-1] = replace(made, timestamp=made.timestamp - timedelta(minutes=3 - number))
+    store = Store()
+    assert numbers(passed_on(trigger(store))) == [0, 1, 2]
+    assert "".join(capfd.readouterr()).count("There are more events than a cursor contains.") == 1
+    assert passed_on(trigger(store), seconds=0.5) == []
 
 
 def test_before_3_3_the_cursor_is_a_variable(shop: FakeDeployment, supervisor: Supervisor) -> None:
@@ -305,7 +366,7 @@ def test_what_was_registered_before_a_crash_is_not_repeated(shop: FakeDeployment
         register(home, payload)
     assert numbers(passed_on(trigger(store, local_conn_id="home"))) == [2]
     (cursor,) = store.values.values()
-    assert len(cursor["seen"]) == 3
+    assert keys_in(cursor) == 3
     assert passed_on(trigger(store), seconds=0.5) == []
 
 
@@ -315,9 +376,9 @@ def test_the_end_of_a_run_that_was_registered_is_not_repeated(shop: FakeDeployme
     (payload,) = passed_on(trigger(store, RemoteDagRunTrigger, dag_id="load"), until=1)
     register(home, payload)
     made = trigger(store, RemoteDagRunTrigger, dag_id="load", local_conn_id="home")
-    assert passed_on(made, seconds=0.5) == []
+    assert passed_on(made, done=lambda: any(map(keys_in, store.values.values()))) == []
     (cursor,) = store.values.values()
-    assert len(cursor["seen"]) == 1
+    assert keys_in(cursor) == 1
 
 
 def test_what_was_registered_is_found_whatever_the_clock_of_the_remote_shows(
@@ -364,6 +425,49 @@ def test_many_triggers_read_their_connection_once(shop: FakeDeployment, monkeypa
 
     asyncio.run(run())
     assert reads == ["astronomer_default"]
+
+
+def test_a_remote_that_has_moved_is_found_although_the_old_one_does_not_answer(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "RETRY", RetryPolicy(attempts=1))
+    old = start("3.3.2")
+    old.disturb(503, times=10_000)
+    moved: list[FakeDeployment] = []
+
+    def move() -> bool:
+        if old.requests and not moved:
+            new = start("3.3.2")
+            new.add_asset(URI)
+            new.add_asset_event(URI, {"n": 0})
+            moved.append(new)
+        return False
+
+    assert numbers(passed_on(trigger(Store()), seconds=60, done=move, until=1)) == [0]
+
+
+def test_a_login_that_was_refused_is_known_to_the_next_attempt(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = start("3.3.2")
+    monkeypatch.setenv("AIRFLOW_CONN_ASTRONOMER_DEFAULT", json.dumps({**remote.connection(), "password": "wrong"}))
+    feeds: list[int] = []
+    refused: list[str] = []
+    make, read = EventFeed.__init__, EventFeed.events
+
+    def made(self: EventFeed, *arguments: Any) -> None:
+        make(self, *arguments)
+        feeds.append(id(self))
+
+    async def refuse(self: EventFeed, *arguments: Any) -> Any:
+        try:
+            return await read(self, *arguments)
+        except AuthenticationFailed as error:
+            refused.append(str(error))
+            raise
+
+    monkeypatch.setattr(EventFeed, "__init__", made)
+    monkeypatch.setattr(EventFeed, "events", refuse)
+    assert passed_on(trigger(Store()), seconds=60, done=lambda: len(refused) >= 4) == []
+    assert (len(refused) >= 4, len(feeds)) == (True, 1)
 
 
 def test_a_variable_that_cannot_be_read_is_an_error() -> None:
@@ -491,68 +595,89 @@ def test_bad_arguments_fail_while_the_dag_is_parsed(make: Callable[[], Any], mes
         make()
 
 
-class BusyTriggerer(Store):
-    """
-    Handles one message after the other: what its triggers have sent, every 0.05 s, and their reads and writes.
+class RunnerComms(Supervisor):
+    """What the process of a triggerer that runs triggers sends to its other process, which registers events."""
 
-    When the first event is sent, it is busy with earlier ones, for longer than a trigger pauses.
-    """
+    _reader_task: asyncio.Task[Any]
+
+    def __init__(self, start: Any) -> None:
+        super().__init__()
+        self.to_start = [start]
+        self.order: list[str] = []
+        self.stored = asyncio.Event()
+
+    async def asend(self, message: Any) -> Any:
+        if message.type == "TriggerStateChanges":
+            from airflow.jobs.triggerer_job_runner import messages
+
+            self.order.extend(["handed over"] * len(message.events or ()))
+            given = [self.to_start.pop()] if self.to_start else []
+            return messages.TriggerStateSync(to_create=given, to_cancel=set())
+        reply = await super().asend(message)
+        if message.type == "PutVariable" and json.loads(message.value)["seen"]:
+            self.order.append("stored")
+            self.stored.set()
+        return reply
+
+
+class Announced(deque[Any]):
+    """The events that a triggerer has not handed over."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.order: list[str] = []
-        self._sent: list[Any] = []
-        self._lock = asyncio.Lock()
-        self._busy = asyncio.Event()
-        self._handing_over: asyncio.Task[None] | None = None
+        self.is_filled = asyncio.Event()
 
-    async def send(self, event: Any) -> None:
-        self._handing_over = self._handing_over or asyncio.create_task(self._hand_over())
-        await self._busy.wait()
-        self._sent.append(event)
-
-    async def _hand_over(self) -> None:
-        seconds = 0.6
-        while True:
-            async with self._lock:
-                taken = list(self._sent)
-                self._busy.set()
-                await asyncio.sleep(seconds)
-                self.order += ["registered"] * len(taken)
-                del self._sent[: len(taken)]
-            seconds = 0.0
-            await asyncio.sleep(0.05)
-
-    async def aget(self, key: str) -> Any:
-        async with self._lock:
-            return await super().aget(key)
-
-    async def aset(self, key: str, value: Any) -> None:
-        async with self._lock:
-            self.order += ["stored"] * bool(value["seen"])
-            await super().aset(key, value)
+    def append(self, event: Any) -> None:
+        super().append(event)
+        self.is_filled.set()
 
 
-def test_the_cursor_is_stored_after_the_events_however_busy_the_triggerer_is(shop: FakeDeployment) -> None:
+async def in_a_triggerer(made: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """
+    Run a trigger as Airflow does, in a triggerer that starts many others as soon as this one has passed on an event.
+
+    :return: what the triggerer's other process got, in order, until the cursor was stored.
+    """
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
+    from airflow.models.trigger import Trigger
+    from airflow.sdk.execution_time import task_runner
+
+    workloads: Any = import_module("airflow.executors.workloads")
+    classpath, arguments = made.serialize()
+    encrypted = Trigger.encrypt_kwargs(arguments)
+    comms = RunnerComms(workloads.RunTrigger(id=7, classpath=classpath, encrypted_kwargs=encrypted))
+    events = Announced()
+
+    class Busy(TriggerRunner):
+        async def init_comms(self) -> None:
+            self.comms_decoder, self.events = comms, events
+            comms._reader_task = asyncio.create_task(asyncio.Event().wait())
+            monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
+
+        async def create_triggers(self) -> None:
+            await super().create_triggers()
+            await events.is_filled.wait()
+            for _ in range(2000):
+                await asyncio.sleep(0)
+
+    running = asyncio.create_task(Busy().arun())
+    await asyncio.wait_for(comms.stored.wait(), 60)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(running, *others, return_exceptions=True)
+    return comms.order
+
+
+def test_the_cursor_is_stored_after_the_events_however_busy_the_triggerer_is(
+    shop: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_triggers, "SECONDS_PER_TURN", 0.0)
+    monkeypatch.setattr(event_triggers, "TURNS_TO_SETTLE", 12)
     shop.add_asset_event(URI, {"n": 0})
-
-    async def run() -> list[str]:
-        triggerer = BusyTriggerer()
-
-        async def watch() -> None:
-            async for event in trigger(triggerer).run():
-                await triggerer.send(event)
-
-        watching = asyncio.create_task(watch())
-        for _ in range(300):
-            await asyncio.sleep(0.05)
-            if "stored" in triggerer.order:
-                break
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        return triggerer.order
-
-    assert asyncio.run(run())[:2] == ["registered", "stored"]
+    shop.add_asset_event(URI, {"n": 1})
+    order = asyncio.run(in_a_triggerer(trigger(None), monkeypatch))
+    assert order == ["handed over", "handed over", "stored"]
 
 
 def test_a_cancelled_trigger_reads_the_answer_of_its_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -591,7 +716,7 @@ def test_a_backlog_is_stored_piece_by_piece(monkeypatch: pytest.MonkeyPatch, sho
     original = store.aset
 
     async def aset(key: str, value: Any) -> None:
-        sizes.append(len(value["seen"]))
+        sizes.append(keys_in(value))
         await original(key, value)
 
     monkeypatch.setattr(store, "aset", aset)

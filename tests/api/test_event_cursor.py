@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.waiting import event_cursor
-from astronomer_remote.api.waiting.event_cursor import SECONDS_KEPT, SECONDS_SHOWN_LATE, EventCursor, RemoteEvent
+from astronomer_remote.api.waiting.event_cursor import (
+    KEY_LENGTH,
+    SECONDS_KEPT,
+    SECONDS_SHOWN_LATE,
+    EventCursor,
+    RemoteEvent,
+    event_key,
+)
 
 
 def event(key: str, moment: float) -> RemoteEvent:
@@ -54,20 +60,57 @@ def test_the_cursor_does_not_go_back() -> None:
     assert EventCursor(5000).after(listed_at=1).since == 5000
 
 
-def test_a_cursor_is_limited_and_repeats_nothing_that_it_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_cursor, "MOST_KEPT", 3)
-    events = [event(str(number), 1000.0 + number // 2) for number in range(8)]
+def burst(number: int, seconds: int) -> list[RemoteEvent]:
+    return [event(event_key(str(each)), 1000.0 + each * seconds / number) for each in range(number)]
+
+
+def test_five_events_a_second_fit_into_a_cursor() -> None:
+    events = burst(int(4.5 * SECONDS_KEPT), int(SECONDS_KEPT))
+    cursor = EventCursor(900).passed(events).after(listed_at=1000 + SECONDS_KEPT)
+    assert (len(cursor.seen), cursor.is_full) == (len(events), False)
+    assert len(json.dumps(cursor.as_dict())) < 64 * 1024
+    # One is shown after all of them.
+    assert keys(cursor.fresh([*events, event("late", 1000.5)])) == ["late"]
+
+
+def test_a_cursor_is_limited_and_repeats_nothing_that_it_dropped() -> None:
+    events = burst(20_000, 600)
+    cursor = EventCursor(900).passed(events)
+    assert cursor.is_full
+    assert cursor.since > 900
+    assert cursor.fresh(events) == []
+    stored = json.dumps(cursor.as_dict())
+    assert len(stored) < 64 * 1024
+    read = EventCursor.parse(json.loads(stored), now=2000)
+    assert read is not None
+    assert read.fresh(events) == []
+    assert keys(read.fresh([event("late", cursor.since)])) == ["late"]
+
+
+def test_many_events_of_one_second_are_all_kept() -> None:
+    events = burst(8000, 1)
     cursor = EventCursor(900).passed(events).after(listed_at=1010)
-    assert set(cursor.seen) == {"6", "7"}
+    assert len(cursor.seen) == 8000
     assert cursor.fresh(events) == []
 
 
-def test_many_events_of_one_moment_are_all_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_cursor, "MOST_KEPT", 3)
-    events = [event(str(number), 1000.0) for number in range(8)]
-    cursor = EventCursor(900).passed(events).after(listed_at=1010)
-    assert len(cursor.seen) == 8
-    assert cursor.fresh(events) == []
+def test_an_event_after_the_fraction_of_a_second_where_a_stored_cursor_begins_is_not_repeated() -> None:
+    cursor = EventCursor(1000.2, {event_key("a"): 1000.9})
+    read = EventCursor.parse(json.loads(json.dumps(cursor.as_dict())), now=2000)
+    assert read is not None
+    assert read.after(1000.5 + SECONDS_KEPT).fresh([event(event_key("a"), 1000.9)]) == []
+
+
+def test_a_cursor_is_found_to_be_ahead_after_the_clock_was_set_back() -> None:
+    cursor = EventCursor(8000, {event_key("a"): 8100}).reaching_back(listed_at=1000 + SECONDS_KEPT)
+    assert cursor == EventCursor(1000, {event_key("a"): 8100})
+    assert EventCursor(8000).reaching_back(listed_at=1).since == 0
+
+
+@pytest.mark.parametrize("parts", [("7", "2026-01-01T00:00:00Z"), ("\udcff", "")])
+def test_keys_have_one_length(parts: tuple[str, ...]) -> None:
+    assert len(event_key(*parts)) == KEY_LENGTH
+    assert event_key(*parts) != event_key(*parts, "")
 
 
 def test_what_two_triggerers_passed_on_is_merged() -> None:
@@ -83,7 +126,10 @@ def test_a_cursor_by_the_local_clock_is_corrected_once() -> None:
     assert EventCursor(70).merged(EventCursor(101, by_local_clock=True)) == EventCursor(70)
 
 
-@pytest.mark.parametrize("cursor", [EventCursor(100.5, {"a": 110.25}), EventCursor(100, by_local_clock=True)])
+@pytest.mark.parametrize(
+    "cursor",
+    [EventCursor(100.5, {event_key("a"): 110, event_key("b"): 110}), EventCursor(100, by_local_clock=True)],
+)
 def test_a_cursor_is_plain_json(cursor: EventCursor) -> None:
     assert EventCursor.parse(json.loads(json.dumps(cursor.as_dict())), now=200) == cursor
 
@@ -99,19 +145,11 @@ def test_anything_else_is_no_cursor(value: Any) -> None:
     assert EventCursor.parse(value, now=200) is None
 
 
-@pytest.mark.parametrize("seen", [None, [], {"a": "x", "b": None, "c": float("nan"), "d": [1]}])
+@pytest.mark.parametrize("seen", [None, [], {"a": "x", "-1": "x" * 10, "110": None, "120": "x" * 11, "1e9": "x" * 10}])
 def test_keys_that_cannot_be_read_are_left_out(seen: Any) -> None:
     assert EventCursor.parse({"since": 100, "seen": seen}, now=200) == EventCursor(100)
 
 
 def test_a_cursor_of_another_version_is_read() -> None:
-    value = {"since": 100, "seen": {"a": 110, "b": "later"}, "format": 2, "by_local_clock": "later"}
-    assert EventCursor.parse(value, now=200) == EventCursor(100, {"a": 110})
-
-
-def test_a_stored_cursor_is_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_cursor, "MOST_KEPT", 3)
-    value = {"since": 100, "seen": {str(number): 1000 + number for number in range(8)}}
-    found = EventCursor.parse(value, now=2000)
-    assert found is not None
-    assert set(found.seen) == {"5", "6", "7"}
+    value = {"since": 100, "seen": {"110": event_key("a"), "120": "later"}, "format": 2, "by_local_clock": "later"}
+    assert EventCursor.parse(value, now=200) == EventCursor(100, {event_key("a"): 110})

@@ -17,7 +17,7 @@ from astronomer_remote.api.protocol.errors import NotSupported, RemoteUnavailabl
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE
 from astronomer_remote.api.watch import event_sources, shared
-from astronomer_remote.api.watch.event_sources import AssetEvents, EndedRuns, Found
+from astronomer_remote.api.watch.event_sources import AssetEvents, EndedRuns, Found, key_of
 from astronomer_remote.testing import FakeDeployment
 
 LONG_AGO = "1970-01-01T00:00:00Z"
@@ -76,7 +76,7 @@ def test_events_of_an_asset_are_found_with_what_they_say(remote: FakeDeployment)
         (event,) = (await source.poll(0, 60)).events
         assert event.payload["kind"] == "asset_event"
         assert event.payload["extra"] == {"k": 1, "rows": 5}
-        assert event.key == f"{event.payload['event_id']}@{event.payload['timestamp']}"
+        assert event.key == key_of(event.payload)
         found = await source.poll(event.moment + 0.001, 60)
         assert found.events == []
         assert abs(found.listed_at - time.time()) < 5
@@ -84,6 +84,29 @@ def test_events_of_an_asset_are_found_with_what_they_say(remote: FakeDeployment)
 
     asyncio.run(poll())
     assert lines == []
+
+
+EVENT = {"kind": "asset_event", "event_id": 7, "timestamp": "2026-01-01T00:00:00.5Z"}
+END = {"kind": "dag_run", "run_id": "r", "state": "success", "end_date": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (EVENT, {**EVENT, "timestamp": "2026-01-01T00:00:00.500000+00:00"}),
+        (END, {**END, "end_date": "2026-01-01T02:00:00+02:00", "conf": {"k": 1}}),
+    ],
+)
+def test_an_upgrade_of_the_remote_repeats_no_event(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert key_of(one) == key_of(other)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{**END, "run_id": "s"}, {**END, "state": "failed"}, {**END, "end_date": "2026-01-01T00:00:00.1Z"}, EVENT],
+)
+def test_another_end_is_another_event(other: dict[str, Any]) -> None:
+    assert key_of(END) != key_of(other)
 
 
 def test_more_events_than_are_read_are_reported(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +134,7 @@ def test_the_end_of_a_run_is_found_with_its_conf(remote: FakeDeployment) -> None
         assert run_ids(found) == ["r1"]
         payload = found.events[0].payload
         assert (payload["kind"], payload["state"], payload["conf"]) == ("dag_run", "success", {"k": 1})
-        assert found.events[0].key == f"r1@{payload['end_date']}"
+        assert found.events[0].key == key_of(payload)
         assert sorted(run_ids(await ended.poll(0, 60))) == ["r1", "r2"]
         assert run_ids(await succeeded.poll(time.time() + 60, 60)) == []
         assert ended.age() < 5

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any, TypeGuard
 
 SECONDS_SHOWN_LATE = 600.0
@@ -16,8 +19,20 @@ SECONDS_KEPT = SECONDS_SHOWN_LATE * 1.5
 SECONDS_AHEAD = 86_400.0
 """How far in the future a stored cursor may be; one that is further ahead would leave out events for long."""
 
-MOST_KEPT = 500
-"""Keys of events that a cursor contains at most; Airflow 3.3 recommends less than 64 KiB for a stored value."""
+LARGEST_CURSOR = 60_000
+"""Bytes of the keys that a cursor contains; Airflow 3.3 recommends less than 64 KiB for a stored value."""
+
+KEY_LENGTH = 10
+"""Characters of a key: 60 bits, so that two of the thousands in a cursor are never the same by chance."""
+
+BYTES_PER_SECOND = 18
+"""How many bytes each second with events adds to a stored cursor."""
+
+
+def event_key(*parts: str) -> str:
+    """A short text that distinguishes an event from others."""
+    digest = sha256("\0".join(parts).encode(errors="surrogatepass")).digest()
+    return urlsafe_b64encode(digest)[:KEY_LENGTH].decode()
 
 
 @dataclass(frozen=True)
@@ -25,7 +40,7 @@ class RemoteEvent:
     """
     Something that happened once in the remote.
 
-    :param key: what distinguishes it from others, also after the remote's database was reset.
+    :param key: what distinguishes it from others, also after the remote's database was reset; see :func:`event_key`.
     :param moment: when, in seconds since the epoch by the remote's clock.
     :param payload: what is passed on, plain JSON.
     """
@@ -45,11 +60,13 @@ class EventCursor:
     :param since: earlier events are not passed on, in seconds since the epoch by the remote's clock.
     :param seen: the later ones that were passed on: their moments by their keys.
     :param by_local_clock: whether ``since`` is by the local clock, as the remote has not answered yet.
+    :param is_full: whether ``since`` is later than it would be, as there are too many keys after it to store.
     """
 
     since: float
     seen: Mapping[str, float] = field(default_factory=dict)
     by_local_clock: bool = False
+    is_full: bool = field(default=False, compare=False)
 
     def by_remote_clock(self, ahead: float) -> EventCursor:
         """The cursor by the remote's clock. :param ahead: seconds by which it is ahead of the local one."""
@@ -72,6 +89,14 @@ class EventCursor:
         """
         return _cursor(max(self.since, listed_at - SECONDS_KEPT), self.seen)
 
+    def reaching_back(self, listed_at: float) -> EventCursor:
+        """
+        The cursor after the remote's clock was set back: some of the events before now may not have been passed on.
+
+        :param listed_at: when the remote was read, by its clock.
+        """
+        return replace(self, since=max(0.0, listed_at - SECONDS_KEPT))
+
     def merged(self, other: EventCursor) -> EventCursor:
         """What was passed on according to either. Only one by the remote's clock counts."""
         if other.by_local_clock:
@@ -79,17 +104,17 @@ class EventCursor:
         return _cursor(max(self.since, other.since), {**self.seen, **other.seen})
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Plain JSON: the keys of a second are one text, so that thousands of them are small enough to be stored."""
         return {
             "since": self.since,
-            "seen": dict(self.seen),
+            "seen": {str(second): "".join(keys) for second, keys in _by_second(self.seen).items()},
             **({"by_local_clock": True} if self.by_local_clock else {}),
         }
 
     @classmethod
     def parse(cls, value: Any, now: float) -> EventCursor | None:
         """
-        The inverse of :meth:`as_dict`, also for what another version of this package has stored.
+        The inverse of :meth:`as_dict`.
 
         Keys that cannot be read are left out, so that an event is rather passed on twice than not at all.
 
@@ -101,8 +126,7 @@ class EventCursor:
         since, seen = value.get("since"), value.get("seen")
         if not _is_moment(since) or since > now + SECONDS_AHEAD:
             return None
-        pairs = seen.items() if isinstance(seen, Mapping) else ()
-        kept = {str(key): float(moment) for key, moment in pairs if _is_moment(moment)}
+        kept = dict(_stored_keys(seen)) if isinstance(seen, Mapping) else {}
         return replace(_cursor(float(since), kept), by_local_clock=value.get("by_local_clock") is True)
 
 
@@ -110,13 +134,31 @@ def _is_moment(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
+def _stored_keys(seen: Mapping[Any, Any]) -> Iterator[tuple[str, float]]:
+    for second, keys in seen.items():
+        if re.fullmatch("[0-9]{1,12}", str(second)) and isinstance(keys, str) and len(keys) % KEY_LENGTH == 0:
+            for start in range(0, len(keys), KEY_LENGTH):
+                yield keys[start : start + KEY_LENGTH], float(second)
+
+
+def _by_second(seen: Mapping[str, float]) -> dict[int, list[str]]:
+    """Keys by the second of their events, newest first."""
+    found: dict[int, list[str]] = {}
+    for each, moment in sorted(seen.items(), key=lambda item: (-int(item[1]), item[0])):
+        found.setdefault(int(moment), []).append(each)
+    return found
+
+
 def _cursor(since: float, seen: Mapping[str, float]) -> EventCursor:
-    """A cursor of limited size."""
-    kept = sorted(((moment, key) for key, moment in seen.items() if moment >= since), reverse=True)
-    if len(kept) > MOST_KEPT:
-        # Of events of the same moment, all are kept or none.
-        oldest = kept[MOST_KEPT][0]
-        newer = [each for each in kept if each[0] > oldest]
-        if newer:
-            kept, since = newer, newer[-1][0]
-    return EventCursor(since, {key: moment for moment, key in reversed(kept)})
+    """A cursor of limited size. Of the events of one second, all keys are kept or none."""
+    kept: dict[str, float] = {}
+    size = 0
+    for second, keys in _by_second(seen).items():
+        # Of a stored key, only the second is known.
+        if second + 1 <= since:
+            break
+        size += BYTES_PER_SECOND + KEY_LENGTH * len(keys)
+        if kept and size > LARGEST_CURSOR:
+            return EventCursor(float(second + 1), kept, is_full=True)
+        kept |= {each: seen[each] for each in keys}
+    return EventCursor(since, kept)

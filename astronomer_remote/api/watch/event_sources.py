@@ -26,23 +26,30 @@ from astronomer_remote.api.protocol.errors import (
     TransientError,
 )
 from astronomer_remote.api.protocol.flow import Flow
-from astronomer_remote.api.protocol.models import DagRun, utc_text_of
+from astronomer_remote.api.protocol.models import DagRun, utc_text, utc_text_of
 from astronomer_remote.api.protocol.settings import Settings
-from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE, RemoteEvent
+from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE, RemoteEvent, event_key
 from astronomer_remote.api.waiting.waiter import seconds_of
 from astronomer_remote.api.watch.asset_watcher import EventFeed, Subscriber
 from astronomer_remote.api.watch.shared import ReloadSettings, Shared
 
 log = logging.getLogger(__name__)
 
-KEYS = {"asset_event": ("event_id", "timestamp"), "dag_run": ("run_id", "end_date")}
-"""What distinguishes an event from others of its kind: fields of its payload."""
+IDENTITIES = {"asset_event": ("event_id",), "dag_run": ("run_id", "state")}
+"""What distinguishes an event from others of its kind and moment: fields of its payload."""
+
+MOMENTS = {"asset_event": "timestamp", "dag_run": "end_date"}
+"""When it happened: a field of its payload."""
 
 
 def key_of(payload: Mapping[str, Any]) -> str:
-    """What distinguishes an event from others that a source finds. :raises KeyError: for any other payload."""
-    identity, moment = KEYS[payload["kind"]]
-    return f"{payload[identity]}@{payload[moment]}"
+    """
+    What distinguishes an event from others that a source finds, in whatever form a remote writes its dates.
+
+    :raises KeyError: for any other payload, like :class:`~astronomer_remote.api.protocol.errors.InvalidSettings`.
+    """
+    kind = payload["kind"]
+    return event_key(*(str(payload[name]) for name in IDENTITIES[kind]), utc_text(payload[MOMENTS[kind]], "moment"))
 
 
 @dataclass(frozen=True)
@@ -260,4 +267,4 @@ class EndedRuns:
 
 
 def _key(run: DagRun) -> str:
-    return key_of({"kind": "dag_run", "run_id": run.run_id, "end_date": run.end_date})
+    return key_of({"kind": "dag_run", "run_id": run.run_id, "state": run.state, "end_date": run.end_date})
