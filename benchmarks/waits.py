@@ -7,6 +7,7 @@ A job comes in as one line of JSON; what happens goes out as lines of JSON. It e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import random
@@ -104,4 +105,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.SelectorEventLoop(Observed()).run_until_complete(main())
+    with contextlib.closing(asyncio.SelectorEventLoop(Observed())) as event_loop:
+        event_loop.run_until_complete(main())
