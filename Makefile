@@ -178,10 +178,12 @@ mutants: venv ## change the code of api, one place at a time, and list the chang
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m dev.mutants run $(MUTANTS)
 	$(BIN)/mutmut results
 
-bench: venv ## measure what waits and triggers cost a real remote; needs PostgreSQL, takes most of an hour
+bench: venv ## measure what waits and triggers cost a real remote; needs PostgreSQL, takes more than an hour
 	$(BIN)/python -m dev.uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python -m benchmarks.import_cost
 	$(BIN)/python -m benchmarks.trigger
+	$(BIN)/python -m benchmarks.short --version 3.3.2
+	$(BIN)/python -m benchmarks.short --version 2.11.2
 	$(BIN)/python -m benchmarks.waiting --version 3.3.2
 	$(BIN)/python -m benchmarks.waiting --version 2.11.2
 
