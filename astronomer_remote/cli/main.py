@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from astronomer_remote import __version__
@@ -36,9 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = parser_of(COMMANDS, PROGRAM, HELP)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     if "_ARGCOMPLETE" in os.environ:
-        import argcomplete
+        # Airflow installs it; where there is none, nothing is completed.
+        with suppress(ModuleNotFoundError):
+            import argcomplete
 
-        argcomplete.autocomplete(parser)
+            argcomplete.autocomplete(parser)
     given = sys.argv[1:] if argv is None else argv
     if any(map(_is_undecodable, given)):
         parser.error("an argument is not valid UTF-8")
@@ -131,6 +133,11 @@ def _reported(command: Command, arguments: argparse.Namespace) -> int:
         if command.changes and not interrupt.reported:
             say("Interrupted. What was requested may have been done all the same.")
         return 128 + interrupt.number
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("astronomer_remote"):
+            raise
+        say(f"{error.name} is not installed here, and this command needs it.")
+        return Exit.USAGE
     except Exception as error:
         # An unknown connection, for example. Airflow is imported only if the command has used it.
         airflow = sys.modules.get("airflow.exceptions")

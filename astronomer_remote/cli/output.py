@@ -16,7 +16,7 @@ from astronomer_remote.api.protocol.untrusted import UNSAFE
 
 def print_json(value: Any) -> None:
     """Print JSON; in ASCII where stdout cannot have all characters."""
-    # A stream of tests may have none.
+    # A text stream in memory has none.
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     text = json.dumps(value, indent=2, ensure_ascii=not encoding.lower().startswith("utf"))
     # JSON does not escape all characters that control a terminal; its own line breaks stay.

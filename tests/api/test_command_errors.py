@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -261,3 +262,22 @@ def test_a_deployment_that_is_about_to_answer_is_waited_for(login: None) -> None
         remote.add_dag("d")
         remote.disturb(503, times=4, path="/version")
         assert run(remote, "runs", "d") == 0
+
+
+def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setitem(sys.modules, "argcomplete", None)
+    monkeypatch.setitem(sys.modules, "argcomplete.shell_integration", None)
+    assert code_of("completion", "bash") == 2
+    assert capsys.readouterr().err == (
+        "argcomplete.shell_integration is not installed here, and this command needs it.\n"
+    )
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    assert code_of("--version") == 0
+
+
+def test_a_module_of_this_package_that_is_missing_is_a_fault_of_it(
+    login: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "astronomer_remote.api.deployment", None)
+    with pytest.raises(ModuleNotFoundError):
+        code_of("runs", "d", "--url", "http://127.0.0.1:9")

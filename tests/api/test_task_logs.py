@@ -95,7 +95,7 @@ def test_it_is_read_on_until_the_try_has_ended(version: str) -> None:
         *[instance(version, "up_for_retry"), log(version, "b", query="?token=v")],
     ]
     lines, remote = read(version, *turns, poke_interval=7)
-    assert lines == ["Task t is not scheduled; waiting for its start", "a", "b"]
+    assert lines == ["Task t is not scheduled; waiting for the try to start", "a", "b"]
     assert [isinstance(line, LogWarning) for line in lines] == [True, False, False]
     assert remote.sleeps == [7] * 4
 
@@ -106,6 +106,17 @@ def test_the_end_of_an_earlier_try_is_not_waited_for() -> None:
     # Another one has begun meanwhile.
     turns = instance(V2, "running"), log(V2, "a"), instance(V2, "running", 2), log(V2, "a", "b")
     assert read(V2, *turns, poke_interval=7)[0] == ["a", "b"]
+
+
+def test_a_later_try_is_waited_for() -> None:
+    chosen = {"poke_interval": 7, "try_number": 2}
+    turns = [
+        *[instance(V2, "running"), instance(V2, "up_for_retry")],
+        *[instance(V2, "success", 2), log(V2, "a", number=2)],
+    ]
+    lines, _ = read(V2, *turns, **chosen)
+    assert lines == ["Task t is running; waiting for the try to start", "a"]
+    assert failure(V2, instance(V2, "success"), **chosen).message.endswith("has had 1 try.")
 
 
 def test_a_token_that_is_not_valid_any_more_costs_no_line() -> None:

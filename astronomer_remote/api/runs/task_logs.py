@@ -89,7 +89,7 @@ class TaskLogs:
             if not reported:
                 reported = True
                 state = instance.state or "not scheduled"
-                on_line(LogWarning(f"Task {instance.name} is {state}; waiting for its start"))
+                on_line(LogWarning(f"Task {instance.name} is {state}; waiting for the try to start"))
             yield Sleep(poke_interval)
             instance = yield from self._find(run, instance.task_id, instance.map_index)
         return instance
@@ -122,10 +122,12 @@ class TaskLogs:
 
 def _is_to_start(instance: TaskInstance, try_number: int | None) -> bool:
     """Whether the try is yet to start."""
-    if try_number is not None and try_number < instance.try_number:
+    if instance.state in FINISHED_TASK_STATES:
         return False
+    if try_number is not None and try_number != instance.try_number:
+        return try_number > instance.try_number
     has_begun = instance.state not in NOT_BEGUN and instance.try_number > 0
-    return not has_begun and instance.state not in FINISHED_TASK_STATES
+    return not has_begun
 
 
 def _why_missing(task_id: str, map_index: int, instances: list[TaskInstance]) -> str:
