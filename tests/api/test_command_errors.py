@@ -82,21 +82,16 @@ UNAUTHORIZED = (
 )
 
 
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [({TOKEN: "wrong-t0ken"}, f"Check {TOKEN}; it may have expired"), ({}, f"there are none: set {TOKEN}")],
-)
 def test_a_gateway_that_refuses_the_token_ends_the_command_at_once(
-    environment: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+    monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(TOKEN, "wrong-t0ken")
     before = time.monotonic()
     with answering(UNAUTHORIZED) as url:
         assert code_of("runs", "d", "--url", url) == 4
     assert time.monotonic() - before < 5
     printed = capsys.readouterr().err
-    assert (said in printed, "wrong-t0ken" in printed) == (True, False)
+    assert (f"Check {TOKEN}; it may have expired" in printed, "wrong-t0ken" in printed) == (True, False)
 
 
 def test_with_a_url_no_error_speaks_of_a_connection(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:

@@ -260,13 +260,6 @@ def test_a_token_that_a_gateway_refuses_is_a_refused_login_at_once(refusal: Resp
     assert "t0ken" not in str(error.value)
 
 
-def test_a_gateway_that_requires_a_token_is_no_wrong_host() -> None:
-    remote = ScriptedRemote()
-    with pytest.raises(AuthenticationFailed, match="requires credentials, and the connection sends none") as error:
-        remote.play(remote.deployment.get_version(), *probes(page(401), page(401), page(401)), OPEN)
-    assert (error.value.status, error.value.at_login) == (401, True)
-
-
 def test_a_password_that_no_gateway_was_shown_was_not_refused_by_one() -> None:
     remote = ScriptedRemote(Settings(URL, login="u", password="p"), retry=ONCE)
     with pytest.raises(UnexpectedReply, match="a proxy or login page may be in front of it"):

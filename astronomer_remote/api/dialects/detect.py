@@ -76,12 +76,6 @@ def dialect(settings: Settings, send: Send, login: Authentication | None, prepar
         answers[request.path] = reply
     if login and all(login.refused(reply) for reply in answers.values()):
         raise _token_refused(settings, answers, login)
-    if not (login or settings.password) and all(reply.status == 401 for reply in answers.values()):
-        raise AuthenticationFailed(
-            f"{settings.base_url} requires credentials, and the connection sends none: give it login and password, or "
-            f"a token. Replies: {_replies(answers)}.",
-            status=401,
-        )
     raise _nothing_found(settings, answers)
 
 
