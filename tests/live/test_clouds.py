@@ -118,7 +118,7 @@ def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         patch.setattr(mwaa, "SCHEME", "http://127.0.0.1:")
         patch.setattr(composer, "AIRFLOW_URL", re.compile("http://127.0.0.1:[0-9]+"))
         gateway = stack.enter_context(CloudGateway(remote, found))
-        yield Environment(remote, gateway, write_key(tmp_path_factory.mktemp("key") / "key.json", found))
+        yield Environment(remote, gateway, write_key(tmp_path_factory.mktemp("key") / "key.json", found.token_uri))
 
 
 @pytest.mark.parametrize("auth", ["mwaa", "composer"])
