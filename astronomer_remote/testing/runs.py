@@ -205,7 +205,11 @@ class RunApi(RestApi):
         if "state" in body:
             if body["state"] not in CAN_BE_SET:
                 raise self.refuse(self.unreadable, f"{body['state']!r} is not one of {CAN_BE_SET} - 'state'")
-            run.end(body["state"], self.contents.now())
+            if run.state in FINISHED:
+                # Airflow keeps the date when it ended first.
+                run.state = body["state"]
+            else:
+                run.end(body["state"], self.contents.now())
         if "note" in body:
             if not self.notes_are_patched:
                 raise self.refuse(self.unreadable, "{'note': ['Unknown field.']}")

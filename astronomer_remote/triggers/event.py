@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TriggerEvent
 
-from astronomer_remote.api.assets.assets import MOST_EVENTS
+from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, InvalidSettings, TransientError
@@ -42,6 +42,7 @@ from astronomer_remote.exceptions import airflow_exceptions
 
 if TYPE_CHECKING:
     from astronomer_remote.api.watch.event_sources import EventSource
+    from astronomer_remote.api.watch.registered_events import RegisteredEvents
     from astronomer_remote.hooks.astronomer import AstronomerHook
 
 __all__ = ["RemoteAssetEventTrigger", "RemoteDagRunTrigger"]
@@ -101,7 +102,7 @@ class RemoteEventTrigger(BaseEventTrigger):
             self.local_conn_id = optional_id(local_conn_id, "local_conn_id")
             if self.local_conn_id and not self.local_asset:
                 raise InvalidSettings("local_conn_id needs local_asset, whose events are read there.")
-        self._local: AstronomerHook | None = None
+        self._local: RegisteredEvents | None = None
         self._full_reported = False
 
     @abstractmethod
@@ -152,11 +153,11 @@ class RemoteEventTrigger(BaseEventTrigger):
                 if cursor is None:
                     cursor = await self._cursor(None)
                     saved = 0.0 if cursor.by_local_clock else cursor.since
-                if source is None or failures % FAILURES_UNTIL_RELOAD == FAILURES_UNTIL_RELOAD - 1:
+                if source is None or (failures and failures % FAILURES_UNTIL_RELOAD == 0):
                     # The former one is kept until then: it knows that a login was refused.
-                    source, self._local = await self._source(), None
+                    source, self._local = await self._source(), await self._registered_events()
                 before = cursor
-                cursor, fresh, listed_at = await self._poll(source, cursor)
+                cursor, fresh, read_until = await self._poll(source, cursor)
                 unsaved = unsaved or cursor != before
             except Exception as error:  # noqa: BLE001  # Airflow would start a trigger that ends again, without a pause
                 failures += 1
@@ -177,14 +178,14 @@ class RemoteEventTrigger(BaseEventTrigger):
                 cursor = cursor.passed(some)
                 self._warn_if_full(cursor)
                 unsaved = not await self._save(cursor, settle=True)
-            cursor = cursor.after(listed_at)
+            cursor = cursor.after(read_until)
             if unsaved or cursor.since - saved >= SECONDS_BETWEEN_SAVES:
                 stored = await self._save(cursor, settle=unsaved)
                 unsaved, saved = unsaved and not stored, cursor.since if stored else saved
             await asyncio.sleep(max(SECONDS_PER_TURN, self.poke_interval - source.age()))
 
     async def _poll(self, source: EventSource, cursor: EventCursor) -> tuple[EventCursor, list[RemoteEvent], float]:
-        """:return: what is known now, the events to pass on, and when they were listed, by the remote's clock."""
+        """:return: what is known now, the events to pass on, and until when all were read, by the remote's clock."""
         if cursor.by_local_clock:
             cursor = cursor.by_remote_clock(await source.ahead())
         found = await source.poll(cursor.since, self.poke_interval, cursor.seen)
@@ -197,11 +198,12 @@ class RemoteEventTrigger(BaseEventTrigger):
             self.log.warning("The clock of the remote was set back. Events since %s count, by its clock.", since)
         fresh = cursor.fresh(found.events)
         cursor = cursor.passed(await self._registered(fresh, found.listed_at))
-        return cursor, cursor.fresh(fresh), found.listed_at
+        return cursor, cursor.fresh(fresh), found.read_until
 
     def _is_ahead(self, cursor: EventCursor, listed_at: float) -> bool:
         """Whether a cursor is in the future, by the remote's clock, and its ``since`` does not say so."""
-        return cursor.since > max(listed_at, seconds_of(self.since) if self.since else 0.0)
+        # It is known to a second at best.
+        return cursor.since > max(listed_at + SECONDS_OF_OVERLAP, seconds_of(self.since) if self.since else 0.0)
 
     def _warn_if_full(self, cursor: EventCursor) -> None:
         """Log once that too many events come for all of them to be stored."""
@@ -250,15 +252,22 @@ class RemoteEventTrigger(BaseEventTrigger):
 
         :param listed_at: when they were listed, by the remote's clock.
         """
-        if not events or not self.local_conn_id:
+        if not events or not self._local:
             return []
-        self._local = self._local or await self._hook(self.local_conn_id)
         # An event was registered after it happened, which is known by the remote's clock.
         age = listed_at - min(event.moment for event in events)
-        since = utc_text_of(max(0.0, time.time() - age - SECONDS_SHOWN_LATE))
-        local = await self._local.async_list_asset_events(self.local_asset, since=since, limit=MOST_EVENTS)
-        keys = {_key_in(event.extra) for event in local}
-        return [event for event in events if event.key in keys]
+        since = max(0.0, time.time() - age - SECONDS_SHOWN_LATE)
+        known = await self._local.known(str(self.local_asset), [event.key for event in events], since)
+        return [event for event in events if event.key in known]
+
+    async def _registered_events(self) -> RegisteredEvents | None:
+        """What the local deployment has registered, if that is to be read."""
+        if not self.local_conn_id:
+            return None
+        hook = await self._hook(self.local_conn_id)
+        from astronomer_remote.api.watch.registered_events import RegisteredEvents
+
+        return RegisteredEvents.of(await hook.shared_settings(), hook.async_settings)
 
     async def _save(self, cursor: EventCursor, *, settle: bool) -> bool:
         """
@@ -360,16 +369,6 @@ class RemoteDagRunTrigger(RemoteEventTrigger):
         from astronomer_remote.api.watch.event_sources import EndedRuns
 
         return EndedRuns(self.dag_id, self.states, await hook.shared_settings(), hook.async_settings)
-
-
-def _key_in(extra: Mapping[str, Any]) -> str | None:
-    """The key of the remote's event in the extra of a local event, ``None`` if it came from elsewhere."""
-    from astronomer_remote.api.watch.event_sources import key_of
-
-    try:
-        return key_of(extra["payload"])
-    except (KeyError, TypeError, InvalidSettings):
-        return None
 
 
 def _states(given: Collection[Any]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import pytest
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import AuthenticationFailed
 from astronomer_remote.api.waiting import event_cursor
-from astronomer_remote.api.waiting.event_cursor import KEY_LENGTH
+from astronomer_remote.api.waiting.event_cursor import KEY_LENGTH, EventCursor
 from astronomer_remote.api.watch import shared
 from astronomer_remote.api.watch.asset_watcher import EventFeed
 from astronomer_remote.compat import AIRFLOW_3, store_state, stored_state
@@ -272,6 +272,11 @@ def test_events_count_after_the_clock_of_the_remote_was_set_back(
     # Before the moment that was given, no event counts.
     assert numbers(passed_on(trigger(store, since=since), done=done)) == ([] if in_2200 else [0])
     assert ("The clock of the remote was set back" in "".join(capfd.readouterr())) is not in_2200
+
+
+@pytest.mark.parametrize(("since", "listed_at", "ahead"), [(1000.9, 1000.0, False), (1100.0, 1000.0, True)])
+def test_a_clock_that_is_known_to_a_second_was_not_set_back(since: float, listed_at: float, ahead: bool) -> None:
+    assert trigger(None, since=None)._is_ahead(EventCursor(since), listed_at) is ahead
 
 
 def test_events_that_a_cursor_cannot_contain_are_reported_once(

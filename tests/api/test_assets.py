@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from astronomer_remote.api.assets import assets as module
 from astronomer_remote.api.assets.target import AssetTarget
+from astronomer_remote.api.client import client
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.deployment import Deployment
@@ -636,8 +637,7 @@ def test_one_event_that_is_too_large_is_left_out_and_logged(caplog: pytest.LogCa
     assert "Could not list asset events in full" in caplog.text
 
 
-@pytest.mark.parametrize("flow", ["list_asset_events", "list_assets"])
-def test_a_remote_that_repeats_a_page_ends_a_listing(flow: str) -> None:
+def test_a_remote_that_repeats_a_page_ends_a_listing() -> None:
     remote = ScriptedRemote()
     for number in range(250):
         remote.fake.add_asset(f"s3://many/{number}")
@@ -647,12 +647,91 @@ def test_a_remote_that_repeats_a_page_ends_a_listing(flow: str) -> None:
         again = {**request.query, "offset": 0} if "offset" in request.query else request.query
         return remote.handle(replace(request, query=again))
 
-    listing = {
-        "list_asset_events": remote.deployment.list_asset_events(limit=1000),
-        "list_assets": remote.deployment.list_assets(uri_pattern="many"),
-    }
-    assert len(drive(listing[flow], handle, clock=remote.clock)) == 100
+    assert len(drive(remote.deployment.list_assets(uri_pattern="many"), handle, clock=remote.clock)) == 100
     assert remote.sent == ["GET"] * 2
+    remote.sent.clear()
+    remote.deployment.client._retry = RetryPolicy()
+    with pytest.raises(ListingChanged, match="shown again in their place"):
+        drive(remote.deployment.list_asset_events(limit=1000), handle, clock=remote.clock)
+    assert len(remote.sent) < 30
+
+
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+@pytest.mark.parametrize("between", [1, 99, 100, 350])
+def test_events_that_come_while_they_are_listed_hide_no_older_ones(version: str, between: int) -> None:
+    remote = ScriptedRemote(version)
+    for number in range(150):
+        remote.fake.add_asset_event(URI, {"number": number})
+
+    def handle(request: Request) -> Response | TransportError:
+        if remote.sent.count("GET") == 2 and len(remote.fake.asset_events()) == 150:
+            for _ in range(between):
+                remote.fake.add_asset_event(URI, {"number": -1})
+        return remote.handle(request)
+
+    found = drive(remote.deployment.list_asset_events(URI, limit=1000), handle, clock=remote.clock)
+    assert sorted(event.extra["number"] for event in found if event.extra["number"] >= 0) == list(range(150))
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_listing_is_read_again_if_events_are_deleted_meanwhile(always: bool) -> None:
+    remote = ScriptedRemote()
+    for number in range(650):
+        remote.fake.add_asset_event(URI, {"number": number})
+
+    def handle(request: Request) -> Response | TransportError:
+        reply = remote.handle(request)
+        if request.path.endswith("events") and (always or len(remote.fake.asset_events()) == 650):
+            # From the front, so that what follows moves to pages that were read already.
+            del remote.fake._contents.asset_events[-20:]
+        return reply
+
+    listing = remote.deployment.list_asset_events(URI, limit=1000)
+    if always:
+        with pytest.raises(ListingChanged, match="some were deleted meanwhile"):
+            drive(listing, handle, clock=remote.clock)
+        return
+    found = drive(listing, handle, clock=remote.clock)
+    assert [event.extra["number"] for event in found] == list(range(629, -1, -1))
+
+
+def test_large_events_are_read_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LARGEST_LISTING", 500_000)
+    remote = ScriptedRemote()
+    for number in range(120):
+        remote.fake.add_asset_event(URI, {"number": number, "blob": "x" * 40_000})
+    remote.fake.add_asset_event(URI, {"number": 120, "blob": "y"})
+    with pytest.raises(NotSupported, match="Request fewer of them"):
+        remote.run(remote.deployment.list_asset_events(URI, limit=1000))
+    target = AssetTarget(URI, None, "2020-01-01T00:00:00Z", extra=None)
+    found = remote.run(remote.deployment.assets.matching_events(target))
+    assert [event.event_id for event in found] == list(range(1, 122))
+    plain, small = found[0].as_dict(), found[-1].as_dict()
+    assert (plain["event_id"], plain["extra"], plain["created_dag_runs"]) == (1, None, None)
+    assert plain["left_out"].startswith("created_dag_runs, extra: 40")
+    assert plain["uri"] == URI
+    assert found[0].as_dict(None)["extra"] is None
+    assert (small["extra"], "left_out" in small) == ({"number": 120, "blob": "y"}, False)
+
+
+def test_a_predicate_reads_an_extra_that_is_too_large_to_keep() -> None:
+    remote = ScriptedRemote()
+    for number in range(2):
+        remote.fake.add_asset_event(URI, {"number": number, "blob": "x" * 40_000})
+    target = AssetTarget(URI, None, "2020-01-01T00:00:00Z", extra={"number": 1})
+    found = remote.run(remote.deployment.assets.matching_events(target))
+    assert [event.event_id for event in found] == [2]
+
+
+def test_a_retry_finds_its_event_among_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LARGEST_LISTING", 500_000)
+    remote = ScriptedRemote()
+    began = remote.clock()
+    first = remote.run(remote.deployment.assets.register_event(intent()))
+    for _ in range(120):
+        remote.fake.add_asset_event(URI, {"blob": "x" * 10_000})
+    again = remote.run(remote.deployment.assets.register_event(intent(first_attempt=began)))
+    assert again.event_id == first.event_id
 
 
 def test_very_many_events_of_an_asset_do_not_hide_the_newest() -> None:

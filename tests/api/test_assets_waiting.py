@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.assets import assets
 from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP, Assets
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.client import Client
@@ -174,7 +175,9 @@ def test_events_before_the_moment_do_not_count(remote: FakeDeployment) -> None:
 def test_an_event_of_the_very_moment_counts() -> None:
     subscriber = Subscriber(target())
     at_the_moment, before = (AssetEvent(number, 1, moment) for number, moment in ((1, START), (2, BEFORE_START)))
-    subscriber.start(Asset(1, "s3://a"), [at_the_moment, before], Settings("https://airflow.example.com"), 0.0)
+    subscriber.start(Asset(1, "s3://a"), {}, Settings("https://airflow.example.com"), time.monotonic() + 60)
+    for event in (at_the_moment, before):
+        subscriber.offer(event)
     assert [*subscriber.found] == [1]
 
 
@@ -186,13 +189,13 @@ def test_past_events_are_read_from_the_moment_on_and_new_ones_from_when_the_past
     clock = (began + seconds for seconds in count())
     monkeypatch.setattr(Client, "remote_clock", lambda self: next(clock))
     read: list[tuple[bool, str | None]] = []
-    list_events = Assets.list_events
+    each_event = Assets.each_event
 
-    def listed(self: Assets, asset: Asset | None = None, *, since: str | None = None, most: int) -> Any:
+    def listed(self: Assets, found: Any, asset: Asset | None = None, *, since: str | None = None) -> Any:
         read.append((asset is not None, since))
-        return list_events(self, asset, since=since, most=most)
+        return each_event(self, found, asset, since=since)
 
-    monkeypatch.setattr(Assets, "list_events", listed)
+    monkeypatch.setattr(Assets, "each_event", listed)
 
     async def listed_thrice() -> WaitResult:
         waits = asyncio.create_task(wait(remote, target()))
@@ -210,7 +213,7 @@ def test_past_events_are_read_from_the_moment_on_and_new_ones_from_when_the_past
 def test_more_new_events_than_are_read_make_each_wait_read_its_own(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asset_watcher, "MOST_EVENTS", 5)
+    monkeypatch.setattr(assets, "MOST_EVENTS", 5)
 
     async def flooded() -> WaitResult:
         waits = asyncio.create_task(wait(remote, target()))

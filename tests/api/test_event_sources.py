@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
 import pytest
 
+from astronomer_remote.api.assets import assets
 from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
+from astronomer_remote.api.client import paging
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.retry import RetryPolicy
-from astronomer_remote.api.protocol.errors import NotSupported, RemoteUnavailable
+from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, NotSupported, RemoteUnavailable
+from astronomer_remote.api.protocol.flow import Request
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE
 from astronomer_remote.api.watch import event_sources, shared
-from astronomer_remote.api.watch.event_sources import AssetEvents, EndedRuns, Found, key_of
-from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.api.watch.event_sources import ATTEMPTS_PER_RUN, AssetEvents, EndedRuns, Found, key_of
+from astronomer_remote.testing import FakeDeployment, VirtualClock, drive
 
 LONG_AGO = "1970-01-01T00:00:00Z"
 
@@ -110,17 +116,22 @@ def test_another_end_is_another_event(other: dict[str, Any]) -> None:
 
 
 def test_more_events_than_are_read_are_reported(remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_sources, "MOST_EVENTS", 2)
+    monkeypatch.setattr(assets, "MOST_EVENTS", 2)
     lines: list[str] = []
+    remote.add_asset_event("s3://a", {"k": 1})
     for _ in range(2):
         remote.add_asset_event("s3://a")
-    asyncio.run(poll_once(remote, lines))
+
+    async def poll() -> None:
+        source = events_of(remote, lines, {"k": 1})
+        for _ in range(2):
+            # The only one that matches is not read.
+            assert (await source.poll(0, 60)).events == []
+
+    asyncio.run(poll())
     (line,) = lines
-    assert line.startswith("The asset has at least 2 events since 1970-01-01T00:00:00")
-
-
-async def poll_once(remote: FakeDeployment, lines: list[str]) -> Found:
-    return await events_of(remote, lines).poll(0, 60)
+    assert line.startswith("The asset has at least")
+    assert "events since 1970-01-01T00:00:00" in line
 
 
 def test_the_end_of_a_run_is_found_with_its_conf(remote: FakeDeployment) -> None:
@@ -166,7 +177,8 @@ def test_all_that_watch_runs_share_each_listing(remote: FakeDeployment) -> None:
         ran(remote, "r1")
         ran(remote, "r2", dag_id="second")
         before = listings(remote)
-        sources[0]._feed._polled_at = time.monotonic() - 61
+        for source in sources:
+            source._offered_at -= 61
         found = await asyncio.gather(*(source.poll(0, 60) for source in sources))
         assert listings(remote) == before + 1
         assert [run_ids(each) for each in found] == [["r1"] if number % 2 else ["r2"] for number in range(50)]
@@ -230,7 +242,7 @@ def test_a_listing_that_reaches_back_does_so_for_all(remote: FakeDeployment) -> 
         # The next listing is to reach back for one of them, and so it does for the other.
         late._wide_at = time.monotonic() - SECONDS_SHOWN_LATE
         early._wide_at = time.monotonic() - SECONDS_SHOWN_LATE / 2 + 10
-        early._feed._polled_at = time.monotonic() - 61
+        early._offered_at -= 61
         await early.poll(5, 60)
         for source in (late, early):
             assert source._wide_at == pytest.approx(time.monotonic(), abs=5)
@@ -284,6 +296,112 @@ def test_one_failure_counts_for_all_that_watch(remote: FakeDeployment, monkeypat
     asyncio.run(poll())
 
 
+def fail_reads_of(remote: FakeDeployment, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "RETRY", RetryPolicy(attempts=1))
+    remote.disturb(503, times=1000, path=f"dagRuns/{run_id}")
+
+
+def test_a_run_that_cannot_be_read_keeps_back_no_other_for_long(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(4):
+        ran(remote, f"r{number}", conf={"n": number})
+    for run in remote._contents.dags["first"].runs.values():
+        assert run.end_date
+        run.end_date -= timedelta(hours=1)
+    fail_reads_of(remote, "r2", monkeypatch)
+
+    async def poll() -> None:
+        source, other = runs_of(remote), runs_of(remote)
+        found = await source.poll(0, 0.0)
+        assert run_ids(found) == ["r0", "r1"]
+        # The next poll continues with it.
+        assert found.read_until < found.listed_at
+        seen = {event.key for event in found.events}
+        with pytest.raises(RemoteUnavailable):
+            await source.poll(0, 0.0, seen)
+        found = await source.poll(0, 0.0, seen)
+        assert [event.payload["conf"] for event in found.events] == [None, {"n": 3}]
+        assert found.read_until == found.listed_at
+        assert run_ids(await other.poll(0, 0.0)) == ["r0", "r1", "r2", "r3"]
+
+    asyncio.run(poll())
+    assert "Run r2 of DAG first is passed on without its conf" in caplog.text
+
+
+def test_a_login_that_is_refused_drops_no_conf(remote: FakeDeployment) -> None:
+    ran(remote, "r0", conf={"n": 0})
+
+    async def poll() -> None:
+        source = runs_of(remote)
+        source._states = frozenset()
+        assert run_ids(await source.poll(0, 0.0)) == []
+        source._states = frozenset({"success"})
+        remote._secret = "another key"
+        for _ in range(ATTEMPTS_PER_RUN + 1):
+            with pytest.raises(AuthenticationFailed):
+                await source.poll(0, 60)
+
+    asyncio.run(poll())
+
+
+def test_one_that_starts_too_long_ago_does_not_stop_the_others(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "MOST_ENTRIES", 110)
+    for number in range(120):
+        ran(remote, f"r{number}")
+    ran(remote, "new", dag_id="second")
+    for run in remote._contents.dags["first"].runs.values():
+        run.start_date = run.end_date = datetime(2020, 1, 1, tzinfo=timezone.utc)
+
+    async def poll() -> None:
+        far, near, third = runs_of(remote), runs_of(remote, "second"), runs_of(remote, "second")
+        with pytest.raises(NotSupported, match="the most that are read"):
+            await far.poll(0, 0.0)
+        since = time.time() - 600
+        for source in (near, third):
+            assert run_ids(await source.poll(since, 0.0)) == ["new"]
+        with pytest.raises(NotSupported, match="the most that are read"):
+            await far.poll(0, 0.0)
+        # Alone it is read from a later moment on.
+        assert run_ids(await far.poll(since, 0.0)) == []
+
+    asyncio.run(poll())
+
+
+def test_a_listing_counts_for_a_source_from_its_own_listing_on(remote: FakeDeployment) -> None:
+    async def poll() -> None:
+        first, second = events_of(remote, []), events_of(remote, [])
+        one = await first.poll(0, 3600)
+        second._feed._cursor = 5.0
+        # The second one's past events are read much later than the last listing for all.
+        other = await second.poll(0, 3600)
+        assert second._feed is first._feed
+        assert other.listed_at == pytest.approx(one.listed_at, abs=60)
+
+    asyncio.run(poll())
+
+
+@pytest.mark.parametrize("kind", ["asset_event", "dag_run"])
+def test_a_listing_after_the_clock_of_the_remote_was_set_back_begins_then(kind: str) -> None:
+    ahead = [7200.0]
+    with FakeDeployment("3.3.2", api_key="key", clock=lambda: time.time() + ahead[0]) as remote:
+        remote.add_asset("s3://a")
+        remote.add_dag("first")
+
+        async def poll() -> None:
+            source: Any = runs_of(remote) if kind == "dag_run" else events_of(remote, [])
+            assert (await source.poll(0, 0.0)).events == []
+            ahead[0] = 0.0
+            # Any reply has the remote's date.
+            await source.poll(0, 0.0)
+            ran(remote, "r") if kind == "dag_run" else remote.add_asset_event("s3://a")
+            assert len((await source.poll(0, 0.0)).events) == 1
+
+        asyncio.run(poll())
+
+
 def test_a_remote_that_reports_no_ends_is_refused() -> None:
     with FakeDeployment("1.10.15") as remote:
         settings = Settings(remote.url)
@@ -296,3 +414,35 @@ def test_a_remote_that_reports_no_ends_is_refused() -> None:
 
         with pytest.raises(NotSupported, match="when a run ended"):
             asyncio.run(poll())
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_run_that_is_cleared_while_ends_are_listed_hides_no_other(at_once: bool) -> None:
+    clock = VirtualClock()
+    fake = FakeDeployment("3.3.2", api_key="key", clock=clock)
+    fake.add_dag("first")
+    runs = fake._contents.dags["first"].runs
+    began = clock.now
+    for number in range(250):
+        ran(fake, f"r{number}")
+        ended = datetime.fromtimestamp(began + (0 if at_once else number / 4), timezone.utc)
+        runs[f"r{number}"].start_date = runs[f"r{number}"].end_date = ended
+    pages: list[Request] = []
+
+    def handle(request: Request) -> Any:
+        reply = fake.handle(request)
+        if request.path.endswith("dagRuns/list"):
+            pages.append(request)
+            if len(pages) == 1 and not at_once:
+                # One of this page is cleared, and another run ends.
+                runs["r50"].state, runs["r50"].end_date, runs["r50"].polls_left = "running", None, 10**6
+                clock.now += 3600
+                ran(fake, "new")
+        return reply
+
+    settings = Settings("http://fake", password="key", authentication="software_api_key")
+    deployment = Deployment(settings, client=Client(settings, clock=clock))
+    found = drive(deployment.runs.ended(["first"], since=began - 60, bound=0.0), handle, clock=clock)
+    expected = {f"r{number}" for number in range(250)} | (set() if at_once else {"new"})
+    assert {run.run_id for run in found} == expected
+    assert len(pages) <= 8

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any
 
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client.client import Client, one_retry_budget
-from astronomer_remote.api.client.paging import PageReader
+from astronomer_remote.api.client.paging import LISTING_ATTEMPTS, PageReader
 from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import (
     Conflict,
@@ -157,10 +158,55 @@ class Assets:
         :param asset: only those of this asset.
         :param since: only those from this moment on, ISO 8601.
         :param most: how many at most.
+        :raises ListingChanged: if some were missed each time, as events were deleted meanwhile.
         """
         is_older = _older_than(since)
-        reader = yield from self._read_events(asset, since, most=most, until=is_older)
+        reader = yield from self._read_all_events(asset, since, most=most, until=is_older)
         return [event for event in reader.items if not is_older(event)][:most]
+
+    @one_retry_budget
+    def each_event(
+        self,
+        found: Callable[[AssetEvent], None],
+        asset: Asset | None = None,
+        *,
+        since: str | None = None,
+        until: Callable[[AssetEvent], bool] = lambda event: False,
+    ) -> Flow[bool]:
+        """
+        Read asset events, newest first, of any size in total.
+
+        :param found: is called with each event; with some of them again.
+        :param asset: as for :meth:`list_events`, like ``since``.
+        :param until: stop at the first event for which this is true.
+        :return: whether older ones were left out, as there are more than :data:`MOST_EVENTS`.
+        :raises ListingChanged: as for :meth:`list_events`.
+        """
+        is_older = _older_than(since)
+
+        def keep(event: AssetEvent) -> AssetEvent:
+            if not is_older(event):
+                found(event)
+            return event.without_extra()
+
+        def is_last(event: AssetEvent) -> bool:
+            return is_older(event) or until(event)
+
+        reader = yield from self._read_all_events(asset, since, most=MOST_EVENTS, until=is_last, keep=keep)
+        return reader.full and reader.match is None
+
+    def _read_all_events(
+        self, asset: Asset | None, since: str | None, *, most: int, **how: Any
+    ) -> Flow[PageReader[AssetEvent]]:
+        """:meth:`_read_events`, again if some were missed."""
+        for _ in range(LISTING_ATTEMPTS):
+            reader = yield from self._read_events(asset, since, most=most, **how)
+            if reader.complete:
+                return reader
+        raise ListingChanged(
+            f"Could not list all {reader.total} asset events: each time, some were deleted meanwhile, or others were "
+            "shown again in their place."
+        )
 
     def _read_events(
         self,
@@ -169,6 +215,7 @@ class Assets:
         *,
         most: int,
         until: Callable[[AssetEvent], bool],
+        keep: Callable[[AssetEvent], AssetEvent] | None = None,
         once: bool = False,
     ) -> Flow[PageReader[AssetEvent]]:
         dialect = yield from self._client.dialect()
@@ -178,19 +225,25 @@ class Assets:
             operation = dialect.asset_events(asset, since=since, limit=limit, offset=offset)
             return operation.once() if once else operation
 
-        reader = PageReader(page, lambda event: event.event_id, most=most, until=until)
+        reader = PageReader(page, lambda event: event.event_id, most=most, until=until, keep=keep, newest_first=True)
         yield from self._client.read_on(reader)
         return reader
 
     def matching_events(self, target: AssetTarget) -> Flow[list[AssetEvent]]:
         """
-        The events that a wait is for, oldest first.
+        The events that a wait is for, oldest first. The extra of a large one is left out.
 
         :raises NotFound: for an unknown asset, naming similar ones.
         """
         asset = yield from self.get(target.ref)
-        events = yield from self.list_events(asset, since=target.since, most=MOST_EVENTS)
-        return [event for event in reversed(events) if target.matches(event)]
+        matching: dict[int, AssetEvent] = {}
+
+        def found(event: AssetEvent) -> None:
+            if target.matches(event):
+                matching[event.event_id] = event.light()
+
+        yield from self.each_event(found, asset, since=target.since)
+        return [*reversed(matching.values())]
 
     @one_retry_budget
     def register_event(self, intent: AssetEventIntent) -> Flow[AssetEvent]:
@@ -284,7 +337,9 @@ class Assets:
         def is_last(event: AssetEvent) -> bool:
             return is_older(event) or event.extra.get(INTENT_KEY) == mark
 
-        reader = yield from self._read_events(asset, since, most=MOST_EVENTS, until=is_last, once=True)
+        reader = yield from self._read_events(
+            asset, since, most=MOST_EVENTS, until=is_last, keep=AssetEvent.without_extra, once=True
+        )
         if reader.match is not None and not is_older(reader.match):
             return reader.match
         if reader.full or reader.unreadable:
@@ -294,7 +349,7 @@ class Assets:
                 f"Asset {asset.uri!r} has {odd}. So it is unknown whether this task has registered its event already. "
                 "Clear the task to register a new one."
             )
-        if reader.repeated or not reader.over:
+        if not reader.complete:
             raise ListingChanged(f"The remote did not show all {reader.total} events of asset {asset.uri!r}.")
         return None
 

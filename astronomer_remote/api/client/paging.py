@@ -29,6 +29,9 @@ LISTING_ATTEMPTS = 4
 """How often a listing is read if it changes while it is read."""
 
 
+MOST_REPEATED_PAGES = 20
+"""Pages in a row without anything new after which a listing whose new entries come first is not read further."""
+
 INSTANCES_PER_PAGE = 2000
 """Task instances per page of a run that has more than one page of them: one page of a few megabytes
 shows them as of one moment, and costs the remote less than twenty small ones."""
@@ -60,6 +63,8 @@ class PageReader(Generic[T]):
     :param widest: entries of a page where the listing does not fit into one of the usual size.
     :param most: stop after so many entries.
     :param until: stop at the first entry for which this is true; it is then in :attr:`match`.
+    :param keep: makes of each entry what is kept of it, which is so small that the size of the listing does not count.
+    :param newest_first: whether new entries come first, so that a page may repeat what was on the pages before.
     """
 
     def __init__(
@@ -71,6 +76,8 @@ class PageReader(Generic[T]):
         widest: int = 0,
         most: int | None = None,
         until: Callable[[T], bool] = lambda entry: False,
+        keep: Callable[[T], T] | None = None,
+        newest_first: bool = False,
     ) -> None:
         self._page = page
         self._key = key
@@ -78,6 +85,9 @@ class PageReader(Generic[T]):
         self._widest = widest
         self._most = most
         self._until = until
+        self._keep = keep
+        self._most_repeated = MOST_REPEATED_PAGES if newest_first else 1
+        self._repeated = self._expected = 0
         self._found: dict[Hashable, T] = {}
         self._offset = self.pages = 0
         self._steady = True
@@ -96,6 +106,12 @@ class PageReader(Generic[T]):
         return self.over and self._steady and len(self._found) + len(self.unreadable) == self._offset == self.total
 
     @property
+    def complete(self) -> bool:
+        """Whether nothing was missed of a listing whose new entries come first, as far as it was to be read."""
+        has_all = self.match is not None or self.full or len(self._found) + len(self.unreadable) >= self._expected
+        return self.over and self._steady and not self.repeated and has_all
+
+    @property
     def full(self) -> bool:
         """Whether as many entries were read as are read at most."""
         return self._most is not None and len(self._found) >= self._most
@@ -111,7 +127,7 @@ class PageReader(Generic[T]):
 
     def add(self, page: Page[T], size: int = 0) -> None:
         """Add a page. :param size: bytes of the reply that it came in."""
-        self.bytes += size
+        self.bytes += 0 if self._keep else size
         if self.pages == 0 and self._widest > self._limit and page.total > page.entries:
             # One page holds the listing as it was at one moment. Room is left for what is added meanwhile.
             self._largest = self._limit = min(self._widest, page.total + page.total // 10 + PAGE)
@@ -119,12 +135,15 @@ class PageReader(Generic[T]):
             return
         before = len(self._found) + len(self.unreadable)
         for item in page.items:
-            self._found[self._key(item)] = item
+            self._found[self._key(item)] = self._keep(item) if self._keep else item
             if self._until(item):
                 self.match = item
                 break
         self.unreadable += page.unreadable
         self._steady = self._steady and page.total >= self.total
+        if self.pages == 0 or not page.entries:
+            # New ones may come; an empty page means that there are no more, whatever it claims.
+            self._expected = page.total if page.entries else 0
         self.total, self.pages = page.total, self.pages + 1
         self._advance(page.entries, new=len(self._found) + len(self.unreadable) - before)
 
@@ -150,7 +169,9 @@ class PageReader(Generic[T]):
 
     def _advance(self, entries: int, *, new: int) -> None:
         self._offset += entries
-        # A remote that repeats a page has no more of them, whatever total it claims.
-        self.repeated = new == 0 and entries > 0 and self.match is None
-        self.over = new == 0 or self._offset >= self.total or self.match is not None or self.full
+        self._repeated = self._repeated + 1 if new == 0 and entries > 0 and self.match is None else 0
+        # A remote that repeats pages has no more of them, whatever total it claims.
+        self.repeated = self._repeated >= self._most_repeated
+        at_end = entries == 0 or self._offset >= self.total
+        self.over = self.repeated or at_end or self.match is not None or self.full
         self._limit = min(self._largest, 2 * self._limit)

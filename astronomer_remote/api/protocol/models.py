@@ -11,7 +11,7 @@ import enum
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import total_ordering
 from typing import Any
@@ -413,6 +413,22 @@ class AssetEvent:
     source_map_index: int | None = None
     partition_key: str | None = None
     created_dag_runs: tuple[tuple[str, str], ...] = ()
+    full_size: int = field(default=0, compare=False, repr=False)
+    """Bytes of its JSON if its extra was not kept, as it is large; 0 otherwise."""
+
+    def light(self) -> AssetEvent:
+        """The event without its extra if that is too large for XCom, so that thousands of events can be kept."""
+        return self.without_extra() if untrusted.size(self.extra) > LARGEST_CONF else self
+
+    def without_extra(self) -> AssetEvent:
+        """The event without what may be large."""
+        return replace(self, extra={}, created_dag_runs=(), full_size=self.full_size or untrusted.size(self._plain()))
+
+    def _plain(self) -> dict[str, Any]:
+        runs = [{"dag_id": dag_id, "run_id": run_id} for dag_id, run_id in self.created_dag_runs]
+        plain = {**asdict(self), "created_dag_runs": runs}
+        del plain["full_size"]
+        return plain
 
     def as_dict(self, largest: int | None = LARGEST_CONF) -> dict[str, Any]:
         """
@@ -423,12 +439,12 @@ class AssetEvent:
 
         :param largest: bytes of JSON, default 32 KiB; ``None`` for no limit.
         """
-        runs = [{"dag_id": dag_id, "run_id": run_id} for dag_id, run_id in self.created_dag_runs]
-        plain = {**asdict(self), "created_dag_runs": runs}
-        size = untrusted.size(plain)
+        plain = self._plain()
+        size = self.full_size or untrusted.size(plain)
         left_out: list[str] = []
         for name in LEFT_OUT_OF_EVENT:
-            if largest is None or untrusted.size(plain) <= largest:
+            is_kept = name not in NOT_KEPT or not self.full_size
+            if is_kept and (largest is None or untrusted.size(plain) <= largest):
                 break
             left_out.append(name)
             what = f"{', '.join(left_out)}: {size} bytes of JSON; at most {largest} are stored in XCom."
@@ -441,6 +457,9 @@ LEFT_OUT_OF_EVENT = (
     *("partition_key", "source_run_id", "source_task_id", "source_dag_id"),
 )
 """Fields of an event that is too large for XCom, in the order in which they are left out."""
+
+NOT_KEPT = ("created_dag_runs", "extra")
+"""Fields of an event that :meth:`AssetEvent.without_extra` leaves out."""
 
 HOW_TO_READ_EVENTS = "AstronomerHook.list_asset_events reads whole events."
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
-from astronomer_remote.api.client.paging import run_key
+from astronomer_remote.api.client.paging import MOST_ENTRIES, PageReader, run_key
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import (
     DagNotFound,
@@ -293,6 +293,8 @@ class Runs:
             def page(offset: int, limit: int) -> Operation[Page[DagRun]]:
                 return dialect.ended_runs(dag_ids, since=after, bound=dated, offset=offset, limit=limit)
 
+            if dialect.orders_runs:
+                return (yield from self._ended_in_order(dag_ids, after, dated, dialect))
             # Whatever is missing, each of these has ended; the next listing reaches back over some of this one's time.
             return (yield from self._client.read_all(page, run_key)).items
         ended: list[DagRun] = []
@@ -304,6 +306,38 @@ class Runs:
                 continue
             ended += [run for run in runs if run.finished]
         return ended
+
+    def _ended_in_order(self, dag_ids: Sequence[str], after: str, dated: str, dialect: Dialect) -> Flow[list[DagRun]]:
+        """
+        List runs by their ends. Each page begins where the one before ended, so that a run whose end is removed as it
+        is cleared moves no other run to a page that was read already.
+        """
+        found: dict[tuple[str, str], DagRun] = {}
+        size = 0
+        while True:
+
+            def page(offset: int, limit: int, since: str = after) -> Operation[Page[DagRun]]:
+                return dialect.ended_runs(dag_ids, since=since, bound=dated, offset=offset, limit=limit)
+
+            reader = PageReader(page, run_key)
+            reader.bytes = size
+            yield from self._client.read_on(reader, pages=1)
+            size = reader.bytes
+            found |= {run_key(run): run for run in reader.items}
+            ends = [run.end_date for run in reader.items if run.end_date]
+            newest = max(ends, key=seconds_of, default=after)
+            if reader.over or len(found) > MOST_ENTRIES:
+                break
+            if reader.too_long:
+                # It says how many there are.
+                return (yield from self._client.read_all(page, run_key)).items
+            if seconds_of(newest) <= seconds_of(after):
+                # Nothing but runs that ended at the same moment, or none that can be read.
+                yield from self._client.read_on(reader)
+                found |= {run_key(run): run for run in reader.items}
+                break
+            after = utc_text(newest, "end_date")
+        return list(found.values())
 
     @one_retry_budget
     def newest(self, dag_id: str, *, bare: bool = False) -> Flow[DagRun | None]:

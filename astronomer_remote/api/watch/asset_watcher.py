@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from weakref import WeakSet
 
-from astronomer_remote.api.assets.assets import MOST_EVENTS, SECONDS_OF_OVERLAP
+from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, TransientError
 from astronomer_remote.api.protocol.flow import Flow
@@ -64,22 +64,27 @@ class Subscriber:
     def __init__(self, target: AssetTarget) -> None:
         self.target = target
         self.found: dict[int, AssetEvent] = {}
+        self.listed_at = 0.0
+        """When its events were last listed, in seconds since the epoch by the remote's clock."""
+        self.is_cut = False
+        """Whether its asset has more past events than are read."""
         self._since = seconds_of(target.since)
         self._asset: Asset | None = None
         self._settings: Settings | None = None
         self._read_until = 0.0
 
-    def start(self, asset: Asset, events: list[AssetEvent], settings: Settings, until: float) -> None:
+    def start(self, asset: Asset, events: Mapping[int, AssetEvent], settings: Settings, until: float) -> None:
         """
         Take the past events of its asset.
 
+        :param events: those that count.
         :param settings: where they were read; the numbers of events and assets are those of this deployment.
         :param until: when they are to be read again, by the monotonic clock.
         """
         if settings != self._settings:
             self.found.clear()
         self._asset, self._settings, self._read_until = asset, settings, until
-        self.offer(events)
+        self.found |= events
 
     def is_behind(self, settings: Settings) -> bool:
         """Whether the past events of its asset are to be read. :param settings: where events are read now."""
@@ -95,14 +100,12 @@ class Subscriber:
         """Let the past events be read again."""
         self._asset = None
 
-    def offer(self, events: list[AssetEvent]) -> None:
-        """Take the events that count. A few may have been offered before."""
+    def offer(self, event: AssetEvent) -> None:
+        """Take an event if it counts. It may have been offered before."""
         asset = self._asset
-        for event in events:
-            own = asset is not None and event.asset_id == asset.asset_id and event.uri in (None, asset.uri)
-            due = own and seconds_of(event.timestamp) >= self._since
-            if due and self.target.matches(event):
-                self.found[event.event_id] = event
+        own = asset is not None and event.asset_id == asset.asset_id and event.uri in (None, asset.uri)
+        if own and seconds_of(event.timestamp) >= self._since and self.target.matches(event):
+            self.found[event.event_id] = event.light()
 
 
 class EventFeed(Shared):
@@ -115,11 +118,6 @@ class EventFeed(Shared):
         """When the last listing began that was read, in seconds since the epoch by the remote's clock."""
         self._polled_at = time.monotonic()
         self._failure: TransientError | AuthenticationFailed | None = None
-
-    @property
-    def listed_at(self) -> float:
-        """When the last listing was requested, in seconds since the epoch by the remote's clock."""
-        return self._cursor or 0.0
 
     def age(self) -> float:
         """Seconds since the last listing, or the last failure."""
@@ -155,30 +153,42 @@ class EventFeed(Shared):
         It is repeated now and then: an event that was shown much later than its timestamp says is not among the new
         ones. And an asset gets another number when the remote's database is cleaned.
         """
-        target = subscriber.target
+        target, client = subscriber.target, self._deployment.client
+        matching: dict[int, AssetEvent] = {}
 
-        def flow() -> Flow[tuple[Asset, list[AssetEvent]]]:
-            assets = self._deployment.assets
-            asset = yield from assets.get(target.ref)
+        def found(event: AssetEvent) -> None:
+            if target.matches(event):
+                matching[event.event_id] = event.light()
+
+        def flow() -> Flow[tuple[Asset, float, bool]]:
+            asset = yield from self._deployment.assets.get(target.ref)
+            began = client.remote_clock()
             if self._cursor is None:
-                self._cursor = self._deployment.client.remote_clock()
-            events = yield from assets.list_events(asset, since=target.since, most=MOST_EVENTS)
-            return asset, events
+                self._cursor = began
+            return asset, began, (yield from self._deployment.assets.each_event(found, asset, since=target.since))
 
-        asset, events = await self._run(flow())
-        subscriber.start(asset, events, self._deployment.settings, time.monotonic() + SECONDS_BETWEEN_WIDE_POLLS)
+        asset, subscriber.listed_at, subscriber.is_cut = await self._run(flow())
+        subscriber.start(asset, matching, self._deployment.settings, time.monotonic() + SECONDS_BETWEEN_WIDE_POLLS)
         self._subscribers.add(subscriber)
 
     async def _read_new(self) -> None:
         """Read the events since the last listing, for all waits."""
         began = self._deployment.client.remote_clock()
-        # An event may be shown later than its timestamp says.
-        since = utc_text_of((self._cursor or began) - SECONDS_OF_OVERLAP)
-        events = await self._run(self._deployment.assets.list_events(since=since, most=MOST_EVENTS))
+
+        def waiting() -> list[Subscriber]:
+            # The connection may be read again meanwhile.
+            return [each for each in self._subscribers if not each.is_behind(self._deployment.settings)]
+
+        def found(event: AssetEvent) -> None:
+            for subscriber in waiting():
+                subscriber.offer(event)
+
+        # An event may be shown later than its timestamp says; and the remote's clock may be set back.
+        since = utc_text_of(min(self._cursor or began, began) - SECONDS_OF_OVERLAP)
+        are_cut = await self._run(self._deployment.assets.each_event(found, since=since))
         self._cursor, self._polled_at = began, time.monotonic()
-        for subscriber in self._subscribers:
-            if not subscriber.is_behind(self._deployment.settings):
-                subscriber.offer(events)
-            if len(events) >= MOST_EVENTS:
+        for subscriber in waiting():
+            subscriber.listed_at = began
+            if are_cut:
                 # Some were left out. Each wait then reads those of its own asset again.
                 subscriber.restart()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from astronomer_remote.api.protocol.errors import (
     AuthenticationFailed,
     DagRunNotFound,
     NotSupported,
+    RemoteError,
     ReplyTooLarge,
     TransientError,
 )
@@ -59,10 +61,17 @@ class Found:
 
     :param events: events since a moment.
     :param listed_at: when the listing was requested, in seconds since the epoch by the remote's clock.
+    :param ends: when the first event happened that is not among them, as it could not be read yet.
     """
 
     events: list[RemoteEvent]
     listed_at: float
+    ends: float | None = None
+
+    @property
+    def read_until(self) -> float:
+        """Until when all events were read."""
+        return self.listed_at if self.ends is None else min(self.listed_at, self.ends)
 
 
 class EventSource(Protocol):
@@ -108,7 +117,8 @@ class AssetEvents:
     async def poll(self, since: float, seconds: float, seen: Collection[str] = ()) -> Found:
         self._subscriber.advance(since)
         events = await self._feed.events(self._subscriber, seconds)
-        if len(events) >= MOST_EVENTS:
+        if self._subscriber.is_cut:
+            self._subscriber.is_cut = False
             self._on_line(
                 f"The asset has at least {MOST_EVENTS} events since {utc_text_of(since)}, which is the most that is "
                 "read. Older ones are left out."
@@ -118,11 +128,14 @@ class AssetEvents:
             payload = {"kind": "asset_event", **event.as_dict()}
             if key_of(payload) not in seen:
                 found.append(RemoteEvent(key_of(payload), seconds_of(event.timestamp), payload))
-        return Found(found, self._feed.listed_at)
+        return Found(found, self._subscriber.listed_at)
 
 
 MOST_WHOLE_RUNS = 200
 """Runs that are kept with their conf, for all that watch them."""
+
+ATTEMPTS_PER_RUN = 3
+"""After so many failures, a run is passed on without its conf, so that it does not keep back those after it."""
 
 
 class RunFeed(Shared):
@@ -134,6 +147,7 @@ class RunFeed(Shared):
         self._polled_at: float | None = None
         self._failure: TransientError | AuthenticationFailed | None = None
         self._whole: dict[str, DagRun] = {}
+        self._failures: Counter[str] = Counter()
         self.listed_at = 0.0
 
     def age(self) -> float:
@@ -145,21 +159,31 @@ class RunFeed(Shared):
         # Before the lock: the listing that another one is about to request is then for this one, too.
         self._watching.add(source)
         async with self._lock:
-            is_recent = self._polled_at is not None and self.age() < seconds
-            if is_recent and self._failure:
+            if self._failure and self.age() < seconds:
                 # Raising changes it, and it may be raised many times.
                 raise copy.copy(self._failure)
-            if is_recent and source.is_listed:
+            if source.is_listed and source.age() < seconds:
                 return
             try:
-                await self._list()
+                await self._list_with(source)
             except (TransientError, AuthenticationFailed) as error:
                 self._failure, self._polled_at = error, time.monotonic()
                 raise
             self._failure = None
 
-    async def _list(self) -> None:
+    async def _list_with(self, source: EndedRuns) -> None:
+        """List for all that watch, but not together with one that starts too long ago for a listing."""
         watching = list(self._watching)
+        try:
+            await self._list(watching)
+        except NotSupported:
+            oldest = min(watching, key=lambda each: each.next_since)
+            others = [each for each in watching if each is not oldest]
+            if not others:
+                raise
+            await self._list([source] if source is oldest else others)
+
+    async def _list(self, watching: list[EndedRuns]) -> None:
         dag_ids = sorted({source.dag_id for source in watching})
         client = self._deployment.client
 
@@ -177,27 +201,43 @@ class RunFeed(Shared):
         for source in watching:
             source.offer([run for run in runs if run.dag_id == source.dag_id], since, began)
 
+    def now(self) -> float:
+        """The time by the remote's clock."""
+        return self._deployment.client.remote_clock()
+
     async def check(self, dag_id: str) -> None:
         """:raises DagNotFound: if the remote has no such DAG, or does not show it to this account."""
         await self._run(self._deployment.dags.get(dag_id))
 
     async def whole(self, run: DagRun) -> DagRun:
-        """The same run with its conf and note; as it is, if it was deleted meanwhile or cannot be read."""
+        """
+        The same run with its conf and note; as it is, if it was deleted meanwhile or cannot be read.
+
+        :raises RemoteError: if it could not be read, up to :data:`ATTEMPTS_PER_RUN` times.
+        """
         key = f"{run.dag_id} {_key(run)}"
         async with self._lock:
             if key not in self._whole:
                 # One request for all that watch this run. The oldest ones are dropped.
                 for old in list(self._whole)[: max(0, len(self._whole) - MOST_WHOLE_RUNS + 1)]:
                     del self._whole[old]
-                self._whole[key] = await self._read(run)
+                self._whole[key] = await self._read(run, key)
             return self._whole[key]
 
-    async def _read(self, run: DagRun) -> DagRun:
+    async def _read(self, run: DagRun, key: str) -> DagRun:
         try:
             read = await self._run(self._deployment.runs.get(run.dag_id, run.run_id))
-        except (DagRunNotFound, AccessDenied, ReplyTooLarge) as error:
+        except AuthenticationFailed:
+            raise
+        except RemoteError as error:
+            self._failures[key] += 1
+            final = isinstance(error, (DagRunNotFound, AccessDenied, ReplyTooLarge))
+            if not final and self._failures[key] < ATTEMPTS_PER_RUN:
+                raise
             log.warning("Run %s of DAG %s is passed on without its conf: %s", run.run_id, run.dag_id, error)
+            del self._failures[key]
             return run
+        del self._failures[key]
         # It may be running again by now; what counts is how it ended.
         return replace(read, state=run.state, start_date=run.start_date, end_date=run.end_date)
 
@@ -220,6 +260,7 @@ class EndedRuns:
         self._found: dict[str, DagRun] = {}
         self._wide_at: float | None = None
         self._listed_at: float | None = None
+        self._offered_at = 0.0
         self._exists = False
 
     @property
@@ -231,7 +272,10 @@ class EndedRuns:
     def next_since(self) -> float:
         """From when on the next listing has to read, by the remote's clock."""
         is_wide = self._wide_at is None or time.monotonic() - self._wide_at >= SECONDS_SHOWN_LATE / 2
-        return self._since if is_wide or self._listed_at is None else self._listed_at - SECONDS_OF_OVERLAP
+        if is_wide or self._listed_at is None:
+            return self._since
+        # The remote's clock may have been set back.
+        return min(self._listed_at, self._feed.now()) - SECONDS_OF_OVERLAP
 
     def offer(self, runs: list[DagRun], since: float, listed_at: float) -> None:
         """
@@ -241,14 +285,14 @@ class EndedRuns:
         """
         if since <= self._since:
             self._wide_at = time.monotonic()
-        self._listed_at = listed_at
+        self._listed_at, self._offered_at = listed_at, time.monotonic()
         self._found |= {_key(run): run for run in runs if run.end_date}
 
     async def ahead(self) -> float:
         return await self._feed.ahead()
 
     def age(self) -> float:
-        return self._feed.age()
+        return time.monotonic() - self._offered_at
 
     async def poll(self, since: float, seconds: float, seen: Collection[str] = ()) -> Found:
         self._since = since
@@ -257,13 +301,26 @@ class EndedRuns:
             # A listing of a DAG that does not exist is just empty.
             await self._feed.check(self.dag_id)
             self._exists = True
-        self._found = {key: run for key, run in self._found.items() if seconds_of(run.end_date or "") >= since}
-        found = []
-        for key, run in list(self._found.items()):
-            if run.state in self._states and key not in seen:
-                payload = {"kind": "dag_run", **(await self._feed.whole(run)).as_dict()}
-                found.append(RemoteEvent(key, seconds_of(run.end_date or ""), payload))
+        self._found = {key: run for key, run in self._found.items() if _moment(run) >= since}
+        found: list[RemoteEvent] = []
+        for key, run in sorted(self._found.items(), key=lambda item: _moment(item[1])):
+            if run.state not in self._states or key in seen:
+                continue
+            try:
+                whole = await self._feed.whole(run)
+            except AuthenticationFailed:
+                raise
+            except RemoteError:
+                if not found:
+                    raise
+                # Those before it are passed on, and the next poll continues with it.
+                return Found(found, self._feed.listed_at, _moment(run))
+            found.append(RemoteEvent(key, _moment(run), {"kind": "dag_run", **whole.as_dict()}))
         return Found(found, self._feed.listed_at)
+
+
+def _moment(run: DagRun) -> float:
+    return seconds_of(run.end_date or "")
 
 
 def _key(run: DagRun) -> str:
