@@ -32,8 +32,12 @@ from dev.versions import Generation, Release, kind
 __all__ = ["ROOT", "Airflow", "StartError", "environment"]
 
 FAB_REQUIREMENT = "apache-airflow-providers-fab"
-# In those that are left out, Airflow 2 sends its tasks under a name that the workers do not know.
-CELERY_REQUIREMENT = "apache-airflow-providers-celery!=3.16.*,!=3.17.0,!=3.17.1"
+CELERY_REQUIREMENTS: dict[Generation, str] = {
+    # Since 3.12 a worker looks for others of its name, and then all but one of its processes hang; from 3.16 to 3.17.1
+    # tasks are sent under a name that the workers do not know.
+    "v1": "apache-airflow-providers-celery==3.11.*",
+    "v2": "apache-airflow-providers-celery",
+}
 DATABASE_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # since Airflow 2.3
 POSTGRES_DRIVERS: dict[Generation, tuple[str, ...]] = {
     "experimental": (),
@@ -103,6 +107,8 @@ class Airflow:
         self._own_dags = own_dags
         # Airflow 3's API server talks to the database asynchronously as well.
         self._by_celery, self._durable_broker = engine == "celery", durable_broker
+        if self._by_celery and self._release.minor < (2, 11):
+            raise ValueError(f"Airflow {version} is started without Celery only; it is for 2.11 and later")
         self._on_server = self._by_celery or database == "postgresql"
         drivers = POSTGRES_DRIVERS[self.generation] if self._on_server else ()
         wants_fab = auth_manager == "fab" and self.generation == "v2"
@@ -112,7 +118,7 @@ class Airflow:
             extras=(
                 *extras,
                 *([FAB_REQUIREMENT] if wants_fab else []),
-                *([CELERY_REQUIREMENT] if self._by_celery else []),
+                *([CELERY_REQUIREMENTS[self.generation]] if self._by_celery else []),
                 *drivers,
             ),
             project=project,
@@ -137,8 +143,6 @@ class Airflow:
         self._stopped = False
         if self._on_server and self._release.minor < (2, 3):
             raise ValueError(f"Airflow {version} is started on SQLite only; PostgreSQL is for 2.3 and later")
-        if self._by_celery and self._release.minor < (2, 11):
-            raise ValueError(f"Airflow {version} is started without Celery only; it is for 2.11 and later")
         if unknown := set(self._target) - set(known):
             raise ValueError(f"Airflow {version} has no {sorted(unknown)}, but {known}")
 
