@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.client import responses
@@ -271,6 +271,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
+@example("\r")
 def test_the_servers_words_are_found_in_whatever_json_it_sends(body: Any) -> None:
     said = responses.detail(answer(400, body))
     assert said is None or 0 < len(said) <= 1_001

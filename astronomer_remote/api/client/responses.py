@@ -105,7 +105,7 @@ def detail(response: Response) -> str | None:
         said = "; ".join(_problem(item) for item in said)
     elif isinstance(said, dict):
         said = said.get("message") if said.get("reason") is None else said["reason"]
-    return _short(response, str(said)) if said else None
+    return (_short(response, str(said)) or None) if said else None
 
 
 def unreachable(settings: Settings, request: Request, error: TransportError) -> Unreachable:
