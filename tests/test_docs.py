@@ -76,7 +76,7 @@ def test_the_reference_shows_what_is_public_and_nothing_else() -> None:
     modules = [
         name for kind in ("operators", "sensors", "hooks") for each in info[kind] for name in each["python-modules"]
     ]
-    modules += [f"astronomer_remote.{name}" for name in ("api.protocol.models", "testing", "testing.fixtures")]
+    modules += [f"astronomer_remote.{name}" for name in ("api.protocol.models", "map", "testing", "testing.fixtures")]
     public = [f"{name}.{each}" for name in modules for each in import_module(name).__all__]
     # Airflow 2 cannot import the first one.
     public += [f"astronomer_remote.assets.{name}" for name in ("remote_asset", "remote_dag_asset")]

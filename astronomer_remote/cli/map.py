@@ -13,7 +13,7 @@ from astronomer_remote.cli.output import quiet, say, without_logs
 from astronomer_remote.cli.remote import remote_of_connection
 
 if TYPE_CHECKING:
-    from astronomer_remote.map.model import Edge, Map
+    from astronomer_remote.map import Edge, Map
 
 SECONDS_PER_DEPLOYMENT = 120.0
 """How long the check of one deployment may take."""
@@ -42,7 +42,7 @@ CHECK = argument(
 def map_folders(arguments: argparse.Namespace) -> Exit:
     """Print the map of folders of DAG files, and check it."""
     # They import Airflow.
-    from astronomer_remote.map.find import read_folders
+    from astronomer_remote.map import read_folders
     from astronomer_remote.map.page import page
     from astronomer_remote.map.writers import WRITERS
 

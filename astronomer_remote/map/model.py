@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
+from importlib.resources import files
 from typing import Any
 
 from astronomer_remote.api.protocol import untrusted
@@ -12,6 +14,9 @@ from astronomer_remote.dependencies import TASK, TASK_GROUP
 
 UNKNOWN = "(unknown)"
 """Stands for what a template hides."""
+
+NO_REASON = "no reason given"
+"""Stands for the error of a DAG file, or of the process that parsed it, that has no text."""
 
 
 class Status(str, Enum):
@@ -72,8 +77,9 @@ class Edge:
 
     @property
     def is_known(self) -> bool:
-        """Whether the DAG file says what is depended on."""
-        return self.name is not None and (self.kind not in (TASK, TASK_GROUP) or self.remote_dag_id is not None)
+        """Whether the DAG file says what is depended on, and through which connection."""
+        needed = [self.conn_id, self.name, *([self.remote_dag_id] if self.kind in (TASK, TASK_GROUP) else [])]
+        return None not in needed
 
     @property
     def connection(self) -> str:
@@ -126,7 +132,20 @@ class Map:
 
     @property
     def broken(self) -> Sequence[Edge]:
+        """The edges in which the check found a problem."""
         return [edge for edge in self.edges if edge.status is Status.BROKEN]
+
+    def find(self, **values: Any) -> list[Edge]:
+        """
+        The edges that have these values.
+
+        :param values: by fields of :class:`Edge`, such as ``dag_id="sales"``.
+        :raises TypeError: for a field that edges do not have.
+        """
+        unknown = values.keys() - {each.name for each in fields(Edge)}
+        if unknown:
+            raise TypeError(f"An edge has no field {', '.join(map(repr, sorted(unknown)))}.")
+        return [edge for edge in self.edges if all(getattr(edge, name) == value for name, value in values.items())]
 
     def by_connection(self) -> Iterator[tuple[str | None, list[Edge]]]:
         """The edges of each connection."""
@@ -134,7 +153,7 @@ class Map:
             yield conn_id, [edge for edge in self.edges if edge.conn_id == conn_id]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """The map as plain JSON, which :func:`json_schema` describes."""
         return {
             "dags": self.dags,
             "checked": self.checked,
@@ -142,3 +161,10 @@ class Map:
             "import_errors": [asdict(each) for each in self.import_errors],
             "unreachable": self.unreachable,
         }
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of what ``astronomer-remote map --output json`` prints."""
+    text = (files("astronomer_remote.map") / "schema.json").read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema

@@ -121,9 +121,11 @@ class _Numbers:
 def _mermaid_text(text: str) -> str:
     """Text in quotes: Mermaid takes it for Markdown and HTML, but has codes for characters."""
     plain = untrusted.readable(text)
-    return "".join(each if each.isalnum() or each in " _-.:/()" else f"#{ord(each)};" for each in plain)
+    # It does not accept an empty label.
+    return "".join(each if each.isalnum() or each in " _-.:/()" else f"#{ord(each)};" for each in plain) or " "
 
 
 def _dot_text(text: str) -> str:
-    escaped = untrusted.readable(text).replace("\\", "\\\\").replace('"', '\\"')
+    # Graphviz decodes HTML entities in any label.
+    escaped = untrusted.readable(text).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.cli import map as command
 from astronomer_remote.cli.main import main
-from astronomer_remote.map.find import cause, read_folders
-from astronomer_remote.map.model import Edge, ImportFailure, Map, Status
+from astronomer_remote.map import Edge, ImportFailure, Map, Status, json_schema, read_folders
 from astronomer_remote.map.page import page
+from astronomer_remote.map.parse import cause
 from astronomer_remote.map.writers import WRITERS, graphviz, mermaid, table, to_json
 from astronomer_remote.testing import FakeDeployment
 
@@ -111,6 +112,68 @@ def edges_drawn(text: str, node: str, edge: str, *, last: bool = False) -> list[
         (labels[begin], how, labels[end])
         for begin, how, end in (((a, c, b) if last else (a, b, c)) for a, b, c in edges)
     ]
+
+
+def drawn_by_graphviz(found: Map) -> dict[str, Any]:
+    """What Graphviz itself makes of the map."""
+    dot = shutil.which("dot")
+    if dot is None:
+        pytest.skip("Graphviz is not installed (Debian: apt-get install graphviz).")
+    done = subprocess.run([dot, "-Tjson"], input=graphviz(found), capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    drawing: dict[str, Any] = json.loads(done.stdout)
+    return drawing
+
+
+def label_drawn(node: dict[str, Any]) -> str:
+    return "".join(each["text"] for each in node["_ldraw_"] if each["op"] == "T")
+
+
+def test_graphviz_draws_what_was_declared(found: Map) -> None:
+    drawing = drawn_by_graphviz(found)
+    labels = {each["_gvid"]: label_drawn(each) for each in drawing["objects"]}
+    edges = [(labels[each["tail"]], label_drawn(each), labels[each["head"]]) for each in drawing["edges"]]
+    assert edges == drawn()
+    assert set(labels.values()) >= {"sales", "reports", "one", "two"}
+
+
+def test_graphviz_shows_names_as_they_are() -> None:
+    names = ["a&lt;b&amp;c", "\\N \\G", 'quoted "name"', "<b>bold</b>", "{a|b}", "ü ✓", "ends with \\"]
+    found = Map([Edge("l", "d", name, "O", "f", "waits for", "c", "pool", name) for name in names], 1)
+    shown = [label_drawn(each) for each in drawn_by_graphviz(found)["objects"]]
+    assert [name for name in names if name not in shown or f"pool {name}" not in shown] == []
+    assert drawn_by_graphviz(Map())["name"] == "remote"
+
+
+def test_the_json_is_as_its_schema_says(
+    found: Map, remotes: tuple[FakeDeployment, FakeDeployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = json_schema()
+    Draft202012Validator.check_schema(schema)
+    for part in (schema, *schema["$defs"].values()):
+        # Nothing but what is described, and each described field is always there.
+        part["additionalProperties"] = False
+        assert list(part["properties"]) == part["required"]
+    validator = Draft202012Validator(schema)
+    for text in (to_json(found), to_json(Map())):
+        validator.validate(json.loads(text))
+    remotes[1].stop()
+    monkeypatch.setattr(command, "SECONDS_PER_DEPLOYMENT", 1.0)
+    command.check_all(found)
+    assert found.unreachable
+    assert found.broken
+    validator.validate(json.loads(to_json(found)))
+    for field, value in (("status", "fine"), ("kind", "table"), ("slots", "8"), ("dag_id", None)):
+        other = json.loads(to_json(found))
+        other["edges"][0][field] = value
+        assert not validator.is_valid(other)
+
+
+def test_edges_are_found_by_their_fields(found: Map) -> None:
+    assert [edge.task_id for edge in found.find(dag_id="sales", kind="DAG")] == ["load", "missing"]
+    assert found.find(dag_id="sales", kind="DAG", name="load_sales", conn_id="two") == []
+    with pytest.raises(TypeError, match="An edge has no field 'dag', 'pool'"):
+        found.find(pool="x", dag="sales")
 
 
 def test_a_check_finds_what_is_missing_and_too_small(
@@ -223,11 +286,28 @@ def test_the_exit_code_and_the_output_of_the_command(
     assert exit_code(str(folder / "none")) == 2
     assert exit_code("--output", "none", str(folder)) == 2
 
-    fine = Map([], 1)
-    monkeypatch.setattr("astronomer_remote.map.find.read_folders", lambda folders: fine)
+
+def test_the_exit_code_of_a_remote_that_is_down(
+    remotes: tuple[FakeDeployment, FakeDeployment],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read(folders: Any) -> Map:
+        needs = (("one", "load_sales"), ("two", "publish"))
+        return Map([Edge("l", "d", "t", "O", "f", "waits for", conn_id, "DAG", name) for conn_id, name in needs], 1)
+
+    monkeypatch.setattr("astronomer_remote.map.read_folders", read)
     assert exit_code("--check", "x") == 0
-    fine.unreachable["two"] = "down"
-    assert exit_code("--check", "x") == 5
+    remotes[1].stop()
+    monkeypatch.setattr(command, "SECONDS_PER_DEPLOYMENT", 1.0)
+    capsys.readouterr()
+    assert exit_code("--check", "-o", "json", "x") == 5
+    shown = capsys.readouterr()
+    assert [edge["status"] for edge in json.loads(shown.out)["edges"]] == ["ok", "unchecked"]
+    assert shown.err.startswith("two could not be checked: ")
+    # A problem of a deployment that could be checked counts more.
+    remotes[0].remove_dag("load_sales")
+    assert exit_code("--check", "x") == 1
 
 
 def exit_code(*arguments: str) -> Any:
@@ -277,6 +357,52 @@ class Broken(RemoteTriggerDagRunOperator):
 with DAG("broken", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):
     Broken(task_id="load", trigger_dag_id="load")
 """
+
+
+DAGS_OF_THE_DOCUMENTATION = """
+from datetime import datetime, timezone
+from airflow.providers.common.compat.sdk import DAG
+from astronomer_remote.operators.asset import RemoteAssetEventOperator
+from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
+from astronomer_remote.sensors.pool import RemotePoolSlotSensor
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+with DAG("reports", schedule=None, start_date=START):
+    RemoteAssetEventOperator(task_id="announce", asset="s3://lake/reports", astronomer_conn_id="analytics")
+with DAG("sales", schedule=None, start_date=START):
+    load = RemoteTriggerDagRunOperator(
+        task_id="load", trigger_dag_id="load_sales", astronomer_conn_id="warehouse", wait_for_completion=True
+    )
+    RemotePoolSlotSensor(task_id="free_slots", pool_name="loading", slots=2, astronomer_conn_id="warehouse") >> load
+"""
+
+
+def test_the_examples_of_the_documentation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page_of_docs = (Path(__file__).parents[2] / "docs" / "map.md").read_text()
+    shown = re.search(r"```console\n\$ astronomer-remote map dags/\n(.*?)```", page_of_docs, re.DOTALL)
+    tests = re.search(r"```python\n(from pathlib.*?)```", page_of_docs, re.DOTALL)
+    assert shown
+    assert tests
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / "sales.py").write_text(DAGS_OF_THE_DOCUMENTATION)
+    names: dict[str, Any] = {"__file__": str(tmp_path / "tests" / "test_dags.py")}
+    exec(compile(tests[1], "docs", "exec"), names)  # our own
+    found = names["read_folders"]({"sales": names["DAGS"]})
+    checks = [each for name, each in names.items() if name.startswith("test_")]
+    assert len(checks) == 3
+    for check in checks:
+        check(found)
+
+    monkeypatch.setattr("astronomer_remote.map.read_folders", lambda folders: found)
+    assert exit_code("dags/") == 0
+    assert capsys.readouterr().out.split() == shown[1].split()
+
+    found.find(task_id="load")[0].name = None
+    found.import_errors.append(ImportFailure("sales", "x.py", "broken"))
+    for check in checks:
+        with pytest.raises(AssertionError):
+            check(found)
 
 
 def test_no_dag_file_can_keep_or_hide_what_the_others_hold(tmp_path: Path) -> None:
