@@ -26,7 +26,7 @@ function row(side, cardKey, title, sub, key, facts) {
   if (!cards.has(whole)) cards.set(whole, { side, title, sub, rows: [] });
   const card = cards.get(whole), id = JSON.stringify([side, ...cardKey, ...key]);
   if (!rows.has(id)) {
-    rows.set(id, { card, edges: [], side, ...facts });
+    rows.set(id, { card, edges: [], side, shown: true, ...facts });
     card.rows.push(rows.get(id));
   }
   return rows.get(id);
@@ -40,7 +40,7 @@ const edges = map.edges.map((edge) => {
   const to = row("right", [conn], conn, map.unreachable[conn] ? "not reachable" : "connection",
     [edge.kind, edge.remote_dag_id, edge.name],
     { name: part ? `${parent}.${name}` : name, kind: edge.kind, unknown: edge.name === null || (part && edge.remote_dag_id === null) });
-  const made = { ...edge, from, to, tone: tone(edge.how), broken: edge.status === "broken" };
+  const made = { ...edge, from, to, tone: tone(edge.how), broken: edge.status === "broken", shown: true };
   from.edges.push(made);
   to.edges.push(made);
   return made;
@@ -53,10 +53,12 @@ const mean = (numbers) => numbers.reduce((sum, each) => sum + each, 0) / (number
 function place(column) {
   let top = MARGIN;
   for (const card of column) {
+    const shown = card.rows.filter((each) => each.shown);
+    card.shown = shown.length > 0;
+    if (!card.shown) continue;
     card.top = top;
-    card.rows.forEach((each, index) => { each.y = top + HEAD + index * ROW + ROW / 2; });
-    card.height = HEAD + card.rows.length * ROW + 2;
-    top += card.height + SPACE;
+    shown.forEach((each, index) => { each.y = top + HEAD + index * ROW + ROW / 2; });
+    top += HEAD + shown.length * ROW + 2 + SPACE;
   }
   return top - SPACE + MARGIN;
 }
@@ -71,23 +73,14 @@ for (let round = 0; round < 4; round++) {
   sortBy(right, "from"); place(right);
   sortBy(left, "to"); place(left);
 }
-const heights = [place(left), place(right)], height = Math.max(...heights);
-for (const [column, own] of [[left, heights[0]], [right, heights[1]]]) {
-  for (const card of column) {
-    card.top += (height - own) / 2;
-    card.rows.forEach((each) => { each.y += (height - own) / 2; });
-  }
-}
 const width = MARGIN * 2 + LEFT + GAP + RIGHT;
 
 // Draw.
 const world = $("world"), lines = $("lines"), view = $("view");
-lines.setAttribute("width", width);
-lines.setAttribute("height", height);
 for (const card of [...left, ...right]) {
   const isLeft = card.side === "left";
   const box = make("div", { className: "card" }, make("h2", { text: card.title, title: card.title }, make("small", { text: card.sub })));
-  Object.assign(box.style, { left: `${isLeft ? MARGIN : MARGIN + LEFT + GAP}px`, top: `${card.top}px`, width: `${isLeft ? LEFT : RIGHT}px` });
+  Object.assign(box.style, { left: `${isLeft ? MARGIN : MARGIN + LEFT + GAP}px`, width: `${isLeft ? LEFT : RIGHT}px` });
   for (const each of card.rows) {
     const button = make("button", { className: "row", type: "button" });
     if (each.unknown) button.classList.add("unknown");
@@ -108,16 +101,62 @@ for (const card of [...left, ...right]) {
     each.text = [each.name, each.kind, card.title, card.sub, ...each.edges.map((edge) => `${edge.how} ${edge.operator}`)].join(" ").toLowerCase();
     box.append(button);
   }
+  card.box = box;
   world.append(box);
 }
 for (const edge of edges) {
-  const x1 = MARGIN + LEFT, x2 = MARGIN + LEFT + GAP, y1 = edge.from.y, y2 = edge.to.y, bend = GAP * 0.48;
   edge.drawn = svg("g", { class: `${edge.tone}${edge.broken ? " broken" : ""}` });
-  edge.drawn.append(
-    svg("path", { d: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2 - 4} ${y2}` }),
-    svg("circle", { cx: x2 - 2, cy: y2, r: 4 }),
-  );
+  edge.line = svg("path", {});
+  edge.end = svg("circle", { cx: MARGIN + LEFT + GAP - 2, r: 4 });
+  edge.drawn.append(edge.line, edge.end);
   lines.append(edge.drawn);
+}
+let height = 0;
+function arrange() {
+  // What is shown, in the middle of the higher column.
+  const heights = [place(left), place(right)];
+  height = Math.max(...heights);
+  lines.setAttribute("width", width);
+  lines.setAttribute("height", height);
+  for (const [column, own] of [[left, heights[0]], [right, heights[1]]]) {
+    for (const card of column) {
+      card.box.hidden = !card.shown;
+      if (!card.shown) continue;
+      for (const each of card.rows) {
+        each.button.hidden = !each.shown;
+        if (each.shown) each.y += (height - own) / 2;
+      }
+      card.box.style.top = `${card.top + (height - own) / 2}px`;
+    }
+  }
+  const x1 = MARGIN + LEFT, x2 = x1 + GAP, bend = GAP * 0.48;
+  for (const edge of edges) {
+    if (!edge.shown) continue;
+    const y1 = edge.from.y, y2 = edge.to.y;
+    edge.line.setAttribute("d", `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2 - 4} ${y2}`);
+    edge.end.setAttribute("cy", y2);
+  }
+}
+
+// What is shown: all, or what fits the search and the filter.
+const none = make("p", { id: "none", text: "Nothing fits.", hidden: true });
+view.append(none);
+function filter() {
+  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean), onlyBroken = $("only-broken").checked;
+  for (const each of rows.values()) {
+    each.fits = words.every((word) => each.text.includes(word));
+    each.shown = false;
+  }
+  for (const edge of edges) {
+    edge.shown = (edge.broken || !onlyBroken) && (edge.from.fits || edge.to.fits);
+    if (edge.shown) edge.from.shown = edge.to.shown = true;
+  }
+  none.hidden = !edges.length || edges.some((edge) => edge.shown);
+  arrange();
+  fit(false);
+}
+function hits() {
+  return [...left, ...right].flatMap((card) => card.rows).filter((each) => each.shown && each.fits);
 }
 
 // What is bright, and what is dim.
@@ -131,25 +170,17 @@ function highlight(bright) {
   for (const each of rows.values()) each.button.classList.toggle("dim", !ends.has(each));
 }
 function restore() {
-  if (selected) return highlight(selected.edges);
-  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const fits = (each) => words.every((word) => each.text.includes(word));
-  let bright = $("only-broken").checked ? edges.filter((edge) => edge.broken) : edges;
-  if (words.length) bright = bright.filter((edge) => fits(edge.from) || fits(edge.to));
-  highlight(bright);
-}
-function matches() {
-  restore();
-  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  return [...left, ...right].flatMap((card) => card.rows).filter((each) => words.every((word) => each.text.includes(word)));
+  highlight(selected ? selected.edges : edges);
 }
 function select(each) {
+  if (each && !each.shown) clear();
   if (selected) selected.button.setAttribute("aria-pressed", "false");
   selected = each;
   if (each) each.button.setAttribute("aria-pressed", "true");
   restore();
   details(each);
   if (each) show(each);
+  draw();
 }
 function details(each) {
   const box = $("details"), before = view.clientWidth;
@@ -180,21 +211,32 @@ function details(each) {
 }
 
 // Pan and zoom.
-const at = { x: 0, y: 0, scale: 1 }, LEGEND = 44;
+const at = { x: 0, y: 0, scale: 1 }, LEGEND = 44, SMALLEST = 0.15;
 let moved = false;
+function draw() {
+  // A line that neither begins nor ends in sight says nothing, and thousands of them make the browser slow.
+  const top = -at.y / at.scale, bottom = (view.clientHeight - at.y) / at.scale;
+  const inSight = (each) => each.y > top - ROW && each.y < bottom + ROW;
+  for (const edge of edges) {
+    edge.drawn.toggleAttribute("hidden", !(edge.shown && (inSight(edge.from) || inSight(edge.to) || edge.from === selected || edge.to === selected)));
+  }
+}
+let planned = false;
 function move() {
   moved = true;
+  if (!planned) requestAnimationFrame(() => { planned = false; draw(); });
+  planned = true;
   world.style.transform = `translate(${at.x}px, ${at.y}px) scale(${at.scale})`;
 }
 function zoom(factor, x = view.clientWidth / 2, y = view.clientHeight / 2) {
-  const scale = Math.min(2.5, Math.max(0.15, at.scale * factor)), ratio = scale / at.scale;
+  const scale = Math.min(2.5, Math.max(SMALLEST, at.scale * factor)), ratio = scale / at.scale;
   Object.assign(at, { scale, x: x - (x - at.x) * ratio, y: y - (y - at.y) * ratio });
   move();
 }
 function fit(whole) {
   const across = view.clientWidth / width, room = view.clientHeight - LEGEND, down = room / height;
   // At first everything is readable; "Fit" shows all of it.
-  at.scale = Math.min(1.25, whole ? Math.min(across, down) : Math.max(Math.min(across, down), Math.min(across, 0.8)));
+  at.scale = Math.min(1.25, whole ? Math.max(Math.min(across, down), SMALLEST) : Math.max(Math.min(across, down), Math.min(across, 0.8)));
   at.x = Math.max(0, (view.clientWidth - width * at.scale) / 2);
   at.y = Math.max(0, (room - height * at.scale) / 2);
   move();
@@ -255,31 +297,41 @@ addEventListener("resize", () => fit(false));
 // Search and keyboard.
 $("search").addEventListener("input", () => {
   if (selected) select(null);
-  const found = matches();
-  if ($("search").value.trim() && found.length) show(found[0]);
+  filter();
 });
 $("search").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && matches().length) {
-    const first = matches()[0];
+  const first = hits()[0];
+  if (event.key === "Enter" && first) {
     // The same key would press the button that gets the focus.
     event.preventDefault();
     select(first);
     first.button.focus();
   }
 });
-$("only-broken").addEventListener("change", () => { if (selected) select(null); else restore(); });
-const order = [...left, ...right].flatMap((card) => card.rows);
+$("only-broken").addEventListener("change", () => {
+  if (selected) select(null);
+  filter();
+});
+function clear() {
+  $("search").value = "";
+  $("only-broken").checked = false;
+  filter();
+}
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target === $("search");
   if (event.key === "Escape") {
-    $("search").value = "";
     const before = selected;
     select(null);
+    if ($("search").value) {
+      $("search").value = "";
+      filter();
+    }
     if (before) before.button.focus();
     return;
   }
   if (typing) return;
+  const order = [...left, ...right].flatMap((card) => card.rows).filter((each) => each.shown);
   const here = order.find((each) => each.button === event.target);
   const moves = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
   if (event.key === "/") $("search").focus();
@@ -290,7 +342,7 @@ addEventListener("keydown", (event) => {
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     const across = event.key === "ArrowRight" ? "left" : "right";
     const next = step ? order[order.indexOf(here) + step]
-      : here.side === across ? here.edges[0][across === "left" ? "to" : "from"] : null;
+      : here.side === across ? here.edges.find((edge) => edge.shown)[across === "left" ? "to" : "from"] : null;
     if (next) next.button.focus();
   } else if (event.key in moves && event.target === document.body) {
     at.x += moves[event.key][0];
@@ -312,5 +364,5 @@ if (!edges.length) {
   $("legend").hidden = true;
   view.append(make("p", { id: "empty", text: `None of the ${count(map.dags, "DAG")} uses a remote deployment.` }));
 }
-fit(false);
+filter();
 restore();

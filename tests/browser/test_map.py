@@ -101,14 +101,26 @@ def test_the_map_is_searched_and_filtered(opened: Opened) -> None:
     page = opened.show(example())
     page.keyboard.press("/")
     page.keyboard.type("s3://lake")
-    expect(page.locator("#lines g:not(.dim)")).to_have_count(2)
+    expect(page.locator("#lines g:not([hidden])")).to_have_count(2)
+    expect(page.locator(".row:visible .name")).to_have_text(["announce", "wait_for_sales", "s3://lake/sales"])
     page.keyboard.press("Enter")
     expect(page.locator("#details")).to_contain_text("s3://lake/sales")
     page.keyboard.press("Escape")
     expect(page.locator("#search")).to_have_value("")
     expect(page.locator("#lines .dim")).to_have_count(0)
+    expect(page.locator("#lines g:not([hidden])")).to_have_count(10)
     page.get_by_label("Only problems").check()
-    expect(page.locator("#lines g:not(.dim)")).to_have_count(2)
+    expect(page.locator("#lines g:not([hidden])")).to_have_count(2)
+    expect(page.locator(".row:visible")).to_have_count(4)
+    # What a link of the details leads to is shown, whatever the filter.
+    page.locator(".row", has_text="archive_reports").click()
+    page.locator("#details").get_by_role("button", name="reports.archive").click()
+    expect(page.locator(".row:visible")).to_have_count(4)
+    page.get_by_label("Search").fill("score no_such_word")
+    expect(page.locator("#none")).to_be_visible()
+    expect(page.locator(".row:visible")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.locator("#none")).to_be_hidden()
 
 
 def test_the_keyboard_moves_along_tasks_and_edges(opened: Opened) -> None:
@@ -163,6 +175,34 @@ def test_a_hundred_edges_stay_readable(opened: Opened) -> None:
     shown = page.locator(".row:focus").bounding_box()
     assert shown
     assert 0 < shown["y"] < WINDOW["height"]
+
+
+def test_thousands_of_edges_can_be_searched_and_moved(opened: Opened) -> None:
+    edges = [
+        Edge("a", f"dag_{n % 250}", f"task_{n}", "O", "f.py", "triggers", f"conn_{n % 8}", "DAG", f"remote_{n % 700}")
+        for n in range(2000)
+    ]
+    for edge in edges[::40]:
+        edge.break_("It is paused.")
+    page = opened.show(Map(edges, 250, checked=True))
+    # Only lines that begin or end in sight are drawn.
+    expect(page.locator("#lines g[hidden]")).not_to_have_count(0)
+    drawn = page.locator("#lines g:not([hidden])")
+    assert 0 < drawn.count() < 200
+    page.get_by_role("button", name="Fit").click()
+    assert page.locator(".row .name").first.evaluate("each => each.getBoundingClientRect().height") > 2  # pixels
+    page.get_by_label("Search").fill("task_1999")
+    expect(page.locator(".row:visible .name")).to_have_text(["task_1999", "remote_599"])
+    expect(drawn).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(page.locator("#details")).to_contain_text("remote_599")
+    # Two tasks use it, of which the search shows one.
+    page.locator("#details").get_by_role("button", name="DAG remote_599").click()
+    page.locator("#details").get_by_role("button", name="dag_99.task_599").click()
+    expect(page.locator(".row:focus")).to_contain_text("task_599")
+    expect(page.get_by_label("Search")).to_have_value("")
+    page.get_by_label("Only problems").check()
+    expect(page.locator(".row:visible")).to_have_count(50 + 35)  # tasks, and the DAGs that they trigger
 
 
 def test_no_name_runs_as_a_script(opened: Opened) -> None:
