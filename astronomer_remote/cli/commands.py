@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Exit(enum.IntEnum):
-    """Exit codes, which scripts rely on; also 130 and 143 after an interrupt, and 141 after a closed pipe."""
+    """Exit codes, which scripts rely on; also 74, 130, 141 and 143, see ``main``."""
 
     SUCCESS = 0
     FAILED = 1

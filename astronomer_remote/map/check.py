@@ -85,9 +85,9 @@ def check(deployment: Deployment, edges: Sequence[Edge]) -> Flow[None]:
     """
     Set the status and the problems of the edges of one deployment. Changes nothing there.
 
-    It sends one request for each kind of change; one for each DAG or, if there are fewer, for each page of the listing
-    of DAGs; one for the tasks of each DAG of which tasks are named, and one or two for each asset; one for each page of
-    the listing of pools and, if a DAG is missing, of import errors.
+    It sends one request for each kind of change; one for each DAG and asset or, if there are fewer, for each page of
+    the listing of DAGs or assets; one for the tasks of each DAG of which tasks are named; some more for each asset that
+    is missing; one for each page of the listing of pools and, if a DAG is missing, of import errors.
 
     :raises RemoteError: if the deployment cannot be read. What is known by then is kept.
     """
@@ -234,7 +234,15 @@ def _problem_of_pool(pool: Pool | None, edge: Edge) -> str | None:
 
 
 def _check_assets(deployment: Deployment, edges: Sequence[Edge]) -> Flow[None]:
-    for uri in dict.fromkeys(edge.name for edge in edges if edge.name is not None):
+    uris = list(dict.fromkeys(edge.name for edge in edges if edge.name is not None))
+    try:
+        listed = yield from deployment.assets.listed(uris)
+    except NotSupported:
+        # Each says so below.
+        listed = set()
+    for uri in uris:
+        if uri in listed:
+            continue
         try:
             yield from deployment.assets.get(asset_ref(uri))
         except (NotFound, AccessDenied, NotSupported, InvalidSettings) as error:

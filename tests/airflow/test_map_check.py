@@ -62,6 +62,25 @@ def test_many_dags_are_read_from_the_listing(version: str, start: Callable[..., 
 
 
 @BOTH
+def test_many_assets_are_read_from_the_listing(version: str, start: Callable[..., FakeDeployment]) -> None:
+    remote = start(version)
+    names = [f"s3://lake/{number}" for number in range(150)]
+    for name in names:
+        remote.add_asset(name)
+    found = checked(*(edge("waits for events of", "asset", name) for name in [*names, "s3://none"]))
+    assert [each.name for each in found.broken] == ["s3://none"]
+    assert {each.status for each in found.edges[:-1]} == {Status.OK}
+    paths = [path for _, path in remote.requests if "assets" in path or "datasets" in path]
+    assert len(paths) < 10
+
+
+def test_assets_of_a_version_without_them(start: Callable[..., FakeDeployment]) -> None:
+    start("2.2.5")
+    (found, _), *_ = problems(*(edge("waits for events of", "asset", f"s3://lake/{number}") for number in range(4)))
+    assert found is Status.BROKEN
+
+
+@BOTH
 def test_a_dag_that_another_task_unpauses_may_be_paused(version: str, start: Callable[..., FakeDeployment]) -> None:
     start(version).add_dag("load", is_paused=True)
     tasks = [edge("triggers", "DAG", "load"), edge("waits for", "task", "task", remote_dag_id="load")]

@@ -962,6 +962,18 @@ def test_an_event_that_shows_late_is_found_before_the_request_is_repeated() -> N
     assert remote.clock.sleeps == [1, 2]
 
 
+@pytest.mark.parametrize("version", ["2.11.2", "3.3.2"])
+def test_the_listing_shows_which_of_several_assets_there_are(version: str) -> None:
+    remote = ScriptedRemote(version)
+    several = [URI, "orders", "s3://none"]
+    found = remote.run(remote.deployment.assets.listed(several))
+    assert found == ({URI} if version == "2.11.2" else {URI, "orders"})
+    assert remote.sent == ["GET"]
+    # Fewer are read one by one.
+    assert remote.run(remote.deployment.assets.listed([URI])) == set()
+    assert remote.sent == ["GET"]
+
+
 # The fake deployment
 
 

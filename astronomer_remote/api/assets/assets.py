@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -79,6 +79,24 @@ class Assets:
             return dialect.assets(limit=limit, offset=offset)
 
         return (yield from self._client.paginate(page, lambda asset: asset.asset_id))
+
+    def listed(self, texts: Collection[str]) -> Flow[set[str]]:
+        """
+        Which of some URIs or names the listing of assets has, in a few requests.
+
+        :return: those that it has; any other may exist all the same, which :meth:`get` finds out.
+        :raises NotSupported: by Airflow before 2.4.
+        """
+        dialect = yield from self._client.dialect()
+
+        def page(offset: int, limit: int) -> Operation[Page[Asset]]:
+            return dialect.assets(limit=limit, offset=offset)
+
+        def names(asset: Asset) -> list[str]:
+            return [name for name in (asset.uri, asset.name) if name is not None]
+
+        found = yield from self._client.read_named(page, lambda asset: asset.asset_id, names, texts)
+        return {name for asset in found for name in names(asset) if name in texts}
 
     @one_retry_budget
     def get(self, ref: AssetRef, *, once: bool = False) -> Flow[Asset]:

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial, wraps
@@ -20,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from astronomer_remote.api.client import responses
 from astronomer_remote.api.client.outages import OUTAGES, SECONDS_BETWEEN_ATTEMPTS, Outage
 from astronomer_remote.api.client.paging import (
+    FEWEST_LISTED,
     LARGEST_BARE_LISTING,
     LARGEST_LISTING,
     LISTING_ATTEMPTS,
@@ -260,6 +261,39 @@ class Client:
         :raises NotSupported: if its entries are larger than is read.
         """
         yield from self.with_retry_budget(self._read_on(reader, pages))
+
+    def read_named(
+        self,
+        page: PageAt[T],
+        key: Callable[[T], Hashable],
+        names: Callable[[T], Iterable[str]],
+        needed: Collection[str],
+    ) -> Flow[list[T]]:
+        """
+        Read a listing as far as entries of certain names need it.
+
+        :param names: the names of an entry.
+        :param needed: names of the entries that are needed.
+        :return: those that were read; not all if there are few of them, if the listing is so long that reading each by
+            itself takes fewer requests, or if the account may not list.
+        """
+        missing = set(needed)
+        if len(missing) < FEWEST_LISTED:
+            return []
+
+        def last(entry: T) -> bool:
+            missing.difference_update(names(entry))
+            return not missing
+
+        reader = PageReader(page, key, until=last)
+        try:
+            yield from self.read_on(reader, 1)
+            if reader.total - PAGE <= PAGE * len(missing):
+                yield from self.read_on(reader, len(needed))
+        except AccessDenied:
+            # Some may be readable by themselves.
+            return []
+        return reader.items
 
     def _read_on(self, reader: PageReader[T], pages: int) -> Flow[None]:
         while not reader.over and reader.pages < pages and not reader.too_long:

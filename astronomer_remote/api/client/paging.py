@@ -28,6 +28,8 @@ LARGEST_BARE_LISTING = 512 * 1024 * 1024
 LISTING_ATTEMPTS = 4
 """How often a listing is read if it changes while it is read."""
 
+FEWEST_LISTED = 3
+"""Fewer entries are read one by one rather than from the listing of all."""
 
 MOST_REPEATED_PAGES = 20
 """Pages in a row without anything new after which a listing whose new entries come first is not read further."""

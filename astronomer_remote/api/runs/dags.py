@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.client.paging import PageReader
-from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation, Page
+from astronomer_remote.api.dialects.base import Dialect, Operation, Page
 from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     DagIsPaused,
@@ -27,9 +27,6 @@ log = logging.getLogger(__name__)
 
 PAGES_OF_IMPORT_ERRORS = 10
 """How many pages of broken DAG files are looked through for the one that may hold a DAG."""
-
-FEWEST_LISTED = 3
-"""Fewer DAGs are read one by one rather than from the listing of all."""
 
 MOST_IMPORT_ERRORS = 3
 """How many broken DAG files an error names."""
@@ -75,26 +72,14 @@ class Dags:
 
     def _listed(self, dialect: Dialect, dag_ids: Collection[str]) -> Flow[dict[str, Dag]]:
         """Those of some DAGs that the listing holds; none if it is too long to be worth it."""
-        missing = set(dag_ids)
-        if dialect.generation is Generation.EXPERIMENTAL or len(missing) < FEWEST_LISTED:
+        if dialect.generation is Generation.EXPERIMENTAL:
             return {}
-
-        def last(dag: Dag) -> bool:
-            missing.discard(dag.dag_id)
-            return not missing
 
         def page(offset: int, limit: int) -> Operation[Page[Dag]]:
             return dialect.dags(offset=offset, limit=limit)
 
-        reader = PageReader(page, lambda dag: dag.dag_id, until=last)
-        try:
-            yield from self._client.read_on(reader, 1)
-            if reader.total - PAGE <= PAGE * len(missing):
-                yield from self._client.read_on(reader, len(dag_ids))
-        except AccessDenied:
-            # Some may be readable by themselves.
-            return {}
-        return {dag.dag_id: dag for dag in reader.items if dag.dag_id in dag_ids}
+        listed = yield from self._client.read_named(page, lambda dag: dag.dag_id, lambda dag: [dag.dag_id], dag_ids)
+        return {dag.dag_id: dag for dag in listed if dag.dag_id in dag_ids}
 
     @one_retry_budget
     def is_paused(self, dag_id: str) -> Flow[bool]:
