@@ -182,6 +182,7 @@ bench: venv ## measure what waits and triggers cost a real remote; needs Postgre
 	$(BIN)/python -m dev.uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python -m benchmarks.import_cost
 	$(BIN)/python -m benchmarks.command
+	$(BIN)/python -m benchmarks.plugin
 	$(BIN)/python -m benchmarks.trigger
 	$(BIN)/python -m benchmarks.short --version 3.3.2
 	$(BIN)/python -m benchmarks.short --version 2.11.2

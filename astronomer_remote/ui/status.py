@@ -190,8 +190,8 @@ class Remote:
         try:
             parts = self._read()
             hosts = _hosts(parts.get("host"))
-            # Opening a page changes no deployment, and is no reason to wake one that hibernates.
-            given = replace(Settings.parse(**parts), wake=False, read_only=True)
+            # Opening a page changes no deployment.
+            given = replace(Settings.parse(**parts), read_only=True)
         except UnreadableConnection as error:
             self._forget()
             return Status(State.MISCONFIGURED, f"The connection could not be read ({error}).")
@@ -237,7 +237,7 @@ class Remote:
             for value in settings.secrets:
                 mask_secret(value)
             self._settings, self._since, self._is_first = settings, self._clock(), True
-            # A failure is what the page has to show, at once.
+            # A failure is what the page has to show, at once; that a person opens it is no reason to wake a deployment.
             self._deployment = Deployment(settings, retry=RetryPolicy(attempts=1, wakes=False))
             self._session = configure(Session(), settings)
         assert self._session is not None  # noqa: S101  # made with the deployment
