@@ -209,10 +209,6 @@ class Remote:
             for each in (settings, self._settings or settings):
                 hosts |= _hosts(each.base_url) | _hosts(each.proxy)
             return self._failed(given, error, hosts)
-        if self._has_failed:
-            # It may come back as another version.
-            self._since = -math.inf
-        self._has_failed = False
         state = State.HEALTHY
         if self._denied:
             state = State.NO_PERMISSION
@@ -282,7 +278,11 @@ class Remote:
                 if not self._is_first:
                     yield from self._prove(client, dialect)
                 self._shows_health, self._components = False, {}
-        self._reads_health, self._is_first = self._shows_health and not self._reads_health, False
+        if self._has_failed and not self._is_first:
+            # It may have come back as another version, which the next poll finds out.
+            self._since = -math.inf
+        self._reads_health = self._shows_health and not self._reads_health
+        self._is_first = self._has_failed = False
 
     def _prove(self, client: Client, dialect: Dialect) -> Flow[None]:
         self._denied = None

@@ -121,6 +121,31 @@ def test_a_deployment_that_stops_is_unreachable_and_one_that_starts_is_healthy()
         assert remote.poll().airflow == "Airflow 2.11.2"
 
 
+def test_the_version_is_read_once_after_an_outage(fake: FakeDeployment) -> None:
+    remote = Remote(lambda: parts(fake))
+    remote.poll()
+    fake.disturb(503, times=2)
+    assert remote.poll().state is State.UNAVAILABLE
+    found = []
+    for _ in range(4):
+        before = len(fake.requests)
+        remote.poll()
+        found.append(len(fake.requests) - before)
+    assert found == [1, 4, 1, 1]
+
+
+def test_a_connection_that_is_fixed_costs_one_first_poll(fake: FakeDeployment) -> None:
+    found = parts(fake) | {"host": "http://127.0.0.1:9"}
+    remote = Remote(lambda: found)
+    assert remote.poll().state is State.UNREACHABLE
+    found = parts(fake)
+    remote.poll()
+    before = len(fake.requests)
+    remote.poll()
+    remote.poll()
+    assert len(fake.requests) == before + 2
+
+
 def test_an_unhealthy_component_is_shown(fake: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
     remote = Remote(lambda: parts(fake))
     monkeypatch.setattr(type(fake._api), "components", lambda _: {"scheduler": "unhealthy", "triggerer": None})
