@@ -45,7 +45,7 @@ export PYTHONUNBUFFERED := 1
 .DEFAULT_GOAL := help
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
-.PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser live faults fuzz
+.PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser page live faults fuzz
 .PHONY: tasks assets auth astro soak hostile engine matrix mutants pictures chromium bench dist release clean
 
 help: ## show this help
@@ -140,7 +140,10 @@ soak: venv ## run 200 tasks while a fifth of all requests fails, and 1,000 that 
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' $(SOAK:%=tests/live/%)
 
 browser: chromium ## test the connection form and the links of real UIs in a headless Chromium
-	$(BIN)/python $(PYTEST) -m browser tests/browser
+	$(BIN)/python $(PYTEST) -m browser tests/browser --ignore tests/browser/test_ui_page.py
+
+page: chromium ## test the page of remote deployments in the UIs of Airflow 3.3 and 3.1, with remotes in each state
+	$(BIN)/python $(PYTEST) -s -m browser tests/browser/test_ui_page.py
 
 pictures: chromium ## take the screenshots in docs/pictures again, during the browser tests
 	$(BIN)/python $(PYTEST) -m browser tests/browser --pictures docs/pictures
