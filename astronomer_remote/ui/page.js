@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const AIRFLOW = new URL("../", location.href), API = new URL("api/v2/", AIRFLOW), OURS = new URL("api/", location.href);
 const PAGE = 100, MOST_LISTED = 10000, MOST_CONNECTIONS = 1000, MOST_WAITING = 1000, MOST_TASKS = 100, MOST_RUNS = 50;
-const SECONDS = 30, SECONDS_TO_APPEAR = 2, SECONDS_TO_READ = 60, LONGEST_REST = 600, DAYS = 7;
+const SECONDS = 30, SECONDS_TO_APPEAR = 4, SECONDS_TO_READ = 60, LONGEST_REST = 600, DAYS = 7;
 // Lists are read again after this many times as long as they took, so that many open pages do not keep Airflow busy.
 const REST = 20;
 const WAITS = ["running", "deferred", "up_for_reschedule"], FINAL = ["success", "failed"];
