@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,10 +33,12 @@ class Checks:
     def __init__(self, env: dict[str, str]) -> None:
         self._env = env
 
-    def run(self, output: str, folder: Path = DAGS / "local") -> subprocess.CompletedProcess[str]:
+    def run(self, output: str, folder: Path = DAGS / "local", **env: str) -> subprocess.CompletedProcess[str]:
         """Check a folder, and return what the command printed and its exit code."""
         arguments = [COMMAND, "map", "--check", "--output", output, f"local={folder}"]
-        return subprocess.run(arguments, env=self._env, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            arguments, env={**self._env, **env}, capture_output=True, text=True, timeout=120, check=False
+        )
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,31 @@ def test_a_dag_file_with_an_import_error_hides_nothing(checks: Checks, edges: An
     assert "this DAG file is broken" in done.stderr
 
 
+ONE_OF_EACH = """
+from datetime import datetime
+from airflow.providers.common.compat.sdk import DAG
+from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+with DAG("waits", schedule=None, start_date=datetime(2026, 1, 1)):
+    RemoteDagRunSensor(task_id="load", external_dag_id="load_sales", astronomer_conn_id="one")
+    RemoteDagRunSensor(task_id="publish", external_dag_id="publish", astronomer_conn_id="two")
+"""
+
+
+def test_a_deployment_that_cannot_be_reached_has_an_exit_code_of_its_own(checks: Checks, tmp_path: Path) -> None:
+    (tmp_path / "waits.py").write_text(ONE_OF_EACH)
+    assert checks.run("json", tmp_path).returncode == 0
+    with socket.socket() as nobody:
+        # Nothing listens at a port that is only bound.
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        done = checks.run("json", tmp_path, AIRFLOW_CONN_TWO=json.dumps({"conn_type": "astronomer", "host": url}))
+    found = json.loads(done.stdout)
+    assert {edge["task_id"]: edge["status"] for edge in found["edges"]} == {"load": "ok", "publish": "unchecked"}
+    assert list(found["unreachable"]) == ["two"]
+    assert done.stderr.startswith(f"two could not be checked: No reply from {url}")
+    assert done.returncode == 5
+
+
 def test_every_format_shows_the_same(checks: Checks, edges: Any) -> None:
     broken = [str(number) for number, edge in enumerate(edges) if edge["status"] == "broken"]
 
@@ -107,6 +135,10 @@ def test_every_format_shows_the_same(checks: Checks, edges: Any) -> None:
     assert flowchart.count("-->|") + flowchart.count("-.->|") == len(edges)
     assert flowchart.count("-.->|") == len(broken)
     assert f"linkStyle {','.join(broken)} " in flowchart
+
+    graph = checks.run("dot").stdout
+    assert graph.count(" -> ") == len(edges)
+    assert graph.count("style=dashed") == len(broken)
 
     html = checks.run("html").stdout
     assert json.loads(html.split('id="map">')[1].split("</script>")[0])["edges"] == edges
