@@ -1,14 +1,14 @@
 """
-Amazon MWAA and Cloud Composer, as far as one machine shows: the real boto3 and google-auth, stand-ins for the services
-that issue tokens, and a gateway that lets only these through to a real Airflow.
+Amazon MWAA and Cloud Composer, as far as one machine shows: tasks of a real Airflow use the real boto3 and google-auth.
+
+The hosts of both clouds are on this machine, under their names: stand-ins for the services that issue tokens, and a
+gateway that lets only these through to a real Airflow. Each environment is found by its name.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -16,30 +16,38 @@ from contextlib import ExitStack
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
-from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
+from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.logins import composer, mwaa
+from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.sync_driver import run_once
-from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
-from astronomer_remote.api.watch.watcher import watch
 from dev.deployments import Airflow
 from dev.faults import Reply
-from tests.clouds import IDENTITY, ROLE, Cloud, cloud, write_key
+from dev.settings import DATABASE_FILE
+from tests.clouds import AIRFLOW_URI, ENVIRONMENT, HOST, IDENTITY, ROLE, Cloud, cloud, write_key
+from tests.internet import Internet, internet
+from tests.live.local import LocalAirflow
 from tests.live.oauth import PAGE, Gateway
-from tests.live.remote import RemoteAirflow
+from tests.live.remote import RemoteAirflow, RemoteApi
+from tests.live.stage import LOCAL
+from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
+HERE = Path(__file__).parent
+LOCAL_VERSION = "3.3.2"
 WAITING = 20
-LIFETIME = 8
+LIFETIME = 16
 """Seconds that a token of Google and a session of MWAA are valid."""
+
+AWS_KEYS = {"AWS_ACCESS_KEY_ID": "AKIAOFTHEUSER0000000", "AWS_SECRET_ACCESS_KEY": "s3cret-key-of-the-user"}
+TOKEN_URI = "https://oauth2.googleapis.com/token"
 
 
 class CloudGateway(Gateway):
@@ -51,6 +59,7 @@ class CloudGateway(Gateway):
         self._newer = remote.generation == "v2"
         self.valid: dict[str, float] = {}
         self.logins = 0
+        self.secrets: set[str] = set()
 
     def accepts(self, header: str) -> bool:
         return self.valid.get(header, 0) > time.time()
@@ -58,7 +67,8 @@ class CloudGateway(Gateway):
     async def _send(self, method: str, target: str, fields: list[tuple[str, str]], body: bytes) -> Reply:
         if target == ("/pluginsv2/aws_mwaa/login" if self._newer else "/aws_mwaa/login"):
             return self._log_in(parse_qs(body.decode())["token"][0])
-        for token in self._cloud.issued:
+        for token in list(self._cloud.issued):
+            self.secrets.add(token)
             self.valid.setdefault(f"Bearer {token}", time.time() + LIFETIME)
         named = {name.lower(): value for name, value in fields}
         session = SimpleCookie(named.get("cookie", "")).get("session")
@@ -70,100 +80,148 @@ class CloudGateway(Gateway):
         if token not in self._cloud.issued:
             return Reply(403, [("Content-Type", "text/html")], PAGE)
         self.logins += 1
+        self.secrets.add(token)
         # A web login token is good for one login, and for nothing else.
         self._cloud.issued.remove(token)
         now = int(time.time())
         claims = base64.urlsafe_b64encode(json.dumps({"iat": now, "exp": now + LIFETIME}).encode()).decode().rstrip("=")
         issued = f"e30.{claims}.{secrets.token_urlsafe(32)}"
+        self.secrets.add(issued)
         kind, cookie = ("Bearer", "_token") if self._newer else ("Session", "session")
         self.valid[f"{kind} {issued}"] = now + LIFETIME
         return Reply(302, [("Location", "/home"), ("Set-Cookie", f"{cookie}={issued}; HttpOnly; Path=/; Secure")])
 
+    def revoke(self) -> None:
+        """Accept nothing that was issued so far."""
+        self.valid.clear()
+        self._cloud.issued.clear()
 
-class Environment:
-    """A real Airflow in an environment of a cloud."""
 
-    def __init__(self, remote: Airflow, gateway: CloudGateway, key: Path) -> None:
+class Stage:
+    """A real Airflow in an environment of each cloud, and a local one whose tasks use it."""
+
+    def __init__(self, local: Airflow, remote: Airflow, gateway: CloudGateway, hosts: Internet, key: Path) -> None:
+        self.local = LocalAirflow(local)
         self.remote = RemoteAirflow(remote)
+        self.api = RemoteApi(remote)
         self.gateway = gateway
-        self.key = key
-
-    def settings(self, auth: str) -> Settings:
-        fields = {
+        self.internet = hosts
+        self.extras: dict[str, dict[str, str]] = {
             "mwaa": {"mwaa_environment": "prod", "aws_region": "eu-west-1", "aws_role_arn": ROLE},
-            "composer": {"google_key_file": str(self.key)},
+            "composer": {"composer_environment": ENVIRONMENT, "google_key_file": str(key)},
         }
-        return Settings.parse(host=self.gateway.url, extra={"auth": auth, **fields[auth]})
+
+    def until(self, states: dict[str, int]) -> None:
+        """Wait until the tasks of the local DAG are in these states."""
+
+        def reached() -> bool:
+            self.local.check_alive()
+            return self.local.states("clouds") == states
+
+        wait_until(reached, self.describe, timeout=300, poll=1)
+
+    def describe(self) -> str:
+        passed = [f"{each.method} {each.target} {each.status}" for each in self.gateway.passed[-10:]]
+        return "\n".join([f"{self.local.states('clouds')}", self.local.mentions("clouds"), *passed])
+
+    def end_runs(self) -> None:
+        """Let the remote runs end, as a person does."""
+
+        def end(deployment: Deployment) -> Flow[Any]:
+            dialect = yield from deployment.client.dialect()
+            for auth in self.extras:
+                yield from deployment.client.request(dialect.set_run_state("sleeper", f"of_{auth}", "success"))
+
+        self.api.run(end(self.api.remote))
 
 
 @pytest.fixture(scope="module", params=["3.3.2", "2.11.2"])
-def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("clouds")
     with ExitStack() as stack:
-        remote = stack.enter_context(Airflow(request.param, name="remote", dags=Path(__file__).parent / "remote_dags"))
+        remote = stack.enter_context(Airflow(request.param, name="remote", dags=HERE / "remote_dags"))
         found = stack.enter_context(cloud())
         found.lifetime = LIFETIME
         roles = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
         roles.start()
         stack.callback(roles.stop)
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
         host, port = roles.get_host_and_port()
-        patch.setenv("AWS_ENDPOINT_URL_STS", f"http://{host}:{port}")
-        patch.setenv("AWS_ENDPOINT_URL_MWAA", found.url)
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAOFTHEUSER0000000")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-key-of-the-user")
-        # boto3 sends requests to MWAA to the host "env." and so on, which does not exist here.
-        config = mwaa._config().merge(Config(inject_host_prefix=False))
-        patch.setattr(mwaa, "_config", lambda: config)
-        # The gateway stands for the host of an environment.
-        patch.setattr(mwaa, "SCHEME", "http://127.0.0.1:")
-        patch.setattr(composer, "AIRFLOW_URL", re.compile("http://127.0.0.1:[0-9]+"))
         gateway = stack.enter_context(CloudGateway(remote, found))
-        yield Environment(remote, gateway, write_key(tmp_path_factory.mktemp("key") / "key.json", found.token_uri))
+        of_aws = dict.fromkeys(("sts.amazonaws.com", "sts.eu-west-1.amazonaws.com"), f"http://{host}:{port}")
+        of_aws["env.airflow.eu-west-1.amazonaws.com"] = found.url
+        of_google = dict.fromkeys(("oauth2.googleapis.com", "composer.googleapis.com"), found.url)
+        of_airflow = dict.fromkeys((HOST, urlsplit(AIRFLOW_URI).hostname or ""), gateway.url)
+        hosts = stack.enter_context(internet({**of_aws, **of_google, **of_airflow}, folder))
+        key = write_key(folder / "key.json", TOKEN_URI)
+        local = Airflow(
+            LOCAL_VERSION,
+            name="local",
+            project=True,
+            extras=["boto3", "google-auth"],
+            dags=HERE / "cloud_dags",
+            env={**LOCAL, **hosts.env, **AWS_KEYS},
+        )
+        yield Stage(stack.enter_context(local), remote, gateway, hosts, key)
 
 
 @pytest.mark.parametrize("auth", ["mwaa", "composer"])
-def test_runs_and_pools_of_an_environment(environment: Environment, auth: str) -> None:
-    """Triggers, waits as a triggerer does while tokens expire and are revoked, and uses pools."""
-    settings, gateway = environment.settings(auth), environment.gateway
-    deployment = Deployment(settings)
-    run_id, pool = f"of_{auth}", f"pool_of_{auth}"
-    run_once(deployment.trigger_dag_run("sleeper", run_id=run_id, conf={"seconds": 900}), settings)
-    run_once(deployment.create_pool(pool, 3), settings)
-    assert environment.remote.slots(pool) == 3
+def test_an_environment_is_found_by_its_name(stage: Stage, auth: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {**stage.internet.env, **AWS_KEYS}.items():
+        monkeypatch.setenv(name, text)
+    settings = Settings.parse(host=None, extra={"auth": auth, **stage.extras[auth]})
+    settings = run_once(Client(settings).locate(), settings)
+    assert settings.base_url == {"mwaa": f"https://{HOST}", "composer": AIRFLOW_URI}[auth]
     who = IDENTITY if auth == "mwaa" else "airflow@my-project.iam.gserviceaccount.com"
-    assert f"answers as {who}." in run_once(Deployment(settings).describe(), settings)
-
-    async def reload() -> Settings:
-        return settings
-
-    async def wait() -> list[WaitResult]:
-        target = WaitTarget("sleeper", run_id=run_id, failed_states=("failed",))
-        waits = [
-            asyncio.create_task(
-                watch(
-                    target, settings=settings, reload=reload, poke_interval=1, deadline=time.time() + 200, on_line=print
-                )
-            )
-            for _ in range(WAITING)
-        ]
-        await asyncio.sleep(2 * LIFETIME)
-        logins = gateway.logins
-        gateway.valid.clear()
-        gateway._cloud.issued.clear()
-        await asyncio.sleep(LIFETIME)
-        # Once after the refusal, and once for each half of a life.
-        assert gateway.logins - logins <= 5
-        assert not any(each.done() for each in waits)
-        await asyncio.to_thread(run_once, Deployment(settings).cancel_dag_run("sleeper", run_id), settings)
-        return await asyncio.gather(*waits)
-
-    results = asyncio.run(wait())
-    assert {result.status for result in results} == {WaitStatus.FAILED}
-    assert [run.state for run in environment.remote.runs(run_id)] == ["failed"]
+    found = run_once(Deployment(settings).describe(), settings)
+    assert f"Airflow {stage.remote.deployment.version} at {settings.base_url} answers as {who}." in found
+    assert urlsplit(settings.base_url).hostname in {call.partition("/")[0] for call in stage.internet.called}
 
 
-def test_what_is_not_issued_for_the_environment_gets_no_answer(environment: Environment) -> None:
+def test_tasks_trigger_wait_and_use_pools_while_tokens_expire_and_are_revoked(stage: Stage) -> None:
+    local, gateway = stage.local, stage.gateway
+    for auth, extra in stage.extras.items():
+        local.add_connection(auth, extra=json.dumps({"auth": auth, **extra}))
+    wait_until(lambda: local.query("SELECT 1 FROM serialized_dag WHERE dag_id = 'clouds'"), str, timeout=120)
+    local.request("POST", "/dags/clouds/dagRuns", json={"dag_run_id": "once", "logical_date": None})
+    # A pool, its free slots and the trigger, of each cloud; the pools are deleted in the end.
+    stage.until({"success": 6, "deferred": WAITING, None: 2})  # type: ignore[dict-item]  # a state of Airflow's
+    assert [stage.remote.slots(f"of_{auth}") for auth in stage.extras] == [3, 3]
+
+    # Tokens expire twice: the triggerer gets new ones in time, one for all waits of an environment.
+    logins, passed = gateway.logins, len(gateway.passed)
+    time.sleep(2 * LIFETIME)
+    assert 2 <= gateway.logins - logins <= 6
+    assert not [each for each in gateway.passed[passed:] if each.status == 401]
+
+    # Then all of them are revoked.
+    gateway.revoke()
+    passed = len(gateway.passed)
+    wait_until(lambda: {200, 401} <= {each.status for each in gateway.passed[passed:]}, stage.describe, timeout=60)
+    assert local.states("clouds")["deferred"] == WAITING
+
+    stage.end_runs()
+    stage.until({"success": 8 + WAITING})
+    assert {task["try_number"] for task in local.tasks("clouds")} == {1}
+    for auth in stage.extras:
+        assert [run.state for run in stage.remote.runs(f"of_{auth}")] == ["success"]
+    hosts = {call.partition("/")[0] for call in stage.internet.called}
+    assert {"env.airflow.eu-west-1.amazonaws.com", "composer.googleapis.com", "oauth2.googleapis.com"} <= hosts
+
+
+def test_no_secret_and_no_token_is_in_a_log_or_the_database(stage: Stage) -> None:
+    home = stage.local.deployment.home
+    logs = [*home.joinpath("logs").rglob("*"), *home.parent.joinpath("logs").rglob("*")]
+    files = [path for path in (*logs, *home.glob(f"{DATABASE_FILE}*")) if path.is_file()]
+    known = [secret.encode() for secret in (*stage.gateway.secrets, AWS_KEYS["AWS_SECRET_ACCESS_KEY"])]
+    assert len(files) > WAITING
+    assert len(known) > 4
+    for path in files:
+        content = path.read_bytes()
+        assert not [secret for secret in known if secret in content], path
+
+
+def test_what_is_not_issued_for_the_environment_gets_no_answer(stage: Stage) -> None:
     with requests.Session() as session:
         session.trust_env = False
-        found: Any = session.get(f"{environment.gateway.url}/api/v2/dags", timeout=30)
+        found: Any = session.get(f"{stage.gateway.url}/api/v2/dags", timeout=30)
     assert found.status_code == 401
