@@ -312,7 +312,7 @@ function showConnections() {
     const made = row(
       button,
       each.stored ? each.host || "" : make("span", { className: "soft", text: "Not in Airflow's database: from the environment or a secrets backend" }),
-      [badge(tone, label), explained ? make("small", { text: explained }) : null].filter(Boolean),
+      [badge(tone, label), explained ? make("small", { text: explained, title: explained }) : null].filter(Boolean),
       status?.airflow || "–",
       [scheduler ? badge(scheduler === "healthy" ? "good" : "bad", scheduler) : "–", ...sick.map(([name, state]) => make("small", { text: `${name}: ${state}` }))],
       [each.waits || waiting.every(connOf) ? String(each.waits) : "–", ...(each.since ? [make("small", {}, "oldest: ", time(each.since))] : [])],
