@@ -27,10 +27,11 @@ TASKS := test_pool_tasks.py test_dag_switches.py
 ASSETS := test_assets.py test_lineage.py test_watchers.py
 AUTH := test_auth.py test_keycloak.py test_clouds.py
 ASTRO := test_astro.py
+CLI := test_cli.py
 SOAK := test_soak.py test_thousand.py
 HOSTILE := test_hostile.py test_suspended.py
 ENGINE_TESTS := test_engine.py
-LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(ASTRO) $(SOAK) $(HOSTILE) $(ENGINE_TESTS)
+LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(ASTRO) $(CLI) $(SOAK) $(HOSTILE) $(ENGINE_TESTS)
 NOT_LIVE := -m 'not live and not matrix and not browser'
 # One process per core; PYTEST_ARGS='-n 0' for a debugger.
 PARALLEL := --numprocesses auto --dist worksteal
@@ -46,7 +47,7 @@ export PYTHONUNBUFFERED := 1
 # Each part of `make test` uses both cores of a small machine already.
 .NOTPARALLEL:
 .PHONY: help demo test venv format lint docs unit unit-newest unit-oldest unit-oldest-now package browser page live faults fuzz
-.PHONY: tasks assets auth astro soak hostile engine matrix mutants pictures chromium bench dist release clean
+.PHONY: tasks assets auth astro cli soak hostile engine matrix mutants pictures chromium bench dist release clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -126,6 +127,9 @@ auth: venv ## wait while OAuth2 tokens expire, and use the logins of Keycloak, A
 
 astro: venv ## stop and wake a real deployment behind a stand-in for the Astro API, while forty tasks wait for it
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(ASTRO:%=tests/live/%)
+
+cli: venv ## call the command from a shell, for real deployments of Airflow 1.10, 2 and 3
+	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(CLI:%=tests/live/%)
 
 fuzz: venv ## run every operation and task with randomly changed replies; FUZZ_CASES, FUZZ_SEED
 	$(BIN)/python -m pytest -rP -m fuzz $(PARALLEL) tests/fuzz --fuzz-cases $(FUZZ_CASES) --fuzz-seed $(FUZZ_SEED) $(PYTEST_ARGS)
