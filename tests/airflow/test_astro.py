@@ -115,7 +115,7 @@ def test_the_page_wakes_nothing(astro: FakeAstro, remote: FakeDeployment) -> Non
     astro.hibernate()
     remote.stop()
     status = Remote(lambda: {"host": None, "password": TOKEN, "extra": {**EXTRA, "wake": True}}).poll()
-    assert status.state is State.UNREACHABLE
+    assert status.state is State.HIBERNATING
     assert "is hibernating" in (status.problem or "")
     assert astro.woken == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
@@ -120,7 +120,8 @@ def plain(outcome: Any) -> Any:
     if isinstance(outcome, (list, tuple)):
         return [plain(item) for item in outcome]
     if is_dataclass(outcome) and not isinstance(outcome, type):
-        return json.loads(json.dumps(asdict(outcome)))
+        known = {each.name for each in fields(outcome) if each.compare}
+        return {name: part for name, part in json.loads(json.dumps(asdict(outcome))).items() if name in known}
     return outcome
 
 

@@ -249,7 +249,7 @@ class Assets:
 
     def matching_events(self, target: AssetTarget) -> Flow[list[AssetEvent]]:
         """
-        The events that a wait is for, oldest first. The extra of a large one is left out.
+        The events that a wait is for, oldest first, whole: a predicate may read the extra of a large one.
 
         :raises NotFound: for an unknown asset, naming similar ones.
         """
@@ -258,7 +258,7 @@ class Assets:
 
         def found(event: AssetEvent) -> None:
             if target.matches(event):
-                matching[event.event_id] = event.light()
+                matching[event.event_id] = event
 
         yield from self.each_event(found, asset, since=target.since)
         return [*reversed(matching.values())]
