@@ -43,7 +43,7 @@ class Workers:
             future, work = self._todo.get()
             try:
                 found = work()
-            except BaseException as error:  # noqa: BLE001  # whoever waits for it gets it
+            except BaseException as error:  # noqa: BLE001  # raised where the result is awaited
                 future.set_exception(error)
             else:
                 future.set_result(found)

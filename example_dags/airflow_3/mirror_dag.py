@@ -13,7 +13,7 @@ from airflow.sdk import DAG, task
 
 from astronomer_remote.assets import remote_dag_asset
 
-sales = remote_dag_asset("load_sales", astronomer_conn_id="astronomer_default", poke_interval=15)
+sales = remote_dag_asset("load_sales", astronomer_conn_id="astronomer_default")
 
 habits = {"retries": 2, "retry_delay": timedelta(minutes=1)}
 

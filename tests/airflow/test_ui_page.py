@@ -412,7 +412,7 @@ def test_the_number_of_connections_in_memory_is_limited(clock: Clock, monkeypatc
     statuses = Statuses(lambda _: {"host": ""}, clock)
     for conn_id in ("a", "b", "c"):
         polled(statuses, conn_id)
-    # Viewers of these have a status, whoever requests another.
+    # A request for another connection does not remove the status of these.
     with pytest.raises(TooManyConnections):
         statuses.of("d")
     clock.now += SECONDS_UNUSED
