@@ -132,13 +132,19 @@ class RemoteAssetSensor(ReportsRemoteJobs, RemoteSensor):
 
     def poll(self, context: Context) -> bool:
         target = self.target
+        accepted = set()
+
+        def accept(event: AssetEvent) -> None:
+            if self._is_accepted(event):
+                accepted.add(event.event_id)
+
         try:
-            candidates = self.hook.run_flow(lambda deployment: deployment.assets.matching_events(target))
+            candidates = self.hook.run_flow(lambda deployment: deployment.assets.matching_events(target, accept))
         except TransientError as error:
             # The timeout of the sensor limits the wait, also while the remote is down.
             self.log.warning("Could not poll the remote, will keep waiting: %s", error)
             return False
-        found = [event for event in candidates if self._is_accepted(event)]
+        found = [event for event in candidates if event.event_id in accepted]
         self.log.info("%s", target.summary(found))
         if not target.is_met_by(found):
             if self.predicate and candidates:

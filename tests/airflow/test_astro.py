@@ -132,6 +132,7 @@ def test_a_deployment_that_is_not_found_raises_the_exception_for_airflow(
     assert not remote.received
 
 
+@pytest.mark.usefixtures("logging_as_before")
 def test_the_command_finds_it(
     astro: FakeAstro, remote: FakeDeployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,18 +247,23 @@ class Assets:
         yield from self._client.read_on(reader)
         return reader
 
-    def matching_events(self, target: AssetTarget) -> Flow[list[AssetEvent]]:
+    def matching_events(
+        self, target: AssetTarget, each: Callable[[AssetEvent], object] | None = None
+    ) -> Flow[list[AssetEvent]]:
         """
-        The events that a wait is for, oldest first, whole: a predicate may read the extra of a large one.
+        The events that a wait is for, oldest first. The extra of a large one is left out.
 
+        :param each: is called once with each of them, as long as its extra is there.
         :raises NotFound: for an unknown asset, naming similar ones.
         """
         asset = yield from self.get(target.ref)
         matching: dict[int, AssetEvent] = {}
 
         def found(event: AssetEvent) -> None:
-            if target.matches(event):
-                matching[event.event_id] = event
+            if target.matches(event) and event.event_id not in matching:
+                matching[event.event_id] = event.light()
+                if each:
+                    each(event)
 
         yield from self.each_event(found, asset, since=target.since)
         return [*reversed(matching.values())]
