@@ -21,6 +21,8 @@ from tests.astro import NAME, ORGANIZATION, TOKEN, FakeAstro, served
 
 EXTRA = {"auth": "astro_token", "astro_organization_id": ORGANIZATION, "astro_deployment": NAME}
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 
 @pytest.fixture
 def remote() -> Iterator[FakeDeployment]:
@@ -132,7 +134,6 @@ def test_a_deployment_that_is_not_found_raises_the_exception_for_airflow(
     assert not remote.received
 
 
-@pytest.mark.usefixtures("logging_as_before")
 def test_the_command_finds_it(
     astro: FakeAstro, remote: FakeDeployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
