@@ -122,6 +122,33 @@ def test_mwaa_with_airflow_2_sends_its_session_and_gets_another_after_a_refusal(
     assert len(service.issued) == 3
 
 
+@pytest.mark.parametrize(
+    ("attributes", "seconds"),
+    [
+        ("Path=/; Max-Age=600; HttpOnly", 600),
+        ("Expires=Sun, 26 Jul 2026 07:10:00 GMT; HttpOnly; Path=/", 600),
+        ("expires=Sunday, 26-Jul-26 07:10:00 GMT", 600),
+        ("Expires=Sun, 26 Jul 2026 07:10:00 GMT; max-age=300", 300),
+        ("Path=/; Max-Age=9999999", 43200),
+        ("Path=/, csrf=1; Max-Age=5", 43200),
+        ("Path=/; Max-Age=0", 43200),
+        ("Expires=Thu, 01 Jan 1970 00:00:00 GMT", 43200),
+        ("Expires=soon", 43200),
+        ("Max-Age=٣٠٠", 43200),
+    ],
+)
+def test_a_session_of_mwaa_is_replaced_before_its_cookie_expires(service: Cloud, attributes: str, seconds: int) -> None:
+    remote = ScriptedRemote(mwaa(), V1)
+    get, pool = remote.deployment.get_pool, Turn("GET /api/v1/pools/p", FOUND)
+    cookie = f"other=1; Max-Age=1, session=session-of-the-web-server; {attributes}"
+    login = Turn(f"POST {V1_LOGIN}", page(302, set_cookie=cookie, date="Sun, 26 Jul 2026 07:00:00 GMT"))
+    remote.play(get("p"), login, pool)
+    remote.clock.now += seconds - 61
+    remote.play(get("p"), pool)
+    remote.clock.now += 1
+    remote.play(get("p"), login, pool)
+
+
 def test_a_session_that_is_always_refused_is_an_error_after_one_new_one(service: Cloud) -> None:
     settings = mwaa(given={}, aws_role_arn=ROLE)
     with pytest.MonkeyPatch.context() as patch:

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from email.utils import formatdate
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,17 @@ class CloudGateway(Gateway):
         # A web login token is good for one login, and for nothing else.
         self._cloud.issued.remove(token)
         now = int(time.time())
-        claims = base64.urlsafe_b64encode(json.dumps({"iat": now, "exp": now + LIFETIME}).encode()).decode().rstrip("=")
-        issued = f"e30.{claims}.{secrets.token_urlsafe(32)}"
+        issued = secrets.token_urlsafe(32)
+        if self._newer:
+            claims = json.dumps({"iat": now, "exp": now + LIFETIME})
+            issued = f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.{issued}"
         self.secrets.add(issued)
         kind, cookie = ("Bearer", "_token") if self._newer else ("Session", "session")
         self.valid[f"{kind} {issued}"] = now + LIFETIME
-        return Reply(302, [("Location", "/home"), ("Set-Cookie", f"{cookie}={issued}; HttpOnly; Path=/; Secure")])
+        # As Flask writes it.
+        ends = "" if self._newer else f"Expires={formatdate(now + LIFETIME, usegmt=True)}; "
+        issues = ("Set-Cookie", f"{cookie}={issued}; {ends}HttpOnly; Path=/; Secure")
+        return Reply(302, [("Location", "/home"), ("Date", formatdate(now, usegmt=True)), issues])
 
     def revoke(self) -> None:
         """Accept nothing that was issued so far."""

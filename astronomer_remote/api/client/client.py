@@ -31,7 +31,7 @@ from astronomer_remote.api.client.paging import (
 )
 from astronomer_remote.api.client.places import SECONDS_REMEMBERED, Place
 from astronomer_remote.api.client.responses import refuses
-from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryBudget, RetryPolicy, http_date
+from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryBudget, RetryPolicy
 from astronomer_remote.api.dialects import detect
 from astronomer_remote.api.dialects.base import PAGE, Dialect, Operation
 from astronomer_remote.api.logins.choose import before_detection, choose
@@ -63,6 +63,7 @@ from astronomer_remote.api.protocol.flow import (
 )
 from astronomer_remote.api.protocol.redaction import Redaction
 from astronomer_remote.api.protocol.settings import Settings
+from astronomer_remote.api.protocol.untrusted import http_date
 
 T = TypeVar("T")
 P = ParamSpec("P")

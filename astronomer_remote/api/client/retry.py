@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
+
+from astronomer_remote.api.protocol.untrusted import http_date
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -97,14 +98,3 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
         return float(header)
     until, date = http_date(header), http_date(headers.get("date", "")) or now
     return max(0.0, (until - date).total_seconds()) if until else None
-
-
-def http_date(text: str) -> datetime | None:
-    """Read a date of a header field; ``None`` for what is none."""
-    try:
-        date = parsedate_to_datetime(text)
-        aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-        return aware.astimezone(timezone.utc)
-    except (ValueError, TypeError, LookupError, OverflowError):
-        # Numbers of any length, zones beyond a day and years beyond a calendar raise different errors.
-        return None

@@ -10,8 +10,8 @@ from astronomer_remote.api.protocol.auth import (
     Authentication,
     Credentials,
     Send,
-    cookie_value,
     is_token_text,
+    read_cookie,
 )
 from astronomer_remote.api.protocol.errors import TransientError
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
@@ -111,5 +111,5 @@ def _csrf_token(page: Response) -> str | None:
 
 
 def _session_cookie(response: Response) -> str | None:
-    value = cookie_value(response, "session")
-    return f"session={value}" if value else None
+    found = read_cookie(response, "session")
+    return f"session={found.value}" if found else None

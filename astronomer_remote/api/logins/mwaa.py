@@ -4,7 +4,7 @@ An environment of Amazon MWAA, for the AWS credentials that boto3 finds.
 boto3 gets a web login token, which is valid for 60 seconds, and the host of the web server. The web server
 returns for it what authenticates requests:
 
-- Airflow 2: ``/aws_mwaa/login`` sets the cookie ``session``, which is valid for 12 hours.
+- Airflow 2: ``/aws_mwaa/login`` sets the cookie ``session``, which is valid for 12 hours, or shorter if it says so.
 - Airflow 3: ``/pluginsv2/aws_mwaa/login`` sets the cookie ``_token``, a JSON Web Token that is sent as ``Bearer``.
 
 Sources: https://docs.aws.amazon.com/mwaa/latest/userguide/access-mwaa-apache-airflow-rest-api.html and, for Airflow 3,
@@ -24,13 +24,14 @@ from urllib.parse import urlsplit
 from astronomer_remote.api.logins.libraries import SECONDS_TO_CONNECT, SECONDS_TO_REPLY, require, unlogged
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.auth import (
+    Cookie,
     Credentials,
     Send,
     Token,
     TokenLogin,
-    cookie_value,
     expiry_of,
     is_token_text,
+    read_cookie,
 )
 from astronomer_remote.api.protocol.errors import (
     LONGEST_DETAIL,
@@ -63,6 +64,7 @@ LONGEST_ACCOUNT = 200
 LONGEST_HOST = 253
 
 SESSION_SECONDS = 12 * 3600.0
+"""How long a session of Airflow 2 is valid at most."""
 
 LOGINS: Mapping[Generation, tuple[str, str]] = {
     Generation.V2: ("/pluginsv2/aws_mwaa/login", "_token"),
@@ -140,13 +142,19 @@ class Mwaa(TokenLogin):
             self._check_host(host, region)
             form = {"token": self._web_token}
             reply = yield from send(Request("POST", path, form=form, authenticated=False, repeatable=True))
-            text = cookie_value(reply, cookie)
+            found = read_cookie(reply, cookie)
             # A refusal may set the cookie of a session without a login.
-            if text and reply.status < 400:
+            if found and reply.status < 400:
                 self._cookie = cookie
-                return Token(text, now + SESSION_SECONDS if cookie == "session" else expiry_of(text, now))
+                return Token(found.value, self._expiry(found, now))
             replies.append(reply)
         raise self._refusal(replies)
+
+    def _expiry(self, cookie: Cookie, now: float) -> float | None:
+        if self._cookie != "session":
+            return expiry_of(cookie.value, now)
+        # An environment's configuration may make sessions shorter.
+        return now + min(SESSION_SECONDS, cookie.seconds or SESSION_SECONDS)
 
     def _check_host(self, host: str, region: str) -> None:
         """:raises InvalidSettings: if the connection's host is that of another environment."""

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from astronomer_remote.api.protocol.errors import InvalidSettings, UnexpectedReply
 from astronomer_remote.api.protocol.flow import LARGE_JSON, Flow, Request, Response
 from astronomer_remote.api.protocol.models import Generation, Version
+from astronomer_remote.api.protocol.untrusted import http_date
 
 Send = Callable[[Request], Flow[Response]]
 """Sends a request with retries, and returns the reply, whatever its status."""
@@ -105,6 +106,20 @@ class Token:
 
     text: str = field(repr=False)
     expires: float | None = None
+
+
+@dataclass(frozen=True)
+class Cookie:
+    """
+    A cookie that a server has set.
+
+    :param value: its value.
+    :param seconds: how long it is valid, by its ``Max-Age``, else from ``Date`` to ``Expires``; ``None`` if that is not
+        known.
+    """
+
+    value: str = field(repr=False)
+    seconds: float | None = None
 
 
 class Authentication:
@@ -316,12 +331,23 @@ def read_token(reply: Response, now: float) -> Token:
     return Token(text, expiry_of(text, now))
 
 
-def cookie_value(response: Response, name: str) -> str | None:
-    """The value of a cookie that a reply sets."""
+def read_cookie(response: Response, name: str) -> Cookie | None:
+    """A cookie that a reply sets."""
     # Several cookies may have been joined into one field, which http.cookies cannot take apart.
-    found = re.search(rf"(?:^|[,;\s]){re.escape(name)}=([^;,\s]+)", response.headers.get("set-cookie", ""))
-    value = found[1] if found else ""
-    return value if is_token_text(value) and len(value) <= LONGEST_TOKEN else None
+    found = re.search(
+        rf"(?:^|[,;\s]){re.escape(name)}=([^;,\s]+)((?:;(?: *[Ee]xpires=[A-Za-z]+,[^;,]*|[^;,]*))*)",
+        response.headers.get("set-cookie", ""),
+    )
+    if not (found and is_token_text(found[1]) and len(found[1]) <= LONGEST_TOKEN):
+        return None
+    parts = (each.partition("=") for each in found[2].split(";"))
+    attributes = {key.strip().lower(): text.strip() for key, _, text in parts}
+    expires, date = http_date(attributes.get("expires", "")), http_date(response.headers.get("date", ""))
+    seconds = (expires - date).total_seconds() if expires and date else 0.0
+    if re.fullmatch("[0-9]{1,12}", attributes.get("max-age", ""), re.ASCII):
+        seconds = float(attributes["max-age"])
+    # One that has expired already says nothing about the next one.
+    return Cookie(found[1], seconds if seconds > 0 else None)
 
 
 def is_token_text(text: str) -> bool:

@@ -12,6 +12,8 @@ import json
 import math
 import re
 from collections.abc import Callable
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 LONGEST_LINE = 1000
@@ -141,6 +143,17 @@ def name(value: Any) -> Any:
 def sentence(text: object, limit: int = LONGEST_LINE) -> str:
     """Remote text of several lines as one line: whitespace of any kind becomes one space."""
     return readable(" ".join(str(text)[: 4 * limit].split()), limit)
+
+
+def http_date(text: str) -> datetime | None:
+    """Read a date of a header field; ``None`` for what is none."""
+    try:
+        date = parsedate_to_datetime(text)
+        aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+        return aware.astimezone(timezone.utc)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        # Numbers of any length, zones beyond a day and years beyond a calendar raise different errors.
+        return None
 
 
 def _cut(value: Any) -> Any:
