@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,8 +94,8 @@ def _check_connection(found: Map, conn_id: str, edges: Sequence[Edge]) -> None:
     from astronomer_remote.map.check import check
 
     try:
-        remote = remote_of_connection(conn_id)
-        remote.run(lambda deployment: check(deployment, edges), total_seconds=SECONDS_PER_DEPLOYMENT)
+        ends = time.monotonic() + SECONDS_PER_DEPLOYMENT
+        remote_of_connection(conn_id, ends=ends).run(lambda deployment: check(deployment, edges), ends=ends)
     except TransientError as error:
         found.unreachable[conn_id] = error.message
     except (RemoteError, AirflowException) as error:

@@ -15,6 +15,7 @@ from astronomer_remote.cli.connection import settings_of_connection
 from astronomer_remote.cli.output import quiet
 
 if TYPE_CHECKING:
+    from astronomer_remote.api.client.client import Client
     from astronomer_remote.api.deployment import Deployment
     from astronomer_remote.api.protocol.flow import Flow
     from astronomer_remote.api.protocol.settings import Settings
@@ -50,9 +51,12 @@ class Remote:
 
     :param settings: reads them, also again if the login is refused.
     :param reword: changes texts about it.
+    :param ends: when to give up looking up its URL, if the connection has none; by :func:`time.monotonic`.
     """
 
-    def __init__(self, settings: Callable[[], Settings], reword: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, settings: Callable[[], Settings], reword: Callable[[str], str] = str, *, ends: float | None = None
+    ) -> None:
         from requests import Session
 
         from astronomer_remote.api.deployment import Deployment
@@ -60,23 +64,25 @@ class Remote:
 
         self._settings, self.reword = settings, reword
         with self._errors():
-            self.deployment = Deployment(self._read())
+            self.deployment = Deployment(self._read(ends))
             self._session = configure(Session(), self.deployment.settings)
         self._answered = False
 
-    def run(
-        self, flow: Callable[[Deployment], Flow[T]], *, total_seconds: float | None = None, contact: bool = True
-    ) -> T:
+    def run(self, flow: Callable[[Deployment], Flow[T]], *, ends: float | None = None, contact: bool = True) -> T:
         """
         Run a flow.
 
-        :param total_seconds: limit for all its requests together, default none.
+        :param ends: when its requests must be complete, by :func:`time.monotonic`; default no limit.
         :param contact: whether to call a deployment that has not answered yet, and fail soon if it does not.
         """
-        from astronomer_remote.api.transport.sync_driver import SyncDriver
+        from astronomer_remote.api.transport.sync_driver import SyncDriver, seconds_until
 
-        settings = self.deployment.settings
-        driver = SyncDriver(self._session, settings, reload=self._read, total_seconds=total_seconds)
+        driver = SyncDriver(
+            self._session,
+            self.deployment.settings,
+            reload=lambda: self._read(ends),
+            total_seconds=seconds_until(ends),
+        )
         with self._errors():
             if contact and not self._answered:
                 driver.run(self._contact())
@@ -84,24 +90,21 @@ class Remote:
             return driver.run(flow(self.deployment))
 
     def _contact(self) -> Flow[None]:
-        from astronomer_remote.api.client.retry import RetryPolicy
-
         client = self.deployment.client
         try:
-            yield from client.with_retry_budget(client.dialect(), RetryPolicy(attempts=FIRST_ATTEMPTS))
+            yield from _soon(client, client.dialect())
         except RemoteUnavailable:
             # It is there, and may answer soon: the flow retries as usual.
             return
 
-    def _read(self) -> Settings:
+    def _read(self, ends: float | None) -> Settings:
         from astronomer_remote.api.client.client import Client
-        from astronomer_remote.api.client.places import SECONDS_AFTER_REFUSAL
-        from astronomer_remote.api.transport.sync_driver import run_once
+        from astronomer_remote.api.transport.sync_driver import run_once, seconds_until
 
         settings = self._settings()
         if settings.base_url:
             return settings
-        return run_once(Client(settings).locate(SECONDS_AFTER_REFUSAL), settings)
+        return run_once(_located(Client(settings)), settings, total_seconds=seconds_until(ends))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -112,20 +115,41 @@ class Remote:
             raise
 
 
-def remote_of(arguments: argparse.Namespace) -> Remote:
-    """The deployment that ``--url`` or ``--conn-id`` names."""
+def _soon(client: Client, flow: Flow[T]) -> Flow[T]:
+    """Run a flow with the retries of a first attempt."""
+    from astronomer_remote.api.client.retry import RetryPolicy
+
+    return client.with_retry_budget(flow, RetryPolicy(attempts=FIRST_ATTEMPTS))
+
+
+def _located(client: Client) -> Flow[Settings]:
+    from astronomer_remote.api.client.places import SECONDS_AFTER_REFUSAL
+
+    try:
+        return (yield from _soon(client, client.locate(SECONDS_AFTER_REFUSAL)))
+    except RemoteUnavailable:
+        # The API that knows the URL is there, and may answer soon.
+        return (yield from client.locate(SECONDS_AFTER_REFUSAL))
+
+
+def remote_of(arguments: argparse.Namespace, *, ends: float | None = None) -> Remote:
+    """The deployment that ``--url`` or ``--conn-id`` names. :param ends: as of :class:`Remote`."""
     quiet(verbose=arguments.verbose)
     if arguments.url is not None:
         if arguments.conn_id:
             raise InvalidSettings("Give only one of --url and --conn-id.")
         url = arguments.url
         return Remote(lambda: settings_of_url(url, os.environ), without_connection)
-    return remote_of_connection(arguments.conn_id or CONN_ID)
+    return remote_of_connection(arguments.conn_id or CONN_ID, ends=ends)
 
 
-def remote_of_connection(conn_id: str) -> Remote:
-    """The deployment of an Airflow connection: ``AIRFLOW_CONN_…`` of the environment, else as Airflow finds it."""
-    return Remote(lambda: settings_of_connection(conn_id))
+def remote_of_connection(conn_id: str, *, ends: float | None = None) -> Remote:
+    """
+    The deployment of an Airflow connection: ``AIRFLOW_CONN_…`` of the environment, else as Airflow finds it.
+
+    :param ends: as of :class:`Remote`.
+    """
+    return Remote(lambda: settings_of_connection(conn_id), ends=ends)
 
 
 def without_connection(text: str) -> str:

@@ -24,7 +24,7 @@ from astronomer_remote.cli.commands import (
 )
 from astronomer_remote.cli.output import print_fields, print_json, print_rows, say
 from astronomer_remote.cli.remote import remote_of
-from astronomer_remote.cli.waiting import WAITING, wait_for
+from astronomer_remote.cli.waiting import WAITING, end_of, wait_for
 
 RUN_COLUMNS = {
     "run_id": "run_id",
@@ -54,7 +54,8 @@ def trigger(arguments: argparse.Namespace) -> Exit | None:
     conf = json_of(arguments.conf, "--conf")
     if not isinstance(conf, (dict, type(None))):
         raise InvalidSettings("--conf must be a JSON object.")
-    remote = remote_of(arguments)
+    ends = end_of(arguments)
+    remote = remote_of(arguments, ends=ends)
     try:
         run = remote.run(lambda deployment: deployment.trigger_dag_run(arguments.dag_id, conf=conf, **given))
     except Interrupted as interrupt:
@@ -68,16 +69,17 @@ def trigger(arguments: argparse.Namespace) -> Exit | None:
 
         webbrowser.open(run.url)
     if arguments.wait:
-        return wait_for(remote, run, arguments)
+        return wait_for(remote, run, arguments, ends)
     print_fields(run.as_dict(), arguments.output)
     return None
 
 
 def wait(arguments: argparse.Namespace) -> Exit:
     """Wait for a run that exists."""
-    remote = remote_of(arguments)
-    run = remote.run(lambda deployment: deployment.get_dag_run(arguments.dag_id, arguments.run_id))
-    return wait_for(remote, run, arguments)
+    ends = end_of(arguments)
+    remote = remote_of(arguments, ends=ends)
+    run = remote.run(lambda deployment: deployment.get_dag_run(arguments.dag_id, arguments.run_id), ends=ends)
+    return wait_for(remote, run, arguments, ends)
 
 
 def runs(arguments: argparse.Namespace) -> None:

@@ -29,33 +29,45 @@ SECONDS_FOR_LAST_POLL = 5.0
 
 
 WAITING = (
-    argument("--timeout", type=seconds, metavar="SECONDS", help="wait at most so long (default: no limit)"),
+    argument(
+        "--timeout", type=seconds, metavar="SECONDS", help="wait at most so long, from the start (default: no limit)"
+    ),
     argument("--poll", type=seconds, default=10.0, metavar="SECONDS", help="pause between two polls (default: 10)"),
     argument("--logs", nargs="+", action="extend", default=[], metavar="TASK", help="print the logs of these tasks"),
     argument("--cancel-on-interrupt", action="store_true", help="cancel the run on Ctrl-C and SIGTERM"),
 )
 
 
-def wait_for(remote: Remote, run: DagRun, arguments: argparse.Namespace) -> Exit:
-    """Wait for the end of a run, print it, and return the exit code. Progress is printed on stderr."""
+def end_of(arguments: argparse.Namespace) -> float | None:
+    """When ``--timeout`` will have passed, by :func:`time.monotonic`."""
+    return None if arguments.timeout is None else time.monotonic() + arguments.timeout
+
+
+def wait_for(remote: Remote, run: DagRun, arguments: argparse.Namespace, ends: float | None) -> Exit:
+    """
+    Wait for the end of a run, print it, and return the exit code. Progress is printed on stderr.
+
+    :param ends: as from :func:`end_of`.
+    """
+    from astronomer_remote.api.transport.sync_driver import seconds_until
     from astronomer_remote.api.waiting.target import WaitStatus, WaitTarget
 
     began = time.time()
     target = WaitTarget(
         dag_id=run.dag_id, failed_states=("failed",), since=began, progress=True, stream=tuple(arguments.logs)
     ).of(run)
-    deadline = None if arguments.timeout is None else began + arguments.timeout
+    left = seconds_until(ends)
     try:
         with _display(run) as display:
             result = remote.run(
                 lambda deployment: deployment.poller.wait(
                     target,
                     poke_interval=arguments.poll,
-                    deadline=deadline,
+                    deadline=None if left is None else began + left,
                     on_line=_reworded(remote, display.line if display else say),
                     on_poll=display.show if display else None,
                 ),
-                total_seconds=None if arguments.timeout is None else arguments.timeout + SECONDS_FOR_LAST_POLL,
+                ends=None if ends is None else ends + SECONDS_FOR_LAST_POLL,
             )
     except Interrupted as interrupt:
         interrupt.reported = True
@@ -95,7 +107,8 @@ def _explained(remote: Remote, run: DagRun) -> dict[str, Any] | None:
     """Print why a run failed. :return: the same as JSON; ``None`` if the remote does not show it."""
     try:
         report = remote.run(
-            lambda deployment: deployment.failures.report(run, log_lines=LOG_LINES), total_seconds=SECONDS_TO_EXPLAIN
+            lambda deployment: deployment.failures.report(run, log_lines=LOG_LINES),
+            ends=time.monotonic() + SECONDS_TO_EXPLAIN,
         )
     except RemoteError as error:
         say(f"The failure report on run {run.run_id} could not be read: {error}")

@@ -25,7 +25,7 @@ from astronomer_remote.api.protocol.ids import is_within
 from astronomer_remote.api.protocol.redaction import on_issued
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.async_driver import AsyncDriver, async_driver
-from astronomer_remote.api.transport.sync_driver import SyncDriver, configure, run_once
+from astronomer_remote.api.transport.sync_driver import SyncDriver, configure, run_once, seconds_until
 from astronomer_remote.compat import (
     connection_parts,
     issued_secrets_masked,
@@ -280,7 +280,7 @@ class AstronomerHook(HttpHook):
         if self._session is None or self._session_pid != os.getpid():
             # After a fork, parent and child would read each other's replies from the same sockets.
             self._session, self._session_pid = self._new_session(settings), os.getpid()
-        return SyncDriver(self._session, settings, reload=reload, total_seconds=_left(ends))
+        return SyncDriver(self._session, settings, reload=reload, total_seconds=seconds_until(ends))
 
     def _read_settings(
         self,
@@ -302,7 +302,7 @@ class AstronomerHook(HttpHook):
         self._was_read = True
         if settings.base_url:
             return settings
-        return run_once(Client(settings, retry=retry).locate(oldest), settings, total_seconds=_left(ends))
+        return run_once(Client(settings, retry=retry).locate(oldest), settings, total_seconds=seconds_until(ends))
 
     def _parse_settings(self, parts: Callable[[Any], dict[str, Any]]) -> Settings:
         settings = Settings.parse(**parts(self.get_connection(self.astronomer_conn_id)))
@@ -310,11 +310,6 @@ class AstronomerHook(HttpHook):
             # Airflow masks the password and the extra as a whole, but neither single values in it nor encoded forms.
             mask_secret(value)
         return settings
-
-
-def _left(ends: float | None) -> float | None:
-    """Seconds that are left. :param ends: when time is over, by :func:`time.monotonic`."""
-    return None if ends is None else max(ends - time.monotonic(), 0.0)
 
 
 class _Session(Session):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,13 +16,22 @@ from astronomer_remote.api.client.outages import Outage
 from astronomer_remote.api.client.places import Place
 from astronomer_remote.api.logins.astro import TEST_API
 from astronomer_remote.cli.main import main
+from astronomer_remote.cli.remote import FIRST_ATTEMPTS
 from astronomer_remote.exceptions import InvalidSettings, NotFound
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.ui.status import Remote, State
-from tests.astro import NAME, ORGANIZATION, TOKEN, FakeAstro, served
+from tests.astro import NAME, ORGANIZATION, TOKEN, FakeAstro, error, served
 
 EXTRA = {"auth": "astro_token", "astro_organization_id": ORGANIZATION, "astro_deployment": NAME}
+
+WAITS = """
+from airflow.providers.common.compat.sdk import DAG
+from astronomer_remote.sensors.dag_run import RemoteDagRunSensor
+
+with DAG("waits"):
+    RemoteDagRunSensor(task_id="wait", external_dag_id="d", astronomer_conn_id="of_astro")
+"""
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
@@ -139,5 +151,65 @@ def test_the_command_finds_it(
 ) -> None:
     connection = {"conn_type": "astronomer", "password": TOKEN, "extra": EXTRA}
     monkeypatch.setenv("AIRFLOW_CONN_OF_ASTRO", json.dumps(connection))
+    main(["pools", "list", "--conn-id", "of_astro", "-o", "json"])
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "default_pool"
+
+
+@pytest.fixture
+def of_astro(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAstro]:
+    """The Astro API, for the command, whose connection is in the environment."""
+    monkeypatch.setattr(Place, "_all", {})
+    connection = {"conn_type": "astronomer", "password": TOKEN, "extra": EXTRA}
+    monkeypatch.setenv("AIRFLOW_CONN_OF_ASTRO", json.dumps(connection))
+    api = FakeAstro()
+    with served(api) as url:
+        monkeypatch.setenv(TEST_API, url)
+        yield api
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["wait", "d", "r", "--timeout", "1"], ["trigger", "d", "--wait", "--timeout", "1"], ["map", "dags", "--check"]],
+    ids=["wait", "trigger", "map"],
+)
+def test_the_limit_of_a_command_includes_finding_the_deployment(
+    of_astro: FakeAstro,
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    over = threading.Event()
+    received: list[str] = []
+
+    def hang(method: str, url: str, *_: Any) -> Any:
+        received.append(url)
+        over.wait(60)
+        return error(503, "later")
+
+    monkeypatch.setattr("astronomer_remote.cli.map.SECONDS_PER_DEPLOYMENT", 1.0)
+    monkeypatch.setattr(of_astro, "answer", hang)
+    monkeypatch.chdir(tmp_path)
+    Path("dags").mkdir()
+    Path("dags/waits.py").write_text(WAITS)
+    arguments = command if command[0] == "map" else [*command, "--conn-id", "of_astro"]
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+    finally:
+        over.set()
+    said = capsys.readouterr().err
+    assert end.value.code == 5, said
+    assert "No reply from" in said
+    # Another attempt would need time that is over.
+    assert len(received) == 1
+
+
+def test_an_astro_api_that_is_about_to_answer_is_waited_for(
+    of_astro: FakeAstro, remote: FakeDeployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer, failures = of_astro.answer, iter([error(503, "later")] * FIRST_ATTEMPTS)
+    of_astro.deployment.update(webServerAirflowApiUrl=f"{remote.url}/api/v2")
+    of_astro.answer = lambda *given: next(failures, None) or answer(*given)  # type: ignore[method-assign]
     main(["pools", "list", "--conn-id", "of_astro", "-o", "json"])
     assert json.loads(capsys.readouterr().out)[0]["name"] == "default_pool"

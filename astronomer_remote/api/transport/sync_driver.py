@@ -116,7 +116,9 @@ class SyncDriver:
         return outcomes[0] if outcomes else self._out_of_time()
 
     def _out_of_time(self) -> TransportError:
-        return TransportError(f"the time for it, {self._total:g} s in all, is over", sent=False, out_of_time=True)
+        return TransportError(
+            f"the time for it, {round(self._total or 0, 1):g} s in all, is over", sent=False, out_of_time=True
+        )
 
     def _send(self, request: Request) -> Response | TransportError:
         settings, now = self._settings, time.monotonic()
@@ -162,6 +164,15 @@ def run_once(flow: Flow[T], settings: Settings, *, total_seconds: float | None =
     with requests.Session() as session:
         configure(session, settings)
         return SyncDriver(session, settings, reload=lambda: settings, total_seconds=total_seconds).run(flow)
+
+
+def seconds_until(ends: float | None) -> float | None:
+    """
+    Seconds that are left; ``None`` if there is no limit.
+
+    :param ends: when time is over, by :func:`time.monotonic`.
+    """
+    return None if ends is None else max(ends - time.monotonic(), 0.0)
 
 
 def configure(session: requests.Session, settings: Settings) -> requests.Session:
