@@ -191,31 +191,42 @@ def ordinary_user() -> str | None:
 
 
 @contextlib.contextmanager
-def postgres(options: Mapping[str, str] | None = None) -> Iterator[Postgres]:
+def postgres(
+    options: Mapping[str, str] | None = None, *, template: Path | None = None, keep: Path | None = None
+) -> Iterator[Postgres]:
     """Start a server with the database `airflow` and its owner of that name, and end it in the end.
 
-    `options` are settings of the server besides those of :data:`OPTIONS`.
+    `options` are settings of the server besides those of :data:`OPTIONS`. Once it has ended, its data are copied to
+    `keep`, from where another server takes them as its `template`.
     """
     user, folder = ordinary_user(), programs()
     prefix = ["setpriv", f"--reuid={user}", f"--regid={_group(user)}", "--clear-groups"] if user else []
     home = Path(tempfile.mkdtemp(prefix="astronomer-remote-postgres-"))
     home.chmod(0o711)
     data = home / "data"
-    data.mkdir()
+    if template:
+        shutil.copytree(template, data)
+    else:
+        data.mkdir()
     if user:
-        shutil.chown(data, user)
+        for path in (data, *data.rglob("*")):
+            shutil.chown(path, user)
     server = Postgres(home, folder, prefix, options or {})
     try:
-        initdb = [*prefix, str(folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-        done = subprocess.run([*initdb, "--locale=C"], cwd=home, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise missing(f"cannot be set up by {folder}/initdb as {user or 'this user'}", done.stderr)
+        if not template:
+            initdb = [*prefix, str(folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"]
+            done = subprocess.run([*initdb, "--locale=C"], cwd=home, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise missing(f"cannot be set up by {folder}/initdb as {user or 'this user'}", done.stderr)
         server.service.start()
-        server.execute(f"CREATE ROLE {OWNER} LOGIN", user="postgres", database="postgres")
-        server.execute(f"CREATE DATABASE airflow OWNER {OWNER}", user="postgres", database="postgres")
+        if not template:
+            server.execute(f"CREATE ROLE {OWNER} LOGIN", user="postgres", database="postgres")
+            server.execute(f"CREATE DATABASE airflow OWNER {OWNER}", user="postgres", database="postgres")
         yield server
         # SIGTERM would wait until every client has disconnected.
         server.service.stop()
+        if keep:
+            shutil.copytree(data, keep)
     finally:
         server.service.end()
         shutil.rmtree(home, ignore_errors=True)

@@ -24,9 +24,18 @@ from dev.database import Database, Postgres, Sqlite, postgres
 from dev.environments import environment
 from dev.loopback import bypass_proxy, free_port
 from dev.places import ROOT, subfolder
-from dev.settings import DATABASE_FILE, DEFAULT_USERS, Place, Users, celery_settings, settings, with_long_timeouts
+from dev.settings import (
+    DATABASE_FILE,
+    DATABASE_VARIABLE,
+    DEFAULT_USERS,
+    Place,
+    Users,
+    celery_settings,
+    settings,
+    with_long_timeouts,
+)
 from dev.state import State
-from dev.templates import fill_home
+from dev.templates import SERVER_DATA, fill_home, home_template
 from dev.versions import Generation, Release, kind
 
 __all__ = ["ROOT", "Airflow", "StartError", "environment"]
@@ -38,7 +47,6 @@ CELERY_REQUIREMENTS: dict[Generation, str] = {
     "v1": "apache-airflow-providers-celery==3.11.*",
     "v2": "apache-airflow-providers-celery",
 }
-DATABASE_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # since Airflow 2.3
 POSTGRES_DRIVERS: dict[Generation, tuple[str, ...]] = {
     "experimental": (),
     "v1": ("psycopg2-binary",),
@@ -231,15 +239,18 @@ class Airflow:
         bypass_proxy()
         installed = self._install()
         self._check_not_stopped()
+        self._report("preparing its database")
+        template = home_template(self._release, installed, self.users, self._auth_manager, on_server=self._on_server)
+        self._check_not_stopped()
         if self._on_server:
-            self._server = self._resources.enter_context(postgres())
+            self._server = self._resources.enter_context(postgres(template=template / SERVER_DATA))
             self._overrides[DATABASE_VARIABLE] = self._server.dsn(driver="postgresql+psycopg2")
         if self._by_celery:
             self._broker = self._resources.enter_context(redis(durable=self._durable_broker))
             self._overrides = celery_settings(self._broker.url) | self._overrides
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=subfolder("run")))
         try:
-            self._fill(installed)
+            self._fill(installed, template)
             self._check_not_stopped()
             self._report(f"starting {', '.join(self._target)}")
             self._components = Components(self._folder, f"{self.name} ({self.version})", keep=self._keep)
@@ -254,14 +265,12 @@ class Airflow:
         if self._stopped:
             raise StartError(f"{self.name} ({self.version}) was stopped before it had started")
 
-    def _fill(self, installed: Path) -> None:
+    def _fill(self, installed: Path, template: Path) -> None:
         assert self._folder is not None
         home = self._folder / "home"
         self._place = Place(installed, home, home / "dags", free_port(), self._host)
         home.mkdir()
-        self._report("preparing its database")
-        address = {DATABASE_VARIABLE: self._overrides[DATABASE_VARIABLE]} if self._on_server else None
-        fill_home(self._release, self._place, self.users, self._auth_manager, address)
+        fill_home(template, home)
         if self._source is None:
             self.dags.mkdir()
         else:

@@ -21,6 +21,7 @@ LOCAL_EXECUTOR_ON_SQLITE = "_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK
 FAB_AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 PASSWORDS_FILE = "simple_auth_manager_passwords.json"
 DATABASE_FILE = "airflow.db"
+DATABASE_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"  # since Airflow 2.3
 
 # Role -> (user name, password).
 Users = Mapping[str, tuple[str, str]]

@@ -11,39 +11,40 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from dev import prepare
+from dev import database, prepare
 from dev.places import locked, subfolder
-from dev.settings import DATABASE_FILE, PASSWORDS_FILE, Place, Users, passwords_file, settings
+from dev.settings import DATABASE_FILE, DATABASE_VARIABLE, PASSWORDS_FILE, Place, Users, passwords_file, settings
 from dev.versions import Release
 
 MARKER = "complete"
+SERVER_DATA = "postgresql"
+"""The folder of a template with the data that :func:`dev.database.postgres` starts from."""
 
 
 class PrepareError(RuntimeError):
     """A database could not be prepared; the text holds what Airflow said."""
 
 
-def fill_home(
-    version: Release, place: Place, users: Users, auth_manager: str | None, server: Mapping[str, str] | None = None
-) -> None:
-    """Put a prepared database and its companions into a new AIRFLOW_HOME.
-
-    With `server`, the settings that lead to the database of a server, that is prepared instead.
-    """
-    if server:
-        _prepare(version, place, users, auth_manager, server)
-        return
-    template = _template(version, place.environment, users, auth_manager)
+def fill_home(template: Path, home: Path) -> None:
+    """Copy the files of a template into a new AIRFLOW_HOME, without the data of a server."""
     for path in template.iterdir():
-        if path.name != MARKER:
-            shutil.copy2(path, place.home / path.name)
+        if path.is_file() and path.name != MARKER:
+            shutil.copy2(path, home / path.name)
 
 
-def _template(version: Release, environment: Path, users: Users, auth_manager: str | None) -> Path:
-    """Return a prepared home for exactly this, made on first use."""
-    made_by = [Path(prepare.__file__).read_text(), Path(__file__).read_text()]
+def home_template(
+    version: Release, environment: Path, users: Users, auth_manager: str | None, *, on_server: bool = False
+) -> Path:
+    """Return a prepared home for exactly this, made on first use.
+
+    Its database is SQLite or, with `on_server`, the data of a PostgreSQL server in the folder :data:`SERVER_DATA`.
+    """
+    made_by = [Path(file).read_text() for file in (prepare.__file__, __file__)]
+    if on_server:
+        made_by += [Path(str(database.__file__)).read_text(), str(database.programs())]
     facts = json.dumps([environment.name, auth_manager, dict(users), made_by], sort_keys=True)
-    name = f"home-{version.text}-{auth_manager or 'default'}-{hashlib.sha256(facts.encode()).hexdigest()[:10]}"
+    kind = f"{'postgresql-' if on_server else ''}{auth_manager or 'default'}"
+    name = f"home-{version.text}-{kind}-{hashlib.sha256(facts.encode()).hexdigest()[:10]}"
     folder = subfolder("cache") / name
     if (folder / MARKER).exists():
         return folder
@@ -51,10 +52,16 @@ def _template(version: Release, environment: Path, users: Users, auth_manager: s
         if not (folder / MARKER).exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            _prepare(version, Place(environment, folder, folder / "dags", 0), users, auth_manager, {})
-            with closing(sqlite3.connect(folder / DATABASE_FILE)) as database:
-                # Readers and a writer at the same time: far fewer "database is locked" with several processes.
-                database.execute("PRAGMA journal_mode=WAL")
+            place = Place(environment, folder, folder / "dags", 0)
+            if on_server:
+                with database.postgres(keep=folder / SERVER_DATA) as server:
+                    address = {DATABASE_VARIABLE: server.dsn(driver="postgresql+psycopg2")}
+                    _prepare(version, place, users, auth_manager, address)
+            else:
+                _prepare(version, place, users, auth_manager, {})
+                with closing(sqlite3.connect(folder / DATABASE_FILE)) as connection:
+                    # Readers and a writer at the same time: far fewer "database is locked" with several processes.
+                    connection.execute("PRAGMA journal_mode=WAL")
             (folder / MARKER).touch()
     return folder
 

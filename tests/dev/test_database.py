@@ -45,6 +45,17 @@ def test_a_server_listens_on_loopback_only_and_leaves_nothing_behind() -> None:
     assert not Path(folder).parent.exists()
 
 
+def test_a_server_starts_from_what_another_one_kept(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with postgres(keep=kept) as first:
+        first.execute("CREATE TABLE run (id INTEGER)")
+        first.execute("INSERT INTO run VALUES (7)")
+    for _ in range(2):
+        with postgres(template=kept) as server:
+            assert server.query("SELECT id FROM run") == [(7,)]
+            server.execute("UPDATE run SET id = 8")
+
+
 def test_an_airflow_without_the_settings_for_it_is_refused() -> None:
     with pytest.raises(ValueError, match=r"2\.2\.5 is started on SQLite only"):
         Airflow("2.2.5", database="postgresql")

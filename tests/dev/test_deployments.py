@@ -220,12 +220,19 @@ def test_a_port_that_another_program_takes_first_is_given_up_for_another(
             assert deployment.url != f"http://127.0.0.1:{port}"
 
 
+@pytest.mark.parametrize("step", ["template", "home"])
 def test_a_deployment_that_is_stopped_while_its_home_is_prepared_leaves_no_supervisor(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str
 ) -> None:
     deployment = Airflow("3.3.2", name="stopped")
+
+    def stops(*_: object, **__: object) -> Path:
+        deployment.stop()
+        return tmp_path
+
     monkeypatch.setattr(deployment, "_install", lambda: tmp_path)
-    monkeypatch.setattr(deployment, "_fill", lambda installed: deployment.stop())
+    monkeypatch.setattr(deployments, "home_template", stops if step == "template" else lambda *_, **__: tmp_path)
+    monkeypatch.setattr(deployment, "_fill", stops)
     monkeypatch.setattr(deployment, "_start_components", lambda: pytest.fail("it was stopped"))
     with pytest.raises(StartError, match="stopped before it had started"):
         deployment.start()

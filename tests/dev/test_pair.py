@@ -61,7 +61,7 @@ def test_a_folder_of_own_dag_files_is_linked_and_outlives_the_deployment(
     monkeypatch.setattr("dev.deployments.fill_home", lambda *_: None)
     deployment._folder = tmp_path / "run"
     deployment._folder.mkdir()
-    deployment._fill(tmp_path)
+    deployment._fill(tmp_path, tmp_path)
 
     assert (deployment.dags / LINKED / "mine.py").read_text() == "# a DAG"
     assert (deployment.dags / "tour.py").exists()
