@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from astronomer_remote.api.client.client import Client
 from astronomer_remote.api.client.outages import Outage
-from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.client.retry import SECONDS_BETWEEN_LOGINS, RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.dialects.base import Dialect
 from astronomer_remote.api.protocol import untrusted
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_POLLS = 30.0
 """At least this long for each request of a poll that failed."""
-
-SECONDS_AFTER_REFUSAL = 300.0
-"""Between two attempts to log in with what was refused: a server may lock an account that fails often."""
 
 LONGEST_RETRY_AFTER = 300.0
 """How long a deployment can delay the next poll by ``Retry-After``."""
@@ -310,7 +307,7 @@ class Remote:
         if isinstance(error, RemoteUnavailable) and error.retry_after:
             self.pause = max(self.pause, min(error.retry_after, LONGEST_RETRY_AFTER))
         if kind is State.LOGIN_REFUSED:
-            self._refused = given, self._clock() + SECONDS_AFTER_REFUSAL, status
+            self._refused = given, self._clock() + SECONDS_BETWEEN_LOGINS, status
             self._forget()
         return status
 

@@ -20,6 +20,7 @@ from astronomer_remote.api.waiting import event_cursor
 from astronomer_remote.api.waiting.event_cursor import KEY_LENGTH, EventCursor
 from astronomer_remote.api.watch import shared
 from astronomer_remote.api.watch.asset_watcher import EventFeed
+from astronomer_remote.api.watch.event_sources import AssetEvents
 from astronomer_remote.compat import AIRFLOW_3, store_state, stored_state
 from astronomer_remote.exceptions import InvalidSettings
 from astronomer_remote.testing import FakeDeployment
@@ -456,23 +457,24 @@ def test_a_login_that_was_refused_is_known_to_the_next_attempt(start: Start, mon
     monkeypatch.setenv("AIRFLOW_CONN_ASTRONOMER_DEFAULT", json.dumps({**remote.connection(), "password": "wrong"}))
     feeds: list[int] = []
     refused: list[str] = []
-    make, read = EventFeed.__init__, EventFeed.events
+    make, poll = EventFeed.__init__, AssetEvents.poll
 
     def made(self: EventFeed, *arguments: Any) -> None:
         make(self, *arguments)
         feeds.append(id(self))
 
-    async def refuse(self: EventFeed, *arguments: Any) -> Any:
+    async def refuse(self: AssetEvents, *arguments: Any) -> Any:
         try:
-            return await read(self, *arguments)
+            return await poll(self, *arguments)
         except AuthenticationFailed as error:
             refused.append(str(error))
             raise
 
     monkeypatch.setattr(EventFeed, "__init__", made)
-    monkeypatch.setattr(EventFeed, "events", refuse)
+    monkeypatch.setattr(AssetEvents, "poll", refuse)
     assert passed_on(trigger(Store()), seconds=60, done=lambda: len(refused) >= 4) == []
     assert (len(refused) >= 4, len(feeds)) == (True, 1)
+    assert [path for method, path in remote.requests if method == "POST"] == ["/auth/token"]
 
 
 def test_a_variable_that_cannot_be_read_is_an_error() -> None:
@@ -484,7 +486,7 @@ def test_a_trigger_survives_whatever_fails(shop: FakeDeployment, capfd: pytest.C
     shop.add_asset_event(URI, {"n": 0})
     store = Store()
     store.failures = 2
-    shop.disturb(401, times=3, path="events")
+    shop.disturb(403, times=2, path="events")
     assert numbers(passed_on(trigger(store), seconds=8, until=1)) == [0]
     assert "Could not poll the remote, will try again in 0 s" in "".join(capfd.readouterr())
 

@@ -17,6 +17,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from astronomer_remote.api.client.outages import Outage
 from astronomer_remote.api.client.places import Place
+from astronomer_remote.api.client.retry import SECONDS_BETWEEN_LOGINS
 from astronomer_remote.api.logins.astro import TEST_API
 from astronomer_remote.operators.dag_run import RemoteTriggerDagRunOperator
 from astronomer_remote.testing import FakeDeployment
@@ -24,7 +25,6 @@ from astronomer_remote.testing.server import RecordedRequest, Reply
 from astronomer_remote.ui import plugin
 from astronomer_remote.ui.status import (
     LONGEST_RETRY_AFTER,
-    SECONDS_AFTER_REFUSAL,
     SECONDS_BETWEEN_POLLS,
     SECONDS_PER_CLIENT,
     SECONDS_UNUSED,
@@ -222,7 +222,7 @@ def test_a_gateway_that_refuses_a_token_refuses_the_login(status: int, auth: str
         found = remote.poll()
         assert found.state is State.LOGIN_REFUSED
         sent = len(fake.requests)
-        clock.now += SECONDS_AFTER_REFUSAL - 1
+        clock.now += SECONDS_BETWEEN_LOGINS - 1
         assert remote.poll() == found
         assert len(fake.requests) == sent
 
@@ -283,7 +283,7 @@ def test_a_wrong_password_is_seldom_sent(fake: FakeDeployment, clock: Clock) -> 
     assert status.state is State.LOGIN_REFUSED
     assert "s3cr3t" not in str(status)
     sent = len(fake.requests)
-    clock.now += SECONDS_AFTER_REFUSAL - 1
+    clock.now += SECONDS_BETWEEN_LOGINS - 1
     assert remote.poll() == status
     assert len(fake.requests) == sent
     clock.now += 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta, timezone
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,15 +18,16 @@ from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
 from astronomer_remote.api.client import paging
 from astronomer_remote.api.client.client import Client
-from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.client.retry import SECONDS_BETWEEN_LOGINS, RetryPolicy
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.errors import AuthenticationFailed, NotSupported, RemoteUnavailable
-from astronomer_remote.api.protocol.flow import Request
+from astronomer_remote.api.protocol.flow import Request, Response
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.waiting.event_cursor import SECONDS_SHOWN_LATE
-from astronomer_remote.api.watch import event_sources, shared
+from astronomer_remote.api.watch import asset_watcher, event_sources, shared
 from astronomer_remote.api.watch.event_sources import ATTEMPTS_PER_RUN, AssetEvents, EndedRuns, Found, key_of
 from astronomer_remote.testing import FakeDeployment, VirtualClock, drive
+from tests.api.virtual import LeapingLoop, VirtualDriver
 
 LONG_AGO = "1970-01-01T00:00:00Z"
 
@@ -343,6 +346,49 @@ def test_a_login_that_is_refused_drops_no_conf(remote: FakeDeployment) -> None:
                 await source.poll(0, 60)
 
     asyncio.run(poll())
+
+
+@pytest.mark.parametrize("kind", ["events", "runs"])
+def test_a_login_that_is_refused_is_tried_again_every_five_minutes_by_one_for_all(
+    remote: FakeDeployment, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, sent = LeapingLoop(), set[float]()
+
+    async def deliver(request: Request) -> Response:
+        sent.add(loop.now)
+        return remote.handle(request)
+
+    @asynccontextmanager
+    async def driver(*_: Any) -> AsyncIterator[VirtualDriver]:
+        yield VirtualDriver(deliver, settings_of(remote))
+
+    monkeypatch.setattr(shared, "async_driver", driver)
+    for module in (shared, asset_watcher, event_sources):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=time.time, monotonic=lambda: loop.now))
+
+    async def watch(source: AssetEvents | EndedRuns, offset: float) -> float:
+        await asyncio.sleep(offset)
+        while True:
+            try:
+                await source.ahead()
+                await source.poll(0, 20.0)
+            except AuthenticationFailed:
+                await asyncio.sleep(20.0)
+            else:
+                return loop.now
+
+    async def hour() -> list[float]:
+        sources = [events_of(remote, []) if kind == "events" else runs_of(remote) for _ in range(10)]
+        remote.change_secret("another key")
+        watching = [asyncio.create_task(watch(source, number)) for number, source in enumerate(sources)]
+        await asyncio.sleep(3599)
+        remote.change_secret("key")
+        return await asyncio.gather(*watching)
+
+    with closing(loop):
+        ends = loop.run_until_complete(hour())
+    assert sorted(at for at in sent if at <= 3600) == [SECONDS_BETWEEN_LOGINS * number for number in range(13)]
+    assert 3600 <= min(ends) <= max(ends) <= 3600 + 20
 
 
 def test_one_that_starts_too_long_ago_does_not_stop_the_others(

@@ -10,6 +10,9 @@ from astronomer_remote.api.protocol.untrusted import http_date
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
+SECONDS_BETWEEN_LOGINS = 300.0
+"""After a refused login, seconds until what polls for ever tries it again: a server may lock the account."""
+
 
 @dataclass(frozen=True)
 class RetryPolicy:

@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from astronomer_remote.api.assets.assets import SECONDS_OF_OVERLAP
 from astronomer_remote.api.assets.target import AssetTarget
-from astronomer_remote.api.protocol.errors import AuthenticationFailed, TransientError
+from astronomer_remote.api.protocol.errors import TransientError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Asset, AssetEvent, utc_text_of
 from astronomer_remote.api.protocol.settings import Settings
@@ -117,7 +117,7 @@ class EventFeed(Shared):
         self._cursor: float | None = None
         """When the last listing began that was read, in seconds since the epoch by the remote's clock."""
         self._polled_at = time.monotonic()
-        self._failure: TransientError | AuthenticationFailed | None = None
+        self._failure: TransientError | None = None
 
     def age(self) -> float:
         """Seconds since the last listing, or the last failure."""
@@ -129,9 +129,10 @@ class EventFeed(Shared):
 
         :param seconds: how old the last listing may be.
         :raises TransientError: if the remote did not answer; one failure counts for all waits.
-        :raises AuthenticationFailed: likewise: refused attempts may lock an account.
+        :raises AuthenticationFailed: likewise.
         """
         async with self._lock:
+            self.raise_refusal(seconds)
             if self._failure and self.age() < seconds:
                 # Raising changes it, and it may be raised many times.
                 raise copy.copy(self._failure)
@@ -140,7 +141,7 @@ class EventFeed(Shared):
                     await self._read_past(subscriber)
                 elif self.age() >= seconds:
                     await self._read_new()
-            except (TransientError, AuthenticationFailed) as error:
+            except TransientError as error:
                 self._failure, self._polled_at = error, time.monotonic()
                 raise
             self._failure = None

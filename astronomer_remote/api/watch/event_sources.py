@@ -87,6 +87,7 @@ class EventSource(Protocol):
         :param seconds: how old the last listing may be.
         :param seen: keys of events that are left out.
         :raises NotFound: if the remote has nothing of that name.
+        :raises AuthenticationFailed: also if the login was refused recently, by whichever source.
         """
 
     def age(self) -> float:
@@ -116,6 +117,8 @@ class AssetEvents:
 
     async def poll(self, since: float, seconds: float, seen: Collection[str] = ()) -> Found:
         self._subscriber.advance(since)
+        # Unlike a task that waits, a watcher never gives up.
+        self._feed.raise_refusal()
         events = await self._feed.events(self._subscriber, seconds)
         if self._subscriber.is_cut:
             self._subscriber.is_cut = False
@@ -145,7 +148,7 @@ class RunFeed(Shared):
         super().__init__(settings, reload)
         self._watching: WeakSet[EndedRuns] = WeakSet()
         self._polled_at: float | None = None
-        self._failure: TransientError | AuthenticationFailed | None = None
+        self._failure: TransientError | None = None
         self._whole: dict[str, DagRun] = {}
         self._failures: Counter[str] = Counter()
         self.listed_at = 0.0
@@ -159,6 +162,7 @@ class RunFeed(Shared):
         # Before the lock: the listing that another one is about to request is then for this one, too.
         self._watching.add(source)
         async with self._lock:
+            self.raise_refusal()
             if self._failure and self.age() < seconds:
                 # Raising changes it, and it may be raised many times.
                 raise copy.copy(self._failure)
@@ -166,7 +170,7 @@ class RunFeed(Shared):
                 return
             try:
                 await self._list_with(source)
-            except (TransientError, AuthenticationFailed) as error:
+            except TransientError as error:
                 self._failure, self._polled_at = error, time.monotonic()
                 raise
             self._failure = None

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from astronomer_remote.api.protocol.errors import AuthenticationFailed, InvalidSettings
+from astronomer_remote.api.protocol.errors import InvalidSettings
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import AssetEvent, AssetRef, utc_text_of
-from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.watch.event_sources import key_of
-from astronomer_remote.api.watch.shared import ReloadSettings, Shared
-
-SECONDS_BETWEEN_LOGINS = 300.0
-"""After a refused login, seconds until the next attempt of all that watch."""
+from astronomer_remote.api.watch.shared import Shared
 
 
 class RegisteredEvents(Shared):
     """The events of local assets, read with one login for all watchers that use the same connection."""
-
-    def __init__(self, settings: Settings, reload: ReloadSettings) -> None:
-        super().__init__(settings, reload)
-        self._refusal: AuthenticationFailed | None = None
-        self._refused_at = 0.0
 
     async def known(self, name: str, keys: Collection[str], since: float) -> set[str]:
         """
@@ -34,7 +23,7 @@ class RegisteredEvents(Shared):
         :param keys: of the remote's events, see :func:`~astronomer_remote.api.watch.event_sources.key_of`.
         :param since: from when on they may have been registered, in seconds since the epoch.
         :return: the keys of those that it has.
-        :raises AuthenticationFailed: for some minutes also for the others, as attempts may lock an account.
+        :raises AuthenticationFailed: also if the login was refused recently.
         """
         missing = set(keys)
 
@@ -47,15 +36,8 @@ class RegisteredEvents(Shared):
             yield from assets.each_event(found, asset, since=utc_text_of(since), until=lambda event: not missing)
 
         async with self._lock:
-            if self._refusal and time.monotonic() - self._refused_at < SECONDS_BETWEEN_LOGINS:
-                # Raising changes it, and it may be raised many times.
-                raise copy.copy(self._refusal)
-            try:
-                await self._run(flow())
-            except AuthenticationFailed as error:
-                self._refusal, self._refused_at = error, time.monotonic()
-                raise
-            self._refusal = None
+            self.raise_refusal()
+            await self._run(flow())
         return set(keys) - missing
 
 

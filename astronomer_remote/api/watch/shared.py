@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from astronomer_remote.api.client.retry import RetryPolicy
+from astronomer_remote.api.client.retry import SECONDS_BETWEEN_LOGINS, RetryPolicy
 from astronomer_remote.api.deployment import Deployment
-from astronomer_remote.api.protocol.errors import TransientError
+from astronomer_remote.api.protocol.errors import AuthenticationFailed, TransientError
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.async_driver import async_driver
@@ -41,6 +44,8 @@ class Shared:
         self._reload = reload
         self._deployment = Deployment(settings, retry=RETRY)
         self._lock = asyncio.Lock()
+        self._refusal: AuthenticationFailed | None = None
+        self._refused_at = 0.0
 
     @classmethod
     def of(cls: type[SharedT], settings: Settings, reload: ReloadSettings) -> SharedT:
@@ -51,8 +56,23 @@ class Shared:
             found = of_this_loop[cls, settings] = cls(settings, reload)
         return cast("SharedT", found)
 
+    def raise_refusal(self, seconds: float = math.inf) -> None:
+        """
+        Raise the last refusal of the login again, as each attempt may lock the account.
+
+        :param seconds: how old it may be, :data:`~astronomer_remote.api.client.retry.SECONDS_BETWEEN_LOGINS` at most.
+        :raises AuthenticationFailed: if there is one.
+        """
+        if self._refusal and time.monotonic() - self._refused_at < min(seconds, SECONDS_BETWEEN_LOGINS):
+            # Raising changes it, and it may be raised many times.
+            raise copy.copy(self._refusal)
+
     async def ahead(self) -> float:
-        """Seconds by which the remote's clock is ahead of the local one; less than a second off."""
+        """
+        Seconds by which the remote's clock is ahead of the local one; less than a second off.
+
+        :raises AuthenticationFailed: also if the login was refused recently.
+        """
         client = self._deployment.client
 
         def flow() -> Flow[float]:
@@ -61,11 +81,18 @@ class Shared:
             return client.remote_clock() - client.clock()
 
         async with self._lock:
+            self.raise_refusal()
             return await self._run(flow())
 
     async def _run(self, flow: Flow[T]) -> T:
-        async with async_driver(self._deployment.settings, self._reload) as driver:
-            return await driver.run(flow)
+        try:
+            async with async_driver(self._deployment.settings, self._reload) as driver:
+                result = await driver.run(flow)
+        except AuthenticationFailed as error:
+            self._refusal, self._refused_at = error, time.monotonic()
+            raise
+        self._refusal = None
+        return result
 
 
 async def poll_until_met(
