@@ -28,9 +28,9 @@ ASSETS := test_assets.py test_lineage.py test_watchers.py
 AUTH := test_auth.py test_keycloak.py test_clouds.py
 ASTRO := test_astro.py
 CLI := test_cli.py
-SOAK := test_soak.py test_thousand.py
+SOAK := test_soak.py test_thousand.py test_big_run.py
 HOSTILE := test_hostile.py test_suspended.py
-ENGINE_TESTS := test_engine.py
+ENGINE_TESTS := test_engine.py test_short_runs.py
 LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(ASTRO) $(CLI) $(SOAK) $(HOSTILE) $(ENGINE_TESTS)
 NOT_LIVE := -m 'not live and not matrix and not browser'
 # One process per core; PYTEST_ARGS='-n 0' for a debugger.
@@ -137,10 +137,10 @@ fuzz: venv ## run every operation and task with randomly changed replies; FUZZ_C
 hostile: venv ## run with a malicious remote, and suspend workers and triggerers; needs PostgreSQL
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(HOSTILE:%=tests/live/%)
 
-engine: venv ## end workers, triggerers, schedulers, Redis and PostgreSQL of a deployment with Celery
+engine: venv ## end workers, triggerers, schedulers, Redis and PostgreSQL of a deployment with Celery; delay an executor
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' $(ENGINE_TESTS:%=tests/live/%)
 
-soak: venv ## run 200 tasks while a fifth of all requests fails, and 1,000 that wait in one triggerer
+soak: venv ## run 200 tasks while a fifth of all requests fails, 1,000 in one triggerer, and one run of 5,000 instances
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' $(SOAK:%=tests/live/%)
 
 browser: chromium ## test the connection form and the links of real UIs in a headless Chromium

@@ -19,7 +19,8 @@ from tests.live.intents import Intents
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
-VERSIONS = ("2.0.2", "2.2.5", "2.4.3", "2.5.3")
+# The last release of each line before 2.11.
+VERSIONS = ("2.0.2", "2.1.4", "2.2.5", "2.3.4", "2.4.3", "2.5.3", "2.6.3", "2.7.3", "2.8.4", "2.9.3", "2.10.5")
 DAGS = Path(__file__).parent / "dated_dags"
 
 
