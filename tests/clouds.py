@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Cloud:
         self.received: list[tuple[str, str, str]] = []
         """Path, ``Authorization`` and body of each request."""
         self.issued: list[str] = []
+        self._numbers = count()
         self.failure: tuple[int, dict[str, Any]] | None = None
         self.lifetime = 3600
 
@@ -55,7 +57,7 @@ class Cloud:
             return 200, json.dumps({"state": "RUNNING", "config": {"airflowUri": self.airflow_uri}}), ""
         if "AssumeRole" in body:
             return 200, ROLE_REPLY, ""
-        token = f"t0ken-number-{len(self.issued)}-of-the-cloud"
+        token = f"t0ken-number-{next(self._numbers)}-of-the-cloud"
         self.issued.append(token)
         if path.startswith("/webtoken/"):
             found = {"WebToken": token, "WebServerHostname": self.host, "IamIdentity": IDENTITY}

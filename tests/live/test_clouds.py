@@ -84,6 +84,7 @@ class CloudGateway(Gateway):
         self.secrets.add(token)
         # A web login token is good for one login, and for nothing else.
         self._cloud.issued.remove(token)
+        self.valid.pop(f"Bearer {token}", None)
         now = int(time.time())
         issued = secrets.token_urlsafe(32)
         if self._newer:
