@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from astronomer_remote.arguments import is_plain
-
 DAG, TASK, TASK_GROUP, ASSET, POOL, POOLS = "DAG", "task", "task group", "asset", "pool", "pools"
 """Kinds of what is depended on; the last stands for all pools of a deployment."""
 
@@ -38,6 +36,9 @@ class Dependency:
 
     def each(self) -> Iterator[Dependency]:
         """One for each name of a list or a mapping; itself if its names are not known."""
+        # It imports Airflow, which what only shows a map does without.
+        from astronomer_remote.arguments import is_plain
+
         if isinstance(self.name, str) and self.name.lstrip().startswith(("[", "{")):
             # A list as text, which is read when the task runs.
             yield replace(self, name=Ellipsis)

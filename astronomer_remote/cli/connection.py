@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -39,6 +40,13 @@ def settings_of_connection(conn_id: str) -> Settings:
         from astronomer_remote.compat import connection_of_a_command, connection_parts
 
         return Settings.parse(**connection_parts(connection_of_a_command(conn_id)))
+
+
+def is_of_airflow(error: Exception) -> bool:
+    """Whether Airflow raised an error, such as that of an unknown connection."""
+    # It is imported only if the command has used it.
+    exceptions = sys.modules.get("airflow.exceptions")
+    return exceptions is not None and isinstance(error, exceptions.AirflowException)
 
 
 def parts_of(text: str, name: str) -> dict[str, Any]:

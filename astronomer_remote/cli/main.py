@@ -15,6 +15,7 @@ from astronomer_remote import __version__
 from astronomer_remote.api.protocol import untrusted
 from astronomer_remote.api.protocol.errors import InvalidSettings, PermanentError, PoolIsOccupied, RemoteError
 from astronomer_remote.cli.commands import Command, Exit, Group, Interrupted
+from astronomer_remote.cli.connection import is_of_airflow
 from astronomer_remote.cli.output import say
 from astronomer_remote.cli.registry import COMMANDS
 
@@ -139,9 +140,7 @@ def _reported(command: Command, arguments: argparse.Namespace) -> int:
         say(f"{error.name} is not installed here, and this command needs it.")
         return Exit.USAGE
     except Exception as error:
-        # An unknown connection, for example. Airflow is imported only if the command has used it.
-        airflow = sys.modules.get("airflow.exceptions")
-        if airflow is None or not isinstance(error, airflow.AirflowException):
+        if not is_of_airflow(error):
             raise
         _complain(type(error).__name__, error)
         return Exit.USAGE

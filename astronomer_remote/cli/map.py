@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from astronomer_remote.api.protocol.errors import InvalidSettings, RemoteError, TransientError
 from astronomer_remote.cli.commands import VERBOSE, Command, Exit, argument
-from astronomer_remote.cli.output import quiet, say, without_logs
+from astronomer_remote.cli.connection import is_of_airflow
+from astronomer_remote.cli.output import quiet, say
 from astronomer_remote.cli.remote import remote_of_connection
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ CHECK = argument(
 
 def map_folders(arguments: argparse.Namespace) -> Exit:
     """Print the map of folders of DAG files, and check it."""
-    # They import Airflow.
     from astronomer_remote.map import read_folders
     from astronomer_remote.map.page import page
     from astronomer_remote.map.writers import WRITERS
@@ -88,9 +88,6 @@ def check_all(found: Map) -> None:
 
 
 def _check_connection(found: Map, conn_id: str, edges: Sequence[Edge]) -> None:
-    with without_logs():
-        from airflow.providers.common.compat.sdk import AirflowException
-
     from astronomer_remote.map.check import check
 
     try:
@@ -98,8 +95,10 @@ def _check_connection(found: Map, conn_id: str, edges: Sequence[Edge]) -> None:
         remote_of_connection(conn_id, ends=ends).run(lambda deployment: check(deployment, edges), ends=ends)
     except TransientError as error:
         found.unreachable[conn_id] = error.message
-    except (RemoteError, AirflowException) as error:
+    except Exception as error:
         # There is no such connection, it is incomplete, or its login is refused.
+        if not (isinstance(error, RemoteError) or is_of_airflow(error)):
+            raise
         for edge in edges:
             edge.break_(str(error))
 

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from astronomer_remote.arguments import is_plain
 from astronomer_remote.dependencies import Dependency
 from astronomer_remote.get_provider_info import get_provider_info
-from astronomer_remote.map.model import Edge, Map
 
 MOST_COMBINATIONS = 1000
 """Instances of a mapped task that are shown one by one."""
@@ -37,21 +36,6 @@ STORED_ASSET = re.compile(r"(?:Asset|Dataset)\(.*?\buri='([^']*)'")
 
 STORED_RESULT = re.compile(r"\{\{ task_instance\.xcom_pull\(task_ids='([^']*)', .*\) \}\}")
 """The template that Airflow stores for the result of another task."""
-
-
-def map_of(dags: Iterable[Any], local: str = "") -> Map:
-    """
-    The map of DAGs that are there already.
-
-    :param dags: as Airflow's ``DagBag`` parsed them, or deserialized from its database.
-    :param local: name of their deployment, default none.
-    """
-    found = Map()
-    for dag in sorted(dags, key=lambda dag: str(dag.dag_id)):
-        file = str(getattr(dag, "relative_fileloc", None) or dag.fileloc)
-        found.edges += [Edge(local=local, **fields) for fields in edges_of(dag, file)]
-        found.dags += 1
-    return found
 
 
 def edges_of(dag: Any, file: str) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,5 @@
 """
-Finds the dependencies in folders of DAG files, without a request to a remote.
+Finds the dependencies of DAGs, or in folders of DAG files, without a request to a remote.
 
 Each folder is parsed in a process of its own (``parse.py``): two deployments may have modules of the same name, and a
 DAG file may print, or end the process.
@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,24 @@ def read_folders(folders: Mapping[str, str | Path]) -> Map:
         found.dags += read["dags"]
         found.edges += [Edge(local=name, **fields) for fields in read["edges"]]
         found.import_errors += [ImportFailure(name, file, error) for file, error in read["import_errors"].items()]
+    return found
+
+
+def map_of(dags: Iterable[Any], local: str = "") -> Map:
+    """
+    The map of DAGs that are there already.
+
+    :param dags: as Airflow's ``DagBag`` parsed them, or deserialized from its database.
+    :param local: name of their deployment, default none.
+    """
+    # It imports Airflow, which `read_folders` leaves to other processes.
+    from astronomer_remote.map.edges import edges_of
+
+    found = Map()
+    for dag in sorted(dags, key=lambda dag: str(dag.dag_id)):
+        file = str(getattr(dag, "relative_fileloc", None) or dag.fileloc)
+        found.edges += [Edge(local=local, **fields) for fields in edges_of(dag, file)]
+        found.dags += 1
     return found
 
 

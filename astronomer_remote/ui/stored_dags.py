@@ -17,7 +17,7 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from astronomer_remote.map.edges import map_of
+from astronomer_remote.map.find import map_of
 from astronomer_remote.map.model import ImportFailure, Map
 from astronomer_remote.ui.workers import Workers
 

@@ -85,6 +85,17 @@ def test_a_folder_is_parsed_and_a_broken_file_hides_no_other(found: Map) -> None
     assert failed.error == "ValueError: this \\x1b[31m DAG file is broken"
 
 
+def test_only_the_processes_that_parse_import_airflow(folder: Path) -> None:
+    code = (
+        "import sys; from astronomer_remote.cli.main import main; main(sys.argv[1:]); print('airflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "map", str(folder)], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert "load_sales" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 def test_all_formats_agree_with_what_was_declared(found: Map) -> None:
     lines = table(found).splitlines()[2:]
     assert [tuple(re.split(r"\s{2,}", line)) for line in lines] == DECLARED

@@ -11,7 +11,8 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, Asset, BaseOperator, TaskGroup, task, task_group
 
 from astronomer_remote.compat import AIRFLOW_3
-from astronomer_remote.map.edges import MOST_COMBINATIONS, map_of
+from astronomer_remote.map.edges import MOST_COMBINATIONS
+from astronomer_remote.map.find import map_of
 from astronomer_remote.map.model import Map
 from astronomer_remote.operators.asset import RemoteMaterializeAssetOperator
 from astronomer_remote.operators.dag import (
