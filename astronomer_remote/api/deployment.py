@@ -199,6 +199,20 @@ class Deployment:
         run = yield from self.runs.get(dag_id, run_id)
         return (yield from self.poller.task_instances(run))
 
+    def get_task_log(
+        self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, try_number: int | None = None
+    ) -> Flow[str]:
+        """
+        Read the log of a task.
+
+        :param map_index: instance of a mapped task, from 0; -1 for any other.
+        :param try_number: which try, default the last one.
+        :return: its lines; of a very long one, the last 5,000, or in Airflow 2 the last 256 KB.
+        :raises NotFound: if there is no such run, task, instance or try, or if it has not started.
+        :raises NotSupported: on 1.10.
+        """
+        return (yield from self.task_logs.text(dag_id, run_id, task_id, map_index=map_index, try_number=try_number))
+
     def get_xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", *, map_index: int = -1
     ) -> Flow[Any]:

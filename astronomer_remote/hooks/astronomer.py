@@ -124,6 +124,7 @@ class AstronomerHook(HttpHook):
     clear_dag_run, async_clear_dag_run = _both(Deployment.clear_dag_run)
     delete_dag_run, async_delete_dag_run = _both(Deployment.delete_dag_run)
     list_task_instances, async_list_task_instances = _both(Deployment.list_task_instances)
+    get_task_log, async_get_task_log = _both(Deployment.get_task_log)
     get_xcom, async_get_xcom = _both(Deployment.get_xcom)
     get_dag, async_get_dag = _both(Deployment.get_dag)
     pause_dag, async_pause_dag = _both(Deployment.pause_dag)

@@ -193,6 +193,7 @@ OPERATIONS: dict[str, tuple[tuple[Any, ...], dict[str, Any], Callable[[Any], Any
     "clear_dag_run": (("quick", "old"), {}, lambda run: run.run_id, "old", (2, 0)),
     "delete_dag_run": (("quick", "old"), {}, lambda done: done, None, (2, 0)),
     "list_task_instances": (("quick", "old"), {}, lambda tasks: tasks[0].task_id, "hello", (2, 0)),
+    "get_task_log": (("quick", "old", "hello"), {}, lambda text: text.split()[-1], "hello-was-here", (2, 0)),
     "get_xcom": (("quick", "old", "hello"), {}, lambda value: value, {"answer": 42}, (2, 0)),
     "get_dag": (("quick",), {}, lambda dag: dag.dag_id, "quick", (1, 10)),
     "pause_dag": (("quick",), {}, lambda done: done, None, (1, 10)),
@@ -240,7 +241,7 @@ def test_an_operation_works_in_every_generation_or_fails_with_a_clear_error(
     start: Start, name: str, version: str, asynchronous: bool
 ) -> None:
     remote = start(version, config={"core": {"parallelism": "32"}})
-    remote.add_dag("quick", tasks=["hello"], results={"hello": {"answer": 42}})
+    remote.add_dag("quick", tasks=["hello"], results={"hello": {"answer": 42}}, logs={"hello": ["hello-was-here"]})
     remote.add_run("quick", "old")
     remote.add_dag("slow", stays="running")
     remote.add_run("slow", "going", state="running")

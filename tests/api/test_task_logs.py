@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from astronomer_remote.api.dialects.logs import LONGEST_END
+from astronomer_remote.api.dialects.logs import LONGEST_END, MOST_LINES
 from astronomer_remote.api.protocol.errors import DagRunNotFound, NotFound, NotSupported, RemoteError
 from astronomer_remote.api.runs.task_logs import MOST_REPLIES_OF_A_LOG
 from astronomer_remote.api.waiting.log_stream import LARGE_REPLY, LogWarning
@@ -68,6 +68,28 @@ def test_what_follows_a_large_reply_is_read_as_well(version: str) -> None:
     first, second = [f"{number}" for number in range(LARGE_REPLY)], ["x"]
     turns = log(version, *first, token="u"), log(version, *second, query="?token=u", token="v")
     assert read(version, instance(version, "failed"), *turns)[0] == [*first, *second]
+
+
+@BOTH
+def test_the_hook_gets_it_as_one_text(version: str) -> None:
+    chosen = {"map_index": 3, "try_number": 1}
+    remote = ScriptedRemote(version=version)
+    turns = instance(version, "running", 2, index=3), log(version, "a", "b", query="?map_index=3")
+    assert remote.play(remote.deployment.get_task_log("d", "r", "t", **chosen), *turns) == "a\nb"
+
+
+def test_the_text_of_a_very_long_log_is_its_end() -> None:
+    remote = ScriptedRemote(version=V1)
+    turns = [
+        log(V1, *["x" * 100] * 4000, token="t"),
+        *[log(V1, *[f"{n}"] * 1000, query=f"?token={'t' * n}", token="t" * (n + 1)) for n in range(1, 7)],
+        log(V1, "end", query=f"?token={'t' * 7}", token="t" * 8),
+    ]
+    text = remote.play(remote.deployment.get_task_log("d", "r", "t"), instance(V1, "failed"), *turns)
+    lines = text.splitlines()
+    assert len(lines) == MOST_LINES
+    assert (lines[0], lines[-1]) == ("2", "end")
+    assert "left out" not in text
 
 
 def test_a_log_without_an_end_is_read_up_to_a_number_of_replies() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
 from astronomer_remote.api.client.client import Client
+from astronomer_remote.api.dialects.logs import MOST_LINES
 from astronomer_remote.api.protocol.errors import NotFound
 from astronomer_remote.api.protocol.flow import Flow, Sleep
 from astronomer_remote.api.protocol.models import FINISHED_TASK_STATES, DagRun, TaskInstance
@@ -74,6 +76,24 @@ class TaskLogs:
                 return instance
             yield Sleep(poke_interval)
             instance = yield from self._find(run, task_id, map_index)
+
+    def text(
+        self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, try_number: int | None = None
+    ) -> Flow[str]:
+        """
+        The log of a task instance; of a very long one, the end.
+
+        :param map_index: as in :meth:`read`, like the others.
+        :raises NotFound: as :meth:`read`.
+        """
+        lines: deque[str] = deque(maxlen=MOST_LINES)
+
+        def keep(line: str) -> None:
+            if not isinstance(line, LogWarning):
+                lines.append(line)
+
+        yield from self.read(dag_id, run_id, task_id, on_line=keep, map_index=map_index, try_number=try_number)
+        return "\n".join(lines)
 
     def _started(
         self,
