@@ -73,9 +73,17 @@ def deployments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         }
 
     with ExitStack() as stack:
-        remote = stack.enter_context(
-            Airflow(request.param.remote, name="remote", dags=DAGS / "remote", extras=PROVIDER, env=options("remote"))
+        remote = Airflow(
+            request.param.remote,
+            name="remote",
+            dags=DAGS / "remote",
+            extras=PROVIDER,
+            env=options("remote"),
+            # The provider builds the events of runs in a process forked from the scheduler, which reads the database.
+            # With SQLite, that fails now and then ("database disk image is malformed"), and the producer is left out.
+            database="postgresql",
         )
+        stack.enter_context(remote)
         login, password = remote.users["admin"]
         connection = {
             "conn_type": "astronomer",
