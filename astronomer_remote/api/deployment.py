@@ -118,7 +118,7 @@ class Deployment:
             request or, with ``run_after`` or ``partition_key``, none. ``None``: no date; only Airflow 3 has such
             runs, earlier ones get the time of the request.
         :param run_after: do not start before; Airflow 3.
-        :param data_interval: start and end; Airflow 2.3 and later.
+        :param data_interval: start and end; Airflow 2.9 and later.
         :param note: note of the run; Airflow 2.5 and later.
         :param partition_key: partition of the run; Airflow 3.2 and later.
         :return: the run. If one of this id or logical date exists, see

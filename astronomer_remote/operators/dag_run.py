@@ -96,7 +96,7 @@ class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
         ``None``: no date. Only remote Airflow 3 has runs without one; earlier ones get the time of the request.
     :param run_after: do not start the run before this date (templated); remote Airflow 3.
     :param data_interval: start and end of the run's data interval, each a datetime or ISO 8601 text (templated); remote
-        Airflow 2.3 and later. Added.
+        Airflow 2.9 and later. Added.
     :param partition_key: of the run (templated); remote Airflow 3.2 and later. Added.
     :param reset_dag_run: whether an existing run of this run id or logical date that this task did not trigger is
         cleared and taken over, default ``False``.

@@ -83,7 +83,7 @@ class RemoteDagRunSensor(ReportsRemoteJobs, RemoteSensor):
     :param match_by: which date of a remote run is compared: ``logical_date`` (default), or ``data_interval_end``, which
         Airflow 2 and Airflow 3 have in common for runs of the same schedule, whatever their logical dates are. Then the
         local run's ``data_interval_end`` takes the place of its logical date in everything above, and only scheduled
-        runs and backfills count, since Airflow guesses the interval of a manual run. Remote Airflow 2.3 and later.
+        runs and backfills count, since Airflow guesses the interval of a manual run. Remote Airflow 2.4 and later.
         Added.
     :param check_existence: whether to fail at once if the remote has no such DAG, task or group, default ``False``.
     :param failure_log_lines: how many of the last lines of each failed task's log are in the error of a failed run,

@@ -24,8 +24,8 @@ LOGIN_PAGE = '<html><title>Sign In - Airflow</title><input name="csrf_token" typ
 RUN_FIELDS: tuple[tuple[tuple[int, ...], tuple[str, ...]], ...] = (
     ((2, 0), ("dag_run_id", "conf", "execution_date")),
     ((2, 2), ("logical_date",)),
-    ((2, 3), ("data_interval_start", "data_interval_end")),
     ((2, 5), ("note",)),
+    ((2, 9), ("data_interval_start", "data_interval_end")),
 )
 """Fields of a trigger by the version that brought them."""
 
@@ -203,7 +203,7 @@ class V1Api(AssetApi):
         }
         if self.version >= (2, 2):
             shown["logical_date"] = shown["execution_date"]
-        if self.version >= (2, 3):
+        if self.version >= (2, 4):
             shown["run_type"] = run.run_type
             shown["data_interval_start"] = self.date(run.data_interval_start)
             shown["data_interval_end"] = self.date(run.data_interval_end)

@@ -320,7 +320,7 @@ def said(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -
 
 
 @BOTH_MODES
-@pytest.mark.parametrize("version", ["2.3.0", "2.11.2", "3.0.6", "3.3.2"])
+@pytest.mark.parametrize("version", ["2.4.0", "2.11.2", "3.0.6", "3.3.2"])
 def test_runs_may_be_matched_by_the_end_of_their_data_interval(start: Start, version: str, deferrable: bool) -> None:
     remote = start(version)
     remote.add_dag("quick", tasks=["hello"], stays="running")
@@ -351,10 +351,10 @@ def test_the_local_runs_data_interval_may_end_later_than_its_date(remote: FakeDe
 
 
 @BOTH_MODES
-@pytest.mark.parametrize("version", ["1.10.15", "2.2.5"])
-def test_data_intervals_cannot_be_seen_before_2_3(start: Start, version: str, deferrable: bool) -> None:
+@pytest.mark.parametrize("version", ["1.10.15", "2.3.4"])
+def test_data_intervals_cannot_be_seen_before_2_4(start: Start, version: str, deferrable: bool) -> None:
     start(version).add_dag("quick")
-    with pytest.raises(NotSupported, match=r"2\.3"):
+    with pytest.raises(NotSupported, match=r"2\.4"):
         run(sensor(match_by="data_interval_end", deferrable=deferrable))
 
 

@@ -94,9 +94,9 @@ def test_the_search_continues_page_by_page_and_not_for_ever() -> None:
     assert found.run_id == "it"
 
 
-@pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, V1_OLD])
+@pytest.mark.parametrize("version", [EXPERIMENTAL, V1_OLDEST, V1_OLD, "2.3.4"])
 def test_remotes_that_show_no_data_intervals_are_refused(version: str) -> None:
-    with pytest.raises(NotSupported, match=r"cannot show the data intervals of runs\. Airflow 2\.3 and later can\.$"):
+    with pytest.raises(NotSupported, match=r"cannot show the data intervals of runs\. Airflow 2\.4 and later can\.$"):
         find(ScriptedRemote(version=version))
 
 

@@ -176,7 +176,7 @@ def test_everything_a_version_knows_of_a_trigger_is_sent() -> None:
         (EXPERIMENTAL, "note", "n"),
         (EXPERIMENTAL, "data_interval", (DATE, DATE)),
         (V1_OLDEST, "note", "n"),
-        (V1_OLD, "data_interval", (DATE, DATE)),
+        ("2.8.4", "data_interval", (DATE, DATE)),
         (V1, "run_after", DATE),
         (V1, "partition_key", "p"),
         (V2_OLDEST, "partition_key", "p"),

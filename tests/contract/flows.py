@@ -265,7 +265,7 @@ def trigger_with_note(remote: Deployment) -> Flow[Triggered]:
     return made
 
 
-@client(possible=since(2, 3))
+@client(possible=since(2, 9))
 def trigger_with_data_interval(remote: Deployment) -> Flow[Triggered]:
     interval = ("2021-11-15T00:00:00Z", "2021-11-16T00:00:00Z")
     intent = TriggerIntent("paused_dag", "contract-interval", logical_date=interval[1], data_interval=interval)

@@ -21,7 +21,7 @@ from tests.live.local import LocalAirflow
 from tests.live.plan import LIVE, MATRIX, Pair, Scenario
 from tests.live.remote import RemoteAirflow
 from tests.live.seen import Seen
-from tests.live.tables import PAIRS_TABLE, Results
+from tests.live.tables import PAIR_TABLES, Results
 
 HERE = Path(__file__).parent
 TASKS_AT_ONCE = 6
@@ -79,7 +79,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 if f"[{pair}" in report.nodeid:
                     counts = found.setdefault(str(pair), {"passed": 0, "failed": 0, "date": f"{date.today()}"})
                     counts["passed" if outcome == "passed" else "failed"] += 1
-    PAIRS_TABLE.record(found)
+    for table in PAIR_TABLES:
+        table.record(found)
 
 
 def _params(item: pytest.Item) -> dict[str, Any]:

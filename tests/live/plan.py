@@ -32,11 +32,17 @@ LIVE = (
     Pair("3.3.2", "2.11.2"),
     Pair("3.3.2", "3.3.2"),
 )
-MATRIX = tuple(
+TABLE = tuple(
     Pair(local, remote)
     for local in ("2.11.2", "3.0.6", "3.1.8", "3.2.2", "3.3.2")
     for remote in ("1.10.15", "2.0.2", "2.2.5", "2.11.2", "3.0.6", "3.3.2")
 )
+# The last release of each other minor version.
+OTHERS = tuple(
+    Pair("3.3.2", remote)
+    for remote in ("2.1.4", "2.3.4", "2.4.3", "2.5.3", "2.6.3", "2.7.3", "2.8.4", "2.9.3", "2.10.5", "3.1.8", "3.2.2")
+)
+MATRIX = (*TABLE, *OTHERS)
 
 
 class Scenario(NamedTuple):

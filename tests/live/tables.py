@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.live.plan import MATRIX
+from tests.live.plan import OTHERS, TABLE, Pair
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,10 +64,10 @@ def in_attempt(seen: dict[str, Any]) -> str:
     return f" in attempt {seen['attempts']}" if seen["attempts"] > 1 else ""
 
 
-def draw_pairs(known: Results) -> str:
+def draw_pairs(known: Results, pairs: Sequence[Pair]) -> str:
     """Which local Airflow has been run with which remote, written by ``make matrix``."""
-    remotes = list(dict.fromkeys(pair.remote for pair in MATRIX))
-    locals_ = dict.fromkeys(pair.local for pair in MATRIX)
+    remotes = list(dict.fromkeys(pair.remote for pair in pairs))
+    locals_ = dict.fromkeys(pair.local for pair in pairs)
     rows = ([local, *(_pair_cell(known.get(f"{local}-to-{remote}")) for remote in remotes)] for local in locals_)
     return markdown(["local ↓ remote →", *remotes], rows)
 
@@ -78,4 +79,9 @@ def _pair_cell(result: dict[str, Any] | None) -> str:
     return f"{result['passed']} passed{failed}"
 
 
-PAIRS_TABLE = Table(ROOT / "docs" / "versions.md", "pairs", Path(__file__).with_name("results.json"), draw_pairs)
+PAIR_TABLES = [
+    Table(
+        ROOT / "docs" / "versions.md", name, Path(__file__).with_name("results.json"), partial(draw_pairs, pairs=pairs)
+    )
+    for name, pairs in (("pairs", TABLE), ("other minor versions", OTHERS))
+]

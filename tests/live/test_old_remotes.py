@@ -92,11 +92,23 @@ def test_a_scheduled_run_is_found_by_the_end_of_its_data_interval(intents: Inten
     )
     context = local_task(sensor).context()
     context["data_interval_end"] = datetime(2024, 1, 5, hour, tzinfo=timezone.utc)
-    if intents.remote.version < (2, 3):
-        with pytest.raises(NotSupported, match=r"Airflow 2\.3 and later can"):
+    if intents.remote.version < (2, 4):
+        with pytest.raises(NotSupported, match=r"Airflow 2\.4 and later can"):
             sensor.execute(context)
     elif hour < 3:
         sensor.execute(context)
     else:
         with pytest.raises(Exception, match=r"(?i)time"):
             sensor.execute(context)
+
+
+def test_a_run_may_be_given_a_data_interval(intents: Intents) -> None:
+    conn_id, given = intents.connect(intents.remote.url), ("2023-01-01", "2023-01-02")
+    if intents.remote.version < (2, 9):
+        with pytest.raises(NotSupported, match=r"cannot be given a data interval\. Airflow 2\.9"):
+            triggered(intents, conn_id, 1, "interval", data_interval=given)
+    else:
+        run_id = triggered(intents, conn_id, 1, "interval", data_interval=given)
+        sql = "SELECT data_interval_start, data_interval_end FROM dag_run WHERE run_id = ?"
+        ((start, end),) = intents.remote.query(sql, run_id)
+        assert (str(start)[:10], str(end)[:10]) == given

@@ -47,7 +47,7 @@ class V1Dialect(RestDialect):
         super().__init__(base_url, version)
         self.orders_runs = version >= (2, 1)
         self.accepts_notes = version >= (2, 5)
-        self.has_data_intervals = version >= (2, 3)
+        self.has_data_intervals = version >= (2, 4)
         self.has_typed_xcoms = version >= (2, 10)
         self.selects_fields = version >= (2, 9)
         self.breaks_on_tasks_of_triggered_dag = version.numbers[:2] == (2, 2)
@@ -68,7 +68,8 @@ class V1Dialect(RestDialect):
             self._need((2, 5), "give a DAG run a note")
             fields["note"] = intent.note
         if intent.data_interval:
-            self._need((2, 3), "be given a data interval")
+            # Replies have these fields from 2.4 on; requests may not have them before 2.9.
+            self._need((2, 9), "be given a data interval")
             fields["data_interval_start"], fields["data_interval_end"] = intent.data_interval
         return fields
 

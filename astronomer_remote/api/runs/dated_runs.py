@@ -40,7 +40,7 @@ class DatedRuns:
         """
         dialect = yield from self._client.dialect()
         if not dialect.has_data_intervals:
-            raise dialect.cannot("show the data intervals of runs", "Airflow 2.3 and later can.")
+            raise dialect.cannot("show the data intervals of runs", "Airflow 2.4 and later can.")
         looked, limit = 0, PAGE_OF_RUNS
         while looked < MOST_PAGES_OF_RUNS * PAGE_OF_RUNS:
             # A run is dated by the start of its interval, or by its end, and so never later than that.
