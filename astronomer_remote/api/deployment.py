@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from types import NoneType
 from typing import Any
 from uuid import uuid4
 
@@ -134,7 +135,7 @@ class Deployment:
         intent = TriggerIntent(
             dag_id=dag_id,
             run_id=run_id if run_id is not None else generated,
-            conf=plain_json(dict(conf or {}), "conf"),
+            conf=_object(conf, "conf"),
             logical_date=utc_text(given, "logical_date") if given else None,
             dated_now=logical_date == NOW and not run_after and partition_key is None,
             mark=uuid4().hex[:16] if run_id is not None else None,
@@ -339,9 +340,7 @@ class Deployment:
         :raises NotFound: for an unknown asset, naming similar ones.
         :raises NotSupported: by Airflow before 2.9.
         """
-        intent = AssetEventIntent(
-            asset_ref(asset, uri), uuid4().hex[:16], plain_json(dict(extra or {}), "extra"), partition_key
-        )
+        intent = AssetEventIntent(asset_ref(asset, uri), uuid4().hex[:16], _object(extra, "extra"), partition_key)
         return (yield from self.assets.register_event(intent))
 
     def materialize_asset(
@@ -367,7 +366,7 @@ class Deployment:
         intent = TriggerIntent(
             dag_id="",
             run_id=run_id if run_id is not None else f"remote__{uuid4()}",
-            conf=plain_json(dict(conf or {}), "conf"),
+            conf=_object(conf, "conf"),
             mark=uuid4().hex[:16] if run_id is not None else None,
         )
         flow = self.assets.materialize(asset_ref(asset, uri), intent, IfExists(generated_id=run_id is None))
@@ -440,3 +439,11 @@ def _interval(given: tuple[str | datetime, str | datetime] | None) -> tuple[str,
         return None
     start, end = (utc_text(moment, name) for moment, name in zip(given, ("start", "end"), strict=True))
     return start, end
+
+
+def _object(given: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    """A JSON object that can be sent. :param name: what to call it in an error."""
+    if not isinstance(given, (Mapping, NoneType)):
+        raise InvalidSettings(f"{name} must be a JSON object, not {type(given).__name__}.")
+    found: dict[str, Any] = plain_json(dict(given or {}), name)
+    return found

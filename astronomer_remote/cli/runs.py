@@ -46,14 +46,13 @@ TASK_COLUMNS = {
 
 def trigger(arguments: argparse.Namespace) -> Exit | None:
     """Trigger a run, or find the one of the same key, and perhaps wait for it."""
-    if arguments.logs and not arguments.wait:
-        raise InvalidSettings("--logs needs --wait.")
+    for name in ("logs", "timeout", "cancel_on_interrupt"):
+        if getattr(arguments, name) and not arguments.wait:
+            raise InvalidSettings(f"--{name.replace('_', '-')} needs --wait.")
     given: dict[str, Any] = {name: getattr(arguments, name) for name in ("run_id", "key", "note")}
     if arguments.logical_date is not None:
         given["logical_date"] = arguments.logical_date
     conf = json_of(arguments.conf, "--conf")
-    if not isinstance(conf, (dict, type(None))):
-        raise InvalidSettings("--conf must be a JSON object.")
     ends = end_of(arguments)
     remote = remote_of(arguments, ends=ends)
     try:
@@ -70,7 +69,7 @@ def trigger(arguments: argparse.Namespace) -> Exit | None:
         webbrowser.open(run.url)
     if arguments.wait:
         return wait_for(remote, run, arguments, ends)
-    print_fields(run.as_dict(), arguments.output)
+    print_fields(run.as_dict(largest=None), arguments.output)
     return None
 
 
@@ -88,16 +87,16 @@ def runs(arguments: argparse.Namespace) -> None:
     dag_id, run_id = arguments.dag_id, arguments.run_id
     if run_id is None:
         found = remote.run(lambda deployment: deployment.list_dag_runs(dag_id, logical_date=arguments.logical_date))
-        chosen = [run.as_dict() for run in found if arguments.state in (None, run.state)]
+        chosen = [run.as_dict(largest=None) for run in found if arguments.state in (None, run.state)]
         print_rows(chosen, RUN_COLUMNS, arguments.output)
         return
     run = remote.run(lambda deployment: deployment.get_dag_run(dag_id, run_id))
     tasks = remote.run(lambda deployment: deployment.list_task_instances(dag_id, run_id))
     rows = [{**vars(task), "name": task.name} for task in tasks]
     if arguments.output == "json":
-        print_json({**run.as_dict(), "tasks": rows})
+        print_json({**run.as_dict(largest=None), "tasks": rows})
         return
-    print_fields(run.as_dict(), arguments.output)
+    print_fields(run.as_dict(largest=None), arguments.output)
     print()
     print_rows(rows, TASK_COLUMNS, arguments.output)
 
@@ -127,7 +126,7 @@ def logs(arguments: argparse.Namespace) -> None:
 def cancel(arguments: argparse.Namespace) -> None:
     """Cancel a run."""
     run = remote_of(arguments).run(lambda deployment: deployment.cancel_dag_run(arguments.dag_id, arguments.run_id))
-    print_fields(run.as_dict(), arguments.output)
+    print_fields(run.as_dict(largest=None), arguments.output)
 
 
 def clear(arguments: argparse.Namespace) -> None:
@@ -137,7 +136,7 @@ def clear(arguments: argparse.Namespace) -> None:
             arguments.dag_id, arguments.run_id, only_failed=arguments.only_failed
         )
     )
-    print_fields(run.as_dict(), arguments.output)
+    print_fields(run.as_dict(largest=None), arguments.output)
 
 
 def pause(arguments: argparse.Namespace) -> None:
@@ -169,7 +168,8 @@ def json_of(text: str | None, name: str) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+        # PowerShell begins a file with a mark of its encoding.
+        return json.loads(Path(text[1:]).read_text(encoding="utf-8-sig") if text.startswith("@") else text)
     except OSError as error:
         raise InvalidSettings(f"{name}: the file {text[1:]!r} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:

@@ -76,7 +76,7 @@ def wait_for(remote: Remote, run: DagRun, arguments: argparse.Namespace, ends: f
     run = result.run or run
     if result.status is WaitStatus.TIMEOUT:
         say(f"Run {run.run_id} did not end within {arguments.timeout:g} s; it continues: {run.url}")
-    fields: dict[str, Any] = run.as_dict()
+    fields: dict[str, Any] = run.as_dict(largest=None)
     if result.status is WaitStatus.FAILED:
         fields["failure"] = _explained(remote, run)
     if arguments.output != "json":

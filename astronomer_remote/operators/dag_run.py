@@ -289,6 +289,7 @@ class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
         except DagRunAlreadyExists as error:
             if self.skip_when_already_exists:
                 raise AirflowSkipException(str(error)) from None
+            error.message += " Or set reset_dag_run or skip_when_already_exists."
             raise
         run = triggered.run
         self._remember(context, run.dag_id, run.run_id)

@@ -603,7 +603,7 @@ def test_another_number_of_retries_after_a_deploy_changes_nothing(any_remote: Fa
     for taken in ({"trigger_run_id": "taken"}, {"logical_date": "2021-11-16T00:00:00Z"}):
         for number in (1, 2, 3):
             made = operator(trigger_dag_id="slow", retries=retries, **taken)
-            with pytest.raises(DagRunAlreadyExists):
+            with pytest.raises(DagRunAlreadyExists, match="Or set reset_dag_run or skip_when_already_exists"):
                 made.execute(local_task(made, try_number=number, max_tries=2).context())
     for number in (1, 2, 3):
         made = operator(trigger_dag_id="slow", retries=retries, trigger_run_id="mine")

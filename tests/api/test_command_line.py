@@ -222,6 +222,43 @@ def test_conf_comes_from_a_file(remote: FakeDeployment, tmp_path: Path) -> None:
     assert remote.runs("quick")[0]["conf"] == {"a": 1}
 
 
+def test_conf_may_be_large_and_its_file_begin_with_a_mark(
+    remote: FakeDeployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, large = tmp_path / "conf.json", {"x": "y" * 50_000}
+    file.write_text(json.dumps(large), encoding="utf-8-sig")
+    arguments = ["trigger", "quick", "--key", "k", "--conf", f"@{file}", "-o", "json"]
+    assert run(remote, *arguments) == 0
+    first = json.loads(capsys.readouterr().out)
+    if remote.version == "1.10.15":
+        return
+    assert first["conf"] == large
+    assert run(remote, "runs", "quick", first["run_id"], "-o", "json") == 0
+    assert json.loads(capsys.readouterr().out)["conf"] == large
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("trigger", "quick", "--conf", "[1]"), "conf must be a JSON object, not list"),
+        (("assets", "register", "s3://a", "--extra", "[1]"), "extra must be a JSON object, not list"),
+        (("trigger", "quick", "--run-id", "a/b"), "run_id='a/b' holds a character"),
+        (("trigger", "../x"), "dag_id='../x' has a meaning of its own"),
+        (("trigger", "quick", "--timeout", "5"), "--timeout needs --wait"),
+        (("trigger", "quick", "--logs", "a"), "--logs needs --wait"),
+        (("trigger", "quick", "--cancel-on-interrupt"), "--cancel-on-interrupt needs --wait"),
+    ],
+)
+def test_a_wrong_argument_is_named_as_it_is_given(
+    remote: FakeDeployment, given: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [run["run_id"] for run in remote.runs("quick")]
+    assert run(remote, *given) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"InvalidSettings: {said}")
+    assert [run["run_id"] for run in remote.runs("quick")] == before
+
+
 def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeDeployment() as remote:
         remote.add_dag("many")

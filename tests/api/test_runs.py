@@ -397,14 +397,14 @@ def clear_turn(speech: Speech, only_failed: bool = False) -> Turn:
 @every_version
 def test_a_strange_run_of_a_chosen_id_is_in_the_way(version: str) -> None:
     remote, speech = meet(version)
-    with pytest.raises(DagRunAlreadyExists, match="Give another trigger_run_id"):
+    with pytest.raises(DagRunAlreadyExists, match="Give another run id"):
         remote.play(remote.deployment.trigger_dag_run("d", run_id="r"), speech.get(speech.run(state="running")))
 
 
 @every_version
 def test_a_strange_run_of_a_chosen_id_is_not_taken_for_ours_when_a_reply_is_lost(version: str) -> None:
     remote, speech = meet(version)
-    with pytest.raises(DagRunAlreadyExists, match="Give another trigger_run_id"):
+    with pytest.raises(DagRunAlreadyExists, match="Give another run id"):
         # It is looked for before the first request that could make one.
         remote.play(ensure(remote, IfExists()), speech.get(speech.run(state="running")))
     remote, speech = meet(version)
@@ -762,7 +762,7 @@ def test_what_keeps_us_from_the_broken_files_does_not_hide_the_unknown_dag(reply
 def test_a_run_id_of_odd_characters_that_breaks_airflow_2_is_named() -> None:
     remote, speech = meet(V1)
     intent = TriggerIntent("d", "r ö")
-    with pytest.raises(RequestRefused, match=r"broke on trigger_run_id='r ö'") as failure:
+    with pytest.raises(RequestRefused, match=r"broke on the run id 'r ö'") as failure:
         remote.play(
             trigger(remote, intent), speech.post(page(500)), Turn(f"GET {speech.runs_path}/r%20%C3%B6", speech.no_run())
         )

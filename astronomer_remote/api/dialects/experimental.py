@@ -64,11 +64,11 @@ class ExperimentalDialect(Dialect):
         for name in ("run_after", "data_interval", "note", "partition_key"):
             if getattr(intent, name) is not None:
                 raise self.cannot(f"trigger with {name}")
-        body: dict[str, Any] = {"run_id": checked(intent.run_id, "trigger_run_id"), "conf": dict(intent.conf)}
+        body: dict[str, Any] = {"run_id": checked(intent.run_id, "run_id"), "conf": dict(intent.conf)}
         if intent.logical_date:
             # Without "replace_microseconds", and only as text, 1.10 would cut a given date to its second.
             body |= {"execution_date": intent.logical_date, "replace_microseconds": "false"}
-        request = Request("POST", self.at("dags", checked(intent.dag_id, "trigger_dag_id"), "dag_runs"), body=body)
+        request = Request("POST", self.at("dags", checked(intent.dag_id, "dag_id"), "dag_runs"), body=body)
 
         def read(answer: Any) -> DagRun:
             # The reply has no state; a run is called running from its start, even if its DAG is paused.

@@ -106,11 +106,11 @@ class RestDialect(Dialect):
 
     def trigger(self, intent: TriggerIntent) -> Operation[DagRun]:
         body: dict[str, Any] = {
-            "dag_run_id": checked(intent.run_id, "trigger_run_id"),
+            "dag_run_id": checked(intent.run_id, "run_id"),
             "conf": dict(intent.conf),
             **self.trigger_fields(intent),
         }
-        request = Request("POST", self.at("dags", checked(intent.dag_id, "trigger_dag_id"), "dagRuns"), body=body)
+        request = Request("POST", self.at("dags", checked(intent.dag_id, "dag_id"), "dagRuns"), body=body)
         read = self._reader_of_run(intent.dag_id, intent.run_id)
         return Operation(request, read, f"trigger DAG {intent.dag_id!r}", "User", DagNotFound)
 

@@ -46,7 +46,8 @@ def _text_of(file: Path) -> str:
         content = opened.read(LARGEST_POOL_FILE + 1)
     if len(content) > LARGEST_POOL_FILE:
         raise InvalidSettings(f"{file} is larger than {LARGEST_POOL_FILE} bytes, the most that is read of such a file.")
-    return content.decode("utf-8")
+    # PowerShell begins a file with a mark of its encoding.
+    return content.decode("utf-8-sig")
 
 
 def from_text(given: Any) -> list[Pool]:

@@ -77,6 +77,10 @@ class Version:
         return self.text
 
 
+LARGEST_CONF = 32_768
+"""Bytes of a conf as JSON that go to XCom: half of the smallest column in which a local Airflow may keep one."""
+
+
 @dataclass(frozen=True)
 class DagRun:
     """
@@ -116,20 +120,22 @@ class DagRun:
         """What is needed to find it and its page again, as plain JSON of a few hundred bytes."""
         return {name: getattr(self, name) for name in OUTLINE}
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, largest: int | None = LARGEST_CONF) -> dict[str, Any]:
         """
         Plain JSON, as it goes to XCom.
 
-        A conf of more than 32 KiB is ``None`` there, and ``left_out`` says how to read it; of a note the first 1000
+        A conf that is larger is ``None`` there, and ``left_out`` says how to read it; of a note the first 1000
         characters are kept, which is what Airflow stores.
+
+        :param largest: bytes of JSON, default 32 KiB; ``None`` for no limit.
         """
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
         if self.note is not None:
             plain["note"] = untrusted.storable_text(str(self.note)[:LONGEST_NOTE])
         plain["conf"] = untrusted.storable(self.conf)
         size = untrusted.size(plain["conf"])
-        if size > LARGEST_CONF:
-            left_out = f"conf: {size} bytes of JSON, and {LARGEST_CONF} are the most that are handed on. {HOW_TO_READ}"
+        if largest is not None and size > largest:
+            left_out = f"conf: {size} bytes of JSON, and {largest} are the most that are handed on. {HOW_TO_READ}"
             plain |= {"conf": None, "left_out": left_out}
         return plain
 
@@ -138,9 +144,6 @@ OUTLINE = ("dag_id", "run_id", "state", "logical_date", "url")
 """Fields of a run that are known to be short."""
 
 HOW_TO_READ = "AstronomerHook.get_dag_run reads the whole run."
-
-LARGEST_CONF = 32_768
-"""Bytes of a conf as JSON that go to XCom: half of the smallest column in which a local Airflow may keep one."""
 
 
 @dataclass(frozen=True)

@@ -580,8 +580,7 @@ def _in_the_way(run: DagRun, *, retrying: bool) -> DagRunAlreadyExists:
     maybe_ours = "Nothing of it shows that an earlier attempt at this task made it. " if retrying else ""
     return DagRunAlreadyExists(
         f"DAG {run.dag_id!r} already has the run {run.run_id!r} of logical date {run.logical_date}, "
-        f"in state {run.state}: {run.url} . {maybe_ours}Give another trigger_run_id or logical_date, or set "
-        "reset_dag_run or skip_when_already_exists."
+        f"in state {run.state}: {run.url} . {maybe_ours}Give another run id or logical date."
     )
 
 
@@ -590,7 +589,7 @@ def _check_run_id(run_id: str, failure: TransientError) -> None:
     if failure.status == 500 and UNSAFE_IN_RUN_ID.search(run_id):
         raise failure.restated(
             RequestRefused,
-            f"The remote broke on trigger_run_id={run_id!r}, which holds characters that Airflow refuses by default. "
+            f"The remote broke on the run id {run_id!r}, which holds characters that Airflow refuses by default. "
             "Use letters, digits and _.~:+- only.",
         ) from failure
 
