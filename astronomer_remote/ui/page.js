@@ -143,13 +143,20 @@ async function readTasks() {
   }
 }
 
+// Some versions send the JSON of a text.
+function unquoted(text) {
+  try {
+    return text.startsWith('"') ? JSON.parse(text) : text;
+  } catch {
+    return text;
+  }
+}
 async function readXCom(task, key) {
   const url = new URL(`${path("dags", task.dag_id, "dagRuns", task.dag_run_id, "taskInstances", task.task_id, "xcomEntries", key)}?map_index=${task.map_index}`, API);
   try {
     const { value } = await read(url);
     if (typeof value !== "string") return null;
-    // Some versions send the JSON of it.
-    return value.startsWith('"') ? JSON.parse(value) : value;
+    return unquoted(value);
   } catch (error) {
     if (error.status !== 404) throw error;
     return null;
@@ -214,7 +221,7 @@ async function readStatus(each) {
     if (found.seconds_since_poll !== null) each.checked = Date.now() - found.seconds_since_poll * 1000;
     return found.seconds_to_next_poll;
   } catch (error) {
-    each.status = { state: { 403: "hidden", 404: "missing", 429: "busy" }[error.status] || "unknown" };
+    each.status = { state: { 403: "hidden", 404: "missing", 422: "missing", 429: "busy" }[error.status] || "unknown" };
     return SECONDS;
   } finally {
     const label = labelOf(each.status)[1];
@@ -238,8 +245,9 @@ const HINTS = {
   unknown: "This Airflow did not answer. The page tries again.",
 };
 const labelOf = (status) => LABELS[status.state] || LABELS.unknown;
-const badge = (tone, text) => make("span", { className: `badge ${tone}`, text });
-const RUN_TONES = { success: "good", failed: "bad", running: "busy", queued: "none", waiting: "busy" };
+const badge = (tone, text) => make("span", { className: `badge ${tone}`, title: text }, make("span", { text }));
+// Without what objects inherit: a state is what a remote deployment sent.
+const RUN_TONES = { __proto__: null, success: "good", failed: "bad", running: "busy", queued: "none", waiting: "busy" };
 
 function ago(when) {
   const seconds = Math.max(0, Math.round((Date.now() - when) / 1000));
@@ -308,13 +316,14 @@ function showConnections() {
     };
     const scheduler = status?.components?.scheduler;
     const sick = Object.entries(status?.components || {}).filter(([name, state]) => name !== "scheduler" && state && state !== "healthy");
+    const others = sick.map(([name, state]) => `${name}: ${state}`).join(", ");
     const explained = status && (status.problem || HINTS[status.state]);
     const made = row(
       button,
-      each.stored ? each.host || "" : make("span", { className: "soft", text: "Not in Airflow's database: from the environment or a secrets backend" }),
+      each.stored ? each.host || "" : make("span", { className: "soft", text: "Not in Airflow's database", title: "It may come from the environment or a secrets backend." }),
       [badge(tone, label), explained ? make("small", { text: explained, title: explained }) : null].filter(Boolean),
-      status?.airflow || "–",
-      [scheduler ? badge(scheduler === "healthy" ? "good" : "bad", scheduler) : "–", ...sick.map(([name, state]) => make("small", { text: `${name}: ${state}` }))],
+      make("span", { className: "version", text: status?.airflow || "–", title: status?.airflow || "" }),
+      [scheduler ? badge(scheduler === "healthy" ? "good" : "bad", scheduler) : "–", ...(others ? [make("small", { text: others, title: others })] : [])],
       [each.waits || waiting.every(connOf) ? String(each.waits) : "–", ...(each.since ? [make("small", {}, "oldest: ", time(each.since))] : [])],
       each.checked ? ago(each.checked) : "–",
     );

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Browser, ViewportSize, sync_playwright
 
+from astronomer_remote.testing import FakeDeployment
+from astronomer_remote.testing.server import Reply
 from dev import chromium as chromiums
 from dev.deployments import Airflow
 from tests.browser.airflow_2 import Airflow2
 from tests.browser.airflow_3 import Airflow3
 from tests.browser.saved import Saved, save
 from tests.browser.ui import Ui, window
+
+if TYPE_CHECKING:
+    from tests.browser.page import Server
 
 HERE = Path(__file__).parent
 VERSIONS = ("3.3.2", "2.11.2")
@@ -73,3 +80,23 @@ def ui(chromium: Browser, deployment: Airflow, request: pytest.FixtureRequest) -
 def saved(ui: Ui, deployment: Airflow) -> Saved:
     """The connection to the deployment itself, made in its form."""
     return save(ui, deployment.generation)
+
+
+@pytest.fixture
+def remotes(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeDeployment]]:
+    """Starts fake deployments behind connections, which are removed afterwards; `answer` is all that one replies."""
+    added = []
+    with ExitStack() as running:
+
+        def start(conn_id: str, version: str = "3.3.2", answer: Reply | None = None, **fields: Any) -> FakeDeployment:
+            fake = FakeDeployment(version)
+            if answer:
+                monkeypatch.setattr(fake, "_answer", lambda request: answer)
+            running.enter_context(fake)
+            server.add(conn_id, **fake.connection(**fields))
+            added.append(conn_id)
+            return fake
+
+        yield start
+    for conn_id in added:
+        server.remove(conn_id)

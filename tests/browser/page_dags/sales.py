@@ -26,12 +26,12 @@ with DAG("reports", start_date=START, schedule=None, default_args=ANALYTICS):
 
 # These two are paused: the tests write what their tasks have done.
 
-with DAG("many", start_date=START, schedule=None, default_args=WAREHOUSE):
+with DAG("backfill", start_date=START, schedule=None, default_args=WAREHOUSE):
     RemoteDagRunSensor.partial(task_id="wait", external_dag_id="load_orders").expand(
         external_run_id=[f"day_{number}" for number in range(200)]
     )
 
-with DAG("hostile", start_date=START, schedule=None, default_args=ANALYTICS):
-    RemoteTriggerDagRunOperator(task_id="first", trigger_dag_id="x")
-    RemoteTriggerDagRunOperator(task_id="second", trigger_dag_id="x")
-    RemoteMaterializeAssetOperator(task_id="third", uri="s3://lake/<b>orders</b>")
+with DAG("uploads", start_date=START, schedule=None, default_args=ANALYTICS):
+    RemoteTriggerDagRunOperator(task_id="stage", trigger_dag_id="stage_files")
+    RemoteTriggerDagRunOperator(task_id="clean", trigger_dag_id="clean_files")
+    RemoteMaterializeAssetOperator(task_id="publish", uri="s3://lake/orders")
