@@ -8,16 +8,19 @@ from concurrent.futures import Future
 from contextlib import suppress
 from importlib import import_module
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_connection
 from fastapi import Depends, FastAPI, Request, Response
+from fastapi import Path as InPath
 from fastapi.responses import JSONResponse
 
 from astronomer_remote.get_provider_info import get_provider_info
 from astronomer_remote.links import RemoteDagRunLink
 from astronomer_remote.map.page import page
+from astronomer_remote.ui.one_poller import NoReply, OnePoller
 from astronomer_remote.ui.status import NoSuchConnection, Statuses, TooManyConnections
 from astronomer_remote.ui.stored_dags import DagsUnreadable, StoredDags, merged
 
@@ -38,6 +41,7 @@ MAP_HEADERS = {"Content-Security-Policy": FRAMED}
 REFUSALS: dict[type[Exception], tuple[int, str]] = {
     NoSuchConnection: (404, "There is no connection of this id and type, or it could not be read."),
     TooManyConnections: (429, "The status of too many connections is being read."),
+    NoReply: (503, "The process of the API server that reads the status of the connections did not reply."),
     DagsUnreadable: (503, "Airflow's stored DAGs could not be read. The API server's log has the reason."),
 }
 
@@ -46,6 +50,9 @@ SECONDS_TO_WAIT = 1.0
 
 SECONDS_TO_READ_DAGS = 60.0
 """How long a request waits for the map."""
+
+ConnectionId = Annotated[str, InPath(min_length=1, max_length=250)]
+"""As long as Airflow's database allows."""
 
 FILES = {
     "": ("page.html", "text/html"),
@@ -62,7 +69,7 @@ def readable_dag_ids(user: GetUserDep) -> set[str]:
     return get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
 
 
-def create(statuses: Statuses | None = None, dags: StoredDags | None = None) -> FastAPI:
+def create(statuses: Statuses | None = None, dags: StoredDags | None = None, folder: Path | None = None) -> FastAPI:
     """
     Build the application.
 
@@ -72,6 +79,7 @@ def create(statuses: Statuses | None = None, dags: StoredDags | None = None) -> 
 
     :param statuses: what is known of the connections, default nothing yet.
     :param dags: what is known of the DAGs, default nothing yet.
+    :param folder: where the processes of the API server meet, so that one of them polls for all; default: none.
     """
     known = statuses or Statuses()
     stored = dags or StoredDags()
@@ -86,14 +94,19 @@ def create(statuses: Statuses | None = None, dags: StoredDags | None = None) -> 
     def operators() -> dict[str, list[str]]:
         return operator_names()
 
-    @app.get("/api/connections/{connection_id:path}", dependencies=may_read)
-    async def connection(connection_id: str) -> dict[str, Any]:
-        status = known.of(connection_id)
+    async def status_of(conn_id: str) -> dict[str, Any]:
+        status = known.of(conn_id)
         # A request that takes longer would keep a browser from requesting anything else.
         ended = await _ended(status, SECONDS_TO_WAIT)
         found = status.result().as_dict() if ended else {"state": "checking"}
-        until, since = known.times(connection_id)
+        until, since = known.times(conn_id)
         return {**found, "seconds_to_next_poll": until, "seconds_since_poll": since if ended else None}
+
+    read_status = OnePoller(status_of, folder)
+
+    @app.get("/api/connections/{connection_id:path}", dependencies=may_read)
+    async def connection(connection_id: ConnectionId) -> dict[str, Any]:
+        return await read_status(connection_id)
 
     @app.get("/api/map", dependencies=may_read)
     async def map_of_dags(dag_ids: Annotated[set[str], Depends(readable_dag_ids)]) -> Response:

@@ -45,8 +45,9 @@ class LazyApp:
         with self._building:
             if self._app is None:
                 from astronomer_remote.ui.app import create
+                from astronomer_remote.ui.one_poller import shared_folder
 
-                self._app = create()
+                self._app = create(folder=shared_folder())
 
 
 def is_on() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -312,6 +313,23 @@ def test_the_version_is_read_again_after_an_hour(clock: Clock) -> None:
         assert len(old.requests) + len(new.requests) - sent > 1
 
 
+def test_a_deployment_that_never_replies_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("astronomer_remote.ui.status.SECONDS_PER_POLL", 0.5)
+    end = Event()
+
+    def answers(request: RecordedRequest) -> Reply | None:
+        end.wait(30)
+        return None
+
+    with gateway(answers) as fake:
+        began = time.monotonic()
+        found = Remote(lambda: parts(fake)).poll()
+        took = time.monotonic() - began
+        end.set()
+    assert found.state is State.UNREACHABLE
+    assert took < 15
+
+
 def test_what_a_remote_sends_is_cleaned(fake: FakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(fake._api), "components", lambda _: {f"a\x1b[2J{HOSTILE}": "b\u202e" * 1000})
     _, item = Remote(lambda: parts(fake)).poll().components.items()
@@ -503,6 +521,14 @@ def test_the_switch_turns_the_page_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plugin.apps() == plugin.views() == []
 
 
+def test_airflow_knows_the_switch_and_its_default() -> None:
+    from airflow.providers.common.compat.sdk import conf
+
+    if not hasattr(AirflowPlugin, "external_views"):
+        pytest.skip("this Airflow has no such page")
+    assert conf.get(plugin.SECTION, plugin.OPTION) == "True"
+
+
 def test_the_address_follows_the_path_of_the_api_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AirflowPlugin, "external_views", [], raising=False)
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.com/my-release/")
@@ -609,6 +635,17 @@ def test_the_files_need_no_login_and_let_nothing_else_run(client: Callable[..., 
     assert "style=" not in page.text
     script = opened.get("/page.js").text
     assert not [name for name in ("innerHTML", "outerHTML", "insertAdjacentHTML", "eval(") if name in script]
+
+
+def test_nothing_else_can_be_requested(client: Callable[..., Any]) -> None:
+    opened = client(parts_of)
+    for path in ("docs", "redoc", "openapi.json", "api", "page.html", "..%2fstatus.py"):
+        assert opened.get(f"/{path}").status_code == 404, path
+    for conn_id in ("", "x" * 251):
+        assert opened.get(f"/api/connections/{conn_id}").status_code == 422
+    for path in ("api/operators", "api/connections/sales", "api/map"):
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            assert opened.request(method, f"/{path}").status_code == 405
 
 
 def test_the_page_has_a_label_for_each_state() -> None:
