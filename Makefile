@@ -31,6 +31,7 @@ CLI := test_cli.py
 SOAK := test_soak.py test_thousand.py test_big_run.py
 HOSTILE := test_hostile.py test_suspended.py
 ENGINE_TESTS := test_engine.py test_short_runs.py
+PAGE := test_ui_page.py test_ui_page_workers.py
 LONG := $(FAULTS) $(TASKS) $(ASSETS) $(AUTH) $(ASTRO) $(CLI) $(SOAK) $(HOSTILE) $(ENGINE_TESTS)
 NOT_LIVE := -m 'not live and not matrix and not browser'
 # One process per core; PYTEST_ARGS='-n 0' for a debugger.
@@ -144,10 +145,10 @@ soak: venv ## run 200 tasks while a fifth of all requests fails, 1,000 in one tr
 	$(BIN)/python $(PYTEST) -s -m 'live and not matrix' $(SOAK:%=tests/live/%)
 
 browser: chromium ## test the connection form and the links of real UIs in a headless Chromium
-	$(BIN)/python $(PYTEST) -m browser tests/browser --ignore tests/browser/test_ui_page.py
+	$(BIN)/python $(PYTEST) -m browser tests/browser $(PAGE:%=--ignore tests/browser/%)
 
 page: chromium ## test the page of remote deployments in the UIs of Airflow 3.3 and 3.1, with remotes in each state
-	$(BIN)/python $(PYTEST) -s -m browser tests/browser/test_ui_page.py
+	$(BIN)/python $(PYTEST) -s -m browser $(PAGE:%=tests/browser/%)
 
 pictures: chromium ## take the screenshots in docs/pictures again, during the browser tests
 	$(BIN)/python $(PYTEST) -m browser tests/browser --pictures docs/pictures

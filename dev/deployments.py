@@ -76,8 +76,9 @@ class Airflow:
     `dags` is a folder whose files are copied into the deployment's DAG folder. `own_dags` is one that is linked into
     it, so that files which are put there while it runs are found, and stay when it ends. `env` overrides any setting.
     `users` maps a role (admin, op, user, viewer) to a user name and a password. `components` names the
-    processes to start, all when None. `host` is the name that its addresses have; it always listens on 127.0.0.1. With
-    `keep` the AIRFLOW_HOME is left behind when it ends.
+    processes to start, all when None. `host` is the name that its addresses have; it always listens on 127.0.0.1.
+    `path` is the one below which an Airflow 3 has all of them, such as "/team/airflow". With `keep` the AIRFLOW_HOME is
+    left behind when it ends.
     `database="postgresql"` gives it a PostgreSQL server of its own instead of SQLite (see :mod:`dev.database`).
     `engine="celery"` runs its tasks by the CeleryExecutor on PostgreSQL, with two schedulers, two triggerers, two
     workers and a Redis server of its own (see :mod:`dev.broker`), which with `durable_broker` keeps its messages.
@@ -102,6 +103,7 @@ class Airflow:
         engine: Literal["local", "celery"] = "local",
         durable_broker: bool = False,
         host: str = "127.0.0.1",
+        path: str = "",
         keep: bool = False,
         python: str | None = None,
         exclude_newer: str | None = None,
@@ -137,7 +139,7 @@ class Airflow:
         self._report = report or (lambda text: None)
         self._overrides = dict(env or {})
         self._auth_manager = auth_manager
-        self._host = host
+        self._host, self._path = host, path
         known = self._release.celery_components if self._by_celery else self._release.components
         self._target = tuple(known if components is None else components)
         self._keep = keep
@@ -268,7 +270,7 @@ class Airflow:
     def _fill(self, installed: Path, template: Path) -> None:
         assert self._folder is not None
         home = self._folder / "home"
-        self._place = Place(installed, home, home / "dags", free_port(), self._host)
+        self._place = Place(installed, home, home / "dags", free_port(), self._host, self._path)
         home.mkdir()
         fill_home(template, home)
         if self._source is None:

@@ -41,11 +41,12 @@ class Place:
     dags: Path
     port: int
     host: str = "127.0.0.1"
+    path: str = ""
 
     @property
     def url(self) -> str:
         """The base of its web UI and API."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self.host}:{self.port}{self.path}"
 
 
 def settings(
