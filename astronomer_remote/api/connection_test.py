@@ -47,7 +47,7 @@ class Checkup:
     :param url: URL of the deployment.
     :param airflow: its Airflow.
     :param api: its API.
-    :param login: user name, if there is one.
+    :param login: who requests are sent as, if that is known.
     :param read_only: whether the connection is ``read_only``.
     :param latency_ms: milliseconds of the fastest of a few small requests, connected and logged in.
     :param clock_skew_seconds: by how much the remote's clock is ahead, to a second.
@@ -127,7 +127,7 @@ class ConnectionTest:
             url=client.settings.base_url,
             airflow=untrusted.readable(client.redact(dialect.label)),
             api=dialect.generation.value,
-            login=client.settings.login,
+            login=client.account,
             read_only=client.settings.read_only,
             latency_ms=round(1000 * min(latencies), 1),
             # The remote sends its time in whole seconds, cut off.

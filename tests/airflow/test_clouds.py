@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from astronomer_remote.api.client.places import Place
+from astronomer_remote.api.connection_test import ConnectionTest
 from astronomer_remote.hooks.astronomer import AstronomerHook
 from astronomer_remote.testing import FakeDeployment
 from astronomer_remote.testing.server import RecordedRequest, Reply, Server
@@ -106,6 +107,7 @@ def test_an_environment_is_found_by_its_name(
     assert good, message
     who = {"mwaa": IDENTITY, "composer": ACCOUNT}[auth]
     assert message.startswith(f"Airflow 3.3.2 at {URLS[auth]} answers as {who}.")
+    assert hook.run_flow(lambda deployment: ConnectionTest(deployment.client).examine()).login == who
     assert hook.create_pool("of_worker", 3).slots == 3
     assert asyncio.run(AstronomerHook().async_get_pool("of_worker")).slots == 3
     run = hook.trigger_dag_run("quick", run_id="by_name")
