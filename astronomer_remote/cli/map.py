@@ -67,9 +67,11 @@ def _named(folders: Sequence[str]) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for given in folders:
         before, equals, after = given.partition("=")
-        folder = Path(after if equals else given)
+        # The path of a folder may have the sign, too.
+        is_named = bool(equals) and not Path(given).is_dir()
+        folder = Path(after if is_named else given)
         full = folder.resolve()
-        name = before if equals else full.parent.name if full.name == "dags" else full.name
+        name = before if is_named else full.parent.name if full.name == "dags" else full.name
         if name in named:
             raise InvalidSettings(f"Two folders are named {name!r}; write them as NAME=FOLDER.")
         named[name] = folder

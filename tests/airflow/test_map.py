@@ -282,6 +282,12 @@ def no_database(conn_id: str) -> Any:
     return found
 
 
+def test_the_path_of_a_folder_may_hold_the_sign_that_ends_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "team=a" / "dags"
+    folder.mkdir(parents=True)
+    assert command._named([str(folder), f"b={folder}"]) == {"team=a": folder, "b": folder}
+
+
 @pytest.mark.usefixtures("remotes")
 def test_the_exit_code_and_the_output_of_the_command(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
