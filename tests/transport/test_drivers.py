@@ -49,6 +49,7 @@ from astronomer_remote.api.transport import sync_driver as with_requests
 from astronomer_remote.api.transport.async_driver import AsyncDriver, async_driver
 from astronomer_remote.api.transport.network import ca_file_of, proxy_of, tls_context
 from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
+from astronomer_remote.testing import FakeDeployment
 from tests.transport.server import Received, Reply, Server, answering, reply, serving, tunnel
 
 T = TypeVar("T")
@@ -942,6 +943,12 @@ def test_a_certificate_for_another_host_is_refused(run: Run, serve: Any, certifi
     failure = failure_of(run, quick(f"https://localhost:{server.port}", ca_file=certificate.file))
     assert not failure.sent
     assert "Hostname mismatch" in failure.reason
+
+
+def test_a_server_without_tls_is_named(run: Run) -> None:
+    with FakeDeployment() as remote:
+        failure = failure_of(run, quick(remote.url.replace("http://", "https://")))
+    assert failure.reason.startswith("what answers there does not use TLS, so that its URL begins with http://")
 
 
 def test_a_server_that_the_connections_file_vouches_for_is_accepted(

@@ -8,6 +8,7 @@ imports only its own.
 
 from __future__ import annotations
 
+import ssl
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,9 @@ from astronomer_remote import __version__
 from astronomer_remote.api.protocol.flow import Flow, Request, Step, TransportError
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.network import Proxy
+
+NOT_TLS = "WRONG_VERSION_NUMBER"
+"""What OpenSSL calls a reply that does not begin as TLS does."""
 
 LARGEST_BODY = 32 * 1024 * 1024
 """Bytes of any reply that are read at most, whatever its request allows."""
@@ -171,6 +175,8 @@ def _reason(error: Exception, timeouts: tuple[float, float, float], known: Libra
     root = causes[-1]
     if isinstance(root, zlib.error):
         return "the reply's body cannot be unpacked"
+    if isinstance(root, ssl.SSLError) and root.reason == NOT_TLS:
+        return f"what answers there does not use TLS, so that its URL begins with http:// ({NOT_TLS})"
     speaks = isinstance(root, OSError) and not isinstance(root, known.silent)
     return f"{type(root).__name__}: {root}" if speaks else type(root).__name__
 
