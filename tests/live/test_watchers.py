@@ -100,7 +100,13 @@ def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
         login, password = remote.users["admin"]
         faulty = stack.enter_context(Proxy(remote.url, [Rule(AT_RANDOM, share=SHARE)], seed=7))
         many = stack.enter_context(Proxy(remote.url))
-        env = dict(LOCAL)
+        env = {
+            **LOCAL,
+            # How soon DAGs that are no longer in their file are given up, and with them their watchers: each of the
+            # defaults, 50 and 60 s, is counted from a parse, which takes long on a busy machine.
+            "AIRFLOW__DAG_PROCESSOR__STALE_DAG_THRESHOLD": "10",
+            "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "5",
+        }
         for conn_id, proxy in {"faulty": faulty, "many": many}.items():
             fields = {"conn_type": "astronomer", "host": proxy.url, "login": login, "password": password}
             env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
@@ -149,7 +155,7 @@ def test_fifty_watchers_share_one_request_per_poll(bridge: Bridge) -> None:
     # Some may be on their way.
     assert abs(logged - polls - others) <= 2
     bridge.emit(many=7)
-    wait_until(lambda: len(bridge.payloads("many_7")) == 1, bridge.triggerer_logs, timeout=60)
+    wait_until(lambda: len(bridge.payloads("many_7")) == 1, bridge.triggerer_logs, timeout=200)
     assert not bridge.payloads("many_8")
 
 
@@ -194,7 +200,7 @@ def test_the_end_of_a_run_schedules_a_local_dag(bridge: Bridge) -> None:
     assert (payload["state"], payload["conf"]) == ("success", {"of": "a test"})
     assert payload["url"].startswith("http")
     sql = "SELECT count(*) FROM dag_run WHERE dag_id = 'on_runs'"
-    wait_until(lambda: bridge.local.deployment.database.query(sql)[0][0] >= 1, bridge.triggerer_logs, timeout=100)
+    wait_until(lambda: bridge.local.deployment.database.query(sql)[0][0] >= 1, bridge.triggerer_logs, timeout=200)
 
 
 def test_watchers_that_are_removed_stop(bridge: Bridge) -> None:
@@ -202,10 +208,10 @@ def test_watchers_that_are_removed_stop(bridge: Bridge) -> None:
     left = {"exact", "plain", "runs", "many_0"}
     began = time.monotonic()
     wait_until(lambda: bridge.watched().keys() == left, lambda: str(bridge.watched()), timeout=300)
-    wait_until(lambda: bridge.watching() == len(left), lambda: str(bridge.watching()), timeout=60)
+    wait_until(lambda: bridge.watching() == len(left), lambda: str(bridge.watching()), timeout=200)
     print(f"{time.monotonic() - began:.0f} s after its file changed, a DAG's watcher is gone")
     bridge.emit(many=0)
-    wait_until(lambda: bridge.payloads("many_0"), bridge.triggerer_logs, timeout=60)
+    wait_until(lambda: bridge.payloads("many_0"), bridge.triggerer_logs, timeout=200)
     bridge.emit(many=8)
     time.sleep(15)
     assert not bridge.payloads("many_8")
