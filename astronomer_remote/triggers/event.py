@@ -104,6 +104,7 @@ class RemoteEventTrigger(BaseEventTrigger):
                 raise InvalidSettings("local_conn_id needs local_asset, whose events are read there.")
         self._local: RegisteredEvents | None = None
         self._full_reported = False
+        self._began = 0.0
 
     @abstractmethod
     def watched(self) -> dict[str, Any]:
@@ -143,6 +144,8 @@ class RemoteEventTrigger(BaseEventTrigger):
         The cursor is stored after Airflow has registered the events, so none is lost. Those that were registered right
         before a crash are repeated, unless they can be read from the local deployment.
         """
+        # Before anything else: on a busy machine, it may take long until a cursor is stored.
+        self._began = time.time()
         source: EventSource | None = None
         cursor: EventCursor | None = None
         saved = 0.0
@@ -240,7 +243,7 @@ class RemoteEventTrigger(BaseEventTrigger):
             first = EventCursor(seconds_of(self.since))
         else:
             # Rather repeat events than lose some, if it was stored before.
-            first = EventCursor(time.time() - (0.0 if value is None else SECONDS_KEPT), by_local_clock=True)
+            first = EventCursor(self._began - (0.0 if value is None else SECONDS_KEPT), by_local_clock=True)
         # At once, so that a restart before the first event does not skip events.
         await store_state(self, self.cursor_key, first.as_dict())
         self.log.info("Watching for the first time: events since %s", utc_text_of(first.since))

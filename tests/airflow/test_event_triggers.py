@@ -202,6 +202,18 @@ def test_events_that_were_not_registered_are_passed_on_again(shop: FakeDeploymen
     assert numbers(passed_on(trigger(store))) == [0, 1, 2]
 
 
+def test_events_while_the_first_cursor_is_being_stored_count(shop: FakeDeployment) -> None:
+    class Slow(Store):
+        async def aget(self, key: str) -> Any:
+            if not self.values:
+                await asyncio.sleep(2)
+                shop.add_asset_event(URI, {"n": 0})
+                await asyncio.sleep(2)
+            return await super().aget(key)
+
+    assert numbers(passed_on(trigger(Slow(), since=None), until=1)) == [0]
+
+
 @pytest.mark.parametrize("skew", [0, -3600, 3600])
 def test_the_first_start_begins_now_by_the_clock_of_the_remote(start: Start, skew: int) -> None:
     ahead = [skew - 30]
