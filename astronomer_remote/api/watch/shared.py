@@ -89,7 +89,8 @@ class Shared:
             async with async_driver(self._deployment.settings, self._reload) as driver:
                 result = await driver.run(flow)
         except AuthenticationFailed as error:
-            self._refusal, self._refused_at = error, time.monotonic()
+            # A copy has no traceback, which would keep this object alive.
+            self._refusal, self._refused_at = copy.copy(error), time.monotonic()
             raise
         self._refusal = None
         return result
