@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,35 @@ def of_astro(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAstro]:
         yield api
 
 
+@contextmanager
+def hanging(api: FakeAstro) -> Iterator[list[str]]:
+    """Within it, the Astro API does not answer. :return: the URLs that were called."""
+    over, called, answer = threading.Event(), [], api.answer
+
+    def hang(method: str, url: str, *_: Any) -> Any:
+        called.append(url)
+        over.wait(60)
+        return error(503, "later")
+
+    api.answer = hang  # type: ignore[method-assign]
+    try:
+        yield called
+    finally:
+        over.set()
+        api.answer = answer  # type: ignore[method-assign]
+
+
+def test_the_limit_of_the_test_includes_finding_the_deployment(
+    of_astro: FakeAstro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("astronomer_remote.hooks.astronomer.SECONDS_TO_TEST", 1.0)
+    with hanging(of_astro) as called:
+        good, message = AstronomerHook("of_astro").test_connection()
+    assert (good, len(called)) == (False, 1)
+    # Not the connection's read_timeout.
+    assert "the reply did not end within" in message
+
+
 @pytest.mark.parametrize(
     "command",
     [["wait", "d", "r", "--timeout", "1"], ["trigger", "d", "--wait", "--timeout", "1"], ["map", "dags", "--check"]],
@@ -179,25 +209,13 @@ def test_the_limit_of_a_command_includes_finding_the_deployment(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    over = threading.Event()
-    received: list[str] = []
-
-    def hang(method: str, url: str, *_: Any) -> Any:
-        received.append(url)
-        over.wait(60)
-        return error(503, "later")
-
     monkeypatch.setattr("astronomer_remote.cli.map.SECONDS_PER_DEPLOYMENT", 1.0)
-    monkeypatch.setattr(of_astro, "answer", hang)
     monkeypatch.chdir(tmp_path)
     Path("dags").mkdir()
     Path("dags/waits.py").write_text(WAITS)
     arguments = command if command[0] == "map" else [*command, "--conn-id", "of_astro"]
-    try:
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-    finally:
-        over.set()
+    with hanging(of_astro) as received, pytest.raises(SystemExit) as end:
+        main(arguments)
     said = capsys.readouterr().err
     assert end.value.code == 5, said
     assert "No reply from" in said
