@@ -19,6 +19,8 @@ SCHEDULER = "one of two schedulers is killed while 20 trigger"
 SCHEDULER_WAITS = "one of two schedulers is killed while 8 wait"
 REDELIVERED = "Celery delivers the messages of 4 again while they wait (visibility timeout)"
 REDELIVERED_PLAIN = "the same, of 4 `BashOperator` at the same time"
+REDELIVERED_LATE = "Celery delivers them again after `[scheduler] task_queued_timeout`"
+REDELIVERED_LATE_PLAIN = "the same after that, of 4 `BashOperator`"
 REDIS = "Redis is killed while 20 trigger, and loses its messages"
 REDIS_PLAIN = "the same, of 20 `BashOperator` at the same time"
 POSTGRES = "PostgreSQL is killed and started while 20 trigger"
@@ -32,6 +34,8 @@ ROWS = (
     (SCHEDULER_WAITS, SYNC),
     (REDELIVERED, SYNC),
     (REDELIVERED_PLAIN, SYNC),
+    (REDELIVERED_LATE, SYNC),
+    (REDELIVERED_LATE_PLAIN, SYNC),
     (REDIS, DEFERRABLE),
     (REDIS_PLAIN, SYNC),
     (POSTGRES, DEFERRABLE),
