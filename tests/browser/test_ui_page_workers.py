@@ -70,8 +70,9 @@ def test_a_role_without_the_right_to_read_connections_sees_nothing(
 def test_all_processes_together_send_two_requests_a_minute(
     server: Server, remotes: Callable[..., FakeDeployment]
 ) -> None:
-    fake = remotes("warehouse")
-    path = f"{PATH}api/connections/warehouse"
+    # Not that of another test, whose status is still known.
+    fake = remotes("depot")
+    path = f"{PATH}api/connections/depot"
 
     def read(_: int) -> str:
         state: str = server.call("GET", path)["state"]
