@@ -196,6 +196,7 @@ bench: venv ## measure what waits and triggers cost a real remote; needs Postgre
 	$(BIN)/python -m benchmarks.short --version 2.11.2
 	$(BIN)/python -m benchmarks.waiting --version 3.3.2
 	$(BIN)/python -m benchmarks.waiting --version 2.11.2
+	$(BIN)/python -m benchmarks.engine
 
 clean: ## remove everything that make created, including cached environments
 	rm -rf .venv .dev build dist mutants .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
