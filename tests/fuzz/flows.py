@@ -247,6 +247,7 @@ METHODS: dict[str, CheckedFlow] = {
     "clear_dag_run": CheckedFlow(lambda d: d.clear_dag_run("bad", "broken"), _run_is("bad", "broken")),
     "delete_dag_run": CheckedFlow(lambda d: d.delete_dag_run("quick", "done")),
     "list_task_instances": CheckedFlow(lambda d: d.list_task_instances("bad", "broken")),
+    "get_task_log": CheckedFlow(lambda d: d.get_task_log("bad", "broken", "first")),
     "get_xcom": CheckedFlow(lambda d: d.get_xcom("quick", "done", "hello")),
     "get_dag": CheckedFlow(lambda d: d.get_dag("quick")),
     "pause_dag": CheckedFlow(lambda d: d.pause_dag("quick")),
