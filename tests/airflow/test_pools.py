@@ -425,7 +425,7 @@ def test_all_waits_of_a_triggerer_share_one_listing_per_interval(start: Start) -
     remote.add_pool("p", 3, occupied=3)
 
     def deferred(number: int) -> Any:
-        made = sensor(slots=1 + number % 3, deferrable=True, poke_interval=interval)
+        made = sensor(slots=1 + number % 3, deferrable=True, poke_interval=interval, timeout=100)
         with pytest.raises(TaskDeferred) as caught:
             made.execute(local_task(made).context())
         return restored(caught.value.trigger)

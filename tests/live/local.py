@@ -37,7 +37,7 @@ class LocalAirflow:
             if answer.status_code != 500:
                 break
         assert answer.ok, f"{method} {path} → {answer.status_code}: {answer.text[:2000]}"
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def add_connection(self, conn_id: str, **fields: Any) -> None:
         """Add a connection, as a person does with the form."""
