@@ -758,7 +758,9 @@ def test_runs_count_as_short_if_half_of_the_newest_ones_have_ended_soon(
 def test_a_run_of_such_a_dag_is_waited_for_in_the_triggerer(remote: FakeDeployment, more: dict[str, Any]) -> None:
     remote.add_run("quick", "earlier")
     remote.add_dag("quick", stays="running")
-    deferred_by(made := operator(wait_for_completion=True, deferrable=True, **more), local_task(made).context())
+    made = operator(wait_for_completion=True, deferrable=True, **more)
+    deferred = deferred_by(made, local_task(made).context())
+    assert deferred.trigger.serialize()[0].endswith("RemoteWaitTrigger")
 
 
 def test_a_run_that_takes_unusually_long_is_waited_for_in_the_triggerer(

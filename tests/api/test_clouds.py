@@ -142,11 +142,10 @@ def test_a_session_of_mwaa_is_replaced_before_its_cookie_expires(service: Cloud,
     get, pool = remote.deployment.get_pool, Turn("GET /api/v1/pools/p", FOUND)
     cookie = f"other=1; Max-Age=1, session=session-of-the-web-server; {attributes}"
     login = Turn(f"POST {V1_LOGIN}", page(302, set_cookie=cookie, date="Sun, 26 Jul 2026 07:00:00 GMT"))
-    remote.play(get("p"), login, pool)
-    remote.clock.now += seconds - 61
-    remote.play(get("p"), pool)
-    remote.clock.now += 1
-    remote.play(get("p"), login, pool)
+    for later, turns in ((0, [login, pool]), (seconds - 61, [pool]), (1, [login, pool])):
+        remote.clock.now += later
+        assert remote.play(get("p"), *turns).name == "p"
+    assert sum(each.path == V1_LOGIN for each in remote.requests) == 2
 
 
 def test_a_session_that_is_always_refused_is_an_error_after_one_new_one(service: Cloud) -> None:
