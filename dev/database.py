@@ -44,7 +44,7 @@ class Database(Protocol):
     """What both databases offer; each `?` in a statement is a placeholder for an argument."""
 
     def query(self, sql: str, *arguments: object) -> list[Any]:
-        """Run a SELECT and return its rows; dates are text in UTC with a space before the time."""
+        """Run a SELECT and return its rows; dates are text such as "2024-01-05 06:00:00.000000", in UTC."""
         ...
 
     def execute(self, sql: str, *arguments: object) -> None:
@@ -53,6 +53,10 @@ class Database(Protocol):
 
     def columns(self, table: str) -> set[str]:
         """Return the names of a table's columns."""
+        ...
+
+    def dump(self) -> bytes:
+        """Return all that it holds; texts are in there as they are."""
         ...
 
 
@@ -75,6 +79,13 @@ class Sqlite:
     def columns(self, table: str) -> set[str]:
         """Return the names of a table's columns."""
         return {row[0] for row in self.query("SELECT name FROM pragma_table_info(?)", table)}
+
+    def dump(self) -> bytes:
+        """Return a copy of the file that has what is still in the journal, too."""
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, "copy.db")
+            self.execute("VACUUM INTO ?", str(copy))
+            return copy.read_bytes()
 
 
 class ServerError(RuntimeError):
@@ -110,7 +121,7 @@ class Postgres:
         return f"{driver}://{user}@127.0.0.1:{self.port}/{database}"
 
     def query(self, sql: str, *arguments: object, user: str = OWNER, database: str = "airflow") -> list[Any]:
-        """Run a SELECT; each `?` stands for an argument. Dates come as text in UTC, with a space before the time."""
+        """Run a SELECT; each `?` stands for an argument. Dates come as text in UTC, as from SQLite."""
         script = f"SELECT json_agg(row) FROM ({sql}) AS row;"  # noqa: S608  # a program of ours wrote it
         said = self._psql(script, arguments, user, database)
         # As pairs: two columns may have one name.
@@ -124,6 +135,12 @@ class Postgres:
         """Return the names of a table's columns."""
         known = self.query("SELECT column_name FROM information_schema.columns WHERE table_name = ?", table)
         return {row[0] for row in known}
+
+    def dump(self) -> bytes:
+        """Return the rows of all tables; what is binary is written as text as far as it is text."""
+        tables = self.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        copies = "".join(f'COPY "{name}" TO STDOUT;' for (name,) in tables)
+        return self._psql(f"SET bytea_output = escape;{copies}", (), OWNER, "airflow").encode()
 
     def _problem(self) -> str | None:
         """Why it does not answer."""
@@ -239,5 +256,6 @@ def _group(user: str) -> int:
 def _plain(value: Any) -> Any:
     """A date of JSON as SQLite keeps it."""
     if isinstance(value, str) and len(value) > 18 and value[4:5] == value[7:8] == "-" and value[10] == "T":
-        return value.replace("T", " ", 1).removesuffix("+00:00")
+        day, _, parts = value.removesuffix("+00:00").replace("T", " ", 1).partition(".")
+        return f"{day}.{parts:0<6}"
     return value

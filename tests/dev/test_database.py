@@ -21,16 +21,20 @@ def sqlite(folder: Path) -> Iterator[Database]:
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_a_database_seen_from_outside(kind: str, tmp_path: Path) -> None:
     with sqlite(tmp_path) if kind == "sqlite" else postgres() as database:
-        database.execute("CREATE TABLE run (id INTEGER, name TEXT, ended TIMESTAMP)")
-        database.execute("INSERT INTO run VALUES (1, ?, '2026-01-02 03:04:05')", "it's \"?\"; :'a0' \\")
-        database.execute("INSERT INTO run VALUES (2, 'other', NULL)")
+        database.execute("CREATE TABLE run (id INTEGER, name TEXT, ended TIMESTAMP, data BYTEA)")
+        database.execute(
+            "INSERT INTO run VALUES (1, ?, '2026-01-02 03:04:05.000000', ?)", "it's \"?\"; :'a0' \\", "some data"
+        )
+        database.execute("INSERT INTO run VALUES (2, 'other', '2026-01-02 03:04:05.670000', NULL)")
         assert database.query("SELECT name, ended FROM run WHERE id = ?", 1) == [
-            ("it's \"?\"; :'a0' \\", "2026-01-02 03:04:05")
+            ("it's \"?\"; :'a0' \\", "2026-01-02 03:04:05.000000")
         ]
+        assert database.query("SELECT ended FROM run WHERE id = 2") == [("2026-01-02 03:04:05.670000",)]
+        assert all(text in database.dump() for text in (b"other", b"some data", b"2026-01-02"))
         assert database.query("SELECT max(id), count(*) FROM run WHERE name = ? OR id = ?", "other", 1) == [(2, 2)]
         assert database.query("SELECT id, id FROM run ORDER BY id") == [(1, 1), (2, 2)]
         assert database.query("SELECT id FROM run WHERE id > 2") == []
-        assert database.columns("run") == {"id", "name", "ended"}
+        assert database.columns("run") == {"id", "name", "ended", "data"}
         with pytest.raises(Exception, match="no_such_table"):
             database.query("SELECT 1 AS one FROM no_such_table")
 

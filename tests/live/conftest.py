@@ -17,6 +17,7 @@ from dev.missing import Missing
 # Some of these tests run tasks in this process.
 from tests.airflow import home  # noqa: F401
 from tests.live.campaign import USERS, Campaign
+from tests.live.deployments import airflow
 from tests.live.local import LocalAirflow
 from tests.live.plan import LIVE, MATRIX, Pair, Scenario
 from tests.live.remote import RemoteAirflow
@@ -147,7 +148,7 @@ def _remote(pair: Pair) -> Airflow:
     # One of the remotes keeps its configuration to itself.
     shown = str(not pair.smoke)
     env = {"AIRFLOW__WEBSERVER__EXPOSE_CONFIG": shown, "AIRFLOW__API__EXPOSE_CONFIG": shown}
-    return Airflow(pair.remote, name="remote", dags=HERE / "remote_dags", users=USERS, env=env)
+    return airflow(pair.remote, name="remote", dags=HERE / "remote_dags", users=USERS, env=env)
 
 
 def _local(pair: Pair, remote: RemoteAirflow) -> Airflow:
@@ -162,7 +163,7 @@ def _local(pair: Pair, remote: RemoteAirflow) -> Airflow:
         where = quote(remote.url, safe="")
         conn_id = f"AIRFLOW_CONN_REMOTE_{pair.remote.replace('.', '_')}"
         env[conn_id] = f"astronomer://{login}:{password}@{where}"
-    return Airflow(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env)
+    return airflow(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env)
 
 
 @pytest.fixture(scope="session")

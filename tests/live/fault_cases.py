@@ -13,6 +13,7 @@ from dev import faults
 from dev.deployments import Airflow
 from dev.faults import Fault, Rule
 from dev.versions import Release
+from tests.live.deployments import airflow
 from tests.live.tables import ROOT, Results, Table, in_attempt, markdown
 
 PAGE = ROOT / "docs" / "faults.md"
@@ -145,7 +146,7 @@ CASES = (
 def remote(version: str) -> Airflow:
     """A remote whose runs cost nothing, and in which nothing waits."""
     components = [each for each in Release.parse(version).components if each != "triggerer"]
-    return Airflow(version, name="remote", dags=DAGS, components=components)
+    return airflow(version, name="remote", dags=DAGS, components=components)
 
 
 # The table of the documentation

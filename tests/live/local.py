@@ -67,6 +67,13 @@ class LocalAirflow:
         """Read its database."""
         return self.deployment.database.query(sql, *arguments)
 
+    def contents(self) -> dict[str, bytes]:
+        """All that is in its logs and in its database, for a search for secrets: content by name."""
+        home = self.deployment.home
+        logs = [*home.joinpath("logs").rglob("*"), *home.parent.joinpath("logs").rglob("*")]
+        files = {str(path): path.read_bytes() for path in logs if path.is_file()}
+        return {**files, "the database": self.deployment.database.dump()}
+
     def limit_tasks(self, number: int) -> None:
         """
         Let no more tasks be queued or running at a time.

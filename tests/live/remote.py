@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
 import requests
@@ -14,7 +12,7 @@ from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.sync_driver import SyncDriver, configure
 from dev.deployments import Airflow
-from dev.settings import DATABASE_FILE, PASSWORDS_FILE
+from dev.settings import PASSWORDS_FILE
 from tests.live.plan import numbers
 
 T = TypeVar("T")
@@ -48,7 +46,9 @@ class RemoteAirflow:
     def runs(self, part_of_id: str) -> list[RemoteRun]:
         """DAG runs whose run id holds a text."""
         date = "logical_date" if self.version >= (3, 0) else "execution_date"
-        sql = f"SELECT dag_id, run_id, state, {date} FROM dag_run WHERE instr(run_id, ?) ORDER BY run_id"
+        sql = (
+            f"SELECT dag_id, run_id, state, {date} FROM dag_run WHERE replace(run_id, ?, '') <> run_id ORDER BY run_id"
+        )
         return [RemoteRun(*row) for row in self.query(sql, part_of_id)]
 
     def tries(self, run: RemoteRun, task_id: str) -> int:
@@ -157,7 +157,10 @@ class RemoteApi:
         """Run a flow."""
         return self.drivers[role][1].run(flow)
 
-    def execute(self, sql: str, *arguments: object) -> list[tuple[object, ...]]:
-        """Read or write its database."""
-        with closing(sqlite3.connect(self.deployment.home / DATABASE_FILE, timeout=60)) as database, database:
-            return database.execute(sql, arguments).fetchall()
+    def query(self, sql: str, *arguments: object) -> list[Any]:
+        """Read its database."""
+        return self.deployment.database.query(sql, *arguments)
+
+    def execute(self, sql: str, *arguments: object) -> None:
+        """Change its database."""
+        self.deployment.database.execute(sql, *arguments)

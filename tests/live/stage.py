@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dev.deployments import Airflow
 from dev.faults import Rule
 from dev.proxy import Proxy
 from dev.supervisor import descendants
 from dev.versions import Release
+from tests.live.deployments import airflow
 from tests.live.fault_cases import ABOUT_RUNS, TRIGGER, remote
 from tests.live.kill_table import KILLS_TABLE, key
 from tests.live.local import LocalAirflow
@@ -260,19 +261,16 @@ def _is_alive(pid: int) -> bool:
 @contextmanager
 def stage(
     pair: Pair,
-    database: Literal["sqlite", "postgresql"] = "sqlite",
     remote_settings: Mapping[str, str] | None = None,
     **local: Any,
 ) -> Iterator[Stage]:
-    """Both deployments, running; `database` is that of the local one, and `local` has more of its arguments."""
+    """Both deployments, running; `local` has more arguments of the local one."""
     far = remote(pair.remote)
     far.configure(remote_settings or {})
     env = LOCAL | HEARTBEATS[Release.parse(pair.local).generation] | local.pop("env", {})
     with (
         far,
-        Airflow(
-            pair.local, name="local", project=True, dags=HERE / "local_dags", env=env, database=database, **local
-        ) as near,
+        airflow(pair.local, name="local", project=True, dags=HERE / "local_dags", env=env, **local) as near,
         ExitStack() as proxies,
     ):
         yield Stage(near, far, proxies)

@@ -18,6 +18,7 @@ from dev import faults
 from dev.deployments import Airflow
 from dev.faults import Fault, Rule
 from dev.proxy import Proxy
+from tests.live.deployments import airflow
 from tests.live.local import LocalAirflow
 from tests.live.plan import Pair
 from tests.live.remote import RemoteAirflow, RemoteApi
@@ -115,7 +116,7 @@ class Shop:
 @pytest.fixture(scope="module", params=PAIRS, ids=str)
 def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
     with ExitStack() as stack:
-        remote = stack.enter_context(Airflow(request.param.remote, name="remote", dags=HERE / "remote_dags"))
+        remote = stack.enter_context(airflow(request.param.remote, name="remote", dags=HERE / "remote_dags"))
         login, password = remote.users["admin"]
         proxies: dict[str, Proxy] = {}
         env = LOCAL | HEARTBEATS["v1" if request.param.local.startswith("2.") else "v2"]
@@ -136,7 +137,7 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
                 fields["extra"] = {"read_timeout": 300}
             env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
         env["ASSET_CASES"] = json.dumps([*FAULTS])
-        local = Airflow(request.param.local, name="local", project=True, dags=HERE / "asset_dags", env=env)
+        local = airflow(request.param.local, name="local", project=True, dags=HERE / "asset_dags", env=env)
         stack.enter_context(local)
         yield Shop(local, remote, proxies)
 

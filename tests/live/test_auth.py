@@ -12,7 +12,7 @@ import pytest
 from astronomer_remote.api.deployment import Deployment
 from astronomer_remote.api.protocol.flow import Flow
 from dev.deployments import Airflow
-from dev.settings import DATABASE_FILE
+from tests.live.deployments import airflow
 from tests.live.local import LocalAirflow
 from tests.live.oauth import CLIENT, FIRST_SECRET, SECOND_SECRET, Gateway, Issuer, issuer
 from tests.live.remote import RemoteAirflow, RemoteApi
@@ -60,10 +60,10 @@ class Gated:
 @pytest.fixture(scope="module", params=["3.3.2", "2.11.2"])
 def gated(request: pytest.FixtureRequest) -> Iterator[Gated]:
     with ExitStack() as stack:
-        remote = stack.enter_context(Airflow(request.param, name="remote", dags=HERE / "remote_dags"))
+        remote = stack.enter_context(airflow(request.param, name="remote", dags=HERE / "remote_dags"))
         tokens = stack.enter_context(issuer(LIFETIME))
         gateway = stack.enter_context(Gateway(remote, tokens))
-        local = Airflow(LOCAL_VERSION, name="local", project=True, dags=HERE / "auth_dags", env=LOCAL)
+        local = airflow(LOCAL_VERSION, name="local", project=True, dags=HERE / "auth_dags", env=LOCAL)
         yield Gated(stack.enter_context(local), remote, gateway, tokens)
 
 
@@ -104,13 +104,10 @@ def test_fifty_waits_end_well_though_tokens_expire_and_the_secret_is_rotated(gat
 
 
 def test_no_secret_and_no_token_is_in_a_log_or_the_database(gated: Gated) -> None:
-    home = gated.local.deployment.home
     secrets = [each.encode() for each in (FIRST_SECRET, SECOND_SECRET)]
     secrets += [header.removeprefix("Bearer ").encode() for header in gated.gateway.shown]
     assert len(secrets) > 10
-    logs = [*home.joinpath("logs").rglob("*"), *home.parent.joinpath("logs").rglob("*")]
-    files = [path for path in (*logs, *home.glob(f"{DATABASE_FILE}*")) if path.is_file()]
-    assert len(files) > WAITING
-    for path in files:
-        content = path.read_bytes()
-        assert not [secret for secret in secrets if secret in content], path
+    contents = gated.local.contents()
+    assert len(contents) > WAITING
+    for name, content in contents.items():
+        assert not [secret for secret in secrets if secret in content], name

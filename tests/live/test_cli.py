@@ -21,6 +21,7 @@ import pytest
 from jsonschema import validate
 
 from dev.deployments import Airflow
+from tests.live.deployments import airflow
 from tests.live.remote import RemoteAirflow, RemoteRun
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
@@ -144,7 +145,7 @@ class Shell:
 
 @pytest.fixture(scope="module", params=["1.10.15", "2.11.2", "3.3.2"])
 def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
-    with Airflow(request.param, name="cli", dags=DAGS) as deployment:
+    with airflow(request.param, name="cli", dags=DAGS) as deployment:
         deployment.wait_dags(["quick", "failing", "sleeper", "chatty"])
         yield Shell(deployment)
 

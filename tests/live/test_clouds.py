@@ -30,9 +30,9 @@ from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.transport.sync_driver import run_once
 from dev.deployments import Airflow
 from dev.faults import Reply
-from dev.settings import DATABASE_FILE
 from tests.clouds import AIRFLOW_URI, ENVIRONMENT, HOST, IDENTITY, ROLE, Cloud, cloud, write_key
 from tests.internet import Internet, internet
+from tests.live.deployments import airflow
 from tests.live.local import LocalAirflow
 from tests.live.oauth import PAGE, Gateway
 from tests.live.remote import RemoteAirflow, RemoteApi
@@ -166,7 +166,7 @@ class Stage:
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("clouds")
     with ExitStack() as stack:
-        remote = stack.enter_context(Airflow(request.param, name="remote", dags=HERE / "remote_dags"))
+        remote = stack.enter_context(airflow(request.param, name="remote", dags=HERE / "remote_dags"))
         found = stack.enter_context(cloud())
         found.lifetime = LIFETIME
         roles = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -180,7 +180,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         of_airflow = dict.fromkeys((HOST, urlsplit(AIRFLOW_URI).hostname or ""), gateway.url)
         hosts = stack.enter_context(internet({**of_aws, **of_google, **of_airflow}, folder))
         key = write_key(folder / "key.json", TOKEN_URI)
-        local = Airflow(
+        local = airflow(
             LOCAL_VERSION,
             name="local",
             project=True,
@@ -237,15 +237,12 @@ def test_tasks_trigger_wait_and_use_pools_while_tokens_expire_and_are_revoked(st
 
 
 def test_no_secret_and_no_token_is_in_a_log_or_the_database(stage: Stage) -> None:
-    home = stage.local.deployment.home
-    logs = [*home.joinpath("logs").rglob("*"), *home.parent.joinpath("logs").rglob("*")]
-    files = [path for path in (*logs, *home.glob(f"{DATABASE_FILE}*")) if path.is_file()]
+    contents = stage.local.contents()
     known = [secret.encode() for secret in (*stage.gateway.secrets, AWS_KEYS["AWS_SECRET_ACCESS_KEY"])]
-    assert len(files) > WAITING
+    assert len(contents) > WAITING
     assert len(known) > 4
-    for path in files:
-        content = path.read_bytes()
-        assert not [secret for secret in known if secret in content], path
+    for name, content in contents.items():
+        assert not [secret for secret in known if secret in content], name
 
 
 def test_what_is_not_issued_for_the_environment_gets_no_answer(stage: Stage) -> None:

@@ -16,6 +16,7 @@ from astronomer_remote.api.waiting.log_stream import LINES_PER_POLL
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.testing import drive
 from dev.deployments import Airflow
+from tests.live.deployments import airflow
 from tests.live.remote import RemoteApi
 from tests.waiting import RealClock
 
@@ -69,7 +70,7 @@ class Counting(RemoteApi):
 
 @pytest.fixture(scope="module", params=["2.11.2", "3.3.2"])
 def at(request: pytest.FixtureRequest) -> Iterator[Counting]:
-    with Airflow(request.param, name="crowded", dags=DAGS) as deployment:
+    with airflow(request.param, name="crowded", dags=DAGS) as deployment:
         yield Counting(deployment)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.protocol.errors import AccessDenied, DagNotFound, DagRunNotFound, NotSupported
-from dev.deployments import Airflow
+from tests.live.deployments import airflow
 from tests.live.remote import VERSIONS, RemoteApi
 from tests.waiting import wait_until
 
@@ -23,16 +23,16 @@ class DagsOf(RemoteApi):
 
     def is_paused(self, dag_id: str) -> bool:
         """Whether a DAG is paused."""
-        return bool(self.execute("SELECT is_paused FROM dag WHERE dag_id = ?", dag_id)[0][0])
+        return bool(self.query("SELECT is_paused FROM dag WHERE dag_id = ?", dag_id)[0][0])
 
     def state(self, run_id: str) -> str | None:
         """State of a run, `None` if there is none."""
-        found = self.execute("SELECT state FROM dag_run WHERE run_id = ?", run_id)
+        found = self.query("SELECT state FROM dag_run WHERE run_id = ?", run_id)
         return str(found[0][0]) if found else None
 
     def tries(self, run_id: str) -> int:
         """How often the only task of a run was tried; since 2.2."""
-        return int(str(self.execute("SELECT try_number FROM task_instance WHERE run_id = ?", run_id)[0][0]))
+        return int(str(self.query("SELECT try_number FROM task_instance WHERE run_id = ?", run_id)[0][0]))
 
     def make_run(self, dag_id: str, run_id: str, until: str, **conf: Any) -> None:
         """Make a run and wait until it has the given state."""
@@ -46,7 +46,7 @@ class DagsOf(RemoteApi):
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def at(request: pytest.FixtureRequest) -> Iterator[DagsOf]:
-    with Airflow(request.param, name="switches", dags=DAGS) as deployment:
+    with airflow(request.param, name="switches", dags=DAGS) as deployment:
         yield DagsOf(deployment)
 
 
@@ -87,7 +87,7 @@ def test_a_running_run_is_cancelled(at: DagsOf) -> None:
     at.make_run("sleeper", "cancelled", "running", seconds=600)
     # Airflow skips a task that has not begun, and its scheduler may then take the run for a success.
     begun = "SELECT state FROM task_instance WHERE run_id = 'cancelled'"
-    wait_until(lambda: at.execute(begun) == [("running",)], lambda: str(at.execute(begun)))
+    wait_until(lambda: at.query(begun) == [("running",)], lambda: str(at.query(begun)))
     assert at.run(at.remote.cancel_dag_run("sleeper", "cancelled")).state == "failed"
     assert at.state("cancelled") == "failed"
     at.run(at.remote.cancel_dag_run("sleeper", "cancelled"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dev.deployments import Airflow
+from tests.live.deployments import airflow
 from tests.live.local import LocalAirflow
 from tests.live.plan import Pair
 from tests.live.remote import RemoteAirflow
@@ -73,7 +74,7 @@ def deployments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         }
 
     with ExitStack() as stack:
-        remote = Airflow(
+        remote = airflow(
             request.param.remote,
             name="remote",
             dags=DAGS / "remote",
@@ -95,7 +96,7 @@ def deployments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
         env = LOCAL | options("local") | {"AIRFLOW_CONN_ASTRONOMER_DEFAULT": json.dumps(connection)}
         # An API server on SQLite hangs when many tasks start at once.
         env["AIRFLOW__CORE__PARALLELISM"] = "3"
-        local = Airflow(request.param.local, name="local", project=True, dags=DAGS / "local", extras=PROVIDER, env=env)
+        local = airflow(request.param.local, name="local", project=True, dags=DAGS / "local", extras=PROVIDER, env=env)
         stack.enter_context(local)
         yield Deployments(local, remote, files)
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dev.deployments import Airflow
+from tests.live.deployments import airflow
 from tests.live.remote import RemoteAirflow
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
@@ -44,8 +45,8 @@ class Checks:
 @pytest.fixture(scope="module")
 def checks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checks]:
     with (
-        Airflow("2.11.2", name="one", dags=DAGS / "one") as one,
-        Airflow("3.3.2", name="two", dags=DAGS / "two") as two,
+        airflow("2.11.2", name="one", dags=DAGS / "one") as one,
+        airflow("3.3.2", name="two", dags=DAGS / "two") as two,
     ):
         one.wait_dags(["load_sales"])
         two.wait_dags(["publish"])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dev.deployments import Airflow
+from tests.live.deployments import airflow
 from tests.live.local import LocalAirflow
 from tests.live.remote import RemoteAirflow
 from tests.waiting import wait_until
@@ -65,7 +65,7 @@ class Both(NamedTuple):
 @pytest.fixture(scope="module", params=PAIRS, ids="-to-".join)
 def both(request: pytest.FixtureRequest) -> Iterator[Both]:
     local_version, remote_version = request.param
-    with Airflow(remote_version, name="remote", dags=HERE / "remote_dags") as there:
+    with airflow(remote_version, name="remote", dags=HERE / "remote_dags") as there:
         remote = RemoteAirflow(there)
         for name in BORROWERS:
             remote.make_pool(name, 5)
@@ -73,7 +73,7 @@ def both(request: pytest.FixtureRequest) -> Iterator[Both]:
         login, password = there.users["admin"]
         connection = json.dumps({"conn_type": "astronomer", "host": there.url, "login": login, "password": password})
         env = {"AIRFLOW__CORE__PARALLELISM": "8", "AIRFLOW_CONN_REMOTE": connection}
-        with Airflow(local_version, name="local", project=True, dags=HERE / "pool_dags", env=env) as here:
+        with airflow(local_version, name="local", project=True, dags=HERE / "pool_dags", env=env) as here:
             yield Both(LocalAirflow(here), remote)
 
 

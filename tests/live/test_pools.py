@@ -38,7 +38,7 @@ class PoolsOf(RemoteApi):
     def rows(self) -> dict[str, tuple[Any, ...]]:
         """Its pools, as its database has them."""
         more = ", include_deferred" if self.version >= (2, 7) else ""
-        found = self.execute(f"SELECT pool, slots, description{more} FROM slot_pool")
+        found = self.query(f"SELECT pool, slots, description{more} FROM slot_pool")
         return {name: (slots, description or "", bool(rest and rest[0])) for name, slots, description, *rest in found}
 
     def sizes(self) -> dict[str, int]:
@@ -50,7 +50,8 @@ class PoolsOf(RemoteApi):
         self.execute("DELETE FROM task_instance WHERE task_id = 'occupant'")
         if state is None:
             return
-        columns = {row[1]: (row[2], row[3], row[4]) for row in self.execute("PRAGMA table_info(task_instance)")}
+        known_columns = self.query("SELECT name, \"notnull\", dflt_value FROM pragma_table_info('task_instance')")
+        columns = {name: (needed, default) for name, needed, default in known_columns}
         known: dict[str, Any] = {
             "id": "01900000000070008000000000000001",
             "task_id": "occupant",
@@ -62,7 +63,7 @@ class PoolsOf(RemoteApi):
             "pool_slots": 2,
             "state": state,
         }
-        usual = {name: "0" for name, (kind, needed, default) in columns.items() if needed and default is None}
+        usual = {name: "0" for name, (needed, default) in columns.items() if needed and default is None}
         values = {**usual, **{name: value for name, value in known.items() if name in columns}}
         names = ", ".join(values)
         self.execute(f"INSERT INTO task_instance ({names}) VALUES ({', '.join('?' * len(values))})", *values.values())

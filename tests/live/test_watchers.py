@@ -18,6 +18,7 @@ import pytest
 from dev.deployments import Airflow
 from dev.faults import AT_RANDOM, Rule
 from dev.proxy import Proxy
+from tests.live.deployments import airflow
 from tests.live.local import LocalAirflow
 from tests.live.remote import RemoteAirflow, RemoteApi
 from tests.live.stage import LOCAL
@@ -96,7 +97,7 @@ class Bridge:
 def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
     local_version, remote_version = request.param
     with ExitStack() as stack:
-        remote = stack.enter_context(Airflow(remote_version, name="remote", dags=HERE / "remote_dags"))
+        remote = stack.enter_context(airflow(remote_version, name="remote", dags=HERE / "remote_dags"))
         login, password = remote.users["admin"]
         faulty = stack.enter_context(Proxy(remote.url, [Rule(AT_RANDOM, share=SHARE)], seed=7))
         many = stack.enter_context(Proxy(remote.url))
@@ -108,7 +109,7 @@ def bridge(request: pytest.FixtureRequest) -> Iterator[Bridge]:
         for conn_id, proxy in {"faulty": faulty, "many": many}.items():
             fields = {"conn_type": "astronomer", "host": proxy.url, "login": login, "password": password}
             env[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
-        local = Airflow(local_version, name="local", project=True, dags=HERE / "watcher_dags", env=env)
+        local = airflow(local_version, name="local", project=True, dags=HERE / "watcher_dags", env=env)
         stack.enter_context(local)
         local.start_component("triggerer-2")
         bridge = Bridge(local, remote, faulty, many)
