@@ -121,11 +121,11 @@ class Postgres:
         return f"{driver}://{user}@127.0.0.1:{self.port}/{database}"
 
     def query(self, sql: str, *arguments: object, user: str = OWNER, database: str = "airflow") -> list[Any]:
-        """Run a SELECT; each `?` stands for an argument. Dates come as text in UTC, as from SQLite."""
+        """Run a SELECT; each `?` stands for an argument. Dates and JSON come as text, as from SQLite."""
         script = f"SELECT json_agg(row) FROM ({sql}) AS row;"  # noqa: S608  # a program of ours wrote it
         said = self._psql(script, arguments, user, database)
-        # As pairs: two columns may have one name.
-        return json.loads(said, object_pairs_hook=lambda pairs: tuple(_plain(value) for _, value in pairs)) or []
+        rows: list[_Row] = json.loads(said, object_pairs_hook=_Row) or []
+        return [tuple(map(_plain, row.values_in_order)) for row in rows]
 
     def execute(self, sql: str, *arguments: object, user: str = OWNER, database: str = "airflow") -> None:
         """Run any statement; each `?` stands for an argument."""
@@ -253,8 +253,18 @@ def _group(user: str) -> int:
     return pwd.getpwnam(user).pw_gid
 
 
+class _Row(dict[str, Any]):
+    """A row, or an object in a column. Two columns may have one name."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.values_in_order = [value for _, value in pairs]
+
+
 def _plain(value: Any) -> Any:
-    """A date of JSON as SQLite keeps it."""
+    """A date, or what is JSON in the database, as SQLite keeps it."""
+    if isinstance(value, (dict, list)):
+        return json.dumps(value)
     if isinstance(value, str) and len(value) > 18 and value[4:5] == value[7:8] == "-" and value[10] == "T":
         day, _, parts = value.removesuffix("+00:00").replace("T", " ", 1).partition(".")
         return f"{day}.{parts:0<6}"

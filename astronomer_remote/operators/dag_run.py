@@ -16,6 +16,7 @@ from astronomer_remote.api.protocol.models import DagRun, TriggerIntent
 from astronomer_remote.api.runs.runs import ON_RETRY, IfExists, Triggered
 from astronomer_remote.api.waiting.log_stream import log_sink
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
+from astronomer_remote.api.waiting.waiter import SECONDS_FOR_FIRST_POLL
 from astronomer_remote.arguments import (
     DAG_RUN_STATES,
     Readers,
@@ -65,6 +66,9 @@ __all__ = ["RemoteTriggerDagRunOperator"]
 
 SECONDS_IN_WORKER = 20.0
 """How long a deferrable task waits in its worker at most, if the runs of its DAG usually are short."""
+
+SECONDS_IN_WORKER_IN_OUTAGE = SECONDS_FOR_FIRST_POLL + 5
+"""The same if the remote does not answer: longer than the wait tries its first poll, after which it ends itself."""
 
 FIRST_PAUSE = 1.0
 """Seconds between the first polls in a worker: ``poke_interval`` is chosen with long runs in mind, and many are short.
@@ -400,6 +404,7 @@ class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
         limit = self._limit()
         deadline = None if limit is None else began(context) + limit
         if self.deferrable and not status:
+            publish_try(context["ti"])
             result = None if resumed else self._wait_briefly(run, target, deadline)
             if result:
                 return self._conclude(result, context)
@@ -410,7 +415,6 @@ class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
                 deadline=deadline,
                 cancel_on_kill=self.cancel_on_kill,
             )
-            publish_try(context["ti"])
             self.wait_in_triggerer(trigger, context, "execute_complete", run_id=run.run_id, dag_id=run.dag_id)
         waited = self.hook.run_flow(
             lambda deployment: deployment.poller.wait(
@@ -429,24 +433,25 @@ class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
 
         :return: ``None`` if the task is to be deferred.
         """
-        if target.stream:
-            # The triggerer would copy all lines again.
+        # The triggerer would copy all lines of a log again.
+        if target.stream or not self.hook.run_flow(
+            lambda deployment: deployment.runs.is_probably_short(run, SECONDS_TO_SETTLE),
+            total_seconds=SECONDS_IN_WORKER,
+        ):
             return None
-
-        def flow(deployment: Deployment) -> Flow[WaitResult | None]:
-            if not (yield from deployment.runs.are_usually_short(run, SECONDS_TO_SETTLE)):
-                return None
-            limit = time.time() + SECONDS_IN_WORKER
-            result = yield from deployment.poller.wait(
+        limit = time.time() + SECONDS_IN_WORKER
+        result = self.hook.run_flow(
+            lambda deployment: deployment.poller.wait(
                 target,
                 poke_interval=self.poke_interval,
                 deadline=limit if deadline is None else min(limit, deadline),
                 on_line=log_sink(self.log),
                 first_pause=FIRST_PAUSE,
-            )
-            return None if result.status is WaitStatus.TIMEOUT else result
-
-        return self.hook.run_flow(flow)
+            ),
+            total_seconds=SECONDS_IN_WORKER_IN_OUTAGE,
+        )
+        overdue = deadline is not None and deadline <= time.time()
+        return result if overdue or result.status is not WaitStatus.TIMEOUT else None
 
     def execute_complete(
         self, context: Context, event: Any, run_id: str | None = None, dag_id: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -25,6 +26,9 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
+from astronomer_remote.api.runs.poll import Poller
+from astronomer_remote.api.runs.runs import Runs
+from astronomer_remote.api.waiting import waiter
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.compat import AIRFLOW_3, NOTSET, RUN_TRY, LocalState, state_of_try
 from astronomer_remote.exceptions import (
@@ -754,13 +758,65 @@ def test_runs_count_as_short_if_half_of_the_newest_ones_have_ended_soon(
         assert made.execute(context)["state"] == "success"
 
 
-@pytest.mark.parametrize("more", [{"stream_logs": ["load"]}, {"wait_timeout": 0.1}])
-def test_a_run_of_such_a_dag_is_waited_for_in_the_triggerer(remote: FakeDeployment, more: dict[str, Any]) -> None:
+@pytest.mark.parametrize("more", [{"stream_logs": ["load"]}, {"run_after": datetime(2099, 1, 1, tzinfo=timezone.utc)}])
+def test_a_run_of_such_a_dag_is_waited_for_in_the_triggerer(
+    remote: FakeDeployment, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "run_after" in more and remote.version < "3":
+        pytest.skip("its runs are not planned for later")
+    monkeypatch.setattr(Poller, "wait", lambda *_, **__: pytest.fail("it waited in the worker"))
     remote.add_run("quick", "earlier")
     remote.add_dag("quick", stays="running")
     made = operator(wait_for_completion=True, deferrable=True, **more)
     deferred = deferred_by(made, local_task(made).context())
     assert deferred.trigger.serialize()[0].endswith("RemoteWaitTrigger")
+
+
+def test_a_wait_in_the_worker_that_takes_too_long_cancels_the_run_at_once(remote: FakeDeployment) -> None:
+    remote.add_run("quick", "earlier")
+    remote.add_dag("quick", stays="running")
+    made = operator(wait_for_completion=True, deferrable=True, wait_timeout=0.1)
+    with pytest.raises(WaitTimeout, match=r"did not end within 0\.1 s"):
+        made.execute(local_task(made).context())
+    assert [run["state"] for run in remote.runs("quick")] == ["success", "failed"]
+
+
+def test_a_remote_that_does_not_answer_does_not_hold_the_worker_up(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dag_run, "SECONDS_IN_WORKER_IN_OUTAGE", 1.0)
+    monkeypatch.setattr(dag_run, "SECONDS_IN_WORKER", 0.5)
+    monkeypatch.setattr(waiter, "SECONDS_FOR_FIRST_POLL", 0.5)
+    remote.add_run("quick", "earlier")
+    remote.add_dag("quick", stays="running")
+    made = operator(wait_for_completion=True, deferrable=True)
+    context = local_task(made).context()
+    is_short = Runs.is_probably_short
+
+    def then_fails(runs: Runs, *given: Any) -> Any:
+        short = yield from is_short(runs, *given)
+        remote.disturb(times=1000)
+        return short
+
+    monkeypatch.setattr(Runs, "is_probably_short", then_fails)
+    began = time.monotonic()
+    deferred_by(made, context)
+    assert time.monotonic() - began < 10
+    assert [run["state"] for run in remote.runs("quick")] == ["success", "running"]
+
+
+@pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 shows the try to triggers")
+def test_the_try_is_known_while_the_task_waits_in_its_worker(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = operator(wait_for_completion=True, deferrable=True)
+    task = local_task(made, try_number=3)
+    known: list[Any] = []
+    monkeypatch.setattr(
+        RemoteTriggerDagRunOperator, "_wait_briefly", lambda *_: known.append(task.xcoms.get("remote_run_try"))
+    )
+    deferred_by(made, task.context())
+    assert known == [3]
 
 
 def test_a_run_that_takes_unusually_long_is_waited_for_in_the_triggerer(

@@ -1000,7 +1000,7 @@ def test_a_dag_without_runs_has_no_newest_one(version: str) -> None:
         ((), False),
     ],
 )
-def test_runs_are_usually_short_if_at_least_half_of_the_others_were(
+def test_runs_is_probably_short_if_at_least_half_of_the_others_were(
     seconds: tuple[float | None, ...], short: bool
 ) -> None:
     remote, speech = meet(V2)
@@ -1008,18 +1008,34 @@ def test_runs_are_usually_short_if_at_least_half_of_the_others_were(
     ends = [each and utc_text_of(parse_date(start).timestamp() + each) for each in seconds]
     runs = [speech.run(f"r{number}", start_date=start, end_date=end) for number, end in enumerate(ends)]
     listing = Turn(speech.newest(clock=remote.clock).expected, runs_body(speech, speech.run(), *runs))
-    assert remote.play(remote.deployment.runs.are_usually_short(DagRun("d", "r"), 15), listing) is short
+    assert remote.play(remote.deployment.runs.is_probably_short(DagRun("d", "r"), 15), listing) is short
+
+
+@pytest.mark.parametrize("ago", [14, 16])
+def test_a_run_that_has_taken_longer_already_is_not_short(ago: float) -> None:
+    remote, speech = meet(V2)
+    run = DagRun("d", "r", start_date=utc_text_of(remote.clock.now - ago))
+    earlier = speech.run("earlier", start_date="2026-11-21T07:00:00Z", end_date="2026-11-21T07:00:01Z")
+    listing = [Turn(speech.newest(clock=remote.clock).expected, runs_body(speech, earlier))]
+    found = remote.play(remote.deployment.runs.is_probably_short(run, 15), *(listing if ago < 15 else []))
+    assert found is (ago < 15)
+
+
+def test_a_run_that_is_planned_for_later_is_not_short() -> None:
+    remote, _ = meet(V2)
+    run = DagRun("d", "r", run_after=utc_text_of(remote.clock.now + 5))
+    assert remote.play(remote.deployment.runs.is_probably_short(run, 15)) is False
 
 
 def test_runs_do_not_count_as_short_if_the_remote_does_not_list_them() -> None:
     remote, speech = meet(V2)
     listing = Turn(speech.newest(clock=remote.clock).expected, answer(403, {"detail": "Forbidden"}))
-    assert remote.play(remote.deployment.runs.are_usually_short(DagRun("d", "r"), 15), listing) is False
+    assert remote.play(remote.deployment.runs.is_probably_short(DagRun("d", "r"), 15), listing) is False
 
 
 def test_airflow_1_10_does_not_show_how_long_runs_took() -> None:
     remote, _ = meet(EXPERIMENTAL)
-    assert remote.play(remote.deployment.runs.are_usually_short(DagRun("d", "r"), 15)) is False
+    assert remote.play(remote.deployment.runs.is_probably_short(DagRun("d", "r"), 15)) is False
 
 
 def test_all_runs_are_listed_page_by_page() -> None:

@@ -35,6 +35,10 @@ def test_a_database_seen_from_outside(kind: str, tmp_path: Path) -> None:
         assert database.query("SELECT id, id FROM run ORDER BY id") == [(1, 1), (2, 2)]
         assert database.query("SELECT id FROM run WHERE id > 2") == []
         assert database.columns("run") == {"id", "name", "ended", "data"}
+        database.execute("CREATE TABLE event (extra JSON, seen BOOLEAN)")
+        database.execute("INSERT INTO event VALUES (?, ?)", '{"rows": [1, {"at": null}]}', 0)
+        assert database.query("SELECT extra FROM event") == [('{"rows": [1, {"at": null}]}',)]
+        assert database.query("SELECT seen FROM event")[0][0] in (0, False)
         with pytest.raises(Exception, match="no_such_table"):
             database.query("SELECT 1 AS one FROM no_such_table")
 

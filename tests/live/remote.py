@@ -72,11 +72,10 @@ class RemoteAirflow:
 
     def make_pool(self, name: str, slots: int) -> None:
         """Create or resize a pool, as another user."""
-        more = ", include_deferred" if self.version >= (2, 7) else ""
         if self.slots(name) is None:
-            self._execute(
-                f"INSERT INTO slot_pool (pool, slots{more}) VALUES (?, ?{', 0' if more else ''})", name, slots
-            )
+            values = {"pool": name, "slots": slots, **({"include_deferred": 0} if self.version >= (2, 7) else {})}
+            marks = ", ".join("?" * len(values))
+            self._execute(f"INSERT INTO slot_pool ({', '.join(values)}) VALUES ({marks})", *values.values())
         else:
             self._execute("UPDATE slot_pool SET slots = ? WHERE pool = ?", slots, name)
 

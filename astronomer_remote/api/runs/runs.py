@@ -369,20 +369,23 @@ class Runs:
         return None
 
     @one_retry_budget
-    def are_usually_short(self, run: DagRun, seconds: float) -> Flow[bool]:
+    def is_probably_short(self, run: DagRun, seconds: float) -> Flow[bool]:
         """
-        Whether the runs of a DAG usually take at most so many seconds: at least half of its newest ones did.
+        Whether a run will probably take at most so many seconds: at least half of the newest ones of its DAG did.
 
-        One that has not ended counts as longer. ``False`` also if the remote does not show it.
+        One of them that has not ended counts as longer. ``False`` also if the run is planned for later, has taken
+        longer already, or if the remote does not show the others.
 
-        :param run: the newest run, which does not count.
+        :param run: a run that has not ended.
         """
         dialect = yield from self._client.dialect()
-        if not dialect.lists_ended_runs:
+        now = self._client.remote_clock()
+        takes_longer = run.start_date is not None and now - seconds_of(run.start_date) > seconds
+        if not dialect.lists_ended_runs or takes_longer or _is_planned(run, now + SECONDS_OF_AGREEMENT):
             return False
-        now = self._client.remote_clock() + SECONDS_PLANNED
         try:
-            page = yield from self._newest_ones(run.dag_id, dialect, now, FIRST_PAGE, 0, bare=True)
+            newest = self._newest_ones(run.dag_id, dialect, now + SECONDS_PLANNED, FIRST_PAGE, 0, bare=True)
+            page = yield from newest
         except RemoteError as error:
             log.debug("Could not read how long runs of DAG %s take: %s", run.dag_id, error)
             return False
