@@ -31,6 +31,7 @@ from dev.settings import (
     Place,
     Users,
     celery_settings,
+    server_settings,
     settings,
     with_long_timeouts,
 )
@@ -246,7 +247,8 @@ class Airflow:
         self._check_not_stopped()
         if self._on_server:
             self._server = self._resources.enter_context(postgres(template=template / SERVER_DATA))
-            self._overrides[DATABASE_VARIABLE] = self._server.dsn(driver="postgresql+psycopg2")
+            address = {DATABASE_VARIABLE: self._server.dsn(driver="postgresql+psycopg2")}
+            self._overrides = server_settings() | self._overrides | address
         if self._by_celery:
             self._broker = self._resources.enter_context(redis(durable=self._durable_broker))
             self._overrides = celery_settings(self._broker.url) | self._overrides

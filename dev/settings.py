@@ -200,6 +200,11 @@ def _airflow_3(place: Place, users: Users, auth_manager: str | None) -> dict[str
     }
 
 
+def server_settings() -> dict[str, str]:
+    """Return the variables that a database server, which has row locks, takes back to Airflow's defaults."""
+    return {"AIRFLOW__SCHEDULER__SCHEDULE_AFTER_TASK_EXECUTION": "True"}
+
+
 def celery_settings(broker: str) -> dict[str, str]:
     """Return the variables that replace the LocalExecutor by the CeleryExecutor; results are kept in the database."""
     options = {
