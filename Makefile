@@ -135,7 +135,7 @@ cli: venv ## call the command from a shell, for real deployments of Airflow 1.10
 fuzz: venv ## run every operation and task with randomly changed replies; FUZZ_CASES, FUZZ_SEED
 	$(BIN)/python -m pytest -rP -m fuzz $(PARALLEL) tests/fuzz --fuzz-cases $(FUZZ_CASES) --fuzz-seed $(FUZZ_SEED) $(PYTEST_ARGS)
 
-hostile: venv ## run with a malicious remote, and suspend workers and triggerers; needs PostgreSQL
+hostile: venv ## run with a malicious remote, and suspend workers and triggerers
 	$(BIN)/python $(PYTEST) -m 'live and not matrix' $(HOSTILE:%=tests/live/%)
 
 engine: venv ## end workers, triggerers, schedulers, Redis and PostgreSQL of a deployment with Celery; delay an executor

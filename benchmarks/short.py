@@ -2,7 +2,7 @@
 How long waits for short runs take: ``python -m benchmarks.short``.
 
 One real deployment, which calls itself through a connection. In each round, our operator and ``TriggerDagRunOperator``
-trigger a run of three seconds at the same time and wait for it, first in the triggerer, then in the worker.
+trigger a run of three seconds at the same time and wait for it, first with ``deferrable=True``, then without.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class LocalAirflow:
             self._session.auth = (login, password)
 
     def request(self, method: str, path: str, json: Any = None, **params: Any) -> Any:
-        """Send a request to its API, again if SQLite was locked."""
+        """Send a request to its API, again if its database was locked, as SQLite can be."""
         for _ in range(5):
             answer = self._session.request(method, self._base + path, json=json, params=params, timeout=120)
             if answer.status_code != 500:

@@ -158,7 +158,7 @@ def test_whatever_the_request_meets_there_is_one_event_or_run(shop: Shop, kind: 
     else:
         assert shop.materialized(case) == [shop.returned(dag_id)]
     posts = [each for each in proxy.passed if each.method == "POST" and re.search(path, each.target)]
-    # SQLite makes a remote answer with 500 after five seconds if others write to its database all that time.
+    # Without PostgreSQL here, a remote answers with 500 if others write to its database for five seconds.
     locked = [each for each in posts if each.remote_status == 500]
     assert len([each for each in posts if each.forwarded]) == 1 + len(locked), posts
     # The fault happened.

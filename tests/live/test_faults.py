@@ -81,7 +81,7 @@ def test_one_intent_makes_one_run_whatever_goes_wrong(cells: Cells, case: Case, 
     seen: WaitResult = cells.outcomes[case.name, mode]
     (run,) = cells.intents.runs(seen)
     assert (seen.state, run.run_id, run.state) == ("success", seen.run_id, "success"), seen
-    # A request that a small remote on SQLite fails by itself is retried, and each attempt sends one more.
+    # A request that a remote on SQLite fails by itself is retried, and each attempt sends one more.
     # Where the timeout is short, it may still be processing the request when the run is looked up.
     more = seen.spoiled + seen.attempts - 1 + case.impatient
     assert 0 <= seen.sent - case.sent <= more, seen

@@ -94,7 +94,7 @@ def deployments(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
             "extra": {"openlineage_namespace": "remote"},
         }
         env = LOCAL | options("local") | {"AIRFLOW_CONN_ASTRONOMER_DEFAULT": json.dumps(connection)}
-        # An API server on SQLite hangs when many tasks start at once.
+        # Without PostgreSQL here, an API server hangs when many tasks start at once.
         env["AIRFLOW__CORE__PARALLELISM"] = "3"
         local = airflow(request.param.local, name="local", project=True, dags=DAGS / "local", extras=PROVIDER, env=env)
         stack.enter_context(local)

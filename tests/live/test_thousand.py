@@ -56,7 +56,7 @@ def test_a_thousand_tasks_wait_for_about_one_request_per_interval_and_end(both: 
         (waiting,) = on.start(("thousand", DEFERRABLE))
         waiting.until({"deferred": NUMBER}, [waiting.remote_state] * NUMBER, timeout=1500)
         account.close()
-        # A request that a small remote on SQLite fails by itself is retried.
+        # A request that a busy remote fails by itself is retried.
         assert NUMBER <= account.facts["triggers"] <= 1.2 * NUMBER
         waits_quietly(account)
         ends_well(waiting, account)

@@ -47,8 +47,9 @@ with DAG("side_by_side", schedule=None, **{**OPTIONS, "max_active_runs": 1}) as 
     for ours in pairs[0]:
         ours >> pairs[1]
 
+# With `stream_logs`, ours is deferred in any case.
 with DAG("late_reports", schedule=None, **OPTIONS) as late_reports:
     numbers = [{"number": number} for number in range(AT_ONCE)]
-    options = {"task_id": "", "trigger_dag_id": "new", "wait_for_completion": True, "poke_interval": 1}
-    RemoteTriggerDagRunOperator.partial(**{**options, "task_id": "ours"}, deferrable=True).expand(conf=numbers)
-    TriggerDagRunOperator.partial(**{**options, "task_id": "airflows"}, deferrable=True).expand(conf=numbers)
+    options = {"trigger_dag_id": "new", "wait_for_completion": True, "poke_interval": 1, "deferrable": True}
+    RemoteTriggerDagRunOperator.partial(task_id="ours", stream_logs=["sleep"], **options).expand(conf=numbers)
+    TriggerDagRunOperator.partial(task_id="airflows", **options).expand(conf=numbers)
