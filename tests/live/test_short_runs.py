@@ -14,9 +14,9 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 AT_ONCE = 10
-SECONDS_LATE = (4.0, 12.0)
-"""Longer than the run takes: a task that resumed at once would be running or queued again when the report comes. From
-ten seconds on, Airflow 3 takes the report for one of the resumed task."""
+SECONDS_LATE = (4.0, 8.0)
+"""Longer than the run takes: a task that resumed at once would be running or queued again when the report comes. A busy
+machine adds some seconds, which may not come to more than the 15 s that a wait in the triggerer takes at least."""
 
 
 @pytest.mark.parametrize("seconds", SECONDS_LATE)
@@ -33,9 +33,12 @@ def test_no_wait_is_lost_if_the_executor_reports_late_that_its_worker_has_ended(
         states = Counter(local.query("SELECT task_id, state FROM task_instance WHERE dag_id = 'late_reports'"))
         runs = local.query("SELECT count(*) FROM dag_run WHERE dag_id = 'new' AND run_id LIKE 'remote%'")[0][0]
         logs = [local.log("late_reports", "round_0", "ours", number) for number in range(AT_ONCE)]
-        late = re.findall("Reporting late: .*late_reports.*ours", local.deployment.log("scheduler", 100_000))
+        late = re.findall(
+            "Reporting late: .*dag_id='late_reports', task_id='ours'.*map_index=(\\d+)",
+            local.deployment.log("scheduler", 100_000),
+        )
     deferred = sum("DEFERRED" in log or "deferred" in log for log in logs)
     print(json.dumps({"version": version, "states": {" ".join(key): number for key, number in states.items()}}))
-    # Each task ran twice: until it was deferred, and after that.
-    assert len(late) == 2 * AT_ONCE
+    # That each worker ended with a deferral, at least; the reports after that may come after the end of the local run.
+    assert set(map(int, late)) == set(range(AT_ONCE))
     assert states["ours", "success"] == deferred == runs == AT_ONCE
