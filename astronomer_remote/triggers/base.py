@@ -15,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from astronomer_remote.api.protocol import errors, untrusted
 from astronomer_remote.api.waiting.target import WaitResult
+from astronomer_remote.compat import AIRFLOW_3
 from astronomer_remote.exceptions import BY_NAME, RemoteError, airflow_exceptions
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ MOST_TRACEBACK_LINES = 200
 
 SECONDS_TO_SETTLE = 15.0
 """How long after its start a trigger may send its event at the earliest."""
+
+SECONDS_TO_LOG = 5.0
+"""
+How long after the last line of a remote log a trigger may send its event at the earliest, in Airflow 3.
+
+There, lines and events go through two sockets to the process that writes the logs (``TriggerRunnerSupervisor``). If it
+is busy and reads both at once, it closes the log of the task before it gets to the lines, and writes them to its own.
+"""
 
 
 class RemoteTrigger(BaseTrigger):
@@ -109,7 +118,7 @@ class RemoteTrigger(BaseTrigger):
 
     async def _settle(self, began: float) -> None:
         """
-        Wait until Airflow has recorded the deferral.
+        Wait until Airflow has recorded the deferral, and what was logged.
 
         The executor may report many seconds later that the worker is done with the task. If the scheduler has queued
         the task again by then, it takes the report for one about the new attempt, and fails the task
@@ -120,7 +129,9 @@ class RemoteTrigger(BaseTrigger):
         """
         if getattr(self, "trigger_id", None) is None:  # dag.test() has no executor
             return
-        await asyncio.sleep(max(0.0, began + SECONDS_TO_SETTLE - time.monotonic()))
+        recorded, now = began + SECONDS_TO_SETTLE, time.monotonic()
+        logged = now + SECONDS_TO_LOG if AIRFLOW_3 and self.target.get("stream") else now
+        await asyncio.sleep(max(recorded, logged) - now)
 
 
 def read_event(event: Any) -> WaitResult:

@@ -20,6 +20,7 @@ from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.waiting.target import WaitResult, WaitTarget
 from astronomer_remote.compat import (
+    AIRFLOW_3,
     RUN_TRY,
     TRIGGERS_HAVE_ON_KILL,
     LocalState,
@@ -212,6 +213,23 @@ def test_a_long_wait_is_not_delayed() -> None:
     began = time.monotonic()
     asyncio.run(made._settle(began - 60))
     assert time.monotonic() - began < base.SECONDS_TO_SETTLE / 3
+
+
+@pytest.mark.parametrize(("stream", "least"), [(("load",), 0.5 if AIRFLOW_3 else 0.0), ((), 0.0)])
+def test_the_last_lines_of_a_remote_log_are_written_before_a_wait_ends(
+    monkeypatch: pytest.MonkeyPatch, stream: tuple[str, ...], least: float
+) -> None:
+    monkeypatch.setattr(base, "SECONDS_TO_LOG", 0.5)
+    paused: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", pause)
+    made = trigger(stream=stream)
+    made.trigger_id = 1
+    asyncio.run(made._settle(time.monotonic() - 60))
+    assert paused == [pytest.approx(least, abs=0.01)]
 
 
 def test_a_wait_for_a_pool_lets_airflow_record_the_deferral_too(
