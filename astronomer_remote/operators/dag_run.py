@@ -143,8 +143,8 @@ class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
         failed first, and on which try; it is also in XCom as ``remote_failure``, a dict. It takes a few requests, and
         never changes how the task fails. On 1.10 there is little to read. Added.
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``. If at least half of
-        the newest runs of the DAG took at most 15 s, the task first waits up to 20 s in its worker, unless
-        ``stream_logs`` is set.
+        the newest runs of the DAG took at most 15 s, the task first waits up to 20 s in its worker (35 s if the remote
+        does not answer), unless ``stream_logs`` is set or the run is planned for later.
     :param openlineage_inject_parent_info: whether the run's conf gets the OpenLineage identifiers of this task and of
         its root, as ``openlineage``, default ``True``. Only if the OpenLineage provider, 2.8 or later, is installed and
         enabled here, and the conf names no parent itself. The remote's OpenLineage provider reports them as parent of
