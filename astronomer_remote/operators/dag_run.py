@@ -16,7 +16,6 @@ from astronomer_remote.api.protocol.models import DagRun, TriggerIntent
 from astronomer_remote.api.runs.runs import ON_RETRY, IfExists, Triggered
 from astronomer_remote.api.waiting.log_stream import log_sink
 from astronomer_remote.api.waiting.target import Snapshot, WaitResult, WaitStatus, WaitTarget, evaluate
-from astronomer_remote.api.waiting.waiter import SECONDS_FOR_FIRST_POLL
 from astronomer_remote.arguments import (
     DAG_RUN_STATES,
     Readers,
@@ -48,7 +47,13 @@ from astronomer_remote.compat import (
     was_stopped_by_a_person,
 )
 from astronomer_remote.dependencies import DAG, TASK, Dependency
-from astronomer_remote.exceptions import DagRunAlreadyExists, RemoteError, WaitTimeout, airflow_exceptions
+from astronomer_remote.exceptions import (
+    DagRunAlreadyExists,
+    RemoteError,
+    TransientError,
+    WaitTimeout,
+    airflow_exceptions,
+)
 from astronomer_remote.links import RemoteDagRunLink, publish_run, publish_state
 from astronomer_remote.operators import lineage, trigger_loops
 from astronomer_remote.operators.base import RemoteOperator, began, check_failure_log_lines, one_of, run_failed
@@ -67,8 +72,8 @@ __all__ = ["RemoteTriggerDagRunOperator"]
 SECONDS_IN_WORKER = 20.0
 """How long a deferrable task waits in its worker at most, if the runs of its DAG usually are short."""
 
-SECONDS_IN_WORKER_IN_OUTAGE = SECONDS_FOR_FIRST_POLL + 5
-"""The same if the remote does not answer: longer than the wait tries its first poll, after which it ends itself."""
+SECONDS_FOR_LAST_POLL = 5.0
+"""How long its last poll may take then: a remote that does not answer does not hold the worker up."""
 
 FIRST_PAUSE = 1.0
 """Seconds between the first polls in a worker: ``poke_interval`` is chosen with long runs in mind, and many are short.
@@ -143,7 +148,7 @@ class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
         failed first, and on which try; it is also in XCom as ``remote_failure``, a dict. It takes a few requests, and
         never changes how the task fails. On 1.10 there is little to read. Added.
     :param deferrable: whether to wait in the triggerer, default ``[operators] default_deferrable``. If at least half of
-        the newest runs of the DAG took at most 15 s, the task first waits up to 20 s in its worker (35 s if the remote
+        the newest runs of the DAG took at most 15 s, the task first waits up to 20 s in its worker (25 s if the remote
         does not answer), unless ``stream_logs`` is set or the run is planned for later.
     :param openlineage_inject_parent_info: whether the run's conf gets the OpenLineage identifiers of this task and of
         its root, as ``openlineage``, default ``True``. Only if the OpenLineage provider, 2.8 or later, is installed and
@@ -433,25 +438,32 @@ class RemoteTriggerDagRunOperator(lineage.ReportsRemoteJobs, RemoteOperator):
 
         :return: ``None`` if the task is to be deferred.
         """
-        # The triggerer would copy all lines of a log again.
-        if target.stream or not self.hook.run_flow(
-            lambda deployment: deployment.runs.is_probably_short(run, SECONDS_TO_SETTLE),
-            total_seconds=SECONDS_IN_WORKER,
-        ):
+        if target.stream:
+            # The triggerer would copy all lines again.
             return None
         limit = time.time() + SECONDS_IN_WORKER
-        result = self.hook.run_flow(
-            lambda deployment: deployment.poller.wait(
-                target,
-                poke_interval=self.poke_interval,
-                deadline=limit if deadline is None else min(limit, deadline),
-                on_line=log_sink(self.log),
-                first_pause=FIRST_PAUSE,
-            ),
-            total_seconds=SECONDS_IN_WORKER_IN_OUTAGE,
-        )
-        overdue = deadline is not None and deadline <= time.time()
-        return result if overdue or result.status is not WaitStatus.TIMEOUT else None
+
+        def flow(deployment: Deployment) -> Flow[WaitResult | None]:
+            if not (yield from deployment.runs.is_probably_short(run, SECONDS_TO_SETTLE)):
+                return None
+            return (
+                yield from deployment.poller.wait(
+                    target,
+                    poke_interval=self.poke_interval,
+                    deadline=limit if deadline is None else min(limit, deadline),
+                    on_line=log_sink(self.log),
+                    first_pause=FIRST_PAUSE,
+                )
+            )
+
+        try:
+            result = self.hook.run_flow(flow, total_seconds=SECONDS_IN_WORKER + SECONDS_FOR_LAST_POLL)
+        except TransientError as error:
+            self.log.warning("Could not wait for the run in the worker, the triggerer will: %s", error)
+            return None
+        is_over = result is not None and result.status is not WaitStatus.TIMEOUT
+        is_overdue = deadline is not None and deadline <= time.time()
+        return result if is_over or is_overdue else None
 
     def execute_complete(
         self, context: Context, event: Any, run_id: str | None = None, dag_id: str | None = None

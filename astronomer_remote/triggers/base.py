@@ -14,7 +14,7 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from astronomer_remote.api.protocol import errors, untrusted
-from astronomer_remote.api.waiting.target import WaitResult
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.compat import AIRFLOW_3
 from astronomer_remote.exceptions import BY_NAME, RemoteError, airflow_exceptions
 
@@ -29,7 +29,7 @@ SECONDS_TO_SETTLE = 15.0
 
 SECONDS_TO_LOG = 5.0
 """
-How long after the last line of a remote log a trigger may send its event at the earliest, in Airflow 3.
+How long after the last line of its log a trigger may send its event at the earliest, in Airflow 3.
 
 There, lines and events go through two sockets to the process that writes the logs (``TriggerRunnerSupervisor``). If it
 is busy and reads both at once, it closes the log of the task before it gets to the lines, and writes them to its own.
@@ -84,7 +84,7 @@ class RemoteTrigger(BaseTrigger):
         began = time.monotonic()
         try:
             result = await self._result()
-            await self._settle(began)
+            await self._settle(began, result)
         except asyncio.CancelledError:
             await self.on_cancelled()
             raise
@@ -116,7 +116,7 @@ class RemoteTrigger(BaseTrigger):
             self.log.error("The wait ended with an unexpected error:\n%s", text)  # noqa: TRY400
             return WaitResult.of_error(error, f"Unexpected in the triggerer: {type(error).__name__}: {error}")
 
-    async def _settle(self, began: float) -> None:
+    async def _settle(self, began: float, result: WaitResult) -> None:
         """
         Wait until Airflow has recorded the deferral, and what was logged.
 
@@ -126,11 +126,13 @@ class RemoteTrigger(BaseTrigger):
         may have taken a while.
 
         :param began: when the trigger started, by the monotonic clock.
+        :param result: of the wait. If it succeeded, the last lines of the log do not matter, unless they are copies.
         """
         if getattr(self, "trigger_id", None) is None:  # dag.test() has no executor
             return
         recorded, now = began + SECONDS_TO_SETTLE, time.monotonic()
-        logged = now + SECONDS_TO_LOG if AIRFLOW_3 and self.target.get("stream") else now
+        has_lines = bool(self.target.get("stream")) or result.status in (None, WaitStatus.TIMEOUT)
+        logged = now + SECONDS_TO_LOG if AIRFLOW_3 and has_lines else now
         await asyncio.sleep(max(recorded, logged) - now)
 
 

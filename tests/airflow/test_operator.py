@@ -26,9 +26,9 @@ from airflow.providers.common.compat.sdk import (
 )
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 
+from astronomer_remote.api.protocol.flow import Reload
 from astronomer_remote.api.runs.poll import Poller
 from astronomer_remote.api.runs.runs import Runs
-from astronomer_remote.api.waiting import waiter
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus
 from astronomer_remote.compat import AIRFLOW_3, NOTSET, RUN_TRY, LocalState, state_of_try
 from astronomer_remote.exceptions import (
@@ -41,6 +41,7 @@ from astronomer_remote.exceptions import (
     NotSupported,
     RemoteError,
     UnexpectedReply,
+    Unreachable,
     WaitTimeout,
 )
 from astronomer_remote.hooks.astronomer import AstronomerHook
@@ -784,9 +785,8 @@ def test_a_wait_in_the_worker_that_takes_too_long_cancels_the_run_at_once(remote
 def test_a_remote_that_does_not_answer_does_not_hold_the_worker_up(
     remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dag_run, "SECONDS_IN_WORKER_IN_OUTAGE", 1.0)
+    monkeypatch.setattr(dag_run, "SECONDS_FOR_LAST_POLL", 0.5)
     monkeypatch.setattr(dag_run, "SECONDS_IN_WORKER", 0.5)
-    monkeypatch.setattr(waiter, "SECONDS_FOR_FIRST_POLL", 0.5)
     remote.add_run("quick", "earlier")
     remote.add_dag("quick", stays="running")
     made = operator(wait_for_completion=True, deferrable=True)
@@ -803,6 +803,26 @@ def test_a_remote_that_does_not_answer_does_not_hold_the_worker_up(
     deferred_by(made, context)
     assert time.monotonic() - began < 10
     assert [run["state"] for run in remote.runs("quick")] == ["success", "running"]
+
+
+def test_a_connection_that_cannot_be_read_again_does_not_fail_a_task_that_can_be_deferred(
+    remote: FakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.add_run("quick", "earlier")
+    remote.add_dag("quick", stays="running")
+    made = operator(wait_for_completion=True, deferrable=True)
+    context = local_task(made).context()
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise Unreachable("the Astro API does not answer")
+
+    def read_again(*_: Any) -> Any:
+        monkeypatch.setattr(AstronomerHook, "_parse_settings", fails)
+        yield Reload()
+        pytest.fail("it was read")
+
+    monkeypatch.setattr(Runs, "is_probably_short", read_again)
+    deferred_by(made, context)
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 shows the try to triggers")

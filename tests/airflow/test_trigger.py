@@ -18,7 +18,7 @@ from airflow.models.trigger import Trigger
 
 from astronomer_remote.api.pools.target import PoolTarget
 from astronomer_remote.api.protocol.models import DagRun
-from astronomer_remote.api.waiting.target import WaitResult, WaitTarget
+from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.compat import (
     AIRFLOW_3,
     RUN_TRY,
@@ -211,14 +211,24 @@ def test_a_long_wait_is_not_delayed() -> None:
     made = trigger()
     made.trigger_id = 1
     began = time.monotonic()
-    asyncio.run(made._settle(began - 60))
+    asyncio.run(made._settle(began - 60, WaitResult(WaitStatus.FAILED, "")))
     assert time.monotonic() - began < base.SECONDS_TO_SETTLE / 3
 
 
-@pytest.mark.parametrize(("stream", "least"), [(("load",), 0.5 if AIRFLOW_3 else 0.0), ((), 0.0)])
-def test_the_last_lines_of_a_remote_log_are_written_before_a_wait_ends(
-    monkeypatch: pytest.MonkeyPatch, stream: tuple[str, ...], least: float
+@pytest.mark.parametrize(
+    ("stream", "status", "has_lines"),
+    [
+        (("load",), WaitStatus.SUCCESS, True),
+        ((), WaitStatus.SUCCESS, False),
+        ((), WaitStatus.FAILED, False),
+        ((), WaitStatus.TIMEOUT, True),
+        ((), None, True),
+    ],
+)
+def test_the_last_lines_of_a_log_are_written_before_a_wait_ends(
+    monkeypatch: pytest.MonkeyPatch, stream: tuple[str, ...], status: WaitStatus | None, has_lines: bool
 ) -> None:
+    least = 0.5 if has_lines and AIRFLOW_3 else 0.0
     monkeypatch.setattr(base, "SECONDS_TO_LOG", 0.5)
     paused: list[float] = []
 
@@ -228,7 +238,7 @@ def test_the_last_lines_of_a_remote_log_are_written_before_a_wait_ends(
     monkeypatch.setattr(asyncio, "sleep", pause)
     made = trigger(stream=stream)
     made.trigger_id = 1
-    asyncio.run(made._settle(time.monotonic() - 60))
+    asyncio.run(made._settle(time.monotonic() - 60, WaitResult(status, "")))
     assert paused == [pytest.approx(least, abs=0.01)]
 
 

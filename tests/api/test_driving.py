@@ -44,6 +44,21 @@ def test_a_wait_of_hours_moves_the_clock_only() -> None:
     assert clock.sleeps == [60] * 120
 
 
+def test_a_wait_ends_with_the_time_of_its_caller() -> None:
+    clock = VirtualClock()
+    remote = FakeDeployment(clock=clock)
+    remote.add_dag("d", stays="running")
+    remote.add_run("d", "r", state="running")
+    began, late = clock(), TransportError("the time for it is over", sent=False, out_of_time=True)
+    flow = remote.deployment().poller.wait(WaitTarget("d", run_id="r"), poke_interval=60, deadline=began + 7200)
+
+    def answer(request: Request) -> Response | TransportError:
+        return late if clock() - began > 600 else remote.handle(request)
+
+    assert drive(flow, answer, clock=clock).status is WaitStatus.TIMEOUT
+    assert clock() - began < 1000
+
+
 @pytest.mark.parametrize(("login", "error"), [({}, NotFound), ({"password": "wrong"}, AuthenticationFailed)])
 def test_its_logins_are_checked(login: dict[str, str], error: type[Exception]) -> None:
     remote = FakeDeployment("2.11.2")

@@ -46,10 +46,8 @@ class RemoteAirflow:
     def runs(self, part_of_id: str) -> list[RemoteRun]:
         """DAG runs whose run id holds a text."""
         date = "logical_date" if self.version >= (3, 0) else "execution_date"
-        sql = (
-            f"SELECT dag_id, run_id, state, {date} FROM dag_run WHERE replace(run_id, ?, '') <> run_id ORDER BY run_id"
-        )
-        return [RemoteRun(*row) for row in self.query(sql, part_of_id)]
+        sql = f"SELECT dag_id, run_id, state, {date} FROM dag_run ORDER BY run_id"
+        return [run for run in (RemoteRun(*row) for row in self.query(sql)) if part_of_id in run.run_id]
 
     def tries(self, run: RemoteRun, task_id: str) -> int:
         """How often a task was tried in a run; since 2.2."""

@@ -203,8 +203,8 @@ def test_messages_that_celery_delivers_again_make_no_second_run(
 @contextmanager
 def restarted(engine: Engine, settings: dict[str, str]) -> Iterator[None]:
     """Restart workers and schedulers with other settings, and with the usual ones in the end."""
-    restart(engine, settings)
     try:
+        restart(engine, settings)
         yield
     finally:
         restart(engine, {VISIBILITY_TIMEOUT: "86400", QUEUED_TIMEOUT: str(QUEUED_SECONDS)})

@@ -113,12 +113,14 @@ def unreachable(settings: Settings, request: Request, error: TransportError) -> 
     by_way_of = f" through the proxy {error.proxy}" if error.proxy else ""
     which = "URL for it" if request.url else "host"
     check = "the proxy, whether NO_PROXY must name the host, " if error.proxy else ""
-    return Unreachable(
+    found = Unreachable(
         f"No reply from {request.url or settings.base_url}{by_way_of}: {error.reason}. Check the connection's {which}, "
         f"{check}the network between the two deployments, and whether the remote is up.",
         method=request.method,
         path=request.path,
     )
+    found.out_of_time = error.out_of_time
+    return found
 
 
 def unavailable(request: Request, response: Response, now: datetime) -> RemoteUnavailable:

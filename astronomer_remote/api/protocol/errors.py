@@ -157,9 +157,11 @@ class TransientError(RemoteError):
     A retry may help.
 
     :param waking: whether the deployment is about to answer, since it was woken: it does not count as a failure.
+    :param out_of_time: whether the request was not sent, since the time of its caller is over.
     """
 
     waking = False
+    out_of_time = False
 
 
 class Unreachable(TransientError):

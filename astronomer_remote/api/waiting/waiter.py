@@ -150,7 +150,9 @@ class Waiter:
     def record_failure(self, error: TransientError, now: float) -> None:
         """Record that the remote could not be polled, and fail after :data:`UNREACHABLE_TIMEOUT`."""
         self.due = now + self.interval(now)
-        if now - self.answered_at > UNREACHABLE_TIMEOUT and not error.waking:
+        if error.out_of_time:
+            self.expire()
+        elif now - self.answered_at > UNREACHABLE_TIMEOUT and not error.waking:
             self.end(error)
         else:
             self.notify(f"Could not poll the remote, will keep waiting: {error}")
