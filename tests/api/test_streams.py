@@ -357,6 +357,17 @@ def test_a_token_that_the_remote_no_longer_knows_is_done_without(version: str) -
     assert on_line == ["t: a", "t: b"]
 
 
+def test_a_remote_that_cannot_continue_a_log_sends_all_of_it_from_then_on() -> None:
+    on_line = wait(
+        V2,
+        *[running(V2), listing(V2, ("t", "running")), log(V2, "a", token="x")],
+        *[running(V2), listing(V2, ("t", "running")), log(V2, sent="x", reply=answer(500, {"detail": "islice"}))],
+        log(V2, "a", "b", token="y"),
+        *[over(V2), listing(V2, ("t", "success")), log(V2, "a", "b", "c", token="z")],
+    )
+    assert on_line == ["t: a", "t: b", "t: c"]
+
+
 TOO_LARGE = Response(200, {"content-type": "application/json"}, b"{", truncated=True)
 
 

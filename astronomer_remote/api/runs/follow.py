@@ -177,13 +177,18 @@ def read_part(client: Client, run: DagRun, stream: LogStream, *, once: bool = Fa
     :param once: whether each request is sent once only.
     """
     dialect = yield from client.dialect()
-    try:
-        operation = dialect.log_part(run, stream.instance, stream.token)
-        return (yield from client.request(operation.once() if once else operation))
-    except RequestRefused:
-        if not stream.token:
-            raise
-        # It is valid until the remote's web server gets another key; without it, all of the log comes again.
+    if stream.token:
+        try:
+            return (yield from client.request(dialect.log_part(run, stream.instance, stream.token).once()))
+        except RequestRefused:
+            # It is valid until the remote's web server gets another key.
+            pass
+        except TransientError as error:
+            # Airflow 3.2 has this error for every token (`file_task_handler.py`: "Got islice instead").
+            stream.continues = error.status != 500
+            if once and stream.continues:
+                raise
+        # All of the log comes again.
         stream.token = None
-        operation = dialect.log_part(run, stream.instance)
-        return (yield from client.request(operation.once() if once else operation))
+    operation = dialect.log_part(run, stream.instance)
+    return (yield from client.request(operation.once() if once else operation))

@@ -94,6 +94,7 @@ class LogStream:
     :param ended: whether the try has ended.
     :param over: whether all of it has been shown.
     :param large: whether the last reply was a large one.
+    :param continues: whether the remote can continue from the end of its last reply.
     """
 
     instance: TaskInstance
@@ -104,6 +105,7 @@ class LogStream:
     ended: bool = False
     over: bool = False
     large: bool = False
+    continues: bool = True
 
     @property
     def has_more(self) -> bool:
@@ -119,9 +121,10 @@ class LogStream:
     def new_lines(self, part: LogPart) -> Sequence[str]:
         """The new lines of a reply."""
         begins = part.first or next(iter(part.lines), "")
-        continues = self.token is not None and begins != self.first
-        new = part.lines if continues else self._unsent(part)
-        self.token, self.over, self.large = part.token, self.ended, len(new) >= LARGE_REPLY
+        is_rest = self.token is not None and begins != self.first
+        new = part.lines if is_rest else self._unsent(part)
+        self.token = part.token if self.continues else None
+        self.over, self.large = self.ended, len(new) >= LARGE_REPLY
         if new:
             self.first = self.first or begins
             self.sent, self.last = self.sent + len(new), new[-1]
