@@ -822,7 +822,8 @@ def test_a_connection_that_cannot_be_read_again_does_not_fail_a_task_that_can_be
         pytest.fail("it was read")
 
     monkeypatch.setattr(Runs, "is_probably_short", read_again)
-    deferred_by(made, context)
+    assert isinstance(deferred_by(made, context).trigger, RemoteWaitTrigger)
+    assert len(remote.runs("quick")) == 2
 
 
 @pytest.mark.skipif(not AIRFLOW_3, reason="Airflow 2 shows the try to triggers")

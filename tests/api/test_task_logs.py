@@ -149,6 +149,18 @@ def test_a_token_that_is_not_valid_any_more_costs_no_line() -> None:
     assert read(V2, *turns, poke_interval=1)[0] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("status", "query", "lines"), [(500, "", ["a", "b"]), (503, "?token=u", ["b"])], ids=["3.2", "overloaded"]
+)
+def test_what_follows_a_token_is_requested_again_or_with_the_whole_log(
+    status: int, query: str, lines: list[str]
+) -> None:
+    turns = [instance(V2, "running"), log(V2, "a", token="u"), instance(V2, "success")]
+    failed = log(V2, query="?token=u", reply=answer(status, {"detail": "not now"}))
+    shown, _ = read(V2, *turns, failed, log(V2, *lines, query=query), poke_interval=5)
+    assert shown == ["a", "b"]
+
+
 def test_a_refusal_without_a_token_is_an_error() -> None:
     assert failure(V2, instance(V2, "failed"), log(V2, reply=REFUSED)).status == 400
 

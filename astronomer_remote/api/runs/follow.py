@@ -178,16 +178,19 @@ def read_part(client: Client, run: DagRun, stream: LogStream, *, once: bool = Fa
     """
     dialect = yield from client.dialect()
     if stream.token:
+        rest = dialect.log_part(run, stream.instance, stream.token)
         try:
-            return (yield from client.request(dialect.log_part(run, stream.instance, stream.token).once()))
+            return (yield from client.request(rest.once()))
         except RequestRefused:
             # It is valid until the remote's web server gets another key.
             pass
         except TransientError as error:
+            if error.status != 500:
+                if once:
+                    raise
+                return (yield from client.request(rest))
             # Airflow 3.2 has this error for every token (`file_task_handler.py`: "Got islice instead").
-            stream.continues = error.status != 500
-            if once and stream.continues:
-                raise
+            stream.continues = False
         # All of the log comes again.
         stream.token = None
     operation = dialect.log_part(run, stream.instance)
