@@ -357,17 +357,31 @@ def test_a_token_that_the_remote_no_longer_knows_is_done_without(version: str) -
     assert on_line == ["t: a", "t: b"]
 
 
-def test_a_remote_that_cannot_continue_a_log_sends_all_of_it_from_then_on() -> None:
+@pytest.mark.parametrize("version", ["3.2.0", "3.3.0"])
+def test_a_remote_that_cannot_continue_a_log_sends_all_of_it_from_then_on(version: str) -> None:
     on_line = wait(
-        V2,
-        *[running(V2), listing(V2, ("t", "running")), log(V2, "a", token="x")],
-        *[running(V2), listing(V2, ("t", "running")), log(V2, sent="x", reply=answer(500, {"detail": "islice"}))],
-        log(V2, "a", "b", token="y"),
-        *[over(V2), listing(V2, ("t", "success")), log(V2, "a", "b", "c", token="z")],
+        version,
+        *[running(version), listing(version, ("t", "running")), log(version, "a", token="x")],
+        *[running(version), listing(version, ("t", "running")), log(version, sent="x", reply=BROKEN)],
+        log(version, "a", "b", token="y"),
+        *[over(version), listing(version, ("t", "success")), log(version, "a", "b", "c", token="z")],
     )
     assert on_line == ["t: a", "t: b", "t: c"]
 
 
+@pytest.mark.parametrize("version", ["3.1.8", "3.3.1"])
+def test_an_error_page_is_no_reason_to_read_a_whole_log_where_it_can_be_continued(version: str) -> None:
+    # Where logs are kept in Elasticsearch, a whole log is only its first 1,000 lines.
+    on_line = wait(
+        version,
+        *[running(version), listing(version, ("t", "running")), log(version, "a", token="x")],
+        *[over(version), listing(version, ("t", "success")), log(version, sent="x", reply=BROKEN)],
+        *[listing(version, ("t", "success")), log(version, "b", sent="x")],
+    )
+    assert [line for line in on_line if not isinstance(line, LogWarning)] == ["t: a", "t: b"]
+
+
+BROKEN = answer(500, {"detail": "islice"})
 TOO_LARGE = Response(200, {"content-type": "application/json"}, b"{", truncated=True)
 
 

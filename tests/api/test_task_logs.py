@@ -150,14 +150,15 @@ def test_a_token_that_is_not_valid_any_more_costs_no_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "query", "lines"), [(500, "", ["a", "b"]), (503, "?token=u", ["b"])], ids=["3.2", "overloaded"]
+    ("version", "status", "query", "lines"),
+    [("3.2.2", 500, "", ["a", "b"]), ("3.2.2", 503, "?token=u", ["b"]), (V2, 500, "?token=u", ["b"])],
 )
 def test_what_follows_a_token_is_requested_again_or_with_the_whole_log(
-    status: int, query: str, lines: list[str]
+    version: str, status: int, query: str, lines: list[str]
 ) -> None:
-    turns = [instance(V2, "running"), log(V2, "a", token="u"), instance(V2, "success")]
-    failed = log(V2, query="?token=u", reply=answer(status, {"detail": "not now"}))
-    shown, _ = read(V2, *turns, failed, log(V2, *lines, query=query), poke_interval=5)
+    turns = [instance(version, "running"), log(version, "a", token="u"), instance(version, "success")]
+    failed = log(version, query="?token=u", reply=answer(status, {"detail": "not now"}))
+    shown, _ = read(version, *turns, failed, log(version, *lines, query=query), poke_interval=5)
     assert shown == ["a", "b"]
 
 

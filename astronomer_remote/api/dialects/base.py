@@ -148,6 +148,9 @@ class Dialect(ABC):
     breaks_on_refused_conf = False
     """Whether a conf that a DAG's params reject returns an error page of status 500 instead of a reason."""
 
+    breaks_on_log_tokens = False
+    """Whether a log that is to be continued returns an error page of status 500."""
+
     breaks_on_pause_of_unknown_dag = False
     """Whether reading the pause of an unknown DAG returns an error page instead of a 404."""
 

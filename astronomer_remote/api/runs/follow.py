@@ -185,11 +185,10 @@ def read_part(client: Client, run: DagRun, stream: LogStream, *, once: bool = Fa
             # It is valid until the remote's web server gets another key.
             pass
         except TransientError as error:
-            if error.status != 500:
+            if not (dialect.breaks_on_log_tokens and error.status == 500):
                 if once:
                     raise
                 return (yield from client.request(rest))
-            # Airflow 3.2 has this error for every token (`file_task_handler.py`: "Got islice instead").
             stream.continues = False
         # All of the log comes again.
         stream.token = None
