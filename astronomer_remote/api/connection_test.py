@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from astronomer_remote.api.client.client import Client
@@ -17,6 +17,7 @@ from astronomer_remote.api.protocol.errors import (
     NotSupported,
     RemoteError,
     RequestRefused,
+    TransientError,
 )
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import (
@@ -29,6 +30,8 @@ from astronomer_remote.api.protocol.models import (
     TriggerIntent,
     utc_text_of,
 )
+
+T = TypeVar("T")
 
 LONGEST = 2000
 """Characters that are shown."""
@@ -121,8 +124,8 @@ class ConnectionTest:
         may = {"read DAGs": _word(may_read)}
         for name, operation in self._operations(dialect).items():
             may[name] = yield from self._tried(operation)
-        health = yield from client.request_or_none(dialect.health)
-        config = yield from client.request_or_none(dialect.config)
+        health = yield from self._shown(dialect.health)
+        config = yield from self._shown(dialect.config)
         return Checkup(
             url=client.settings.base_url,
             airflow=untrusted.readable(client.redact(dialect.label)),
@@ -171,6 +174,12 @@ class ConnectionTest:
             "write pools": lambda: dialect.delete_pool(nobody),
             "register asset events": lambda: dialect.create_asset_event(Asset(0, nobody), event),
         }
+
+    def _shown(self, operation: Callable[[], Operation[T]]) -> Flow[T | None]:
+        try:
+            return (yield from self._client.request_or_none(operation))
+        except TransientError:
+            return None
 
     def _tried(self, operation: Callable[[], Operation[Any]]) -> Flow[str]:
         try:

@@ -15,7 +15,6 @@ from astronomer_remote.api.protocol.errors import (
     NotFound,
     NotSupported,
     RemoteError,
-    RemoteUnavailable,
 )
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import (
@@ -175,14 +174,10 @@ def _check_dag(dag: Dag, edges: Sequence[Edge], *, paused: bool) -> None:
 
 def _check_tasks(deployment: Deployment, dialect: Dialect, dag_id: str, edges: Sequence[Edge]) -> Flow[None]:
     try:
-        listing = dialect.task_ids(dag_id)
-        if dialect.breaks_on_tasks_of_triggered_dag:
-            listing = listing.once()
-        known = yield from deployment.client.request(listing)
-    except (NotSupported, RemoteUnavailable) as error:
-        if isinstance(error, RemoteUnavailable) and not dialect.breaks_on_tasks_of_triggered_dag:
-            raise
-        # 1.10 has no such listing, and that of 2.2 fails once the DAG was triggered with a conf.
+        known = yield from deployment.dags.task_ids(dag_id)
+    except NotSupported:
+        known = None
+    if known is None:
         yield from _check_tasks_one_by_one(deployment, dialect, dag_id, edges)
         return
     for edge in edges:

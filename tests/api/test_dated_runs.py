@@ -203,3 +203,19 @@ def test_a_poll_for_a_date_finds_nothing_where_there_is_no_dag() -> None:
     snapshot = remote.play(remote.deployment.poller.snapshot(TARGET), missing)
     assert snapshot.states == {f"run of {DATE}": []}
     assert snapshot.dag_is_missing
+
+
+def test_that_nothing_is_there_is_explained_later_if_the_remote_does_not_answer() -> None:
+    remote, speech, said = ScriptedRemote(version=V2), Speech(V2), list[str]()
+    nothing, limited = speech.of_date(), answer(429, {"detail": "later"}, retry_after="600")
+    near = [dag(V2), listing(V2), listing(V2, speech.run("after", date=AFTER), earlier=False)]
+    turns = [
+        *[*[nothing] * 4, replace(dag(V2), reply=limited)],
+        *[*[nothing] * 3, dag(V2), replace(near[1], reply=limited)],
+        *[*[nothing] * 3, *near],
+        speech.of_date(speech.run(state="success")),
+    ]
+    flow = remote.deployment.poller.wait(TARGET, poke_interval=60, deadline=None, on_line=said.append)
+    assert remote.play(flow, *turns).status is WaitStatus.SUCCESS
+    assert set(remote.sleeps) == {60}
+    assert sum("has no run" in line for line in said) == 1

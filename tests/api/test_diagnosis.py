@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from astronomer_remote.api.protocol.flow import Flow, Response
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
-from tests.api.script import EXPERIMENTAL, V1, V1_OLDEST, V2, ScriptedRemote, Speech, Turn, answer, ok, only, plain
+from tests.api.script import (
+    EXPERIMENTAL,
+    LOST,
+    UNSENT,
+    V1,
+    V1_OLDEST,
+    V2,
+    ScriptedRemote,
+    Speech,
+    Turn,
+    answer,
+    ok,
+    only,
+    page,
+    plain,
+)
 
 HEALTHY = {"scheduler": {"status": "healthy"}}
 HEALTH = {EXPERIMENTAL: "/health", V1_OLDEST: "/api/v1/health", V1: "/api/v1/health", V2: "/api/v2/monitor/health"}
@@ -67,9 +83,27 @@ def test_a_run_that_stays_queued_without_a_reason_is_reported_as_well(version: s
     assert line == "Run r is still queued: the remote shows no reason; its scheduler or workers may be busy."
 
 
+@pytest.mark.parametrize("failure", [LOST, UNSENT, plain(429, "", **{"retry-after": "60"}), plain(503, "")])
+def test_a_wait_is_not_held_up_for_an_explanation(failure: Any) -> None:
+    remote, speech, said = ScriptedRemote(version=V2), Speech(V2), []
+    waiting, over = (speech.get(speech.run(state=state)) for state in ("queued", "success"))
+    failed = [replace(turn, reply=failure) for turn in questions(V2)]
+    shown = questions(V2, dag={"is_paused": True})
+    remote.play(wait(remote, said), waiting, waiting, *failed, waiting, *shown, waiting, over)
+    assert set(remote.sleeps) == {150}
+    (reason,) = [line for line in said if "is still" in line]
+    assert "its DAG is paused" in reason
+
+
+def test_a_reason_that_is_shown_is_logged_whatever_else_is_not() -> None:
+    first, *others = questions(V2, dag={"is_paused": True})
+    (line,) = lines(V2, first, *[replace(turn, reply=plain(503, "")) for turn in others])
+    assert "its DAG is paused" in line
+
+
 def test_an_explanation_that_cannot_be_read_does_not_end_the_wait() -> None:
     hidden = answer(403, {"detail": "Forbidden"})
-    (line,) = lines(V2, *questions(V2, dag=hidden, health=plain(501, "no")))
+    (line,) = lines(V2, *questions(V2, dag=hidden, health=page(200)))
     assert "the remote shows no reason" in line
     (line,) = lines(V2, *questions(V2, dag={"max_active_runs": 1}, runs=[])[:-1], runs_refused())
     assert "the remote shows no reason" in line

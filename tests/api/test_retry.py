@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from astronomer_remote.api.client.retry import TRANSIENT_STATUSES, RetryBudget, RetryPolicy, retry_after_seconds
-from astronomer_remote.api.protocol.errors import RemoteUnavailable, Unreachable
+from astronomer_remote.api.protocol.errors import RemoteError, RemoteUnavailable, Unreachable
 from astronomer_remote.api.protocol.flow import Request, Response, TransportError
 from tests.api.script import LOST, UNSENT, V1, V2, ScriptedRemote, Turn, answer, ok, page, plain
 
@@ -173,6 +173,15 @@ def test_a_post_that_may_have_done_something_is_not_sent_again(
     remote = ScriptedRemote(version=V2)
     with pytest.raises(error):
         remote.play(remote.deployment.call("POST", "/pools"), post_pool(failure))
+    assert remote.sleeps == []
+
+
+@pytest.mark.parametrize("failure", [UNSENT, LOST, answer(429), plain(503, ""), page()])
+def test_what_is_to_be_sent_once_is_never_sent_again(failure: Response | TransportError) -> None:
+    remote = ScriptedRemote(version=V2)
+    operation = remote.play(remote.client.dialect()).pool("p").once()
+    with pytest.raises(RemoteError):
+        remote.play(remote.client.request(operation), get_pool(failure))
     assert remote.sleeps == []
 
 

@@ -812,6 +812,14 @@ def test_a_conf_that_a_param_refuses_is_named_whenever_the_remote_first_breaks_o
     assert (refused.value.status, refused.value.method, refused.value.path) == (500, "POST", speech.runs_path)
 
 
+def test_params_are_read_again_if_the_remote_did_not_answer() -> None:
+    remote, speech = meet("2.8.4")
+    broken = [speech.post(page(500)), speech.get()]
+    turns = [*broken, details_turn(speech, plain(429, "")), *broken]
+    with pytest.raises(RequestRefused, match=r"Param 'n' has the value 'x'"):
+        remote.play(trigger(remote, TriggerIntent("d", "r", {"n": "x"})), *turns, details_turn(speech))
+
+
 def test_params_are_read_once_however_often_the_remote_breaks() -> None:
     remote, speech = meet("2.8.4")
     broken = [speech.post(page(500)), speech.get()]

@@ -34,7 +34,7 @@ from astronomer_remote.api.waiting.waiter import Waiter
 from astronomer_remote.api.watch import watcher
 from astronomer_remote.api.watch.watcher import REQUESTS_AT_ONCE, watch
 from astronomer_remote.testing import FakeDeployment
-from tests.api.script import EXPERIMENTAL, LOST, STABLE, V1, V2, ScriptedRemote, Speech, Turn, answer, ok
+from tests.api.script import EXPERIMENTAL, LOST, STABLE, V1, V2, ScriptedRemote, Speech, Turn, answer, ok, plain
 
 BOTH = pytest.mark.parametrize("version", [V1, V2])
 REFUSED = answer(400, {"detail": "Bad Signature."})
@@ -431,6 +431,18 @@ def test_what_may_pass_is_requested_later_and_a_few_times_when_the_wait_is_over(
     )
     assert [isinstance(line, LogWarning) for line in on_line[:2]] == [True, False]
     assert on_line[1:] == (["t: a", "t: b"] if passes else ["t: a"])
+
+
+def test_a_limit_of_requests_holds_up_no_poll_and_the_end_only_for_seconds() -> None:
+    remote, lines = ScriptedRemote(version=V2), []
+    target = WaitTarget("d", run_id="r", stream=("t",), failed_states=("failed",))
+    flow = remote.deployment.poller.wait(target, poke_interval=60, deadline=None, on_line=lines.append)
+    limited = log(V2, reply=plain(429, "", **{"retry-after": "20"}))
+    turns = [running(V2), listing(V2, ("t", "running")), limited, over(V2)]
+    ended = listing(V2, ("t", "success"))
+    remote.play(flow, *turns, ended, limited, ended, log(V2, "a"))
+    assert remote.sleeps == [60, 0, 2]
+    assert lines[-1] == "t: a"
 
 
 def test_the_end_is_not_held_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,3 +205,14 @@ def test_a_run_that_does_not_exist_is_named(version: str) -> None:
 
 def test_airflow_1_shows_no_logs() -> None:
     assert isinstance(failure(EXPERIMENTAL), NotSupported)
+
+
+def test_a_log_that_cannot_be_continued_is_read_whole_also_after_a_limit_of_requests() -> None:
+    turns = [instance("3.2.2", "running"), log("3.2.2", "a", token="u"), instance("3.2.2", "success")]
+    limited, broken = (
+        log("3.2.2", query="?token=u", reply=answer(status, {"detail": "not now"}, retry_after=seconds))
+        for status, seconds in ((429, "20"), (500, "0"))
+    )
+    shown, remote = read("3.2.2", *turns, limited, broken, log("3.2.2", "a", "b"), poke_interval=5)
+    assert shown == ["a", "b"]
+    assert remote.sleeps == [5, 20]

@@ -903,7 +903,7 @@ def materialize_without_producer(remote: Deployment) -> Flow[Any]:
 def log_in(remote: Deployment) -> Flow[Any]:
     """Detection, login and, where there is one, the change from Basic to a web session."""
     admin = as_account(remote, "admin", "admin")
-    for _ in range(4):
+    for _ in range(12):
         found = yield from read_a_pool(admin)
     return found
 

@@ -182,10 +182,14 @@ class Client:
         return (yield from self._request(operation, attempts_if_missing))[0]
 
     def request_or_none(self, operation: Callable[[], Operation[T]]) -> Flow[T | None]:
-        """Read what only explains something; ``None`` if the remote does not have it or does not show it."""
+        """
+        Read, with one request, what only explains something; ``None`` if the remote does not have it or show it.
+
+        :raises TransientError: if it may be shown later.
+        """
         try:
-            return (yield from self.request(operation()))
-        except RemoteError:
+            return (yield from self.request(operation().once()))
+        except (PermanentError, UnexpectedReply):
             return None
 
     def _request(self, operation: Operation[T], attempts_if_missing: int | None = None) -> Flow[tuple[T, int]]:
@@ -592,7 +596,7 @@ class Client:
         Send a request once.
 
         A request that may not be repeated is retried only if it certainly did nothing: it never left, or the remote
-        answered 429.
+        answered 429. One that is to be sent once is not retried even then.
 
         :return: the reply, or the failure after which a retry is safe.
         :raises TransientError: the failure after which it is not.
@@ -621,7 +625,7 @@ class Client:
             yield from self._explain(request, failure)
         if failure.waking and self._retry_budget:
             self._retry_budget.exclude(self.clock() - began)
-        if not (request.may_repeat or harmless):
+        if request.once or not (request.may_repeat or harmless):
             raise failure
         return failure
 

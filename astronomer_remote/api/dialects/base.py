@@ -91,8 +91,8 @@ class Operation(Generic[T]):
         )
 
     def once(self) -> Operation[T]:
-        """The same without retries, for a caller that can do without the reply."""
-        return replace(self, request=replace(self.request, repeatable=False))
+        """The same without retries, for a caller that can do without the reply or retries by itself."""
+        return replace(self, request=replace(self.request, once=True))
 
     def only_at(self, base_url: str) -> Operation[T]:
         """The same for one deployment: it contains numbers that mean something else in another one."""

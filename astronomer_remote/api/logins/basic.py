@@ -13,15 +13,22 @@ from astronomer_remote.api.protocol.auth import (
     is_token_text,
     read_cookie,
 )
-from astronomer_remote.api.protocol.errors import TransientError
+from astronomer_remote.api.protocol.errors import ReplyTooLarge, TransientError
 from astronomer_remote.api.protocol.flow import Flow, Request, Response
 from astronomer_remote.api.protocol.models import Generation, Version
 
 LARGEST_LOGIN_PAGE = 512 * 1024
-"""Bytes of a login page that are searched; Airflow's has a few thousand."""
+"""Bytes of a login page that are read; Airflow's has 20,000."""
 
-BASIC_REQUESTS_BEFORE_SESSION = 2
-"""A web session costs two requests to get, which pays off from the third request on."""
+BASIC_REQUESTS_BEFORE_SESSION = 10
+"""
+Requests of a client before it opens a web session. That costs the remote about as much as two requests with Basic, and
+Airflow's login page allows five logins in 40 seconds for all clients of one address, which may be everybody's behind a
+proxy (Flask AppBuilder's ``AUTH_RATE_LIMIT``). So most tasks, with their few requests, open none.
+"""
+
+SECONDS_BETWEEN_ATTEMPTS = 300.0
+"""After a failure that may pass, seconds until a session is tried again."""
 
 
 class Basic(Authentication):
@@ -30,7 +37,7 @@ class Basic(Authentication):
 
     Airflow 2 hashes the password again for each request with Basic authentication, about 100 ms of CPU. A web
     session of the same user, which its API accepts with the ``session`` backend (the default since 2.3), costs
-    none of it. Where logging in does not work, Basic continues.
+    none of it. Where logging in does not work, Basic continues; no request is held up by a retry.
     """
 
     needs = ("login", "password")
@@ -41,8 +48,9 @@ class Basic(Authentication):
         self._login, self._password = credentials.login or "", credentials.password or ""
         self._may_use_session = False
         self._cookie: str | None = None
-        self._cookie_proved = False
         self._requests = 0
+        self._requests_before_session = BASIC_REQUESTS_BEFORE_SESSION
+        self._due = 0.0
 
     def remote_is(self, generation: Generation, version: Version | None) -> None:
         # Several authentication backends at once, and so the web session's, exist since 2.3.
@@ -50,10 +58,16 @@ class Basic(Authentication):
 
     def prepare(self, now: float, send: Send) -> Flow[None]:
         if self._cookie:
-            self._cookie_proved = True
-        elif self._may_use_session and self._requests >= BASIC_REQUESTS_BEFORE_SESSION:
-            self._cookie = yield from self._open_session(send)
-            self._may_use_session = self._cookie is not None
+            return
+        if self._may_use_session and self._requests >= self._requests_before_session and now >= self._due:
+            try:
+                self._cookie = yield from self._log_in(send)
+                self._may_use_session = self._cookie is not None
+            except ReplyTooLarge:
+                self._may_use_session = False
+            except TransientError:
+                # The login page may be broken, or allow few logins at a time, where the API works.
+                self._due = now + SECONDS_BETWEEN_ATTEMPTS
         self._requests += 1
 
     def headers(self) -> Mapping[str, str]:
@@ -69,20 +83,15 @@ class Basic(Authentication):
     def refresh(self) -> bool:
         if not self._cookie:
             return False
-        # A session that was never accepted never will be: the API's session backend is off.
-        self._may_use_session = self._cookie_proved
-        self._cookie, self._cookie_proved, self._requests = None, False, 0
+        # Where the API's session backend is off, no session is accepted: so each is opened later than the one before.
+        self._cookie, self._requests = None, 0
+        self._requests_before_session *= 2
         return True
 
-    def _open_session(self, send: Send) -> Flow[str | None]:
-        try:
-            return (yield from self._log_in(send))
-        except TransientError:
-            # The login page may be broken, or allow few logins at a time, where the API works.
-            return None
-
     def _log_in(self, send: Send) -> Flow[str | None]:
-        page = yield from send(Request("GET", "/login/", authenticated=False))
+        page = yield from send(
+            Request("GET", "/login/", authenticated=False, once=True, largest_reply=LARGEST_LOGIN_PAGE)
+        )
         token = _csrf_token(page)
         if page.status != 200 or not token:
             return None
@@ -94,7 +103,7 @@ class Basic(Authentication):
                 form=form,
                 headers={"Cookie": _session_cookie(page) or ""},
                 authenticated=False,
-                repeatable=True,
+                once=True,
             )
         )
         # A wrong password shows the form again, a right one leads to the home page.

@@ -66,6 +66,8 @@ class Request:
     :param authenticated: whether the credentials of the connection belong to this request.
     :param repeatable: whether sending it twice has the same effect as sending it once. It says so itself,
         because many reads of this API are POSTs. Defaults to what HTTP says of the verb.
+    :param once: whether it is never retried, whatever the failure: the caller can do without the reply, or retries by
+        itself.
     :param reads: whether it changes nothing in the remote; by default what :func:`only_reads` says.
     :param largest_reply: how many bytes of the reply's body are read at most.
     :param url: where to send it instead of the deployment, see :func:`request_to`.
@@ -81,6 +83,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     authenticated: bool = True
     repeatable: bool | None = None
+    once: bool = False
     reads: bool | None = None
     largest_reply: int = LARGEST_ENTRY
     url: str | None = None
@@ -92,6 +95,8 @@ class Request:
 
     @property
     def may_repeat(self) -> bool:
+        if self.once:
+            return False
         return self.method != "POST" if self.repeatable is None else self.repeatable
 
     @property

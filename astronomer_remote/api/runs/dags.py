@@ -18,6 +18,7 @@ from astronomer_remote.api.protocol.errors import (
     PermanentError,
     RemoteError,
     TransientError,
+    UnexpectedReply,
 )
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import Dag, Generation, ImportFailure
@@ -126,28 +127,43 @@ class Dags:
             yield from self._check_group(dialect, dag_id, task_group_id)
 
     def _check_group(self, dialect: Dialect, dag_id: str, task_group_id: str) -> Flow[None]:
-        listing = dialect.task_ids(dag_id)
-        if dialect.breaks_on_tasks_of_triggered_dag:
-            listing = listing.once()
-        try:
-            known = yield from self._client.request(listing)
-        except TransientError as error:
-            if not (dialect.breaks_on_tasks_of_triggered_dag and error.status == 500):
-                raise
+        known = yield from self.task_ids(dag_id)
+        if known is None:
             log.warning("The remote does not show whether DAG %r has the task group %r", dag_id, task_group_id)
-            return
-        if not any(in_group(task_id, task_group_id) for task_id in known):
+        elif not any(in_group(task_id, task_group_id) for task_id in known):
             raise NotFound(
                 f"The remote's DAG {dag_id!r} has no task group {task_group_id!r}; a group made with "
                 "prefix_group_id=False cannot be seen through the REST API."
             )
 
+    @one_retry_budget
+    def task_ids(self, dag_id: str) -> Flow[list[str] | None]:
+        """
+        The tasks of a DAG; ``None`` for a DAG of Airflow 2.2 that was triggered with a conf.
+
+        :raises NotSupported: on 1.10.
+        """
+        dialect = yield from self._client.dialect()
+        listing = dialect.task_ids(dag_id)
+        while dialect.breaks_on_tasks_of_triggered_dag:
+            try:
+                return (yield from self._client.request(listing.once()))
+            except TransientError as error:
+                if error.status == 500:
+                    return None
+                yield from self._client.back_off(error)
+        return (yield from self._client.request(listing))
+
     def refused_param(self, dag_id: str, conf: Mapping[str, Any]) -> Flow[str | None]:
-        """Which param of a DAG refuses a conf, as far as the remote and the param's schema show."""
+        """
+        Which param of a DAG refuses a conf, as far as the remote and the param's schema show.
+
+        :raises TransientError: if it may be shown later; the caller retries.
+        """
         dialect = yield from self._client.dialect()
         try:
             params = yield from self._client.request(dialect.dag_params(dag_id).once())
-        except RemoteError as error:
+        except (PermanentError, UnexpectedReply) as error:
             log.debug("The params of DAG %r are not known: %s", dag_id, error)
             return None
         return refused_param(params, conf)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
-from astronomer_remote.api.protocol.errors import DagNotFound, RemoteError, ReplyTooLarge
+from astronomer_remote.api.protocol.errors import DagNotFound, PermanentError, ReplyTooLarge, UnexpectedReply
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, DatedRun, parse_date, same_moment, utc_text
 from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, NO_SUCH_DAG, WaitTarget
@@ -68,13 +68,17 @@ class DatedRuns:
 
     @one_retry_budget
     def why_none(self, target: WaitTarget) -> Flow[str]:
-        """Why there may be no run that is waited for, in a line for the log; ``""`` if the remote shows no reason."""
+        """
+        Why there may be no run that is waited for, in a line for the log; ``""`` if the remote shows no reason.
+
+        :raises TransientError: if it may show one later.
+        """
         dialect = yield from self._client.dialect()
         try:
-            yield from self._client.request(dialect.dag(target.dag_id))
+            yield from self._client.request(dialect.dag(target.dag_id).once())
         except DagNotFound:
             return f"Nothing found yet: {NO_SUCH_DAG}: {target.dag_id!r}."
-        except RemoteError:
+        except (PermanentError, UnexpectedReply):
             return ""
         if not (target.logical_dates and dialect.orders_runs):
             return ""

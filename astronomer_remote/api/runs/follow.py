@@ -176,21 +176,23 @@ def read_part(client: Client, run: DagRun, stream: LogStream, *, once: bool = Fa
 
     :param once: whether each request is sent once only.
     """
+    return (yield from client.with_retry_budget(_read_part(client, run, stream, once=once)))
+
+
+def _read_part(client: Client, run: DagRun, stream: LogStream, *, once: bool) -> Flow[LogPart]:
     dialect = yield from client.dialect()
-    if stream.token:
-        rest = dialect.log_part(run, stream.instance, stream.token)
+    while stream.token:
         try:
-            return (yield from client.request(rest.once()))
+            return (yield from client.request(dialect.log_part(run, stream.instance, stream.token).once()))
         except RequestRefused:
-            # It is valid until the remote's web server gets another key.
-            pass
+            # A token is valid until the remote's web server gets another key. All of the log comes again.
+            stream.token = None
         except TransientError as error:
-            if not (dialect.breaks_on_log_tokens and error.status == 500):
-                if once:
-                    raise
-                return (yield from client.request(rest))
-            stream.continues = False
-        # All of the log comes again.
-        stream.token = None
+            if dialect.breaks_on_log_tokens and error.status == 500:
+                stream.continues, stream.token = False, None
+            elif once:
+                raise
+            else:
+                yield from client.back_off(error)
     operation = dialect.log_part(run, stream.instance)
     return (yield from client.request(operation.once() if once else operation))

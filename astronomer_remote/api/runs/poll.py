@@ -11,7 +11,7 @@ from typing import TypeVar
 from astronomer_remote.api.client.client import Client, one_retry_budget
 from astronomer_remote.api.client.paging import INSTANCES_PER_PAGE, PageAt, instance_key
 from astronomer_remote.api.client.responses import refuses
-from astronomer_remote.api.dialects.base import Dialect
+from astronomer_remote.api.dialects.base import Dialect, Operation
 from astronomer_remote.api.protocol.errors import (
     DagNotFound,
     DagRunNotFound,
@@ -162,8 +162,12 @@ class Poller:
         """Log once why nothing is found."""
         if waiter.ended or not waiter.should_explain_absence(self._client.clock()):
             return
+        try:
+            reason = yield from self.dated_runs.why_none(waiter.target)
+        except TransientError:
+            waiter.absence_since = self._client.clock()
+            return
         waiter.absence_explained = True
-        reason = yield from self.dated_runs.why_none(waiter.target)
         if reason:
             waiter.notify(reason)
 
@@ -176,7 +180,12 @@ class Poller:
         if run.state in dialect.waiting_states:
             if self._client.clock() - since < SECONDS_QUEUED_BEFORE_EXPLAINING:
                 return
-            reason = yield from self._diagnosis.why_not_started(run)
+            try:
+                reason = yield from self._diagnosis.why_not_started(run)
+            except TransientError:
+                # Again after as long, so that a remote with 10,000 such runs gets few requests for it.
+                waiter.queued_since = self._client.clock()
+                return
             if reason or run.state == "queued":
                 reason = reason or "the remote shows no reason; its scheduler or workers may be busy"
                 waiter.notify(f"Run {run.run_id} is still {run.state}: {reason}.")
@@ -307,27 +316,37 @@ class Diagnosis:
         self._client = client
 
     def why_not_started(self, run: DagRun) -> Flow[str]:
-        """Why a run waits to begin, as far as the remote shows it; ``""`` if it shows no reason."""
+        """
+        Why a run waits to begin, as far as the remote shows it; ``""`` if it shows no reason.
+
+        :raises TransientError: if it showed no reason, and a part may be shown later.
+        """
         dialect = yield from self._client.dialect()
-        reasons = []
-        if (yield from self._client.request_or_none(lambda: dialect.is_paused(run.dag_id))):
+        reasons, failures = [], list[TransientError]()
+
+        def read(operation: Callable[[], Operation[T]]) -> Flow[T | None]:
+            try:
+                return (yield from self._client.request_or_none(operation))
+            except TransientError as error:
+                failures.append(error)
+                return None
+
+        if (yield from read(lambda: dialect.is_paused(run.dag_id))):
             reasons.append("its DAG is paused: unpause it in the remote")
-        dag = yield from self._client.request_or_none(lambda: dialect.dag(run.dag_id))
+        dag = yield from read(lambda: dialect.dag(run.dag_id))
         if dag and dag.has_import_errors:
             reasons.append(f"its DAG file {dag.fileloc} has an import error")
-        health = yield from self._client.request_or_none(dialect.health)
+        health = yield from read(dialect.health)
         scheduler = health.components.get("scheduler") if health else None
         if scheduler and scheduler != "healthy":
             reasons.append(f"the remote's scheduler is {scheduler}")
         limit = dag.max_active_runs if dag else None
-        running = (yield from self._running(run)) if limit else 0
-        if limit and running >= limit:
-            reasons.append(f"{running} runs of its DAG are running, and max_active_runs is {limit}")
+        if limit:
+            newest = partial(dialect.dag_runs, run.dag_id, newest_first=dialect.orders_runs, bare=True)
+            page = yield from read(newest)
+            running = sum(each.state == "running" for each in page.items) if page else 0
+            if running >= limit:
+                reasons.append(f"{running} runs of its DAG are running, and max_active_runs is {limit}")
+        if failures and not reasons:
+            raise failures[0]
         return "; ".join(reasons)
-
-    def _running(self, run: DagRun) -> Flow[int]:
-        dialect = yield from self._client.dialect()
-        page = yield from self._client.request_or_none(
-            lambda: dialect.dag_runs(run.dag_id, newest_first=dialect.orders_runs, bare=True)
-        )
-        return sum(each.state == "running" for each in page.items) if page else 0

@@ -214,8 +214,7 @@ class Runs:
             if isinstance(failure, TransientError):
                 _check_run_id(intent.run_id, failure)
                 if broken and not conf_checked:
-                    conf_checked = True
-                    yield from self._check_conf(intent, broken)
+                    conf_checked = yield from self._check_conf(intent, broken)
             # A run that is said to exist and is not shown: another one has the date that was chosen here, or the
             # remote reads from a copy of its database that lags behind.
             transient = isinstance(failure, TransientError)
@@ -494,12 +493,21 @@ class Runs:
         with suppress(DagRunNotFound):
             yield from self._client.request(deletion)
 
-    def _check_conf(self, intent: TriggerIntent, failure: RemoteError) -> Flow[None]:
-        """:raises RequestRefused: if the remote broke on a conf that a param of its DAG refuses."""
-        refused = yield from self._dags.refused_param(intent.dag_id, intent.conf)
+    def _check_conf(self, intent: TriggerIntent, failure: RemoteError) -> Flow[bool]:
+        """
+        Find out whether the remote broke on a conf that a param of its DAG refuses.
+
+        :return: whether the remote answered.
+        :raises RequestRefused: if it did.
+        """
+        try:
+            refused = yield from self._dags.refused_param(intent.dag_id, intent.conf)
+        except TransientError:
+            return False
         if refused:
             message = f"The remote broke on the conf for DAG {intent.dag_id!r}. {refused}"
             raise failure.restated(RequestRefused, message) from failure
+        return True
 
     def _dated(self, intent: TriggerIntent, dialect: Dialect) -> TriggerIntent:
         """The intent with the date of a run for now."""

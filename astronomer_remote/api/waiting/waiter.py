@@ -73,6 +73,8 @@ class Waiter:
     found: bool = False
     """Whether anything of what it waits for has been there."""
     absence_explained: bool = False
+    absence_since: float | None = None
+    """When the remote last failed to explain that."""
     follow_due: float = 0.0
     """When progress and logs of its run are next read."""
 
@@ -130,7 +132,8 @@ class Waiter:
         """Whether a few polls found nothing, and the log has not explained that yet."""
         if self.found or self.absence_explained or self.target.exists:
             return False
-        return now - (self.target.since or self.began) >= POLLS_BEFORE_EXPLAINING * self.poke_interval
+        since = self.absence_since or self.target.since or self.began
+        return now - since >= POLLS_BEFORE_EXPLAINING * self.poke_interval
 
     def record_snapshot(self, snapshot: Snapshot, now: float) -> None:
         """Record a snapshot, report what has changed, and end the wait if it is over."""
