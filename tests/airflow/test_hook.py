@@ -17,6 +17,7 @@ import requests
 
 from astronomer_remote import get_provider_info
 from astronomer_remote.api.deployment import Deployment
+from astronomer_remote.api.logins.basic import BASIC_REQUESTS_BEFORE_SESSION
 from astronomer_remote.api.protocol import errors
 from astronomer_remote.api.protocol.models import Generation
 from astronomer_remote.api.protocol.settings import Settings
@@ -430,7 +431,7 @@ def test_whatever_is_secret_is_masked_in_every_log(
     extra = {"secret_headers": {"X-Key": "hush-hush"}, "proxy": ""}
     add_connection(**{**remote.connection(), "extra": extra})
     hook = AstronomerHook()
-    for _ in range(4):
+    for _ in range(BASIC_REQUESTS_BEFORE_SESSION + 1):
         if asynchronous:
             asyncio.run(hook.async_get_pool("default_pool"))
         else:
