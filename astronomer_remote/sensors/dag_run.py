@@ -298,7 +298,7 @@ class RemoteDagRunSensor(ReportsRemoteJobs, RemoteSensor):
         if self._empty_polls + earlier != POLLS_BEFORE_EXPLAINING:
             return
         try:
-            reason = self.hook.run_flow(lambda deployment: deployment.poller.dated_runs.why_none(target))
+            reason = self.hook.run_flow(lambda deployment: deployment.poller.dated_runs.why_none(target, once=False))
         except TransientError:
             return
         if reason:

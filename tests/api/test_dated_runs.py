@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from astronomer_remote.api.client.retry import RetryPolicy
 from astronomer_remote.api.protocol.errors import NotSupported
 from astronomer_remote.api.protocol.models import DagRun
 from astronomer_remote.api.runs.dated_runs import MOST_PAGES_OF_RUNS, PAGE_OF_RUNS
@@ -57,7 +58,9 @@ def find(remote: ScriptedRemote, *turns: Turn) -> DagRun | None:
 
 
 def why(remote: ScriptedRemote, target: WaitTarget, *turns: Turn) -> str:
-    return remote.play(remote.deployment.poller.dated_runs.why_none(target), *turns)
+    said = remote.play(remote.deployment.poller.dated_runs.why_none(target), *turns)
+    assert said is not None
+    return said
 
 
 @pytest.mark.parametrize("version", [V1, V2])
@@ -211,7 +214,7 @@ def test_that_nothing_is_there_is_explained_later_if_the_remote_does_not_answer(
     near = [dag(V2), listing(V2), listing(V2, speech.run("after", date=AFTER), earlier=False)]
     turns = [
         *[*[nothing] * 4, replace(dag(V2), reply=limited)],
-        *[*[nothing] * 3, dag(V2), replace(near[1], reply=limited)],
+        *[*[nothing] * 3, dag(V2), *[replace(each, reply=limited) for each in near[1:]]],
         *[*[nothing] * 3, *near],
         speech.of_date(speech.run(state="success")),
     ]
@@ -219,3 +222,19 @@ def test_that_nothing_is_there_is_explained_later_if_the_remote_does_not_answer(
     assert remote.play(flow, *turns).status is WaitStatus.SUCCESS
     assert set(remote.sleeps) == {60}
     assert sum("has no run" in line for line in said) == 1
+
+
+def test_a_run_on_one_side_is_named_if_the_other_side_is_not_answered() -> None:
+    limited = replace(listing(V2, earlier=False), reply=answer(500, {}))
+    said = why(ScriptedRemote(version=V2), TARGET, dag(V2), listing(V2, Speech(V2).run("b", date=BEFORE)), limited)
+    assert "but 'b'" in said
+
+
+def test_in_a_worker_it_is_read_with_retries() -> None:
+    limited = replace(dag(V2), reply=answer(429, {}))
+    near = [listing(V2), listing(V2, Speech(V2).run("after", date=AFTER), earlier=False)]
+    remote = ScriptedRemote(version=V2)
+    said = remote.play(remote.deployment.poller.dated_runs.why_none(TARGET, once=False), limited, dag(V2), *near)
+    assert "but 'after'" in (said or "")
+    limits = [limited] * RetryPolicy().attempts
+    assert remote.play(remote.deployment.poller.dated_runs.why_none(TARGET, once=False), *limits) is None

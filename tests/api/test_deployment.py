@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from astronomer_remote.api.protocol.errors import (
     NotFound,
     NotSupported,
     RemoteError,
+    ReplyTooLarge,
     RequestRefused,
     TransientError,
     UnexpectedReply,
@@ -367,6 +369,9 @@ def test_2_2_cannot_list_the_tasks_of_a_dag_that_was_triggered_with_a_conf(caplo
     remote.play(remote.deployment.dags.check_existence("d", [], "g"), exists_turn(speech), down, there)
     with pytest.raises(TransientError):
         remote.play(remote.deployment.dags.check_existence("d", [], "g"), exists_turn(speech), *[down] * 6)
+    large = Turn(f"GET {speech.base}/dags/d/tasks", replace(page(200), truncated=True))
+    with pytest.raises(ReplyTooLarge):
+        remote.play(remote.deployment.dags.check_existence("d", [], "g"), exists_turn(speech), large)
 
 
 # XComs, configuration, health

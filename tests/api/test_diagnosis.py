@@ -9,6 +9,7 @@ import pytest
 
 from astronomer_remote.api.protocol.flow import Flow, Response
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
+from astronomer_remote.api.waiting.waiter import MOST_EXPLANATIONS
 from tests.api.script import (
     EXPERIMENTAL,
     LOST,
@@ -93,6 +94,17 @@ def test_a_wait_is_not_held_up_for_an_explanation(failure: Any) -> None:
     assert set(remote.sleeps) == {150}
     (reason,) = [line for line in said if "is still" in line]
     assert "its DAG is paused" in reason
+
+
+def test_an_explanation_that_is_never_answered_costs_few_requests_and_is_not_waited_for() -> None:
+    remote, speech, said = ScriptedRemote(version=V2), Speech(V2), list[str]()
+    waiting, over = (speech.get(speech.run(state=state)) for state in ("queued", "success"))
+    paused, dag, health = questions(V2)
+    read = [paused, dag, replace(health, reply=plain(503, ""))]
+    turns = [turn for _ in range(MOST_EXPLANATIONS) for turn in (waiting, *read)]
+    remote.play(wait(remote, said), waiting, *turns, waiting, waiting, over)
+    (reason,) = [line for line in said if "is still" in line]
+    assert reason == "Run r is still queued: the remote did not answer all requests for the reason."
 
 
 def test_a_reason_that_is_shown_is_logged_whatever_else_is_not() -> None:

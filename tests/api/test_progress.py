@@ -14,7 +14,8 @@ from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.protocol.models import DagRun, TaskInstance
 from astronomer_remote.api.protocol.settings import Settings
 from astronomer_remote.api.runs import follow as follower
-from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, SECONDS_BETWEEN_PROGRESS, progress_line
+from astronomer_remote.api.runs.follow import LONGEST_PAUSE
+from astronomer_remote.api.waiting.log_stream import FOLLOWED_AT_ONCE, progress_line
 from astronomer_remote.api.waiting.target import WaitResult, WaitStatus, WaitTarget
 from astronomer_remote.api.waiting.waiter import Waiter
 from astronomer_remote.api.watch import watcher
@@ -75,7 +76,11 @@ def test_it_is_logged_when_it_changes(version: str) -> None:
 
 @pytest.mark.parametrize(
     ("reply", "pause"),
-    [(answer(403, {"detail": "Forbidden"}), math.inf), (answer(503), 10 * SECONDS_BETWEEN_PROGRESS)],
+    [
+        (answer(403, {"detail": "Forbidden"}), math.inf),
+        (answer(503), 120),
+        (answer(503, retry_after="3600"), LONGEST_PAUSE),
+    ],
 )
 def test_what_cannot_be_read_for_now_is_read_later_and_what_is_refused_no_more(reply: Response, pause: float) -> None:
     remote = ScriptedRemote(version=V2)

@@ -420,7 +420,7 @@ def test_without_permission_to_list_tasks_one_warning_says_so() -> None:
 @pytest.mark.parametrize("passes", [True, False])
 def test_what_may_pass_is_requested_later_and_a_few_times_when_the_wait_is_over(passes: bool) -> None:
     lost = log(V2, reply=LOST)
-    looks = [running(V2)] * 10
+    looks = [running(V2)] * 2
     last = [listing(V2, ("t", "success")), log(V2, sent="x", reply=LOST)]
     on_line = wait(
         V2,
@@ -431,6 +431,18 @@ def test_what_may_pass_is_requested_later_and_a_few_times_when_the_wait_is_over(
     )
     assert [isinstance(line, LogWarning) for line in on_line[:2]] == [True, False]
     assert on_line[1:] == (["t: a", "t: b"] if passes else ["t: a"])
+
+
+def test_the_pause_after_failures_grows_and_ends_with_a_reply() -> None:
+    failed = log(V2, reply=LOST)
+    read = [running(V2), listing(V2, ("t", "running"))]
+    on_line = wait(
+        V2,
+        *[*read, failed, running(V2), *read, failed, *[running(V2)] * 3, *read, log(V2, "a")],
+        *[*read, log(V2, "a", "b")],
+        *[over(V2), listing(V2, ("t", "success")), log(V2, "a", "b", "c")],
+    )
+    assert on_line[1:] == ["t: a", "t: b", "t: c"]
 
 
 def test_a_limit_of_requests_holds_up_no_poll_and_the_end_only_for_seconds() -> None:

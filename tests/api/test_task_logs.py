@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from astronomer_remote.api.dialects.logs import LONGEST_END, MOST_LINES
-from astronomer_remote.api.protocol.errors import DagRunNotFound, NotFound, NotSupported, RemoteError
+from astronomer_remote.api.protocol.errors import DagRunNotFound, NotFound, NotSupported, RemoteError, ReplyTooLarge
+from astronomer_remote.api.protocol.flow import Response
 from astronomer_remote.api.runs.task_logs import MOST_REPLIES_OF_A_LOG
 from astronomer_remote.api.waiting.log_stream import LARGE_REPLY, LogWarning
 from tests.api.script import EXPERIMENTAL, V1, V2, ScriptedRemote, Speech, Turn, answer, ok
@@ -216,3 +217,10 @@ def test_a_log_that_cannot_be_continued_is_read_whole_also_after_a_limit_of_requ
     shown, remote = read("3.2.2", *turns, limited, broken, log("3.2.2", "a", "b"), poke_interval=5)
     assert shown == ["a", "b"]
     assert remote.sleeps == [5, 20]
+
+
+def test_the_rest_of_a_log_that_is_too_large_is_requested_once() -> None:
+    large = Response(200, {"content-type": "application/json"}, b"{", truncated=True)
+    turns = [instance(V2, "running"), log(V2, "a", token="u"), instance(V2, "success")]
+    with pytest.raises(ReplyTooLarge):
+        read(V2, *turns, log(V2, query="?token=u", reply=large), poke_interval=5)

@@ -181,14 +181,15 @@ class Client:
         """
         return (yield from self._request(operation, attempts_if_missing))[0]
 
-    def request_or_none(self, operation: Callable[[], Operation[T]]) -> Flow[T | None]:
+    def request_or_none(self, operation: Callable[[], Operation[T]], *, once: bool = True) -> Flow[T | None]:
         """
-        Read, with one request, what only explains something; ``None`` if the remote does not have it or show it.
+        Read what only explains something; ``None`` if the remote does not have it or does not show it.
 
+        :param once: whether there are no retries.
         :raises TransientError: if it may be shown later.
         """
         try:
-            return (yield from self.request(operation().once()))
+            return (yield from self.request(operation().once() if once else operation()))
         except (PermanentError, UnexpectedReply):
             return None
 

@@ -17,6 +17,7 @@ from astronomer_remote.api.protocol.errors import (
     NotFound,
     PermanentError,
     RemoteError,
+    ReplyTooLarge,
     TransientError,
     UnexpectedReply,
 )
@@ -148,6 +149,8 @@ class Dags:
         while dialect.breaks_on_tasks_of_triggered_dag:
             try:
                 return (yield from self._client.request(listing.once()))
+            except ReplyTooLarge:
+                raise
             except TransientError as error:
                 if error.status == 500:
                     return None

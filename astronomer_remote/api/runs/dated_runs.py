@@ -7,7 +7,13 @@ from functools import partial
 from typing import TypeVar
 
 from astronomer_remote.api.client.client import Client, one_retry_budget
-from astronomer_remote.api.protocol.errors import DagNotFound, PermanentError, ReplyTooLarge, UnexpectedReply
+from astronomer_remote.api.protocol.errors import (
+    DagNotFound,
+    PermanentError,
+    ReplyTooLarge,
+    TransientError,
+    UnexpectedReply,
+)
 from astronomer_remote.api.protocol.flow import Flow
 from astronomer_remote.api.protocol.models import DagRun, DatedRun, parse_date, same_moment, utc_text
 from astronomer_remote.api.waiting.target import BY_DATA_INTERVAL_END, NO_SUCH_DAG, WaitTarget
@@ -67,28 +73,38 @@ class DatedRuns:
         return None
 
     @one_retry_budget
-    def why_none(self, target: WaitTarget) -> Flow[str]:
+    def why_none(self, target: WaitTarget, *, once: bool = True) -> Flow[str | None]:
         """
-        Why there may be no run that is waited for, in a line for the log; ``""`` if the remote shows no reason.
+        Why there may be no run that is waited for, in a line for the log.
 
-        :raises TransientError: if it may show one later.
+        :param once: whether there are no retries.
+        :return: ``""`` if the remote shows no reason; ``None`` if it may show one later.
         """
         dialect = yield from self._client.dialect()
         try:
-            yield from self._client.request(dialect.dag(target.dag_id).once())
+            dag = dialect.dag(target.dag_id)
+            yield from self._client.request(dag.once() if once else dag)
         except DagNotFound:
             return f"Nothing found yet: {NO_SUCH_DAG}: {target.dag_id!r}."
         except (PermanentError, UnexpectedReply):
             return ""
+        except TransientError:
+            return None
         if not (target.logical_dates and dialect.orders_runs):
             return ""
         date, by_interval = target.logical_dates[0], target.match_by == BY_DATA_INTERVAL_END
         near: list[DatedRun] = []
+        all_read = True
         for earlier in (True, False):
             listing = partial(dialect.runs_near, target.dag_id, date, earlier=earlier, limit=1)
-            page = yield from self._client.request_or_none(listing)
+            try:
+                page = yield from self._client.request_or_none(listing, once=once)
+            except TransientError:
+                page, all_read = None, False
             near += page.items if page else []
         said = [each for each in (_distance(run, date, by_interval=by_interval) for run in near) if each]
+        if not (said or all_read):
+            return None
         if not said:
             return f"DAG {target.dag_id!r} has no run near {date} yet."
         hint = ""

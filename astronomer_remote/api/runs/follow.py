@@ -14,6 +14,7 @@ from astronomer_remote.api.protocol.errors import (
     AccessDenied,
     NotFound,
     RemoteError,
+    RemoteUnavailable,
     ReplyTooLarge,
     RequestRefused,
     TransientError,
@@ -40,6 +41,12 @@ MOST_REPLIES = 5
 
 PAUSES_BEFORE_LAST_LINES = (0, 2, 4)
 """Seconds before each attempt to read the last lines of the logs, which are not read later."""
+
+LONGEST_PAUSE = 10 * SECONDS_BETWEEN_PROGRESS
+"""Seconds after a failure until progress and logs are read again, at most; two intervals after the first one."""
+
+FULL_PAUSE = 10
+"""Failures in a row, after which the pause is no longer doubled."""
 
 SECONDS_FOR_LAST_LINES = 60.0
 """How long the last lines of the logs may hold up the end of a wait, but for a last request."""
@@ -70,10 +77,11 @@ class RunFollower:
             self._report_progress(waiter, run, page)
             if waiter.streams.task_ids:
                 yield from self._report_logs(waiter, run, page, until=math.inf)
+            waiter.follow_failures = 0
         except Exception as error:  # noqa: BLE001  # what is only logged must not end a wait
             log.debug("Of run %s not all could be found out: %s", run.run_id, error)
-            transient = isinstance(error, TransientError)
-            waiter.follow_due = now + 10 * SECONDS_BETWEEN_PROGRESS if transient else math.inf
+            waiter.follow_failures += 1
+            waiter.follow_due = now + _pause_after(error, waiter)
             _warn(waiter, error)
 
     @one_retry_budget
@@ -163,6 +171,14 @@ class RunFollower:
             raise
 
 
+def _pause_after(error: Exception, waiter: Waiter) -> float:
+    """Seconds until progress and logs are read again."""
+    if not isinstance(error, TransientError):
+        return math.inf
+    requested = (error.retry_after if isinstance(error, RemoteUnavailable) else None) or 0.0
+    return min(LONGEST_PAUSE, max(requested, math.ldexp(waiter.poke_interval, min(waiter.follow_failures, FULL_PAUSE))))
+
+
 def _warn(waiter: Waiter, error: Exception) -> None:
     """Log once that logs cannot be read."""
     if waiter.streams.task_ids and not waiter.streams.warned:
@@ -187,6 +203,8 @@ def _read_part(client: Client, run: DagRun, stream: LogStream, *, once: bool) ->
         except RequestRefused:
             # A token is valid until the remote's web server gets another key. All of the log comes again.
             stream.token = None
+        except ReplyTooLarge:
+            raise
         except TransientError as error:
             if dialect.breaks_on_log_tokens and error.status == 500:
                 stream.continues, stream.token = False, None

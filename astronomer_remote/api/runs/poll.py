@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 PAUSE_PER_SECOND = 0.25
 """By how much the pause between two polls grows with each second of a wait that begins with short ones."""
 
+NO_REASON = "the remote shows no reason; its scheduler or workers may be busy"
+NOT_ANSWERED = "the remote did not answer all requests for the reason"
+
 SECONDS_QUEUED_BEFORE_EXPLAINING = 120.0
 """Seconds that a run may be queued before the log explains why."""
 
@@ -162,9 +165,8 @@ class Poller:
         """Log once why nothing is found."""
         if waiter.ended or not waiter.should_explain_absence(self._client.clock()):
             return
-        try:
-            reason = yield from self.dated_runs.why_none(waiter.target)
-        except TransientError:
+        reason = yield from self.dated_runs.why_none(waiter.target)
+        if reason is None and waiter.may_explain_later():
             waiter.absence_since = self._client.clock()
             return
         waiter.absence_explained = True
@@ -180,14 +182,12 @@ class Poller:
         if run.state in dialect.waiting_states:
             if self._client.clock() - since < SECONDS_QUEUED_BEFORE_EXPLAINING:
                 return
-            try:
-                reason = yield from self._diagnosis.why_not_started(run)
-            except TransientError:
-                # Again after as long, so that a remote with 10,000 such runs gets few requests for it.
+            reason = yield from self._diagnosis.why_not_started(run)
+            if reason is None and waiter.may_explain_later():
                 waiter.queued_since = self._client.clock()
                 return
             if reason or run.state == "queued":
-                reason = reason or "the remote shows no reason; its scheduler or workers may be busy"
+                reason = NOT_ANSWERED if reason is None else reason or NO_REASON
                 waiter.notify(f"Run {run.run_id} is still {run.state}: {reason}.")
         waiter.queued_since = None
 
@@ -315,20 +315,21 @@ class Diagnosis:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def why_not_started(self, run: DagRun) -> Flow[str]:
+    def why_not_started(self, run: DagRun) -> Flow[str | None]:
         """
-        Why a run waits to begin, as far as the remote shows it; ``""`` if it shows no reason.
+        Why a run waits to begin, as far as the remote shows it.
 
-        :raises TransientError: if it showed no reason, and a part may be shown later.
+        :return: ``""`` if it shows no reason; ``None`` if it may show one later.
         """
         dialect = yield from self._client.dialect()
-        reasons, failures = [], list[TransientError]()
+        reasons, all_read = [], True
 
         def read(operation: Callable[[], Operation[T]]) -> Flow[T | None]:
+            nonlocal all_read
             try:
                 return (yield from self._client.request_or_none(operation))
-            except TransientError as error:
-                failures.append(error)
+            except TransientError:
+                all_read = False
                 return None
 
         if (yield from read(lambda: dialect.is_paused(run.dag_id))):
@@ -347,6 +348,4 @@ class Diagnosis:
             running = sum(each.state == "running" for each in page.items) if page else 0
             if running >= limit:
                 reasons.append(f"{running} runs of its DAG are running, and max_active_runs is {limit}")
-        if failures and not reasons:
-            raise failures[0]
-        return "; ".join(reasons)
+        return "; ".join(reasons) if reasons or all_read else None

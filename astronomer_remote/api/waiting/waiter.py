@@ -24,6 +24,9 @@ SHORTEST_INTERVAL = 5.0
 """Seconds between two polls at the start of a wait, unless its interval is shorter: an interval is
 chosen with long runs in mind, and many are short."""
 
+MOST_EXPLANATIONS = 3
+"""How often an explanation for the log is read if the remote does not answer: it may never do so."""
+
 POLLS_BEFORE_EXPLAINING = 3
 """For how many intervals nothing is found until the log says why that may be."""
 
@@ -75,8 +78,12 @@ class Waiter:
     absence_explained: bool = False
     absence_since: float | None = None
     """When the remote last failed to explain that."""
+    failed_explanations: int = 0
+    """How often the remote failed to show why a run does not start, or why there is none."""
     follow_due: float = 0.0
     """When progress and logs of its run are next read."""
+    follow_failures: int = 0
+    """How often that failed in a row."""
 
     def __post_init__(self) -> None:
         self.began = self.answered_at
@@ -134,6 +141,11 @@ class Waiter:
             return False
         since = self.absence_since or self.target.since or self.began
         return now - since >= POLLS_BEFORE_EXPLAINING * self.poke_interval
+
+    def may_explain_later(self) -> bool:
+        """Record that an explanation failed. :return: whether it is to be read again."""
+        self.failed_explanations += 1
+        return self.failed_explanations < MOST_EXPLANATIONS
 
     def record_snapshot(self, snapshot: Snapshot, now: float) -> None:
         """Record a snapshot, report what has changed, and end the wait if it is over."""
