@@ -64,8 +64,10 @@ class Seen:
     def failed(self, task_id: str, *words: str, tries: int = 1) -> None:
         """Check that a task failed, in which try, and what its log says of it."""
         self.assert_state("failed", task_id)
-        assert self._tasks[task_id, -1]["try_number"] == tries
-        log = self.log(task_id)
+        log, tried = self.log(task_id), self._tasks[task_id, -1]["try_number"]
+        if tried != tries:
+            why = f"{log[-6000:]}\n{self._local.mentions(self.dag_id)}"
+            raise AssertionError(f"{task_id} failed in try {tried}, not {tries}:\n{why}")
         for word in words:
             assert word in log, f"{word!r} is not in the log:\n{log[-6000:]}"
 
