@@ -348,6 +348,7 @@ def test_a_login_page_that_is_too_large_is_given_up() -> None:
     remote.play(remote.deployment.get_pool("p"), Turn("GET /login/", large), pool_turn(V1, authorization=BASIC))
     remote.clock.now += 2 * SECONDS_BETWEEN_ATTEMPTS
     remote.play(remote.deployment.get_pool("p"), pool_turn(V1, authorization=BASIC))
+    assert [request.path for request in remote.requests].count("/login/") == 1
 
 
 def test_a_session_that_ended_is_followed_by_basic_and_then_by_a_new_session() -> None:
